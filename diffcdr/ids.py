@@ -1,0 +1,78 @@
+"""Sorted ids <-> rows, vectorised and memory-mapped.
+
+Ids are kept as one fixed-width, byte-sorted NumPy array, which opens in constant time at any size and answers
+look-ups by binary search. There is no dictionary to build at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.errors import InputError
+
+MAX_ID_BYTES = 256
+
+IdArray = np.ndarray[Any, np.dtype[np.bytes_]]
+
+
+class IdTable:
+    """The ids of one kind of thing (users or items of a domain), in byte order of their UTF-8 form.
+
+    Row ``i`` of every table beside it (vectors, biases, …) belongs to ``table[i]``.
+    """
+
+    def __init__(self, array: IdArray) -> None:
+        """Wrap ``array``, shape [n], dtype ``S{width}``, strictly increasing (as :meth:`build` makes it)."""
+        self.array = array
+
+    @classmethod
+    def build(cls, ids: Iterable[str]) -> IdTable:
+        """Sort and de-duplicate ``ids``.
+
+        Raises:
+            InputError: an id is empty, longer than ``MAX_ID_BYTES`` in UTF-8, or holds a NUL character.
+        """
+        encoded = [_encode(text) for text in set(ids)]
+        for text in encoded:
+            if not text or len(text) > MAX_ID_BYTES or b"\0" in text:
+                raise InputError(
+                    f"id {text[:40]!r} cannot be used; ids have 1 to {MAX_ID_BYTES} UTF-8 bytes and no NUL"
+                )
+        encoded.sort()
+        width = max((len(text) for text in encoded), default=1)
+        return cls(np.array(encoded, dtype=f"S{width}"))
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, row: int) -> str:
+        return bytes(self.array[row]).decode()
+
+    def rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Rows of ``ids``, shape [len(ids)]; -1 where an id is not in the table."""
+        if not len(ids) or not len(self.array):
+            return np.full(len(ids), -1, dtype=np.int64)
+        width = self.array.dtype.itemsize
+        encoded = [_encode(text) for text in ids]
+        usable = np.fromiter(
+            (len(text) <= width and b"\0" not in text for text in encoded), dtype=bool, count=len(encoded)
+        )
+        wanted = np.array(encoded, dtype=f"S{width}")
+        found = np.minimum(np.searchsorted(self.array, wanted), len(self.array) - 1)
+        return np.where(usable & (self.array[found] == wanted), found, -1).astype(np.int64)
+
+    def row(self, text: str) -> int:
+        """Row of one id, or -1."""
+        return int(self.rows([text])[0])
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> list[str]:
+        """Ids of ``rows``, in their order."""
+        return [text.decode() for text in self.array[rows].tolist()]
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,110 @@
+"""The bundle's manifest: what was trained, on what, how good it is, and the hash of every file beside it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class FileRecord(_Frozen):
+    """Size and SHA-256 (hex) of one file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+class TransferSpec(_Frozen):
+    """How source vectors [B, source_dim] become target vectors [B, target_dim].
+
+    ``affine``: ``transfer/matrix.npy`` and ``transfer/offset.npy``; ``onnx``: ``transfer.onnx`` alone.
+    An affine bundle may carry the ONNX graph too; the runtime prefers the fold.
+    """
+
+    kind: Literal["affine", "onnx"]
+    source_dim: int = Field(ge=1)
+    target_dim: int = Field(ge=1)
+    has_onnx: bool = False
+    parity: dict[str, float] = Field(default_factory=dict)
+    """Largest relative difference seen at export between each pair of paths, such as ``torch_onnx``."""
+    details: dict[str, Any] = Field(default_factory=dict)
+    """The method's own settings: nfe, guidance_scale, solver_order, activation, initial_state, …"""
+
+
+class ScoringSpec(_Frozen):
+    """score(u, j) = offset + target_items/biases[j] + target_items/vectors[j] . target_vector(u)."""
+
+    objective: Literal["rating", "ranking"] = "rating"
+    offset: float = 0.0
+    rating_range: tuple[float, float] | None = None
+
+
+class FoldInSpec(_Frozen):
+    """Closed-form source vector for ratings r of items with vectors v and biases b.
+
+    ``ridge``: argmin_u  sum (r - offset - b - v.u)^2 + sum_d regularisation[d] u_d^2.
+    ``als`` (implicit feedback): argmin_u  sum_all_items c (p - v.u)^2 + regularisation |u|^2 with p = 1 and
+    confidence c = 1 + alpha r on the given items, p = 0 and c = 1 elsewhere.
+    """
+
+    kind: Literal["ridge", "als"]
+    offset: float = 0.0
+    regularisation: tuple[float, ...]
+    alpha: float | None = None
+
+
+class Counts(_Frozen):
+    """Rows of each table, and the users seen in both domains."""
+
+    source_users: int
+    source_items: int
+    target_users: int
+    target_items: int
+    overlap_users: int
+
+
+class InputFile(_Frozen):
+    """One rating file: its base name (no path), hash, rows read and kept, and what cleaning did, by reason."""
+
+    name: str
+    sha256: str
+    rows_read: int
+    rows_kept: int
+    cleaning: dict[str, int] = Field(default_factory=dict)
+
+
+class Provenance(_Frozen):
+    """Where the bundle comes from: enough to train it again."""
+
+    source: InputFile
+    target: InputFile
+    seed: int
+    test_fraction: float
+    split: dict[str, int]
+    """Overlap users in ``train``, ``validation`` and ``test``."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class Manifest(_Frozen):
+    """The whole of ``manifest.json``. ``metrics[scope][model][metric]``; scope is ``test`` or ``validation``."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created_at: datetime
+    generator: str
+    model: str
+    preset: str
+    transfer: TransferSpec
+    scoring: ScoringSpec
+    fold_in: FoldInSpec | None = None
+    counts: Counts
+    provenance: Provenance
+    metrics: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    files: dict[str, FileRecord] = Field(default_factory=dict)

@@ -1,0 +1,30 @@
+"""Item titles, one a row, as UTF-8 text and offsets: two plain arrays that memory-map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class TitleTable:
+    """``text``: uint8 [bytes]; title of row i is ``text[offsets[i]:offsets[i + 1]]``, empty where unknown."""
+
+    offsets: npt.NDArray[np.int64]
+    text: npt.NDArray[np.uint8]
+
+    @classmethod
+    def build(cls, titles: Sequence[str]) -> Self:
+        """Pack ``titles``."""
+        encoded = [title.encode("utf-8", "replace") for title in titles]
+        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum([len(title) for title in encoded], out=offsets[1:])
+        return cls(offsets, np.frombuffer(b"".join(encoded), dtype=np.uint8))
+
+    def __getitem__(self, row: int) -> str | None:
+        start, stop = self.offsets[row], self.offsets[row + 1]
+        return self.text[start:stop].tobytes().decode() if stop > start else None

@@ -1,0 +1,138 @@
+"""What every model learns from, and what every model must offer: the one contract of training.
+
+A model is trained on two frozen base models (one per domain) and the training overlap users. It carries source
+vectors into the target space and scores items there by ``offset + biases[j] + vectors[j] . target_vector``.
+Models with other needs (a bias model, the popular list) fit the same form with tables of their own, so that
+evaluation, export and serving know a single shape.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RatingTable:
+    """Ratings as parallel columns, ordered by (user, item). ``users``, ``items``: int64 [R]; ``ratings``: float32 [R]."""
+
+    users: Tensor
+    items: Tensor
+    ratings: Tensor
+    n_users: int
+    n_items: int
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+
+@dataclass(frozen=True)
+class FactorTables:
+    """One domain's base model: rating(u, j) ~ offset + item_biases[j] + item_vectors[j] . user_vectors[u].
+
+    ``user_vectors`` [n_users, k], ``item_vectors`` [n_items, k], ``item_biases`` [n_items], all float32.
+    A user bias, where a base model has one, is one more dimension whose item entry is 1.
+    """
+
+    user_vectors: Tensor
+    item_vectors: Tensor
+    item_biases: Tensor
+    offset: float
+
+    @property
+    def dim(self) -> int:
+        """k."""
+        return int(self.item_vectors.shape[1])
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Users whose target ratings no model may learn from: validation users (for choices) or test users.
+
+    ``source_rows`` int64 [U]: their rows in the source domain; ``ratings.users`` index 0..U-1.
+    """
+
+    source_rows: Tensor
+    ratings: RatingTable
+
+
+@dataclass(frozen=True)
+class TransferProblem:
+    """Everything a model may look at while it trains.
+
+    ``source`` / ``target``: all ratings of the domain less the held-out users' target ratings.
+    ``overlap_source`` / ``overlap_target``: int64 [O], rows of the training overlap users in each domain.
+    ``rating_range``: (lowest, highest) rating of the target domain.
+    """
+
+    source: RatingTable
+    target: RatingTable
+    source_base: FactorTables
+    target_base: FactorTables
+    overlap_source: Tensor
+    overlap_target: Tensor
+    validation: HeldOut
+    rating_range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ScoringHead:
+    """The item side that a model's target vectors are scored with."""
+
+    item_vectors: Tensor
+    item_biases: Tensor
+    offset: float
+
+
+class Progress(Protocol):
+    """Told after each epoch; ``figures`` are losses and validation metrics."""
+
+    def __call__(self, *, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None: ...
+
+
+@dataclass
+class FitReport:
+    """What training did: one dictionary of figures per epoch, the epoch kept, rows and seconds."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+class TransferModel(ABC):
+    """A way to carry users from the source domain to the target domain."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, problem: TransferProblem, *, generator: torch.Generator, progress: Progress | None = None) -> FitReport:
+        """Learn from ``problem``; draw randomness from ``generator`` alone; choose on ``problem.validation`` alone."""
+
+    @abstractmethod
+    def source_vectors(self) -> Tensor:
+        """float32 [n_source_users, source_dim]: what :meth:`transfer` takes, for every source user."""
+
+    @abstractmethod
+    def transfer(self, vectors: Tensor) -> Tensor:
+        """float [B, source_dim] -> float [B, target_dim]; keeps the dtype; a row's result depends on that row only."""
+
+    @abstractmethod
+    def head(self) -> ScoringHead:
+        """The item tables to score target vectors with."""
+
+    def fold(self) -> tuple[Tensor, Tensor] | None:
+        """(A [source_dim, target_dim], b [target_dim]) in float64 with transfer(x) = x A + b, or None if not affine."""
+        return None
+
+    def export_module(self) -> torch.nn.Module | None:
+        """A module ``forward(source [B, source_dim]) -> [B, target_dim]`` for ONNX export; None for a plain table map."""
+        return None
+
+    def details(self) -> dict[str, Any]:
+        """The settings that shaped the transfer, for the manifest."""
+        return {}
