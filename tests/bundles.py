@@ -1,0 +1,150 @@
+"""Small planted bundles for tests: a known map, known tables, written by the real writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.bundle import ONNX_FILE, BundleWriter
+from diffcdr.ids import IdTable
+from diffcdr.manifest import Counts, FoldInSpec, InputFile, Manifest, Provenance, ScoringSpec, TransferSpec
+
+METRICS = {
+    "test": {
+        "diffcdr": {"rmse": 0.91, "mae": 0.70, "ndcg@20": 0.14},
+        "bias": {"rmse": 0.93, "mae": 0.71, "ndcg@20": 0.05},
+        "popular": {"rmse": 1.02, "mae": 0.80, "ndcg@20": 0.06},
+    }
+}
+
+
+def write_bundle(
+    path: Path,
+    *,
+    seed: int = 0,
+    users: int | Sequence[str] = 50,
+    items: int | Sequence[str] = 60,
+    source_items: int = 40,
+    warm_users: int = 10,
+    target_only_users: int = 5,
+    source_dim: int = 8,
+    target_dim: int = 6,
+    kind: Literal["affine", "onnx"] = "affine",
+    objective: Literal["rating", "ranking"] = "rating",
+    fold_in: Literal["ridge", "als"] | None = "ridge",
+    titles: bool = True,
+) -> str:
+    """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
+
+    Source users are ``u00000``, …; the first ``warm_users`` of them are warm in the target too, along with
+    ``target_only_users`` users ``v00000``, … that the source has never seen. Each warm user has seen five items.
+    Source items are ``s00000``, …; target items ``t00000``, …; ``users`` and ``items`` also take the ids themselves.
+    ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
+    """
+    rng = np.random.default_rng(seed)
+    user_table = IdTable.build(_ids("u", users))
+    item_table = IdTable.build(_ids("t", items))
+    source_item_table = IdTable.build(_ids("s", source_items))
+    overlap = user_table.take(np.arange(min(warm_users, len(user_table))))
+    warm_table = IdTable.build([*overlap, *_ids("v", target_only_users)])
+    matrix = _normal(rng, source_dim, target_dim)
+    offset = _normal(rng, target_dim)
+    seen_per_user = min(5, len(item_table))
+    seen = np.stack(
+        [np.sort(rng.choice(len(item_table), seen_per_user, replace=False)) for _ in range(len(warm_table))]
+    )
+    with BundleWriter(path) as writer:
+        writer.ids("source_users", user_table)
+        writer.array("source_users/vectors.npy", _normal(rng, len(user_table), source_dim))
+        writer.ids("source_items", source_item_table)
+        writer.array("source_items/vectors.npy", _normal(rng, source_items, source_dim))
+        writer.array("source_items/biases.npy", _normal(rng, source_items))
+        writer.ids("target_users", warm_table)
+        writer.array("target_users/vectors.npy", _normal(rng, len(warm_table), target_dim))
+        writer.array("target_users/seen_indptr.npy", np.arange(len(warm_table) + 1, dtype=np.int64) * seen_per_user)
+        writer.array("target_users/seen_items.npy", seen.astype(np.int32).reshape(-1))
+        writer.ids("target_items", item_table)
+        writer.array("target_items/vectors.npy", _normal(rng, len(item_table), target_dim))
+        writer.array("target_items/biases.npy", _normal(rng, len(item_table)))
+        writer.array("target_items/popularity.npy", rng.permutation(len(item_table)).astype(np.int64) + 1)
+        if titles:
+            writer.titles("source_items", [f"Source {row}" for row in range(source_items)])
+            writer.titles("target_items", [f"Title {row}" if row % 7 else "" for row in range(len(item_table))])
+        if kind == "affine":
+            writer.array("transfer/matrix.npy", matrix)
+            writer.array("transfer/offset.npy", offset)
+        else:
+            writer.data(ONNX_FILE, tanh_graph(matrix, offset))
+        return writer.publish(
+            Manifest(
+                created_at=datetime(2024, 1, 1, tzinfo=UTC),
+                generator="diffcdr tests",
+                model="diffcdr",
+                preset="robust",
+                transfer=TransferSpec(kind=kind, source_dim=source_dim, target_dim=target_dim, has_onnx=kind == "onnx"),
+                scoring=ScoringSpec(
+                    objective=objective, offset=3.5, rating_range=(1.0, 5.0) if objective == "rating" else None
+                ),
+                fold_in=_fold_in(fold_in, source_dim),
+                counts=Counts(
+                    source_users=len(user_table),
+                    source_items=source_items,
+                    target_users=len(warm_table),
+                    target_items=len(item_table),
+                    overlap_users=len(overlap),
+                ),
+                provenance=_provenance(seed),
+                metrics=METRICS,
+            )
+        )
+
+
+def tanh_graph(matrix: npt.NDArray[np.float32], offset: npt.NDArray[np.float32]) -> bytes:
+    """An ONNX model ``source [batch, source_dim] -> target = tanh(source matrix + offset)``, serialised."""
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415 - only bundles with a graph need it
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["source", "matrix", "offset"], ["sum"]),
+            helper.make_node("Tanh", ["sum"], ["target"]),
+        ],
+        "transfer",
+        [helper.make_tensor_value_info("source", TensorProto.FLOAT, ["batch", matrix.shape[0]])],
+        [helper.make_tensor_value_info("target", TensorProto.FLOAT, ["batch", matrix.shape[1]])],
+        [numpy_helper.from_array(matrix, "matrix"), numpy_helper.from_array(offset, "offset")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def _ids(prefix: str, wanted: int | Sequence[str]) -> list[str]:
+    return [f"{prefix}{row:05d}" for row in range(wanted)] if isinstance(wanted, int) else list(wanted)
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> npt.NDArray[np.float32]:
+    values: npt.NDArray[Any] = rng.normal(scale=0.5, size=shape)
+    return values.astype(np.float32)
+
+
+def _fold_in(kind: Literal["ridge", "als"] | None, dim: int) -> FoldInSpec | None:
+    if kind is None:
+        return None
+    return FoldInSpec(kind=kind, offset=3.0, regularisation=(0.5,) * dim, alpha=10.0 if kind == "als" else None)
+
+
+def _provenance(seed: int) -> Provenance:
+    def file(name: str) -> InputFile:
+        return InputFile(name=name, sha256="0" * 64, rows_read=1000, rows_kept=990, cleaning={"duplicate": 10})
+
+    return Provenance(
+        source=file("source.parquet"),
+        target=file("target.parquet"),
+        seed=seed,
+        test_fraction=0.2,
+        split={"train": 6, "validation": 2, "test": 2},
+    )
