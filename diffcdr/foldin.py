@@ -1,0 +1,87 @@
+"""Fold-in: a source vector in closed form, from ratings given with the request (see :class:`FoldInSpec`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.bundle import SourceItems
+from diffcdr.errors import BundleError
+from diffcdr.manifest import FoldInSpec
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+
+class FoldIn:
+    """Least-squares user vectors against the source items of one bundle.
+
+    Each user is solved alone, in float64, over its items in row order: the answer depends neither on the order in
+    which the ratings were given nor on other users.
+    """
+
+    def __init__(self, spec: FoldInSpec, items: SourceItems) -> None:
+        """Raises BundleError where ``spec.regularisation`` fits neither one value nor one per dimension."""
+        self._spec = spec
+        self._items = items
+        dim = items.vectors.shape[1]
+        if len(spec.regularisation) not in (1, dim):
+            raise BundleError(
+                f"fold_in.regularisation has {len(spec.regularisation)} values for {dim} dimensions; "
+                "publish the bundle again"
+            )
+        self._ridge = np.broadcast_to(np.asarray(spec.regularisation, dtype=np.float64), (dim,))
+        self._gram: Float64Array | None = None
+        if spec.kind == "als":
+            vectors = np.asarray(items.vectors, dtype=np.float64)
+            self._gram = vectors.T @ vectors
+
+    def __call__(self, history: Sequence[tuple[str, float]]) -> Float32Array | None:
+        """Source vector float32 [source_dim] of a user who gave ``history``, (item id, rating) pairs.
+
+        The last rating of an item counts. Unknown items and ratings that are not finite are left out; None where
+        nothing is left or the result is not finite.
+        """
+        rows, ratings = self._known(history)
+        if not len(rows):
+            return None
+        vectors = self._items.vectors[rows].astype(np.float64)
+        if self._gram is None:
+            residuals = ratings - self._spec.offset - self._items.biases[rows].astype(np.float64)
+            solution = self._solve_ridge(vectors, residuals)
+        else:
+            solution = self._solve_als(self._gram, vectors, ratings)
+        with np.errstate(over="ignore"):
+            vector = solution.astype(np.float32)
+        return vector if np.isfinite(vector).all() else None
+
+    def _known(self, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:
+        found = self._items.ids.rows([item for item, _ in history]).tolist()
+        # A later pair replaces an earlier one of the same item.
+        kept = dict(zip(found, (float(rating) for _, rating in history), strict=True))
+        pairs = sorted((row, rating) for row, rating in kept.items() if row >= 0 and np.isfinite(rating))
+        rows = np.array([row for row, _ in pairs], dtype=np.int64)
+        return rows, np.array([rating for _, rating in pairs], dtype=np.float64)
+
+    def _solve_ridge(self, vectors: Float64Array, residuals: Float64Array) -> Float64Array:
+        # As one stacked least-squares problem: better conditioned than the normal equations, and defined (the
+        # shortest solution) where nothing regularises a direction that the history leaves open.
+        design = np.vstack([vectors, np.diag(np.sqrt(self._ridge))])
+        return _least_squares(design, np.concatenate([residuals, np.zeros(len(self._ridge))]))
+
+    def _solve_als(self, gram: Float64Array, vectors: Float64Array, ratings: Float64Array) -> Float64Array:
+        # c - 1 = alpha r, never negative: a confidence below one would say "surely not" of something chosen.
+        extra = np.maximum(ratings, 0.0) * (self._spec.alpha or 0.0)
+        left = gram + (vectors * extra[:, None]).T @ vectors + np.diag(self._ridge)
+        return _least_squares(left, vectors.T @ (1.0 + extra))
+
+
+def _least_squares(design: Float64Array, target: Float64Array) -> Float64Array:
+    try:
+        solution: np.ndarray[Any, np.dtype[np.float64]] = np.linalg.lstsq(design, target, rcond=None)[0]
+    except np.linalg.LinAlgError:  # did not converge: ratings near the end of the float range
+        return np.full(design.shape[1], np.nan)
+    return solution
