@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from training.fit.checkpoint import CheckpointFile
+
 
 @dataclass(frozen=True)
 class RatingTable:
@@ -110,8 +112,21 @@ class TransferModel(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def fit(self, problem: TransferProblem, *, generator: torch.Generator, progress: Progress | None = None) -> FitReport:
-        """Learn from ``problem``; draw randomness from ``generator`` alone; choose on ``problem.validation`` alone."""
+    def fit(
+        self,
+        problem: TransferProblem,
+        *,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+        checkpoint: CheckpointFile | None = None,
+    ) -> FitReport:
+        """Learn from ``problem``; draw randomness from ``generator`` alone; choose on ``problem.validation`` alone.
+
+        ``checkpoint``: written after each epoch and resumed from, by models that train in epochs.
+
+        Raises:
+            InputError: ``problem`` cannot be learnt from, or ``checkpoint`` belongs to another run.
+        """
 
     @abstractmethod
     def source_vectors(self) -> Tensor:

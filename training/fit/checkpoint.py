@@ -1,0 +1,81 @@
+"""Training checkpoints: one safetensors file, its small facts as JSON in the header. Never pickle.
+
+A checkpoint holds all that decides the rest of a run (weights, optimiser state, random state, best epoch so far),
+so that a resumed run equals an uninterrupted one bit for bit. It is replaced by rename: a crash leaves the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from diffcdr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``tensors`` by dotted name; ``facts``: JSON values (epoch, figures, optimiser groups, settings)."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+class CheckpointFile:
+    """Where one training run keeps its latest checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint, atomically.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        blob = save(
+            {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()},
+            metadata={"facts": json.dumps(checkpoint.facts)},
+        )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        staging = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(blob)
+                file.flush()
+                os.fsync(file.fileno())
+            staging.replace(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            staging.unlink(missing_ok=True)
+
+    def load(self) -> Checkpoint | None:
+        """The latest checkpoint, or None where there is none yet.
+
+        Raises:
+            InputError: the file is there and cannot be read as a checkpoint.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+                facts = json.loads(file.metadata()["facts"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"checkpoint {self.path} cannot be read ({error}); delete it to start anew") from error
+        return Checkpoint(tensors, facts)
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"checkpoint {self.path} cannot be written ({error.strerror}); free space or choose another")
