@@ -1,0 +1,108 @@
+"""One model on one set of held-out users: every metric, on the same ratings and the same candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from diffcdr.errors import InputError
+from training.evaluation.ranking import UserLists, ranking_metrics, top_items
+from training.evaluation.ratings import rating_metrics
+from training.models.base import HeldOut, RatingTable, ScoringHead, TransferModel
+
+PAIRS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Definitions: :mod:`training.evaluation.ratings` and :mod:`training.evaluation.ranking`.
+
+    ``mae`` to ``rmse_clipped`` are pooled over ``ratings`` held-out ratings; ``ndcg``, ``hr`` and ``recall`` are at
+    ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings).
+    """
+
+    mae: float
+    rmse: float
+    mae_clipped: float
+    rmse_clipped: float
+    ndcg: float
+    hr: float
+    recall: float
+    k: int
+    users: int
+    ratings: int
+
+    def as_dict(self) -> dict[str, float]:
+        """The figures by their public names: ``mae``, …, ``ndcg@20``, ``hr@20``, ``recall@20``."""
+        return {
+            "mae": self.mae,
+            "rmse": self.rmse,
+            "mae_clipped": self.mae_clipped,
+            "rmse_clipped": self.rmse_clipped,
+            f"ndcg@{self.k}": self.ndcg,
+            f"hr@{self.k}": self.hr,
+            f"recall@{self.k}": self.recall,
+        }
+
+
+def evaluate(
+    model: TransferModel,
+    held_out: HeldOut,
+    *,
+    rating_range: tuple[float, float],
+    k: int = 20,
+    seen: UserLists | None = None,
+) -> Metrics:
+    """Measure ``model`` on ``held_out``.
+
+    Args:
+        model: fitted.
+        held_out: users and the target ratings they are judged by.
+        rating_range: (lowest, highest) rating of the target domain.
+        k: length of the ranked lists.
+        seen: target items each held-out user has in training, never listed; None for cold-start users.
+
+    Raises:
+        InputError: no held-out ratings, or predictions that are not finite.
+    """
+    with torch.no_grad():
+        vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
+    if not np.isfinite(vectors).all():
+        raise InputError(
+            f"the {model.name} model gives vectors that are not finite: its training diverged; lower its lr"
+        )
+    head = model.head()
+    ratings = held_out.ratings
+    errors = rating_metrics(
+        predict(vectors, head, ratings), ratings.ratings.numpy().astype(np.float64), rating_range=rating_range
+    )
+    relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
+    lists = top_items(vectors, head.item_vectors.numpy(), head.item_biases.numpy(), k=k, seen=seen)
+    ranking = ranking_metrics(lists, relevant)
+    return Metrics(
+        mae=errors.mae,
+        rmse=errors.rmse,
+        mae_clipped=errors.mae_clipped,
+        rmse_clipped=errors.rmse_clipped,
+        ndcg=float(ranking.ndcg.mean()),
+        hr=float(ranking.hr.mean()),
+        recall=float(ranking.recall.mean()),
+        k=k,
+        users=len(ranking.ndcg),
+        ratings=len(ratings),
+    )
+
+
+def predict(vectors: npt.NDArray[np.floating], head: ScoringHead, pairs: RatingTable) -> npt.NDArray[np.float64]:
+    """Predicted rating, float64 [R], of each pair in ``pairs``; ``pairs.users`` index rows of ``vectors`` [U, d]."""
+    users, items = pairs.users.numpy(), pairs.items.numpy()
+    item_vectors, biases = head.item_vectors.numpy(), head.item_biases.numpy()
+    predicted = np.empty(len(users), dtype=np.float64)
+    for start in range(0, len(users), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        left = vectors[users[part]].astype(np.float64)
+        predicted[part] = np.einsum("rd,rd->r", left, item_vectors[items[part]]) + biases[items[part]] + head.offset
+    return predicted
