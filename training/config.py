@@ -1,0 +1,129 @@
+"""What one training run is set to: a preset, and the settings that override it.
+
+A preset is a TOML file in ``training/presets``, one section for the split, one for the base models and one for each
+model. An override names a setting by its dotted path: ``diffcdr.nfe=10``. Everything is checked before any work
+begins, and what does not exist is answered with the nearest name that does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from diffcdr.errors import InputError
+from training.models.configs import (
+    BiasConfig,
+    DiffCDRConfig,
+    EMCDRConfig,
+    MeanConfig,
+    MFConfig,
+    PopularConfig,
+    TGTConfig,
+)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitConfig(_Frozen):
+    """How the overlap users are divided, section ``[split]``."""
+
+    test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
+    """beta: share of the overlap users held out for the one final evaluation."""
+    validation_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the remaining overlap users held out for every choice made on the way."""
+
+
+class TrainConfig(_Frozen):
+    """Every setting of a training run, by section."""
+
+    split: SplitConfig = SplitConfig()
+    base: MFConfig = MFConfig()
+    """Both domains' base models."""
+    mean: MeanConfig = MeanConfig()
+    bias: BiasConfig = BiasConfig()
+    popular: PopularConfig = PopularConfig()
+    tgt: TGTConfig = TGTConfig()
+    emcdr: EMCDRConfig = EMCDRConfig()
+    diffcdr: DiffCDRConfig = DiffCDRConfig()
+
+
+def preset_names() -> list[str]:
+    """The presets there are, sorted."""
+    folder = resources.files("training") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_preset(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The settings of preset ``name``, with ``overrides`` (``section.key=value``) applied in order.
+
+    A value is read as TOML (``10``, ``0.5``, ``true``, ``[0.1, 0.2]``); anything else is taken as text, so that
+    ``diffcdr.activation=silu`` needs no quotes. ``none`` unsets a setting that can be unset.
+
+    Raises:
+        InputError: no such preset, section or key (the message has the nearest), or a value of the wrong kind.
+    """
+    known = preset_names()
+    if name not in known:
+        raise InputError(f"there is no preset {name!r}{_nearest(name, known)}; presets are: {', '.join(known)}")
+    text = (resources.files("training") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    settings: dict[str, dict[str, Any]] = tomllib.loads(text)
+    for override in overrides:
+        section, key, value = _parse(override)
+        settings.setdefault(section, {})[key] = value
+    try:
+        # By way of JSON: there, strict checking refuses "3" or true for a number, and still takes a list for a tuple.
+        return TrainConfig.model_validate_json(json.dumps(settings), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+        raise InputError(f"setting {where}={first['input']} cannot be used: it {reason}") from error
+
+
+def _parse(override: str) -> tuple[str, str, Any]:
+    """``section.key=value`` -> its three parts, the names checked."""
+    path, equals, text = override.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not equals or not dot:
+        raise InputError(f"cannot read the setting {override!r}; write it as section.key=value, such as diffcdr.nfe=10")
+    sections = TrainConfig.model_fields
+    if section not in sections:
+        raise InputError(
+            f"there is no section {section!r} in {override!r}{_nearest(section, sections)}; "
+            f"sections are: {', '.join(sections)}"
+        )
+    config = sections[section].annotation
+    assert isinstance(config, type) and issubclass(config, BaseModel)
+    fields = config.model_fields
+    if key not in fields:
+        have = f"settings of [{section}] are: {', '.join(fields)}" if fields else f"[{section}] has no settings"
+        raise InputError(f"there is no setting {section}.{key}{_nearest(key, fields)}; {have}")
+    if text.strip() == "none" and NoneType in get_args(fields[key].annotation):
+        return section, key, None
+    return section, key, _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        value = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    # A date, more than one value, or inf and nan: as text they are refused where a number is wanted.
+    plain = isinstance(value["value"], (bool, int, float, str, list)) and len(value) == 1
+    finite = not isinstance(value["value"], float) or math.isfinite(value["value"])
+    return value["value"] if plain and finite else text
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
