@@ -1,0 +1,63 @@
+# Everything one does with this repository. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable
+
+# Stamps: an install is repeated only when what it depends on has changed. `dev` holds everything `demo` needs.
+REQUIREMENTS := pyproject.toml constraints.txt
+DEMO_STAMP := $(VENV)/.installed-demo
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(DEMO_STAMP) ## data, training, service and a curl to ask it (SOURCE= TARGET= PORT= PRESET= DEMO_ONCE=1)
+	@exec $(BIN)/python scripts/demo.py
+
+.PHONY: install
+install: $(DEV_STAMP) ## .venv with everything, tests and checks included
+
+.PHONY: check
+check: $(DEV_STAMP) ## lint, format, types and import rules
+	@echo "ruff check"; $(BIN)/ruff check .
+	@echo "ruff format --check"; $(BIN)/ruff format --check .
+	@echo "mypy --strict"; $(BIN)/mypy
+	@echo "lint-imports"; $(BIN)/lint-imports
+
+.PHONY: test
+test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
+	@command -v redis-server >/dev/null || scripts/ensure-package.sh redis-server
+	@$(BIN)/pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
+
+.PHONY: clean
+clean: ## remove .venv, the demo's files and caches
+	@rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@echo "Making $(VENV)"
+	@scripts/make-venv.sh $(PYTHON) $(VENV)
+
+$(DEMO_STAMP): $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing what training and serving need into $(VENV) (about a minute, once)"
+	@$(PIP_INSTALL) '.[train,serve]'
+	@touch $@
+
+$(DEV_STAMP): $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing everything, tests and checks included, into $(VENV) (a minute or two, once)"
+	@$(PIP_INSTALL) '.[dev]'
+	@touch $@ $(DEMO_STAMP)
