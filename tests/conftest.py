@@ -1,0 +1,73 @@
+"""Fixtures every kind of test may need: a free port, a Redis of its own, and the real data where it is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The Unix socket of a real redis-server that lives as long as the test session."""
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.fail("redis-server is not installed; `make test` installs it, or: apt-get install redis-server")
+    folder = tmp_path_factory.mktemp("redis")
+    path = folder / "redis.sock"
+    # A Unix socket cannot collide with another test process's, as a port can.
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder), "--daemonize", "no"]
+    with (folder / "redis.log").open("wb") as log:
+        process = subprocess.Popen([server, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _wait_for_redis(path, process)
+        yield path
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def redis_url(redis_socket: Path) -> str:
+    """URL of a Redis that is empty at the start of the test."""
+    url = f"unix://{redis_socket}"
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path | None:
+    """The folder of real rating files (``DIFFCDR_DATA``, else ``../shared/data``), or None where it is not there."""
+    folder = Path(os.environ.get("DIFFCDR_DATA", ROOT.parent / "shared" / "data"))
+    return folder if folder.is_dir() else None
+
+
+def _wait_for_redis(path: Path, process: subprocess.Popen[bytes]) -> None:
+    with redis.Redis(unix_socket_path=str(path)) as client:
+        for _ in range(200):
+            assert process.poll() is None, (path.parent / "redis.log").read_text()
+            try:
+                client.ping()
+                return
+            except redis.exceptions.ConnectionError:
+                time.sleep(0.05)
+    pytest.fail("redis-server did not start within 10 s")
