@@ -152,6 +152,16 @@ class TargetUsers:
         """Target item rows that warm user ``row`` has rated, ascending."""
         return self.seen_items[self.seen_indptr[row] : self.seen_indptr[row + 1]]
 
+    def seen_of(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Seen items of many warm users as CSR (indptr [B + 1], items); a row of -1 has none."""
+        warm = np.flatnonzero(rows >= 0)
+        starts = np.zeros(len(rows), dtype=np.int64)
+        counts = np.zeros(len(rows), dtype=np.int64)
+        starts[warm] = self.seen_indptr[rows[warm]]
+        counts[warm] = self.seen_indptr[rows[warm] + 1] - starts[warm]
+        indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+        return indptr, self.seen_items[np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)]
+
 
 @dataclass(frozen=True)
 class TargetItems:
@@ -270,9 +280,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
 
 
 def _check_files(path: Path, manifest: Manifest, *, contents: bool) -> None:
-    present = {
-        found.relative_to(path).as_posix() for found in path.rglob("*") if found.is_file() or found.is_symlink()
-    }
+    present = {found.relative_to(path).as_posix() for found in path.rglob("*") if found.is_file() or found.is_symlink()}
     for name in sorted(present - manifest.files.keys() - {MANIFEST}):
         raise BundleError(f"bundle {path} holds {name}, which its manifest does not list; publish the bundle again")
     for name, record in sorted(manifest.files.items()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +80,6 @@ class FoldIn:
 
 def _least_squares(design: Float64Array, target: Float64Array) -> Float64Array:
     try:
-        solution: np.ndarray[Any, np.dtype[np.float64]] = np.linalg.lstsq(design, target, rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(design, target, rcond=None)[0], dtype=np.float64)
     except np.linalg.LinAlgError:  # did not converge: ratings near the end of the float range
         return np.full(design.shape[1], np.nan)
-    return solution

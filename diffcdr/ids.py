@@ -58,12 +58,18 @@ class IdTable:
             return np.full(len(ids), -1, dtype=np.int64)
         width = self.array.dtype.itemsize
         encoded = [_encode(text) for text in ids]
+        # NumPy drops NULs at an id's end, and would cut a longer one to the width of the table.
         usable = np.fromiter(
             (len(text) <= width and b"\0" not in text for text in encoded), dtype=bool, count=len(encoded)
         )
-        wanted = np.array(encoded, dtype=f"S{width}")
-        found = np.minimum(np.searchsorted(self.array, wanted), len(self.array) - 1)
-        return np.where(usable & (self.array[found] == wanted), found, -1).astype(np.int64)
+        return np.where(usable, self.rows_of(np.array(encoded, dtype=f"S{width}")), -1)
+
+    def rows_of(self, ids: IdArray) -> npt.NDArray[np.int64]:
+        """Rows of ``ids``, shape [n], any ``S`` width, such as the array of another table; -1 where not in this one."""
+        if not len(ids) or not len(self.array):
+            return np.full(len(ids), -1, dtype=np.int64)
+        found = np.minimum(np.searchsorted(self.array, ids), len(self.array) - 1)
+        return np.where(self.array[found] == ids, found, -1).astype(np.int64)
 
     def row(self, text: str) -> int:
         """Row of one id, or -1."""

@@ -13,7 +13,7 @@ The same exclusions hold on every path, and no answer depends, to the last bit, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -127,14 +127,14 @@ class Recommender:
             raise InputError("k must be at least 1")
         resolved = self._resolve(queries)
         excluded = self._excluded(queries, resolved.warm_rows)
-        personal = np.flatnonzero([strategy != "popular" for strategy in resolved.strategies])
+        personal = [i for i, strategy in enumerate(resolved.strategies) if strategy != "popular"]
         answers: list[Recommendation | UserUnknown | None] = [None] * len(queries)
-        if len(personal):
+        if personal:
             k = max(queries[i].k for i in personal)
             rows, scores = self._topk.search(
                 resolved.vectors[personal], k, masked=MaskedRows.pack([excluded[i] for i in personal])
             )
-            for i, row, score in zip(personal.tolist(), rows, scores, strict=True):
+            for i, row, score in zip(personal, rows, scores, strict=True):
                 count = min(queries[i].k, int(np.count_nonzero(row >= 0)))
                 answers[i] = self._listing(row[:count], score[:count], resolved.strategies[i], None)
         return [
@@ -198,9 +198,7 @@ class Recommender:
         strategies[carried] = ROW_STRATEGIES.index("transfer")
         return vectors, self._drop_not_finite(vectors, strategies)
 
-    def _drop_not_finite(
-        self, vectors: Float32Array, strategies: npt.NDArray[np.uint8]
-    ) -> npt.NDArray[np.uint8]:
+    def _drop_not_finite(self, vectors: Float32Array, strategies: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Set rows that overflowed to zero, and mark them as having no personal list."""
         broken = ~np.isfinite(vectors).all(axis=1)
         vectors[broken] = 0.0
@@ -278,15 +276,19 @@ class _Resolved:
 def _check_tables(bundle: Bundle) -> None:
     """Refuse tables that cannot be scored, before they answer anyone."""
     transfer = bundle.manifest.transfer
-    tables: Iterable[tuple[str, npt.NDArray[Any], tuple[int, ...]]] = (
+    tables: list[tuple[str, npt.NDArray[Any], tuple[int, ...]]] = [
         ("source_users/vectors", bundle.source_users.vectors, (len(bundle.source_users.ids), transfer.source_dim)),
-        ("source_items/vectors", bundle.source_items.vectors, (len(bundle.source_items.ids), transfer.source_dim)),
-        ("source_items/biases", bundle.source_items.biases, (len(bundle.source_items.ids),)),
         ("target_users/vectors", bundle.target_users.vectors, (len(bundle.target_users.ids), transfer.target_dim)),
         ("target_items/vectors", bundle.target_items.vectors, (len(bundle.target_items.ids), transfer.target_dim)),
         ("target_items/biases", bundle.target_items.biases, (len(bundle.target_items.ids),)),
         ("target_items/popularity", bundle.target_items.popularity, (len(bundle.target_items.ids),)),
-    )
+    ]
+    if bundle.manifest.fold_in is not None:  # without fold-in, source items are there for their titles at most
+        source_items = len(bundle.source_items.ids)
+        tables += [
+            ("source_items/vectors", bundle.source_items.vectors, (source_items, transfer.source_dim)),
+            ("source_items/biases", bundle.source_items.biases, (source_items,)),
+        ]
     for name, table, shape in tables:
         if table.shape != shape:
             raise BundleError(f"{name} of bundle {bundle.path} has shape {table.shape}, not {shape}; publish it again")

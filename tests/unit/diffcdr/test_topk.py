@@ -1,0 +1,130 @@
+"""Two-stage top-k against the definition written out, on ties, masks, extremes and every batch shape."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffcdr.topk import MaskedRows, TopK
+
+Float32Array = npt.NDArray[np.float32]
+
+
+def oracle(
+    vectors: Float32Array, biases: Float32Array, offset: float, user: Float32Array, k: int, masked: set[int]
+) -> tuple[list[int], list[float]]:
+    """The definition, item by item: Python floats are float64, and the sum is taken in order."""
+    scored = []
+    for row in range(len(vectors)):
+        if row in masked:
+            continue
+        total = float(vectors[row, 0]) * float(user[0])
+        for value, weight in zip(vectors[row, 1:].tolist(), user[1:].tolist(), strict=True):
+            total += value * weight
+        with np.errstate(over="ignore"):
+            scored.append((-float(np.float32(total + float(biases[row]) + offset)), row))
+    best = sorted(scored)[:k]
+    return [row for _, row in best], [-score for score, _ in best]
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Float32Array, Float32Array, Float32Array, int, list[list[int]]]:
+    items, dim, users = draw(st.integers(1, 1500)), draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    # Whole numbers tie often; tiny and huge scales reach both ends of float32.
+    scale = draw(st.sampled_from([1.0, 1e-30, 1e-3, 1e15, 1e19, 1e38]))
+    coarse = draw(st.booleans())
+
+    def values(*shape: int) -> Float32Array:
+        drawn = rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)
+        return np.clip(drawn * scale, -3e38, 3e38).astype(np.float32)
+
+    k = draw(st.sampled_from([1, 2, 20, 100, items, items + 7]))
+    masked = [rng.integers(0, items, draw(st.sampled_from([0, 1, 30, 2 * items]))).tolist() for _ in range(users)]
+    return values(items, dim), values(items), values(users, dim), k, masked
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.sampled_from([0.0, 3.5, -1e6]))
+def test_equals_the_definition(
+    problem: tuple[Float32Array, Float32Array, Float32Array, int, list[list[int]]], offset: float
+) -> None:
+    vectors, biases, users, k, masked = problem
+    rows, scores = TopK(vectors, biases, offset=offset).search(
+        users, k, masked=MaskedRows.pack([np.array(part, dtype=np.int32) for part in masked])
+    )
+    assert rows.shape == scores.shape == (len(users), k)
+    for user, mask, found, values in zip(users, masked, rows, scores, strict=True):
+        wanted_rows, wanted_scores = oracle(vectors, biases, offset, user, k, set(mask))
+        assert found[: len(wanted_rows)].tolist() == wanted_rows
+        assert values[: len(wanted_rows)].tolist() == wanted_scores
+        assert (found[len(wanted_rows) :] == -1).all()
+        assert (values[len(wanted_rows) :] == -np.inf).all()
+
+
+def test_batch_of_one_equals_batch_of_4096() -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((5000, 10)).astype(np.float32)
+    topk = TopK(vectors, rng.standard_normal(5000).astype(np.float32), offset=0.25)
+    users = rng.standard_normal((4096, 10)).astype(np.float32)
+    masks = [rng.integers(0, 5000, size).astype(np.int32) for size in rng.integers(0, 40, 4096)]
+    rows, scores = topk.search(users, 20, masked=MaskedRows.pack(masks))
+    for i in [*range(0, 4096, 97), 4095]:
+        row, score = topk.search(users[i : i + 1], 20, masked=MaskedRows.pack([masks[i]]))
+        assert row.tobytes() == rows[i].tobytes()
+        assert score.tobytes() == scores[i].tobytes()
+
+
+def test_a_shorter_list_is_a_prefix_and_scores_are_those_of_score() -> None:
+    rng = np.random.default_rng(2)
+    topk = TopK(rng.standard_normal((3000, 7)).astype(np.float32), rng.standard_normal(3000).astype(np.float32))
+    user = rng.standard_normal((1, 7)).astype(np.float32)
+    long_rows, long_scores = topk.search(user, 100)
+    short_rows, short_scores = topk.search(user, 3)
+    assert short_rows.tolist() == long_rows[:, :3].tolist()
+    assert short_scores.tolist() == long_scores[:, :3].tolist()
+    assert topk.score(user[0], long_rows[0]).tolist() == long_scores[0].tolist()
+
+
+def test_scores_are_correctly_rounded_where_float32_sums_would_not_be() -> None:
+    """1e8 + 1 - 1e8 is 1 exactly, and 0 or 8 in float32."""
+    vectors = np.array([[1e8, 1.0, -1e8], [1e8, 0.5, -1e8]], dtype=np.float32)
+    rows, scores = TopK(vectors, np.zeros(2, dtype=np.float32)).search(np.ones((1, 3), dtype=np.float32), 2)
+    exact = [float(sum(Fraction(float(value)) for value in row)) for row in vectors]
+    assert scores[0].tolist() == exact == [1.0, 0.5]
+    assert rows[0].tolist() == [0, 1]
+
+
+def test_all_items_tied_come_in_row_order() -> None:
+    topk = TopK(np.zeros((70_000, 2), dtype=np.float32), np.zeros(70_000, dtype=np.float32), offset=1.5)
+    mask = MaskedRows.pack([np.array([0, 3], dtype=np.int32)])
+    rows, scores = topk.search(np.ones((1, 2), dtype=np.float32), 4, masked=mask)
+    assert rows[0].tolist() == [1, 2, 4, 5]
+    assert scores[0].tolist() == [1.5] * 4
+
+
+def test_negative_zero_ties_with_zero() -> None:
+    vectors = np.array([[-0.0], [0.0], [-0.0]], dtype=np.float32)
+    rows, _ = TopK(vectors, np.full(3, -0.0, dtype=np.float32), offset=-0.0).search(np.ones((1, 1), dtype=np.float32), 3)
+    assert rows[0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("items", "users"), [(0, 3), (5, 0), (0, 0)])
+def test_nothing_to_rank(items: int, users: int) -> None:
+    topk = TopK(np.empty((items, 4), dtype=np.float32), np.empty(items, dtype=np.float32))
+    rows, scores = topk.search(np.ones((users, 4), dtype=np.float32), 3)
+    assert rows.shape == scores.shape == (users, 3)
+    assert (rows == -1).all() if items == 0 else rows.size == 0
+
+
+def test_everything_masked_leaves_nothing() -> None:
+    topk = TopK(np.ones((600, 1), dtype=np.float32), np.arange(600, dtype=np.float32))
+    mask = MaskedRows.pack([np.arange(600, dtype=np.int32), np.arange(599, dtype=np.int32)])
+    rows, scores = topk.search(np.ones((2, 1), dtype=np.float32), 2, masked=mask)
+    assert rows.tolist() == [[-1, -1], [599, -1]]
+    assert scores.tolist() == [[-np.inf, -np.inf], [600.0, -np.inf]]
