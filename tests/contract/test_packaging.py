@@ -1,0 +1,161 @@
+"""What an install brings: pins, extras that stay apart, commands that exist, and what a person may import."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import diffcdr
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+
+def constraints() -> dict[str, str]:
+    """Name -> the rest of the line, for every line of constraints.txt that is not a comment."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(re.split("[^A-Za-z0-9._-]", pin, maxsplit=1)[0]): pin for pin in pins}
+
+
+def direct_requirements() -> list[Requirement]:
+    texts = PROJECT["dependencies"] + [text for extra in EXTRAS.values() for text in extra]
+    return [requirement for text in texts if (requirement := Requirement(text)).name != "diffcdr"]
+
+
+def closure(extra: str) -> set[str]:
+    """Names of every distribution that ``diffcdr[extra]`` brings, this project left out, as installed here."""
+    found: set[str] = set()
+    pending = [("diffcdr", frozenset({extra}))]
+    visited = set()
+    while pending:
+        name, extras = pending.pop()
+        if (name, extras) in visited:
+            continue
+        visited.add((name, extras))
+        found.add(name)
+        for text in metadata.requires(name) or []:
+            requirement = Requirement(text)
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": wanted}) for wanted in extras | {""}):
+                pending.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+    return found - {"diffcdr"}
+
+
+def test_constraints_are_exact_public_versions_in_order() -> None:
+    pins = list(constraints().values())
+    for pin in pins:
+        name, version = re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", pin).groups()  # type: ignore[union-attr]
+        # A local label (2.13.0+cpu) exists on no public index.
+        assert Version(version).local is None, pin
+    assert pins == sorted(pins, key=str.lower)
+
+
+def test_every_direct_requirement_allows_its_pin() -> None:
+    pins = constraints()
+    for requirement in direct_requirements():
+        pin = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin.partition("==")[2]), f"{requirement} against {pin}"
+
+
+def test_everything_an_install_brings_is_pinned() -> None:
+    # NVIDIA's libraries and triton come with torch's CUDA build, which names them exactly itself.
+    brought = {name for name in closure("dev") if not name.startswith(("nvidia-", "triton", "cuda-"))}
+    assert brought - constraints().keys() == set()
+
+
+def test_torch_is_the_version_everyone_trains_with() -> None:
+    assert constraints()["torch"] == "torch==2.13.0"
+    assert "torch==2.13.0" in EXTRAS["train"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "brings", "leaves_out"),
+    [
+        ("serve", {"fastapi", "uvicorn", "onnxruntime", "redis"}, {"torch", "onnx", "onnxscript", "safetensors"}),
+        ("train", {"torch", "onnx", "onnxscript", "safetensors"}, {"fastapi", "uvicorn", "starlette", "redis"}),
+    ],
+)
+def test_extras_stay_apart(extra: str, brings: set[str], leaves_out: set[str]) -> None:
+    installed = closure(extra)
+    assert brings <= installed
+    assert installed & leaves_out == set()
+
+
+def test_the_gpu_extra_differs_from_serve_in_onnxruntime_alone() -> None:
+    serve, gpu = set(EXTRAS["serve"]), set(EXTRAS["serve-gpu"])
+    assert {Requirement(text).name for text in serve - gpu} == {"onnxruntime"}
+    (only,) = (Requirement(text) for text in gpu - serve)
+    assert (only.name, only.extras) == ("onnxruntime-gpu", {"cuda", "cudnn"})
+
+
+def test_every_direct_dependency_is_explained() -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    explained = set(re.findall(r"^\| ([a-z0-9-]+) \|.*\|.*\|$", text, flags=re.MULTILINE)) - {"package"}
+    assert explained == {canonicalize_name(requirement.name) for requirement in direct_requirements()}
+
+
+def test_the_version_is_said_once() -> None:
+    assert PROJECT["version"] == diffcdr.__version__ == metadata.version("diffcdr")
+
+
+def test_commands_exist_and_name_an_extra_that_does() -> None:
+    declared = metadata.entry_points(group="diffcdr.commands")
+    assert {point.name for point in declared} == {"train", "synth", "serve"}
+    for point in declared:
+        command = getattr(importlib.import_module(point.module), point.attr)
+        assert inspect.getdoc(command), f"{point.name} has no help text"
+        assert [extra for extra in point.extras if extra in EXTRAS] == list(point.extras) != []
+
+
+@pytest.mark.parametrize(
+    ("packages", "blocked"),
+    [
+        (["diffcdr"], ["torch", "fastapi", "starlette", "uvicorn", "redis", "training", "service"]),
+        (["diffcdr", "service"], ["torch", "onnx", "onnxscript", "training"]),
+        (["diffcdr", "training"], ["fastapi", "starlette", "uvicorn", "redis", "service"]),
+    ],
+)
+def test_a_package_imports_without_what_its_extra_leaves_out(packages: list[str], blocked: list[str]) -> None:
+    """Every module is imported in a fresh interpreter in which the ``blocked`` packages cannot be found."""
+    modules = sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+    )
+    assert modules
+    program = (
+        "import importlib, sys\n"
+        f"for name in {blocked!r}: sys.modules[name] = None\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_reads_the_environment_when_imported() -> None:
+    """No module-level statement (function bodies aside) mentions ``os.environ`` or ``os.getenv``."""
+    readers = []
+    for package in ("diffcdr", "training", "service"):
+        for path in (ROOT / package).rglob("*.py"):
+            for statement in ast.parse(path.read_text()).body:
+                if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    continue
+                attributes = {node.attr for node in ast.walk(statement) if isinstance(node, ast.Attribute)}
+                if attributes & {"environ", "getenv"}:
+                    readers.append(f"{path.relative_to(ROOT)}:{statement.lineno}")
+    assert readers == []
