@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from diffcdr.errors import InputError
-from training.evaluation.ranking import UserLists, ranking_metrics, top_items
+from diffcdr.topk import MaskedRows, TopK
+from training.evaluation.ranking import UserLists, ranking_metrics
 from training.evaluation.ratings import rating_metrics
 from training.models.base import HeldOut, RatingTable, ScoringHead, TransferModel
 
@@ -54,7 +55,7 @@ def evaluate(
     *,
     rating_range: tuple[float, float],
     k: int = 20,
-    seen: UserLists | None = None,
+    seen: MaskedRows | None = None,
 ) -> Metrics:
     """Measure ``model`` on ``held_out``.
 
@@ -80,7 +81,9 @@ def evaluate(
         predict(vectors, head, ratings), ratings.ratings.numpy().astype(np.float64), rating_range=rating_range
     )
     relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
-    lists = top_items(vectors, head.item_vectors.numpy(), head.item_biases.numpy(), k=k, seen=seen)
+    # The very search that serves: a list is judged as users get it, equal scores by item row.
+    search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
+    lists, _ = search.search(vectors, k, masked=seen)
     ranking = ranking_metrics(lists, relevant)
     return Metrics(
         mae=errors.mae,

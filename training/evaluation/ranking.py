@@ -14,17 +14,13 @@ NDCG@k <= HR@k and Recall@k <= HR@k, for each user and on the mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.floating]
-
-BLOCK_BYTES = 64 << 20
-"""Scores held at once: users are ranked in blocks of this many bytes."""
+IntArray = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -71,66 +67,6 @@ def ranking_metrics(lists: IntArray, relevant: UserLists) -> RankingMetrics:
     ndcg = np.minimum(hits @ discounts / ideal, 1.0)
     found = hits.sum(axis=1)
     return RankingMetrics(ndcg=ndcg, hr=(found > 0).astype(np.float64), recall=found / counts)
-
-
-def top_items(
-    user_vectors: FloatArray,
-    item_vectors: FloatArray,
-    item_biases: FloatArray,
-    *,
-    k: int,
-    seen: UserLists | None = None,
-) -> IntArray:
-    """The ``k`` best items per user by ``bias + vector . user``, never one that is ``seen``; equal scores by item row.
-
-    Scores are summed in float64 and compared in float32, so that a list does not hang on the order of summation.
-
-    Args:
-        user_vectors: [U, d].
-        item_vectors: [m, d].
-        item_biases: [m].
-        k: length of the lists.
-        seen: items not to be shown, per user.
-
-    Returns:
-        int64 [U, k], best first; -1 where fewer than ``k`` items may be shown.
-    """
-    n_users, n_items = len(user_vectors), len(item_vectors)
-    lists = np.full((n_users, k), -1, dtype=np.int64)
-    width = min(k, n_items)
-    if not width:
-        return lists
-    matrix = item_vectors.astype(np.float64).T
-    for block in _blocks(n_users, n_items):
-        scores = user_vectors[block].astype(np.float64) @ matrix
-        scores += item_biases
-        ranked = scores.astype(np.float32)
-        if seen is not None:
-            start, stop = seen.indptr[block.start], seen.indptr[block.stop]
-            owners = np.repeat(np.arange(block.stop - block.start), seen.counts()[block])
-            ranked[owners, seen.items[start:stop]] = -np.inf
-        lists[block, :width] = _top_columns(ranked, width)
-    return lists
-
-
-def _blocks(n_users: int, n_items: int) -> Iterator[slice]:
-    step = max(1, BLOCK_BYTES // (8 * n_items))
-    for start in range(0, n_users, step):
-        yield slice(start, min(start + step, n_users))
-
-
-def _top_columns(scores: npt.NDArray[np.float32], k: int) -> IntArray:
-    """Columns of the ``k`` largest per row, by (score descending, column ascending); -1 for scores of -inf."""
-    kth = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k, None]
-    above, level = scores > kth, scores == kth
-    # Of the columns level with the k-th, the leftmost fill the places that the better ones leave.
-    places = k - above.sum(axis=1, keepdims=True)
-    chosen = above | (level & (np.cumsum(level, axis=1) <= places))
-    columns = np.nonzero(chosen)[1].reshape(len(scores), k)
-    values = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
-    return np.where(np.isneginf(values), -1, columns)
 
 
 def _hits(lists: IntArray, relevant: UserLists) -> npt.NDArray[np.bool_]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from diffcdr.errors import InputError
+from diffcdr.topk import MaskedRows
 from training.evaluation.evaluate import Metrics, evaluate, predict
-from training.evaluation.ranking import UserLists
 from training.models.base import FitReport, HeldOut, RatingTable, ScoringHead, TransferModel
 
 
@@ -67,7 +67,7 @@ def test_hand_worked_example() -> None:
 
 def test_seen_items_are_not_candidates() -> None:
     model, held = planted()
-    seen = UserLists.build(np.array([0]), np.array([0]), n_users=2)
+    seen = MaskedRows.pack([np.array([0]), np.array([], dtype=np.int64)])
     # User 0's best item is hidden: item 1 (3.5) leads, item 2 (2.0) is the one that is relevant.
     assert evaluate(model, held, rating_range=(1.0, 5.0), k=1, seen=seen).hr == 0.5
 
