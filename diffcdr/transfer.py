@@ -7,7 +7,6 @@ vector does not depend, to the last bit, on who else was in the batch.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -44,6 +43,7 @@ class AffineTransfer:
         self._offset = np.ascontiguousarray(offset, dtype=np.float32)
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
+        """Carry float32 [B, source_dim] to float32 [B, target_dim]."""
         padded = pad_rows(vectors)
         out: Float32Array = padded @ self._matrix
         out += self._offset
@@ -53,7 +53,7 @@ class AffineTransfer:
 class OnnxTransfer:
     """The exported solver graph on ONNX Runtime."""
 
-    def __init__(self, path: Path, *, target_dim: int, device: Device, threads: int) -> None:
+    def __init__(self, graph: bytes, *, target_dim: int, device: Device, threads: int) -> None:
         """Raises DeviceError as :func:`resolve_device`; BundleError if the graph cannot be loaded."""
         ort = _onnxruntime()
         self.device = resolve_device(device)
@@ -65,15 +65,18 @@ class OnnxTransfer:
         if self.device == "cuda":
             providers.insert(0, "CUDAExecutionProvider")
         try:
-            self._session = ort.InferenceSession(str(path), sess_options=options, providers=providers)
+            self._session = ort.InferenceSession(graph, sess_options=options, providers=providers)
         except Exception as error:
-            raise BundleError(f"transfer graph {path} cannot be loaded: {error}; publish the bundle again") from error
+            raise BundleError(
+                f"the bundle's transfer graph cannot be loaded: {error}; publish the bundle again"
+            ) from error
         if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             if device == "cuda":
                 raise DeviceError("ONNX Runtime could not start its CUDA provider; check the driver, CUDA and cuDNN")
             self.device = "cpu"
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
+        """Carry float32 [B, source_dim] to float32 [B, target_dim], ``MAX_ONNX_ROWS`` at a time."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
         for start in range(0, len(vectors), MAX_ONNX_ROWS):
             part = vectors[start : start + MAX_ONNX_ROWS]
@@ -92,10 +95,10 @@ def load_transfer(bundle: Bundle, *, device: Device = "auto", threads: int = 1) 
         if device == "cuda":
             resolve_device(device)
         return AffineTransfer(*bundle.affine)
-    if bundle.onnx_path is None:
+    if bundle.graph is None:
         raise BundleError(f"bundle {bundle.path} has neither a folded map nor a graph; publish it again")
     target_dim = bundle.manifest.transfer.target_dim
-    return OnnxTransfer(bundle.onnx_path, target_dim=target_dim, device=device, threads=threads)
+    return OnnxTransfer(bundle.graph.tobytes(), target_dim=target_dim, device=device, threads=threads)
 
 
 def resolve_device(device: Device) -> str:
