@@ -1,0 +1,308 @@
+"""Admission, micro-batches and deadlines in front of one engine thread.
+
+All bookkeeping happens on the event loop; the thread only computes. So there is nothing to lock, and a batch
+is formed at the moment the engine is free, from whatever is waiting and still wanted:
+
+    admit (or QueueFull) -> wait -> form: leave out cancelled and expired jobs -> compute -> deliver
+
+Single requests and bulk chunks pass the same door and are counted by rows (users), not by requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from diffcdr.recommender import Query, Recommendation, UserUnknown
+from service.metrics import Metrics
+from service.pace import Pace
+
+Answer = Recommendation | UserUnknown
+T = TypeVar("T")
+
+SWEEP_SECONDS = 0.01
+"""How often waiting jobs are looked at for a passed deadline or a client that has left."""
+WATCH_AFTER_SECONDS = 0.02
+"""Younger jobs are not watched for their client leaving: most are answered before the watch would pay."""
+
+
+class Engine(Protocol):
+    """What the batcher computes with: a :class:`diffcdr.recommender.Recommender`, or a test's stand-in."""
+
+    def recommend(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer ``queries`` in their order."""
+        ...
+
+
+class QueueFull(Exception):
+    """No room for these rows now. ``retry_after``: whole seconds until there should be, at least 1."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"the queue is full for about {retry_after} s")
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(Exception):
+    """The deadline passed before the answer was there."""
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """Rows for one engine call. ``queries`` may share a call with other jobs; ``call`` has one of its own."""
+
+    engine: Engine
+    rows: int
+    future: asyncio.Future[Any]
+    admitted: float
+    queries: Sequence[Query] = ()
+    call: Callable[[], Any] | None = None
+    deadline: float = math.inf
+    gone: Callable[[], Awaitable[None]] | None = None
+    watch: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timed(Generic[T]):
+    """A result, and where the time went: seconds waiting and seconds computing."""
+
+    result: T
+    queued: float
+    computed: float
+
+
+@dataclass(slots=True)
+class _Batch:
+    jobs: list[_Job]
+    rows: int
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Batcher:
+    """The one way to the engine. Make it and use it on one event loop; :meth:`close` when done."""
+
+    def __init__(self, *, queue_rows: int, batch_rows: int, metrics: Metrics) -> None:
+        """``queue_rows``: rows that may wait; ``batch_rows``: rows computed together, at most."""
+        self._queue_rows = queue_rows
+        self._batch_rows = batch_rows
+        self._metrics = metrics
+        self._pace = Pace()
+        self._waiting: deque[_Job] = deque()
+        self._waiting_rows = 0
+        self._running: _Batch | None = None
+        self._room = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pump_scheduled = False
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows admitted and not yet computing."""
+        return self._waiting_rows
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the running computation has been running; 0 when idle."""
+        return time.perf_counter() - self._running.started if self._running else 0.0
+
+    async def recommend(
+        self,
+        engine: Engine,
+        queries: Sequence[Query],
+        *,
+        timeout: float = math.inf,
+        gone: Callable[[], Awaitable[None]] | None = None,
+    ) -> Timed[list[Answer]]:
+        """Answer ``queries``, together with what else is waiting.
+
+        Args:
+            engine: what to compute with; jobs of different engines never share a batch.
+            queries: 1 to ``queue_rows`` of them.
+            timeout: seconds until nobody wants the answer.
+            gone: returns once the client has left; awaited only for jobs that have to wait.
+
+        Raises:
+            QueueFull: too many rows are waiting, or the deadline cannot be met.
+            DeadlineExceeded, ClientLeft: while waiting.
+        """
+        job = self._admit(engine, len(queries), timeout=timeout)
+        job.queries, job.gone = queries, gone
+        answers: Timed[list[Answer]] = await self._wait(job)
+        return answers
+
+    async def compute(self, engine: Engine, call: Callable[[], T], *, rows: int, timeout: float = math.inf) -> Timed[T]:
+        """Run ``call()`` on the engine thread, counted as ``rows`` rows. Raises as :meth:`recommend`."""
+        job = self._admit(engine, rows, timeout=timeout)
+        job.call = call
+        result: Timed[T] = await self._wait(job)
+        return result
+
+    async def room(self, rows: int) -> None:
+        """Wait until half the queue is free of ``rows`` more, so that bulk work leaves room for single requests."""
+        while self._waiting_rows and self._waiting_rows + rows > self._queue_rows // 2:
+            self._room.clear()
+            await self._room.wait()
+
+    async def close(self) -> None:
+        """Finish the running batch, fail what waits, and end the thread."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for job in self._waiting:
+            _fail(job, QueueFull(1))
+        self._waiting.clear()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown()
+
+    def _admit(self, engine: Engine, rows: int, *, timeout: float) -> _Job:
+        """Take in a job of ``rows`` rows, or refuse it before it costs anything."""
+        ahead = self._waiting_rows + (self._running.rows if self._running else 0)
+        expected = self._pace.seconds(rows=ahead + rows, batch_rows=self._batch_rows) if ahead else 0.0
+        # An empty queue takes any job, so that one larger than the queue is not refused for ever.
+        if (self._waiting_rows and self._waiting_rows + rows > self._queue_rows) or expected > timeout:
+            self._metrics.shed_rows.inc(rows)
+            raise QueueFull(max(1, math.ceil(self._pace.seconds(rows=ahead, batch_rows=self._batch_rows))))
+        self._metrics.admitted_rows.inc(rows)
+        loop = asyncio.get_running_loop()
+        now = time.perf_counter()
+        return _Job(engine, rows, loop.create_future(), now, deadline=now + timeout)
+
+    async def _wait(self, job: _Job) -> Any:
+        self._waiting.append(job)
+        self._waiting_rows += job.rows
+        if self._sweeper is None or self._sweeper.done():
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        self._schedule_pump()
+        try:
+            return await job.future
+        finally:
+            if job.watch is not None:
+                job.watch.cancel()
+
+    def _schedule_pump(self) -> None:
+        """Form the next batch once this turn of the loop is over: requests that arrived together go together."""
+        if not self._pump_scheduled and self._running is None:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        if self._running is not None:
+            return
+        jobs = self._form()
+        if jobs:
+            self._running = _Batch(jobs, sum(job.rows for job in jobs))
+            task = asyncio.get_running_loop().create_task(self._compute(self._running))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _form(self) -> list[_Job]:
+        """The next batch: jobs from the front of the queue that somebody still waits for."""
+        self._drop_unwanted()
+        jobs: list[_Job] = []
+        rows = 0
+        while self._waiting and (not jobs or self._fits(self._waiting[0], jobs[0], rows)):
+            job = self._waiting.popleft()
+            self._waiting_rows -= job.rows
+            jobs.append(job)
+            rows += job.rows
+        self._room.set()
+        self._metrics.queue_rows.set(self._waiting_rows)
+        return jobs
+
+    def _fits(self, job: _Job, first: _Job, rows: int) -> bool:
+        """Whether ``job`` may join a batch of ``rows`` rows that began with ``first``."""
+        mergeable = job.call is None and first.call is None and job.engine is first.engine
+        return mergeable and rows + job.rows <= self._batch_rows
+
+    def _drop_unwanted(self) -> None:
+        """Take out of the queue what is past its deadline or whose caller has stopped waiting."""
+        now = time.perf_counter()
+        unwanted = False
+        for job in self._waiting:
+            if job.deadline <= now and not job.future.done():
+                job.future.set_exception(DeadlineExceeded())
+            unwanted = unwanted or job.future.done()
+        if not unwanted:
+            return
+        for job in self._waiting:
+            if job.future.done():
+                expired = not job.future.cancelled() and isinstance(job.future.exception(), DeadlineExceeded)
+                self._metrics.dropped_rows.labels("deadline" if expired else "cancelled").inc(job.rows)
+        self._waiting = deque(job for job in self._waiting if not job.future.done())
+        self._waiting_rows = sum(job.rows for job in self._waiting)
+        self._room.set()
+
+    async def _compute(self, batch: _Batch) -> None:
+        try:
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, _run, batch.jobs)
+        finally:
+            self._running = None
+            self._schedule_pump()
+        seconds = time.perf_counter() - batch.started
+        self._count(batch, seconds)
+        for job, outcome in zip(batch.jobs, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                _fail(job, outcome)
+            elif not job.future.done():
+                job.future.set_result(Timed(outcome, queued=batch.started - job.admitted, computed=seconds))
+
+    def _count(self, batch: _Batch, seconds: float) -> None:
+        self._pace.add(rows=batch.rows, seconds=seconds)
+        self._metrics.batch_rows.observe(batch.rows)
+        self._metrics.engine_seconds.observe(seconds)
+        self._metrics.engine_rows.inc(batch.rows)
+        self._metrics.queue_seconds.observe(batch.started - batch.jobs[0].admitted)
+
+    async def _sweep(self) -> None:
+        """While anything waits or computes: fail what is too late, and watch the clients of what takes long."""
+        while self._waiting or self._running is not None:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._drop_unwanted()
+            now = time.perf_counter()
+            for job in self._running.jobs if self._running else ():
+                if job.deadline <= now:
+                    _fail(job, DeadlineExceeded())
+            for job in self._waiting:
+                if job.gone is not None and job.watch is None and now - job.admitted > WATCH_AFTER_SECONDS:
+                    job.watch = asyncio.get_running_loop().create_task(_watch(job, job.gone))
+
+
+def _run(jobs: Sequence[_Job]) -> list[Any]:
+    """On the engine thread: one call for all ``jobs``; to each its part of the answers, or what it raised."""
+    try:
+        return _call(jobs)
+    except Exception as error:
+        # One job must not fail its neighbours: each is tried alone.
+        return [error] if len(jobs) == 1 else [_run([job])[0] for job in jobs]
+
+
+def _call(jobs: Sequence[_Job]) -> list[Any]:
+    first = jobs[0]
+    if first.call is not None:
+        return [first.call()]
+    answers = first.engine.recommend([query for job in jobs for query in job.queries])
+    ends = itertools.accumulate(job.rows for job in jobs)
+    return [answers[end - job.rows : end] for job, end in zip(jobs, ends, strict=True)]
+
+
+async def _watch(job: _Job, gone: Callable[[], Awaitable[None]]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await gone()
+        _fail(job, ClientLeft())
+
+
+def _fail(job: _Job, error: Exception) -> None:
+    if not job.future.done():
+        job.future.set_exception(error)

@@ -1,0 +1,121 @@
+"""The outermost layer of every request: ids, headers, counting, logging, and the last word on errors.
+
+Plain ASGI: it adds a few microseconds and never holds a body back.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.batcher import ClientLeft
+from service.metrics import Metrics
+from service.problems import from_exception
+from service.runtime import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+CLIENT_LEFT_STATUS = "499"
+
+
+class Edge:
+    """ASGI middleware around the application."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, lifecycle: Lifecycle, access_log: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._lifecycle = lifecycle
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        extra_headers = _identify(scope)
+        status = ""
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                message["headers"].extend(extra_headers)
+                if self._lifecycle.draining:
+                    # Clients that keep connections open move on to another replica.
+                    MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except (ClientDisconnect, ClientLeft):
+            status = CLIENT_LEFT_STATUS
+        except Exception as error:
+            await self._fail(error, scope, receive, send_with_headers, started=bool(status))
+        finally:
+            self._finish(scope, status or CLIENT_LEFT_STATUS, time.perf_counter() - started)
+
+    async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
+        """Answer with what ``error`` stands for; an unexpected one is logged with its traceback."""
+        request_id = scope["state"]["request_id"]
+        problem = from_exception(error)
+        if problem.code == "internal_error":
+            logger.error("request failed", exc_info=error, extra={**_log_ids(scope), "route": _route(scope)})
+        if started:
+            raise error
+        response = problem.response(instance=scope["path"], request_id=request_id)
+        await response(scope, receive, send)
+
+    def _finish(self, scope: Scope, status: str, seconds: float) -> None:
+        route = _route(scope)
+        self._metrics.count_request(route=route, method=_method(scope), status=status, seconds=seconds)
+        if self._access_log:
+            logger.info(
+                "request",
+                extra={
+                    **_log_ids(scope),
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                },
+            )
+
+
+def _identify(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Note the request id (the caller's if it is sane, else a new one) and trace id; return their headers."""
+    state = scope.setdefault("state", {})
+    state["request_id"] = ""
+    headers = [(b"x-content-type-options", b"nosniff")]
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            state["request_id"] = value.decode()
+        elif name == b"traceparent" and (trace := TRACEPARENT.fullmatch(value)):
+            state["trace_id"] = trace[1].decode()
+            headers.append((name, value))
+    state["request_id"] = state["request_id"] or uuid.uuid4().hex
+    headers.append((b"x-request-id", state["request_id"].encode()))
+    return headers
+
+
+def _log_ids(scope: Scope) -> dict[str, str | None]:
+    return {"request_id": scope["state"]["request_id"], "trace_id": scope["state"].get("trace_id")}
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, so that ids in paths never become labels."""
+    route = scope.get("route")
+    return str(getattr(route, "path_format", None) or getattr(route, "path", "unmatched"))
+
+
+def _method(scope: Scope) -> str:
+    method = str(scope["method"])
+    return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"

@@ -1,0 +1,64 @@
+"""Log lines as text or JSON. They carry request ids, never user ids, vectors or keys."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from service.settings import Settings
+
+FIELDS = ("request_id", "trace_id", "method", "route", "status", "duration_ms", "bundle", "device")
+"""What a record may carry beside its message (``logger.info(…, extra={…})``)."""
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, ``FIELDS``, and the traceback of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render ``record``."""
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry.update((name, value) for name in FIELDS if (value := getattr(record, name, None)) is not None)
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(entry, default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """``2024-01-01 12:00:00 INFO message key=value …``."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Render ``record`` with its fields after the message."""
+        fields = [f" {name}={value}" for name in FIELDS if (value := getattr(record, name, None)) is not None]
+        return super().formatMessage(record) + "".join(fields)
+
+
+def configure(settings: Settings) -> None:
+    """Send every log line to standard error in ``settings.log_format``."""
+    formatter = "service.logs.JsonFormatter" if settings.log_format == "json" else "service.logs.TextFormatter"
+    level = settings.log_level.upper()
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"()": formatter}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"handlers": ["stderr"], "level": "WARNING"},
+            "loggers": {
+                "service": {"level": level},
+                # The server's own start-up chatter says nothing that ours does not.
+                "uvicorn": {"level": "WARNING"},
+            },
+        }
+    )

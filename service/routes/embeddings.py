@@ -1,0 +1,116 @@
+"""Target vectors of users and of source vectors."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Request, Response
+
+from service.answers import json_response
+from service.bodies import JSON, read_json
+from service.bulk import model_unknown
+from service.openapi import reference, request_body
+from service.problems import FieldError, Problem, responses
+from service.registry import Model
+from service.runtime import runtime_of
+from service.schemas import EmbeddingsAnswer, EmbeddingsRequest
+
+router = APIRouter(tags=["embeddings"])
+
+Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+
+
+@router.post(
+    "/v1/embeddings",
+    summary="Carry users or source vectors into the target domain",
+    response_class=Response,
+    responses={
+        200: {"model": EmbeddingsAnswer},
+        **responses(
+            "malformed_json",
+            "model_unknown",
+            "body_too_large",
+            "unsupported_media_type",
+            "invalid_request",
+            "internal_error",
+            "overloaded",
+            "deadline_exceeded",
+        ),
+    },
+    openapi_extra=request_body((JSON, reference("EmbeddingsRequest"))),
+)
+async def embed(request: Request) -> Response:
+    """Target vectors for up to 1,024 user ids or source vectors; a user nobody knows has `found` false, vector null.
+
+    Warm users get the target vector they have; others their source vector carried over.
+    """
+    runtime = runtime_of(request)
+    wanted = await read_json(request, EmbeddingsRequest, limit=runtime.settings.max_bulk_body_bytes)
+    model = runtime.registry.find(wanted.model)
+    if model is None:
+        raise model_unknown(wanted.model)
+    timed = await runtime.batcher.compute(
+        model.recommender,
+        _task(wanted, model),
+        rows=len(wanted.user_ids or wanted.vectors or ()),
+        timeout=(wanted.timeout_ms or runtime.settings.timeout_ms) / 1000,
+    )
+    vectors, found = timed.result
+    content = {
+        "embeddings": _entries(vectors, found, user_ids=wanted.user_ids, as_base64=wanted.encoding == "base64"),
+        "dim": vectors.shape[1],
+        "encoding": wanted.encoding,
+        "bundle": model.id,
+        "request_id": request.scope["state"]["request_id"],
+    }
+    timing = f"queue;dur={timed.queued * 1000:.3f}, engine;dur={timed.computed * 1000:.3f}"
+    return json_response(content, headers={"Server-Timing": timing})
+
+
+def _task(wanted: EmbeddingsRequest, model: Model) -> Callable[[], Vectors]:
+    if wanted.user_ids is not None:
+        return partial(model.recommender.embed_users, wanted.user_ids)
+    vectors = _source_vectors(wanted.vectors or (), dim=model.manifest.transfer.source_dim)
+    return lambda: (model.recommender.embed_vectors(vectors), np.ones(len(vectors), dtype=np.bool_))
+
+
+def _source_vectors(vectors: Sequence[Sequence[float]], *, dim: int) -> npt.NDArray[np.float32]:
+    """``vectors`` as float32 [B, dim]. Raises Problem 422 with a pointer to each that does not fit."""
+    wrong = [index for index, vector in enumerate(vectors) if len(vector) != dim]
+    if not wrong:
+        with np.errstate(over="ignore"):
+            array = np.array(vectors, dtype=np.float32)
+        wrong = np.flatnonzero(~np.isfinite(array).all(axis=1)).tolist()
+        if not wrong:
+            return array
+    detail = f"a source vector of this bundle has {dim} numbers within the range of float32"
+    raise Problem(
+        "invalid_request",
+        f"/vectors/{wrong[0]}: {detail}",
+        errors=[FieldError(pointer=f"/vectors/{index}", detail=detail) for index in wrong[:20]],
+    )
+
+
+def _entries(
+    vectors: npt.NDArray[np.float32],
+    found: npt.NDArray[np.bool_],
+    *,
+    user_ids: Sequence[str] | None,
+    as_base64: bool,
+) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    # An overflow leaves no vector to speak of, and JSON has no infinities.
+    usable = found & np.isfinite(vectors).all(axis=1)
+    for index, vector in enumerate(vectors.astype("<f4", copy=False)):
+        entry: dict[str, Any] = {"index": index, "found": bool(usable[index])}
+        if user_ids is not None:
+            entry["user_id"] = user_ids[index]
+        encoded = base64.b64encode(vector.tobytes()).decode() if as_base64 else vector
+        entry["vector"] = encoded if usable[index] else None
+        entries.append(entry)
+    return entries

@@ -1,0 +1,76 @@
+"""Probes and metrics."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.bodies import JSON
+from service.problems import responses
+from service.runtime import Runtime, runtime_of
+from service.schemas import Health, Readiness
+
+router = APIRouter(tags=["health"])
+
+State = Literal["ok", "draining", "stalled"]
+
+
+@router.get(
+    "/livez",
+    summary="Whether the process works",
+    response_class=Response,
+    responses={200: {"model": Health}, 503: {"model": Health, "description": "Stalled"}, **responses("internal_error")},
+)
+async def livez(request: Request) -> Response:
+    """503 once a single computation has run for longer than `DIFFCDR_STALL_SECONDS`: restart the process."""
+    status = _engine_state(runtime_of(request))
+    return _health(Health(status=status), ok=status == "ok")
+
+
+@router.get(
+    "/readyz",
+    summary="Whether the service wants traffic",
+    response_class=Response,
+    responses={
+        200: {"model": Readiness},
+        503: {"model": Readiness, "description": "Draining or stalled"},
+        **responses("internal_error"),
+    },
+)
+async def readyz(request: Request) -> Response:
+    """200 once the bundle is loaded, verified and warmed; 503 from the moment the service begins to drain."""
+    runtime = runtime_of(request)
+    components: dict[str, State] = {
+        "bundle": "ok",
+        "engine": _engine_state(runtime),
+        "lifecycle": "draining" if runtime.lifecycle.draining else "ok",
+    }
+    unwell: list[State] = [state for state in components.values() if state != "ok"]
+    status: State = unwell[0] if unwell else "ok"
+    model = runtime.registry.stable
+    body = Readiness(status=status, components=components, bundle=model.id, device=model.device)
+    return _health(body, ok=status == "ok")
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **responses("internal_error"),
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Everything counted since the start."""
+    return Response(runtime_of(request).metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _engine_state(runtime: Runtime) -> State:
+    return "stalled" if runtime.batcher.busy_seconds > runtime.settings.stall_seconds else "ok"
+
+
+def _health(body: Health, *, ok: bool) -> Response:
+    return Response(body.model_dump_json(), status_code=200 if ok else 503, media_type=JSON)

@@ -1,0 +1,41 @@
+"""Items without a user."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.answers import etag_response, item_list
+from service.problems import responses
+from service.registry import MAX_K
+from service.runtime import runtime_of
+from service.schemas import PopularAnswer
+
+router = APIRouter(tags=["items"])
+
+
+class PopularParameters(BaseModel):
+    """What may stand in the query string."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")] = 20
+
+
+@router.get(
+    "/v1/items/popular",
+    summary="The most rated items of the target domain",
+    response_class=Response,
+    responses={
+        200: {"model": PopularAnswer},
+        304: {"description": "Unchanged since the answer with this ETag."},
+        **responses("invalid_request", "internal_error"),
+    },
+)
+async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
+    """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
+    model = runtime_of(request).registry.stable
+    content = {"items": item_list(model.popular, parameters.k), "bundle": model.id}
+    return etag_response(request, f"{model.id}-{parameters.k}", content)

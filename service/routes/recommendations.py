@@ -1,0 +1,92 @@
+"""Recommendations for one user."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from diffcdr import recommender
+from diffcdr.ids import MAX_ID_BYTES
+from diffcdr.recommender import Recommendation
+from service.answers import json_response, list_content, user_unknown
+from service.bodies import JSON, read_json
+from service.bulk import model_unknown
+from service.openapi import reference, request_body
+from service.problems import responses
+from service.runtime import runtime_of
+from service.schemas import RecommendationAnswer, RecommendationParameters, RecommendationRequest
+
+router = APIRouter(tags=["recommendations"])
+
+_QUERY_PROBLEMS = (
+    "user_unknown",
+    "model_unknown",
+    "invalid_request",
+    "internal_error",
+    "overloaded",
+    "deadline_exceeded",
+)
+_BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", *_QUERY_PROBLEMS)
+
+
+@router.post(
+    "/v1/recommendations",
+    summary="Recommend items of the target domain to one user",
+    response_class=Response,
+    responses={200: {"model": RecommendationAnswer}, **responses(*_BODY_PROBLEMS)},
+    openapi_extra=request_body((JSON, reference("RecommendationRequest"))),
+)
+async def recommend(request: Request) -> Response:
+    """Known source users get their taste carried over; a `history` is folded in; anyone else gets the popular list.
+
+    `strategy` says which of these spoke and `fallback_reason` why it had to be the popular list.
+    """
+    wanted = await read_json(request, RecommendationRequest, limit=runtime_of(request).settings.max_body_bytes)
+    return await _answer(request, wanted.query(), model_id=wanted.model, timeout_ms=wanted.timeout_ms)
+
+
+@router.get(
+    "/v1/users/{user_id:path}/recommendations",
+    summary="Recommend items of the target domain to one user",
+    response_class=Response,
+    responses={200: {"model": RecommendationAnswer}, **responses(*_QUERY_PROBLEMS)},
+)
+async def recommend_by_address(
+    request: Request,
+    user_id: Annotated[str, Path(min_length=1, max_length=MAX_ID_BYTES)],
+    parameters: Annotated[RecommendationParameters, Query()],
+) -> Response:
+    """The same as `POST /v1/recommendations`, for a user with an id."""
+    query = parameters.query(user_id)
+    return await _answer(request, query, model_id=parameters.model, timeout_ms=parameters.timeout_ms)
+
+
+async def _answer(
+    request: Request, query: recommender.Query, *, model_id: str | None, timeout_ms: int | None
+) -> Response:
+    runtime = runtime_of(request)
+    model = runtime.registry.find(model_id)
+    if model is None:
+        raise model_unknown(model_id)
+    timed = await runtime.batcher.recommend(
+        model.recommender,
+        (query,),
+        timeout=(timeout_ms or runtime.settings.timeout_ms) / 1000,
+        gone=partial(_disconnected, request),
+    )
+    answer = timed.result[0]
+    if not isinstance(answer, Recommendation):
+        raise user_unknown(query)
+    runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
+    content = list_content(answer, model)
+    content["request_id"] = request.scope["state"]["request_id"]
+    timing = f"queue;dur={timed.queued * 1000:.3f}, engine;dur={timed.computed * 1000:.3f}"
+    return json_response(content, headers={"Server-Timing": timing})
+
+
+async def _disconnected(request: Request) -> None:
+    """Return once the client has left; its body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,36 @@
+"""What every route works with, made once by the application's lifespan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import HTTPConnection
+
+from service.batcher import Batcher
+from service.metrics import Metrics
+from service.registry import Registry
+from service.settings import Settings
+
+
+@dataclass
+class Lifecycle:
+    """Whether new work is wanted. ``draining`` is the only thing here that ever changes."""
+
+    draining: bool = False
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The parts of the running service."""
+
+    settings: Settings
+    metrics: Metrics
+    registry: Registry
+    batcher: Batcher
+    lifecycle: Lifecycle
+
+
+def runtime_of(connection: HTTPConnection) -> Runtime:
+    """The runtime of the application that ``connection`` came to."""
+    return cast(Runtime, connection.app.state.runtime)

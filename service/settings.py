@@ -1,0 +1,77 @@
+"""Everything that can be set, read once from ``DIFFCDR_*`` environment variables and then frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from diffcdr.errors import InputError
+from diffcdr.transfer import Device
+
+PREFIX = "DIFFCDR_"
+
+
+class Settings(BaseSettings):
+    """The service's settings. A field ``name`` is read from ``DIFFCDR_NAME``; arguments win over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    bundle: Path
+    """The bundle directory to serve."""
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    """0 takes any free port; the one taken is logged."""
+    device: Device = "auto"
+    """Where a transfer graph runs. Without a CUDA provider ``cuda`` refuses to start and ``auto`` takes the CPU."""
+    threads: int = Field(1, ge=1, le=256)
+    """Intra-op threads of a transfer graph."""
+
+    max_body_bytes: int = Field(1 << 20, ge=1024)
+    """Largest body of a request about one user; larger ones get 413."""
+    max_bulk_body_bytes: int = Field(16 << 20, ge=1024)
+    """Largest body of an embeddings request."""
+    max_stream_bytes: int = Field(4 << 30, ge=1024)
+    """Largest body of a batch request, which is spooled and never held in memory whole."""
+    max_line_bytes: int = Field(64 << 10, ge=1024)
+    """Largest line of an NDJSON batch; a longer one is answered with an error line."""
+
+    queue_rows: int = Field(4096, ge=1)
+    """Users that may wait for the engine; more get 503 with Retry-After."""
+    batch_rows: int = Field(256, ge=1, le=4096)
+    """Most users computed together."""
+    timeout_ms: int = Field(2000, ge=1, le=60_000)
+    """Deadline of a request that names none; past it the answer is 504."""
+    stall_seconds: float = Field(30.0, gt=0)
+    """/livez fails once one computation has run for this long."""
+
+    drain_seconds: float = Field(2.0, ge=0)
+    """After SIGTERM: readiness is off and requests are still served for this long."""
+    finish_seconds: float = Field(20.0, gt=0)
+    """After that: how long requests in flight may take to finish."""
+
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: bool = False
+    """One log line a request."""
+
+    @classmethod
+    def read(cls, **overrides: Any) -> Self:
+        """The settings from the environment, with those ``overrides`` that are not None.
+
+        Raises:
+            InputError: a value is missing or out of range; the message names it both ways it can be set.
+        """
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            raise InputError("; ".join(_explain(part) for part in error.errors())) from error
+
+
+def _explain(part: Any) -> str:
+    name = str(part["loc"][0]) if part["loc"] else "settings"
+    if part["type"] == "missing":
+        return f"{name} is not set; pass --{name.replace('_', '-')} or set {PREFIX}{name.upper()}"
+    return f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}) cannot be {part['input']!r}: {part['msg']}"
