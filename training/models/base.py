@@ -20,7 +20,10 @@ from training.fit.checkpoint import CheckpointFile
 
 @dataclass(frozen=True)
 class RatingTable:
-    """Ratings as parallel columns, ordered by (user, item). ``users``, ``items``: int64 [R]; ``ratings``: float32 [R]."""
+    """Ratings as parallel columns, ordered by (user, item).
+
+    ``users``, ``items``: int64 [R]; ``ratings``: float32 [R].
+    """
 
     users: Tensor
     items: Tensor
@@ -93,7 +96,8 @@ class ScoringHead:
 class Progress(Protocol):
     """Told after each epoch; ``figures`` are losses and validation metrics."""
 
-    def __call__(self, *, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None: ...
+    def __call__(self, *, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None:
+        """``epoch`` of ``epochs`` is done (from 1); it went through ``rows`` rows."""
 
 
 @dataclass
@@ -145,7 +149,7 @@ class TransferModel(ABC):
         return None
 
     def export_module(self) -> torch.nn.Module | None:
-        """A module ``forward(source [B, source_dim]) -> [B, target_dim]`` for ONNX export; None for a plain table map."""
+        """A module ``forward(source [B, source_dim]) -> [B, target_dim]`` to export; None for a plain table map."""
         return None
 
     def details(self) -> dict[str, Any]:

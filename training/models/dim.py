@@ -1,0 +1,69 @@
+"""DIM: the noise predictor eps_theta(x_t, t, c), three perceptron layers (paper, section 3.2 and 4.1)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from training.models.layers import linear
+from training.models.schedule import time_labels
+
+Activation = Literal["none", "silu"]
+
+
+class NoisePredictor(nn.Module):
+    """eps_theta(x, t, c) = layers(x + time_linear(sin and cos of t) + condition_linear(c)).
+
+    Three linear layers, ``activation`` between them; without one the network is affine in x and c. Time and
+    condition are each brought to x's width by one linear layer and added before the stack.
+    """
+
+    def __init__(
+        self,
+        *,
+        source_dim: int,
+        target_dim: int,
+        hidden_dim: int,
+        time_features: int,
+        activation: Activation,
+        generator: torch.Generator,
+    ) -> None:
+        """``time_features``: width of the sinusoidal embedding, even."""
+        super().__init__()
+        self.source_dim = source_dim
+        self.target_dim = target_dim
+        self.time_features = time_features
+        self.is_affine = activation == "none"
+        self.time_linear = linear(time_features, target_dim, generator=generator)
+        self.condition_linear = linear(source_dim, target_dim, generator=generator)
+        self.first = linear(target_dim, hidden_dim, generator=generator)
+        self.second = linear(hidden_dim, hidden_dim, generator=generator)
+        self.third = linear(hidden_dim, target_dim, generator=generator)
+        self.activation: nn.Module = nn.Identity() if self.is_affine else nn.SiLU()
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Predicted noise [B, target_dim].
+
+        ``x`` [B, target_dim]; ``t`` [B], float64, in [0, 1]; ``condition`` [B, source_dim], zeros where masked.
+        """
+        entered = x + self.time_term(t) + self.condition_linear(condition)
+        hidden = self.activation(self.first(entered))
+        noise: Tensor = self.third(self.activation(self.second(hidden)))
+        return noise
+
+    def time_term(self, t: Tensor) -> Tensor:
+        """What times ``t`` [n] add to x: [n, target_dim]."""
+        features = sinusoidal(time_labels(t), self.time_features)
+        term: Tensor = self.time_linear(features.to(self.time_linear.weight.dtype))
+        return term
+
+
+def sinusoidal(labels: Tensor, features: int) -> Tensor:
+    """[n] -> [n, features]: sines, then cosines, of ``labels`` at frequencies from 1 down towards 1e-4 (geometric)."""
+    half = features // 2
+    frequencies = torch.exp(torch.arange(half, dtype=labels.dtype) * (-math.log(10_000.0) / half))
+    angles = labels[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
