@@ -1,0 +1,87 @@
+"""A real server on a free port, in a thread of the test's process, so that tests can put their own engine behind it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from diffcdr.recommender import Query, Recommendation, Recommender, UserUnknown
+from service.app import create_app
+from service.registry import MAX_K, Model, load_model
+from service.runtime import Lifecycle
+from service.server import bind, make_server
+from service.settings import Settings
+
+
+class GatedRecommender:
+    """A recommender whose every call takes ``delay`` seconds and which writes down the users it computed.
+
+    Attributes it does not have are those of the recommender it stands in front of.
+    """
+
+    def __init__(self, inner: Recommender) -> None:
+        self._inner = inner
+        self.delay = 0.0
+        self.calls: list[list[str | None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
+        self.calls.append([query.user_id for query in queries])
+        time.sleep(self.delay)
+        if any(query.user_id == "poison" for query in queries):
+            raise RuntimeError("poisoned")
+        return self._inner.recommend(queries)
+
+    @property
+    def users(self) -> list[str | None]:
+        """Every user computed, in order."""
+        return [user for call in self.calls for user in call]
+
+
+def gated_model(path: Path) -> tuple[Model, GatedRecommender]:
+    """The bundle at ``path`` behind a :class:`GatedRecommender`."""
+    inner = load_model(path, device="auto", threads=1).recommender
+    gate = GatedRecommender(inner)
+    return Model(cast(Recommender, gate), popular=inner.popular(MAX_K)), gate
+
+
+@contextmanager
+def serving(bundle: Path, *, model: Model | None = None, **overrides: Any) -> Iterator[httpx.Client]:
+    """A client of a server for ``bundle`` with ``overrides`` of the settings; the server is gone afterwards."""
+    settings = Settings.read(bundle=bundle, port=0, **overrides)
+    lifecycle = Lifecycle()
+    server = make_server(create_app(settings, model=model, lifecycle=lifecycle), settings, lifecycle)
+    with bind(settings.host, settings.port) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
+        thread.start()
+        try:
+            deadline = time.monotonic() + 30
+            while not server.started:
+                assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
+                time.sleep(0.005)
+            with httpx.Client(base_url=address, timeout=30) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+            assert not thread.is_alive(), "the server did not stop"
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """The sum of the samples called ``name`` that carry ``labels``, as /metrics shows them; 0 without any."""
+    total = 0.0
+    for line in client.get("/metrics").text.splitlines():
+        sample, _, value = line.rpartition(" ")
+        found, _, text = sample.partition("{")
+        if found == name and all(f'{label}="{wanted}"' in text for label, wanted in labels.items()):
+            total += float(value)
+    return total
