@@ -1,0 +1,195 @@
+"""Cleaned ratings -> a domain of integer rows, and two domains -> the users they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from diffcdr.errors import InputError
+from diffcdr.ids import IdTable
+from diffcdr.manifest import InputFile
+from training.data.cleaning import CleaningReport, clean, ids_of
+from training.data.columns import Columns
+from training.data.readers import read_ratings, read_titles
+
+MIN_OVERLAP = 10
+"""Fewer shared users than this cannot be split into training, validation and test users that mean anything."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain's ratings as parallel columns, ordered by (user, item); every user and item has at least one.
+
+    ``user_rows``, ``item_rows``: int64 [R], rows of ``users`` and ``items``; ``ratings``: float32 [R];
+    ``timestamps``: int64 [R], or None where the file has none for some rating; ``titles``: one per item, empty where
+    unknown.
+    """
+
+    users: IdTable
+    items: IdTable
+    user_rows: Rows
+    item_rows: Rows
+    ratings: npt.NDArray[np.float32]
+    timestamps: Rows | None
+    titles: list[str] | None
+    file: InputFile
+    report: CleaningReport
+
+
+@dataclass(frozen=True)
+class DomainPair:
+    """Two domains and the users seen in both, ordered by id.
+
+    ``overlap_source``, ``overlap_target``: int64 [O], rows of the same users in either domain, both ascending.
+    """
+
+    source: Domain
+    target: Domain
+    overlap_source: Rows
+    overlap_target: Rows
+
+    @property
+    def source_only_users(self) -> int:
+        """Users of the source domain that the target domain does not know."""
+        return len(self.source.users) - len(self.overlap_source)
+
+    @property
+    def target_only_users(self) -> int:
+        """Users of the target domain that the source domain does not know."""
+        return len(self.target.users) - len(self.overlap_target)
+
+    def overlap_ids(self) -> list[str]:
+        """Ids of the shared users, in order."""
+        return self.source.users.take(self.overlap_source)
+
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"{len(self.overlap_source):,} users in both domains; {self.source_only_users:,} only in "
+            f"{self.source.file.name}, {self.target_only_users:,} only in {self.target.file.name}"
+        )
+
+
+def load_domain(
+    path: Path,
+    *,
+    columns: Columns | None = None,
+    rating_range: tuple[float, float] = (1.0, 5.0),
+    titles: Path | None = None,
+    min_ratings: int = 0,
+) -> Domain:
+    """Read, clean and encode the ratings at ``path``.
+
+    Args:
+        path: a rating file, or a folder of its parts.
+        columns: names of its columns where they are not the well-known ones.
+        rating_range: (lowest, highest) rating; others are left out and counted.
+        titles: a file with ``item_id`` and ``title``.
+        min_ratings: keep only users and items with as many ratings, over and over until all have (the k-core);
+            0 keeps all.
+
+    Raises:
+        InputError: as :func:`training.data.readers.read_ratings` and :func:`training.data.cleaning.clean`, or the
+            k-core is empty.
+    """
+    raw = read_ratings(path, columns=columns)
+    sha256 = raw.sha256
+    cleaned = clean(raw, rating_range=rating_range)
+    del raw  # the largest thing in memory; not needed to encode
+    frame, dropped = cleaned.frame, dict(cleaned.report.dropped)
+    if min_ratings > 1:
+        keep = _core(frame, min_ratings)
+        if not keep.any():
+            raise InputError(
+                f"{path}: no user and item have {min_ratings} ratings each once the others are left out; "
+                "choose a smaller minimum"
+            )
+        if below := int((~keep).sum()):
+            dropped["below_min_ratings"] = below
+        frame = frame.filter(pl.Series(keep))
+    users, user_rows = _rows(frame["user_id"])
+    items, item_rows = _rows(frame["item_id"])
+    times = frame["timestamp"]
+    return Domain(
+        users=users,
+        items=items,
+        user_rows=user_rows,
+        item_rows=item_rows,
+        ratings=frame["rating"].cast(pl.Float32).to_numpy(),
+        timestamps=None if times.null_count() else times.to_numpy(),
+        titles=None if titles is None else _titles(titles, items),
+        file=InputFile(
+            name=cleaned.report.name,
+            sha256=sha256,
+            rows_read=cleaned.report.rows_read,
+            rows_kept=frame.height,
+            cleaning=dropped,
+        ),
+        report=cleaned.report,
+    )
+
+
+def pair_domains(source: Domain, target: Domain) -> DomainPair:
+    """Find the users seen in both domains.
+
+    Raises:
+        InputError: there are fewer than ``MIN_OVERLAP``; with none at all, two ids of each side show why.
+    """
+    _, in_source, in_target = np.intersect1d(
+        source.users.array, target.users.array, assume_unique=True, return_indices=True
+    )
+    if not len(in_source):
+        shown = "; ".join(
+            f"{domain.file.name} has users such as "
+            + ", ".join(repr(domain.users[row][:40]) for row in range(min(2, len(domain.users))))
+            for domain in (source, target)
+        )
+        raise InputError(
+            f"no user occurs in both files ({shown}); the same person must have the same user id in both: "
+            "check the files and which column holds the user"
+        )
+    if len(in_source) < MIN_OVERLAP:
+        raise InputError(
+            f"only {len(in_source)} user(s) occur in both {source.file.name} and {target.file.name}, and at least "
+            f"{MIN_OVERLAP} are needed to learn and to judge a transfer; give files with more shared users"
+        )
+    return DomainPair(source, target, in_source.astype(np.int64), in_target.astype(np.int64))
+
+
+def _core(frame: pl.DataFrame, minimum: int) -> npt.NDArray[np.bool_]:
+    users, items = (frame[name].to_physical().to_numpy() for name in ("user_id", "item_id"))
+    keep = np.ones(frame.height, dtype=bool)
+    while True:
+        enough_user = np.bincount(users[keep], minlength=int(users.max()) + 1) >= minimum
+        enough_item = np.bincount(items[keep], minlength=int(items.max()) + 1) >= minimum
+        smaller = keep & enough_user[users] & enough_item[items]
+        if smaller.sum() == keep.sum():
+            return keep
+        keep = smaller
+
+
+def _rows(column: pl.Series) -> tuple[IdTable, Rows]:
+    """The ids that occur in an Enum column, and every entry's row among them."""
+    codes = column.to_physical().to_numpy()
+    ids = ids_of(column)
+    present = np.zeros(len(ids), dtype=bool)
+    present[codes] = True
+    row_of_code = np.cumsum(present) - 1
+    return IdTable.build(ids.filter(pl.Series(present))), row_of_code[codes].astype(np.int64)
+
+
+def _titles(path: Path, items: IdTable) -> list[str]:
+    # An id with several titles gets the first in order, whatever the order in the file.
+    frame = read_titles(path).sort("item_id", "title").unique("item_id", keep="first", maintain_order=True)
+    rows = items.rows(frame["item_id"].to_list())
+    result = [""] * len(items)
+    for row, title in zip(rows.tolist(), frame["title"].to_list(), strict=True):
+        if row >= 0:
+            result[row] = title
+    return result

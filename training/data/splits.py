@@ -1,0 +1,152 @@
+"""Which overlap users are for training, for choices and for the one evaluation; and the ratings of each part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.errors import InputError
+from training.data.domains import DomainPair
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions in the overlap order (``DomainPair.overlap_source`` and ``overlap_target``), each int64 ascending."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+    def counts(self) -> dict[str, int]:
+        """Users in each part, as the manifest records them."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
+
+@dataclass(frozen=True)
+class RatingColumns:
+    """Parallel columns ordered by (user, item): ``users``, ``items`` int64 [R]; ``ratings`` float32 [R]."""
+
+    users: Indices
+    items: Indices
+    ratings: npt.NDArray[np.float32]
+    n_users: int
+    n_items: int
+
+    def __len__(self) -> int:
+        return len(self.ratings)
+
+
+@dataclass(frozen=True)
+class HeldOutTables:
+    """The target domain's ratings, apart.
+
+    ``train``: all of them less those of validation and test users; users and items are rows of the domain.
+    ``validation``, ``test``: theirs; user 0..U-1 is the position in ``Split.validation`` or ``Split.test``.
+    """
+
+    train: RatingColumns
+    validation: RatingColumns
+    test: RatingColumns
+
+
+def split_overlap(ids: Sequence[str], *, test_fraction: float, validation_fraction: float, seed: int) -> Split:
+    """Split the overlap users ``ids``.
+
+    Each user's place follows from a hash of the seed and the id alone, so the split depends neither on the order of
+    rows in any file nor on library versions, and changes little when users come or go.
+
+    Args:
+        ids: the overlap users, without repetition; the split holds positions in it.
+        test_fraction: share (0 to 1) of all users held out for the evaluation (the paper's beta).
+        validation_fraction: share (0 to 1) of the remaining users held out for choices.
+        seed: any integer.
+
+    Raises:
+        InputError: a part would be empty.
+    """
+    n = len(ids)
+    for name, value in (("test fraction", test_fraction), ("validation fraction", validation_fraction)):
+        if not 0 < value < 1:
+            raise InputError(f"the {name} must lie between 0 and 1, and {value:g} does not; give one such as 0.2")
+    n_test = round(n * test_fraction)
+    n_validation = round((n - n_test) * validation_fraction)
+    n_train = n - n_test - n_validation
+    if min(n_test, n_validation, n_train) < 1:
+        raise InputError(
+            f"{n} users in both domains, split by test fraction {test_fraction:g} and validation fraction "
+            f"{validation_fraction:g}, leave {n_train} for training, {n_validation} for validation and {n_test} for "
+            "the test; each needs at least one: change the fractions or give files with more shared users"
+        )
+    order = sorted(range(n), key=lambda position: _place(ids[position], seed))
+    test, validation, train = np.split(np.array(order, dtype=np.int64), [n_test, n_test + n_validation])
+    return Split(train=np.sort(train), validation=np.sort(validation), test=np.sort(test))
+
+
+def hold_out(pair: DomainPair, split: Split) -> HeldOutTables:
+    """Take the held-out users' target ratings away from training."""
+    target = pair.target
+    held = np.zeros(len(target.users), dtype=bool)
+    held[pair.overlap_target[split.validation]] = True
+    held[pair.overlap_target[split.test]] = True
+    keep = ~held[target.user_rows]
+    train = RatingColumns(
+        users=target.user_rows[keep],
+        items=target.item_rows[keep],
+        ratings=target.ratings[keep],
+        n_users=len(target.users),
+        n_items=len(target.items),
+    )
+    return HeldOutTables(
+        train=train,
+        validation=_ratings_of(pair, pair.overlap_target[split.validation]),
+        test=_ratings_of(pair, pair.overlap_target[split.test]),
+    )
+
+
+def source_ratings(pair: DomainPair) -> RatingColumns:
+    """All ratings of the source domain: held-out users keep theirs, that is what they are recommended by."""
+    source = pair.source
+    return RatingColumns(
+        users=source.user_rows,
+        items=source.item_rows,
+        ratings=source.ratings,
+        n_users=len(source.users),
+        n_items=len(source.items),
+    )
+
+
+def seen_csr(ratings: RatingColumns) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Items of each user as CSR: those of user u are ``items[indptr[u]:indptr[u + 1]]``, ascending.
+
+    Returns:
+        ``indptr`` int64 [n_users + 1] and ``items`` int32 [R].
+    """
+    indptr = np.zeros(ratings.n_users + 1, dtype=np.int64)
+    np.cumsum(np.bincount(ratings.users, minlength=ratings.n_users), out=indptr[1:])
+    return indptr, ratings.items.astype(np.int32)
+
+
+def _place(user: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{user}".encode(), digest_size=16).digest()
+
+
+def _ratings_of(pair: DomainPair, users: Indices) -> RatingColumns:
+    """Target ratings of ``users`` (ascending target rows), their position taking the place of the row."""
+    target = pair.target
+    position = np.full(len(target.users), -1, dtype=np.int64)
+    position[users] = np.arange(len(users))
+    of_row = position[target.user_rows]
+    keep = of_row >= 0
+    return RatingColumns(
+        users=of_row[keep],
+        items=target.item_rows[keep],
+        ratings=target.ratings[keep],
+        n_users=len(users),
+        n_items=len(target.items),
+    )
