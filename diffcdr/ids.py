@@ -34,11 +34,13 @@ class IdTable:
         """Sort and de-duplicate ``ids``.
 
         Raises:
-            InputError: an id is empty, longer than ``MAX_ID_BYTES`` in UTF-8, or holds a NUL character.
+            InputError: an id is empty, longer than ``MAX_ID_BYTES`` in UTF-8, holds a NUL character, or is not text
+                (half of a surrogate pair).
         """
-        encoded = [_encode(text) for text in set(ids)]
-        for text in encoded:
-            if not text or len(text) > MAX_ID_BYTES or b"\0" in text:
+        encoded = []
+        for text in set(ids):
+            encoded.append(_encode(text))
+            if not text or len(encoded[-1]) > MAX_ID_BYTES or "\0" in text or not _is_text(text):
                 raise InputError(
                     f"id {text[:40]!r} cannot be used; ids have 1 to {MAX_ID_BYTES} UTF-8 bytes and no NUL"
                 )
@@ -80,5 +82,14 @@ class IdTable:
         return [text.decode() for text in self.array[rows].tolist()]
 
 
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _encode(text: str) -> bytes:
+    # Never fails: whatever a request asks for can be looked up, and is not found.
     return text.encode("utf-8", "surrogatepass")

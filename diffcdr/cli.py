@@ -1,0 +1,116 @@
+"""``diffcdr …``: the commands of the runtime, and those that training and service add when they are installed.
+
+Other packages add commands through the entry-point group ``diffcdr.commands``; the name in brackets after the
+object is the extra that brings what it imports. They are imported when they are called, never for ``--help``, so
+the program starts at once and works without them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+
+from diffcdr import __version__
+from diffcdr.errors import DiffCDRError, MissingExtraError
+
+COMMAND_GROUP = "diffcdr.commands"
+OWN_PACKAGES = frozenset({"diffcdr", "training", "service"})
+SUMMARIES = {
+    "train": "Train on two rating files and publish a bundle.",
+    "serve": "Serve a bundle over REST.",
+    "synth": "Generate a two-domain data set to try things with.",
+    "score": "Recommend to many users at once, file to file.",
+    "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
+}
+"""Shown in ``diffcdr --help``; no command is imported for it."""
+OWN_COMMANDS = {
+    "score": "diffcdr.commands:score",
+    "inspect": "diffcdr.commands:inspect_bundle",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands by name alone, and imports one when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of a first day's work, then what others have added."""
+        names = list(_commands())
+        return sorted(names, key=lambda name: (list(SUMMARIES).index(name) if name in SUMMARIES else 99, name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in that knows its summary, for help and suggestions; None if there is no such command."""
+        if cmd_name not in _commands():
+            return None
+        return TyperCommand(cmd_name, help=SUMMARIES.get(cmd_name, "(added by another package)"))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command itself, imported now.
+
+        Raises:
+            MissingExtraError: it needs a package that is not installed.
+        """
+        self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(_commands()[str(name)]), rest
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="diffcdr",
+    help="Recommendations across domains for users the target domain has never seen (DiffCDR).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"diffcdr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Recommendations across domains for users the target domain has never seen (DiffCDR)."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the program. Mistakes of the caller end with one line on standard error and the error's exit code."""
+    try:
+        app(args=args, prog_name="diffcdr")
+    except DiffCDRError as error:
+        Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def load_command(entry: EntryPoint) -> Any:
+    """Import the command behind ``entry``. Raises MissingExtraError where a package it needs is not installed."""
+    try:
+        function = entry.load()
+    except ModuleNotFoundError as error:
+        extra = entry.extras[0] if entry.extras else None
+        if extra is None or (error.name or "").partition(".")[0] in OWN_PACKAGES:
+            raise
+        raise MissingExtraError(f"diffcdr {entry.name}", extra=extra) from error
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    single.command(entry.name)(function)
+    return typer.main.get_command(single)
+
+
+def _commands() -> dict[str, EntryPoint]:
+    own = {name: EntryPoint(name, value, COMMAND_GROUP) for name, value in OWN_COMMANDS.items()}
+    return own | {entry.name: entry for entry in entry_points(group=COMMAND_GROUP) if entry.name not in own}

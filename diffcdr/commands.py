@@ -1,0 +1,86 @@
+"""The runtime's own commands: ``diffcdr score`` and ``diffcdr inspect``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from diffcdr.bundle import open_bundle, read_manifest
+from diffcdr.inspect import render, shortfalls
+from diffcdr.progress import Reporter
+from diffcdr.recommender import Recommender
+from diffcdr.score import ScoreOptions, all_users, read_users, score_users
+from diffcdr.transfer import Device
+
+BundleOption = Annotated[Path, typer.Option(help="Bundle directory.", show_default=False)]
+UsersOption = Annotated[
+    str,
+    typer.Option(
+        help="File with the users: Parquet, CSV or TSV with a column user_id, or text with one id a line. "
+        "'all' takes every source user.",
+        show_default=False,
+    ),
+]
+OutOption = Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)]
+
+
+def score(
+    bundle: BundleOption,
+    users: UsersOption,
+    out: OutOption,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 20,
+    lists: Annotated[bool, typer.Option("--lists", help="One row per user, with lists, not one row per item.")] = False,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Keep what users rated already.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    device: Annotated[Device, typer.Option(help="Where a transfer graph runs.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Batches at a time.", show_default="one per core")] = None,
+) -> None:
+    """Recommend to many users at once: a ranked list for each, to a Parquet file.
+
+    The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
+    """
+    reporter = Reporter()
+    recommender = Recommender(open_bundle(bundle), device=device)
+    if users == "all":
+        ids = all_users(recommender)
+    else:
+        ids, left_out = read_users(Path(users))
+        if left_out:
+            reporter.note(f"{left_out:,} empty or repeated user ids left out")
+    report = score_users(
+        recommender,
+        ids,
+        out,
+        options=ScoreOptions(k=k, exclude_seen=not include_seen, layout="lists" if lists else "long"),
+        reporter=reporter,
+        resume=resume,
+        threads=threads or len(os.sched_getaffinity(0)),
+    )
+    by_strategy = ", ".join(f"{count:,} {strategy}" for strategy, count in sorted(report.strategies.items()))
+    reporter.note(f"wrote {report.rows:,} rows for {report.users:,} users ({by_strategy}) to {out}")
+
+
+def inspect_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
+) -> None:
+    """Show what a bundle is, how good it is next to plain baselines, and whether every byte is the published one."""
+    manifest, bundle_id = read_manifest(bundle)
+    if verify:
+        open_bundle(bundle)
+    if as_json:
+        warnings = [str(shortfall) for shortfall in shortfalls(manifest)]
+        typer.echo(
+            json.dumps({"id": bundle_id, "warnings": warnings, "manifest": manifest.model_dump(mode="json")}, indent=2)
+        )
+        return
+    console = Console(highlight=False)
+    render(manifest, bundle_id, console=console)
+    if verify:
+        console.print(f"verified: all {len(manifest.files)} files are as published")

@@ -1,0 +1,135 @@
+"""What ``diffcdr inspect`` shows of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from diffcdr.manifest import InputFile, Manifest
+from diffcdr.progress import make_table
+
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "mse", "logloss"})
+PLAIN_BASELINES = ("popular", "bias", "global_mean", "mean")
+"""Models that know nothing of the user's taste; whatever loses to one of them should not be served."""
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """The bundle's model is worse than a plain baseline in one metric of one scope."""
+
+    scope: str
+    metric: str
+    baseline: str
+    model_value: float
+    baseline_value: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.scope} {self.metric}: this model {self.model_value:.4f}, "
+            f"the plain baseline {self.baseline!r} {self.baseline_value:.4f}"
+        )
+
+
+def shortfalls(manifest: Manifest) -> list[Shortfall]:
+    """Where the model is worse than a plain baseline on the same split, by scope and metric."""
+    found = []
+    for scope, models in manifest.metrics.items():
+        mine = models.get(manifest.model, {})
+        for metric, value in mine.items():
+            for baseline in PLAIN_BASELINES:
+                other = models.get(baseline, {}).get(metric)
+                if other is not None and baseline != manifest.model and _better(metric, other, value):
+                    found.append(Shortfall(scope, metric, baseline, value, other))
+    return found
+
+
+def render(manifest: Manifest, bundle_id: str, *, console: Console) -> None:
+    """Show everything about a bundle, and warn where it should not be served."""
+    console.print(Group(*_sections(manifest, bundle_id)))
+    worse = shortfalls(manifest)
+    if worse:
+        console.print(
+            Text.assemble(
+                ("warning: ", "bold yellow"), "this model is worse than a plain baseline; think before serving it"
+            )
+        )
+        for shortfall in worse:
+            console.print(Text(f"  {shortfall}"))
+
+
+def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
+    provenance, transfer = manifest.provenance, manifest.transfer
+    kind = "folded affine map" if transfer.kind == "affine" else "ONNX solver graph"
+    about = [
+        ("id", bundle_id),
+        ("model", f"{manifest.model} (preset {manifest.preset})"),
+        ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
+        ("transfer", f"{kind}, {transfer.source_dim} -> {transfer.target_dim} dimensions"),
+        ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),
+        ("scores", "ratings" if manifest.scoring.objective == "rating" else "ranking only"),
+        ("seed", str(provenance.seed)),
+    ]
+    about += [(f"parity {pair.replace('_', ' / ')}", f"{value:.1e}") for pair, value in transfer.parity.items()]
+    about += [(name, str(value)) for name, value in transfer.details.items()]
+    yield make_table("Bundle", ["", ""], about, align="left")
+    counts = [(name.replace("_", " "), f"{count:,}") for name, count in manifest.counts.model_dump().items()]
+    split = [(f"overlap users for {name}", f"{count:,}") for name, count in provenance.split.items()]
+    yield make_table("Data", ["", ""], [*counts, *split, ("share held out for test", f"{provenance.test_fraction:g}")])
+    yield _cleaning(provenance.source, provenance.target)
+    for scope, models in manifest.metrics.items():
+        yield _metrics(f"Quality on {scope} users", models, manifest.model)
+    sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
+    total = sum(record.bytes for record in manifest.files.values())
+    yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
+
+
+def _cleaning(source: InputFile, target: InputFile) -> RenderableType:
+    reasons = sorted(source.cleaning.keys() | target.cleaning.keys())
+    rows = [("rows read", f"{source.rows_read:,}", f"{target.rows_read:,}")]
+    rows += [
+        (reason.replace("_", " "), f"{source.cleaning.get(reason, 0):,}", f"{target.cleaning.get(reason, 0):,}")
+        for reason in reasons
+    ]
+    rows.append(("rows kept", f"{source.rows_kept:,}", f"{target.rows_kept:,}"))
+    return make_table("Cleaning", ["", f"source: {source.name}", f"target: {target.name}"], rows)
+
+
+def _metrics(title: str, models: dict[str, dict[str, float]], own: str) -> RenderableType:
+    names = list(dict.fromkeys(metric for figures in models.values() for metric in figures))
+    best = {name: _best(name, [figures[name] for figures in models.values() if name in figures]) for name in names}
+
+    def cell(figures: dict[str, float], name: str) -> str:
+        if name not in figures:
+            return ""
+        return f"{figures[name]:.4f}{' *' if figures[name] == best[name] else '  '}"
+
+    rows = [
+        [f"{model} (this bundle)" if model == own else model, *(cell(figures, name) for name in names)]
+        for model, figures in models.items()
+    ]
+    place = list(models).index(own) if own in models else -1
+    return make_table(f"{title} (* best)", ["model", *names], rows, emphasised=[place])
+
+
+def _best(metric: str, values: Sequence[float]) -> float:
+    return min(values) if _lower_is_better(metric) else max(values)
+
+
+def _better(metric: str, first: float, second: float) -> bool:
+    return first < second if _lower_is_better(metric) else first > second
+
+
+def _lower_is_better(metric: str) -> bool:
+    return metric.lower().partition("@")[0] in LOWER_IS_BETTER
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,203 @@
+"""What a long command says while it works: bars with rate and ETA on a terminal, plain lines otherwise.
+
+    reporter = Reporter()
+    with reporter.task("Scoring", total=len(users), unit="users") as task:
+        for batch in batches:
+            ...
+            task.advance(len(batch), loss=0.41)
+    reporter.note("wrote scores.parquet")
+
+All of it goes to standard error; standard output is for answers. Nothing here is needed to compute a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+LINE_EVERY_S = 5.0
+"""Least time between two plain lines of one task."""
+
+
+@dataclass
+class Step:
+    """One task under way; what :meth:`Reporter.task` hands out."""
+
+    description: str
+    total: int | None
+    unit: str
+    started: float
+    done: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+    _show: Callable[[Step], None] = lambda step: None
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        """``count`` more units are done; ``figures`` (losses, metrics) are shown beside them until replaced."""
+        self.done += count
+        self.figures.update(figures)
+        self._show(self)
+
+
+class Reporter:
+    """Talks to whoever started the command. One per command; tasks may nest."""
+
+    def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Report on ``console``, standard error unless given; ``clock`` counts seconds."""
+        self.console = console or Console(stderr=True, highlight=False)
+        self._clock = clock
+        self._bars: Progress | None = None
+
+    @contextmanager
+    def task(self, description: str, total: int | None = None, *, unit: str = "rows") -> Iterator[Step]:
+        """Show a task of ``total`` units (None where nobody knows) until the block ends."""
+        step = Step(description, total, unit, started=self._clock())
+        if self.console.is_terminal:
+            with self._bar(step):
+                yield step
+        else:
+            last = self._clock()
+
+            def line(step: Step) -> None:
+                nonlocal last
+                if self._clock() - last >= LINE_EVERY_S:
+                    last = self._clock()
+                    self._print(self._line(step))
+
+            step._show = line
+            yield step
+            self._print(self._last_line(step))
+
+    def note(self, text: str) -> None:
+        """Say one thing, above any bars."""
+        self._print(text)
+
+    def warn(self, text: str) -> None:
+        """Say one thing that the reader should not miss."""
+        self._print(text, label="warning: ", style="bold yellow")
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, emphasised: Sequence[int] = ()
+    ) -> None:
+        """Show a table: the first column left-aligned, the others right; ``emphasised`` row numbers stand out."""
+        self.console.print(make_table(title, columns, rows, emphasised=emphasised))
+
+    @contextmanager
+    def _bar(self, step: Step) -> Iterator[None]:
+        outermost = self._bars is None
+        bars = self._bars or _bars(self.console)
+        if outermost:
+            self._bars = bars
+            bars.start()
+        try:
+            shown = bars.add_task(escape(step.description), total=step.total, unit=step.unit, figures="")
+            step._show = lambda step: _update(bars, shown, step)
+            yield
+            if step.total is None:
+                bars.update(shown, total=step.done)
+            bars.stop_task(shown)
+        finally:
+            if outermost:
+                bars.stop()
+                self._bars = None
+
+    def _print(self, text: str, *, label: str = "", style: str = "") -> None:
+        self.console.print(Text.assemble((label, style), text), soft_wrap=True)
+
+    def _line(self, step: Step) -> str:
+        seconds = self._clock() - step.started
+        rate = step.done / seconds if seconds > 0 else 0.0
+        parts = [f"{step.done:,} {step.unit}"]
+        if step.total:
+            parts = [f"{100 * step.done // step.total}%", f"{step.done:,} of {step.total:,} {step.unit}"]
+        parts.append(f"{_rate(rate)} {step.unit}/s")
+        if step.total and rate > 0:
+            parts.append(f"{_clock_time((step.total - step.done) / rate)} left")
+        return f"{step.description}: {', '.join(parts)}{_figures(step.figures)}"
+
+    def _last_line(self, step: Step) -> str:
+        seconds = self._clock() - step.started
+        speed = f" ({_rate(step.done / seconds)} {step.unit}/s)" if seconds >= 0.1 else ""
+        took = f"{seconds:.1f} s" if seconds < 60 else _clock_time(seconds)
+        return f"{step.description}: {step.done:,} {step.unit} in {took}{speed}{_figures(step.figures)}"
+
+
+def make_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    emphasised: Sequence[int] = (),
+    align: Literal["left", "right"] = "right",
+) -> Table:
+    """A table as every command shows it; ``align`` holds for all columns but the first; no header if all are empty."""
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=any(columns),
+    )
+    for place, column in enumerate(columns):
+        table.add_column(escape(column), justify=align if place else "left", overflow="fold")
+    for place, row in enumerate(rows):
+        table.add_row(*(Text(cell) for cell in row), style="bold green" if place in emphasised else None)
+    return table
+
+
+class _Amount(TextColumn):
+    """Done of total, rate and time left, from the task's own average."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        done, unit = int(task.completed), task.fields["unit"]
+        amount = f"{done:,}" if task.total is None else f"{done:,}/{int(task.total):,}"
+        seconds = task.elapsed or 0.0
+        rate = done / seconds if seconds > 0 else 0.0
+        text = f"{amount} {unit}  {_rate(rate)}/s"
+        if not task.finished and task.total and rate > 0:
+            text += f"  {_clock_time((task.total - done) / rate)} left"
+        return Text(text, style="cyan")
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        _Amount(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}", style="dim"),
+        console=console,
+        refresh_per_second=8,
+    )
+
+
+def _update(bars: Progress, shown: TaskID, step: Step) -> None:
+    bars.update(shown, completed=step.done, figures=_figures(step.figures))
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return "".join(f"  {name} {value:.4g}" for name, value in figures.items())
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
