@@ -74,7 +74,7 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """
     known = preset_names()
     if name not in known:
-        raise InputError(f"there is no preset {name!r}{_nearest(name, known)}; presets are: {', '.join(known)}")
+        raise InputError(f"there is no preset {name!r}{nearest(name, known)}; presets are: {', '.join(known)}")
     text = (resources.files("training") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     settings: dict[str, dict[str, Any]] = tomllib.loads(text)
     for override in overrides:
@@ -99,7 +99,7 @@ def _parse(override: str) -> tuple[str, str, Any]:
     sections = TrainConfig.model_fields
     if section not in sections:
         raise InputError(
-            f"there is no section {section!r} in {override!r}{_nearest(section, sections)}; "
+            f"there is no section {section!r} in {override!r}{nearest(section, sections)}; "
             f"sections are: {', '.join(sections)}"
         )
     config = sections[section].annotation
@@ -107,7 +107,7 @@ def _parse(override: str) -> tuple[str, str, Any]:
     fields = config.model_fields
     if key not in fields:
         have = f"settings of [{section}] are: {', '.join(fields)}" if fields else f"[{section}] has no settings"
-        raise InputError(f"there is no setting {section}.{key}{_nearest(key, fields)}; {have}")
+        raise InputError(f"there is no setting {section}.{key}{nearest(key, fields)}; {have}")
     if text.strip() == "none" and NoneType in get_args(fields[key].annotation):
         return section, key, None
     return section, key, _value(text.strip())
@@ -124,6 +124,7 @@ def _value(text: str) -> Any:
     return value["value"] if plain and finite else text
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean '…'?)`` with the name of ``known`` that is most like ``name``; empty where none is."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

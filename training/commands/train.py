@@ -1,0 +1,146 @@
+"""``diffcdr train``: two rating files in, one published bundle out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from diffcdr.errors import InputError
+from diffcdr.progress import Reporter
+from training.config import load_preset, nearest
+from training.data.columns import Columns
+from training.data.domains import DomainPair
+from training.evaluation.evaluate import Metrics
+from training.models.registry import MODELS
+from training.pipeline import (
+    PLAIN_BASELINES,
+    DomainFile,
+    FittedModel,
+    Run,
+    clear_checkpoints,
+    evaluate_test,
+    fit_model,
+    load_pair,
+    prepare,
+)
+from training.publish import RunFacts, check_destination, publish_bundle
+from training.screen import cleaning_table, epoch_bar, honest_warnings, metrics_table
+
+
+def train(
+    source: Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")],
+    target: Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")],
+    bundle: Annotated[Path, typer.Option(help="Directory to publish to; a bundle already there is replaced whole.")],
+    preset: Annotated[str, typer.Option(help="Named settings: reference (released code) or paper.")] = "reference",
+    model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
+    models: Annotated[
+        str, typer.Option(help="Models to train beside it: plain (mean,bias,popular), all, or a comma-separated list.")
+    ] = "plain",
+    seed: Annotated[int, typer.Option(min=0, help="Fixes every random choice.")] = 0,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of overlap users held out to measure on (beta); else the preset's.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as diffcdr.nfe=10.")
+    ] = None,
+    source_columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Column names, such as user=uid,item=film,rating=stars.")
+    ] = None,
+    target_columns: Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-columns.")] = None,
+    rating_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.")] = "1,5",
+    source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
+    target_titles: Annotated[Path | None, typer.Option(help="As --source-titles.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,
+) -> None:
+    """Train on two rating files and publish a bundle."""
+    # Everything that can be wrong with the command itself is found before the first file is read.
+    overrides = [*(settings or []), *([] if test_fraction is None else [f"split.test_fraction={test_fraction}"])]
+    config = load_preset(preset, overrides)
+    names = choose_models(publish=model, others=models)
+    files = (
+        DomainFile(source, _columns(source_columns, option="--source-columns"), source_titles),
+        DomainFile(target, _columns(target_columns, option="--target-columns"), target_titles),
+    )
+    limits = parse_rating_range(rating_range)
+    check_destination(bundle)
+    _check_checkpoints(checkpoint, resume=resume)
+    # The tables are small and the batches smaller: a second thread costs more than it brings, and with it sums
+    # would depend on the number of cores.
+    torch.set_num_threads(1)
+
+    reporter = Reporter()
+    run = Run(
+        config=config,
+        seed=seed,
+        rating_range=limits,
+        checkpoints=checkpoint,
+        watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
+    )
+    pair = load_pair(*files, rating_range=limits)
+    _show_data(reporter, pair)
+    prepared = prepare(pair, run)
+    fitted = {name: fit_model(name, prepared, run) for name in names}
+    test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
+    metrics = {"validation": {name: each.validation for name, each in fitted.items()}, "test": test}
+    facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics)
+    bundle_id = publish_bundle(fitted[model].model, prepared, facts, destination=bundle)
+    _show_models(reporter, model, fitted[model], test)
+    reporter.note(f"published {model} as {bundle} (bundle {bundle_id[:12]})")
+    reporter.note(f"next: diffcdr serve --bundle {bundle}")
+
+
+def choose_models(*, publish: str, others: str) -> list[str]:
+    """Names of the models to train, in the order of ``MODELS``: ``publish``, the plain baselines and ``others``.
+
+    Raises:
+        InputError: a name is not a model's.
+    """
+    wanted = {publish, *PLAIN_BASELINES}
+    if others == "all":
+        wanted.update(MODELS)
+    elif others != "plain":
+        wanted.update(filter(None, (name.strip() for name in others.split(","))))
+    for name in sorted(wanted - MODELS.keys()):
+        raise InputError(f"there is no model {name!r}{nearest(name, MODELS)}; models are: {', '.join(MODELS)}")
+    return [name for name in MODELS if name in wanted]
+
+
+def parse_rating_range(text: str) -> tuple[float, float]:
+    """``LOW,HIGH`` -> the two numbers. Raises InputError where they are not two finite ascending numbers."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"--rating-range {text!r} is not understood; write the lowest and highest rating, such as 1,5")
+    return low, high
+
+
+def _columns(text: str | None, *, option: str) -> Columns | None:
+    return None if text is None else Columns.parse(text, option=option)
+
+
+def _check_checkpoints(directory: Path | None, *, resume: bool) -> None:
+    if directory is None:
+        if resume:
+            raise InputError("--resume needs --checkpoint DIR, the directory of the run to go on from")
+    elif not resume:
+        clear_checkpoints(directory)
+
+
+def _show_data(reporter: Reporter, pair: DomainPair) -> None:
+    reporter.table("Data", *cleaning_table([pair.source.file, pair.target.file]))
+    reporter.note(pair.summary())
+
+
+def _show_models(reporter: Reporter, name: str, published: FittedModel, test: dict[str, Metrics]) -> None:
+    users = test[name].users
+    reporter.table(f"On {users:,} test users (* best)", *metrics_table(test), emphasised=[list(test).index(name)])
+    reporter.note(f"{name}: kept epoch {published.report.best_epoch} of {len(published.report.epochs)}")
+    for warning in honest_warnings(name, test):
+        reporter.warn(warning)

@@ -1,0 +1,204 @@
+"""The steps from two rating files to fitted, measured models, each a small function with a typed result.
+
+    pair = load_pair(source, target, ...)        both files read, cleaned, paired
+    prepared = prepare(pair, config, ...)        overlap users divided, base models fitted on what is not held out
+    fitted = fit_model(name, prepared, ...)      one model; its choices are made on the validation users
+    evaluate_test(fitted, prepared)              on the test users, once, at the very end
+
+Nothing here prints, and nothing is written but checkpoints. Every step draws from a random stream of its own,
+derived from the seed and the step's name, so that training one more model changes no other's result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel
+
+from diffcdr.errors import InputError
+from training.config import TrainConfig
+from training.data.columns import Columns
+from training.data.domains import DomainPair, load_domain, pair_domains
+from training.data.splits import RatingColumns, Split, hold_out, source_ratings, split_overlap
+from training.evaluation.evaluate import Metrics, evaluate
+from training.fit.checkpoint import CheckpointFile
+from training.models.base import FactorTables, FitReport, HeldOut, Progress, RatingTable, TransferModel, TransferProblem
+from training.models.mf import fit_mf
+from training.models.registry import MODELS
+
+PLAIN_BASELINES = ("mean", "bias", "popular")
+"""Trained beside every model: they cost next to nothing, and are what a model has to beat."""
+
+CHECKPOINT_SUFFIX = ".safetensors"
+
+Watch = Callable[[str, int], AbstractContextManager[Progress | None]]
+"""(step name, its epochs) -> a block in which that step runs, and whom to tell about its epochs."""
+
+
+@contextmanager
+def watch_nothing(step: str, epochs: int) -> Iterator[None]:
+    """Tell nobody."""
+    yield None
+
+
+@dataclass(frozen=True)
+class DomainFile:
+    """One domain's input: a rating file or folder, its columns where their names are not well known, item titles."""
+
+    path: Path
+    columns: Columns | None = None
+    titles: Path | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all steps of a run share. ``checkpoints``: a directory to keep each step's latest state in, or None."""
+
+    config: TrainConfig
+    seed: int
+    rating_range: tuple[float, float]
+    checkpoints: Path | None = None
+    watch: Watch = watch_nothing
+
+    def generator(self, step: str) -> torch.Generator:
+        """The random stream of the step named ``step``."""
+        return step_generator(self.seed, step)
+
+    def checkpoint(self, step: str) -> CheckpointFile | None:
+        """Where the step named ``step`` keeps its state."""
+        return None if self.checkpoints is None else CheckpointFile(self.checkpoints / f"{step}{CHECKPOINT_SUFFIX}")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What every model of one split starts from. ``test`` is for one evaluation at the end, and for nothing else."""
+
+    pair: DomainPair
+    split: Split
+    problem: TransferProblem
+    test: HeldOut
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model, how it was fitted, and its figures on the validation users."""
+
+    name: str
+    model: TransferModel
+    report: FitReport
+    validation: Metrics
+
+
+def step_generator(seed: int, step: str) -> torch.Generator:
+    """The random stream of the step named ``step``, independent of every other step's."""
+    sequence = np.random.SeedSequence(entropy=seed, spawn_key=tuple(step.encode()))
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+
+def load_pair(source: DomainFile, target: DomainFile, *, rating_range: tuple[float, float]) -> DomainPair:
+    """Read, clean and pair both domains.
+
+    Raises:
+        InputError: a file yields nothing usable, or the domains share too few users.
+    """
+    first, second = (
+        load_domain(file.path, columns=file.columns, rating_range=rating_range, titles=file.titles)
+        for file in (source, target)
+    )
+    return pair_domains(first, second)
+
+
+def prepare(pair: DomainPair, run: Run) -> Prepared:
+    """Divide the overlap users, and fit both base models on all but the held-out users' target ratings.
+
+    Raises:
+        InputError: the fractions leave no training, validation or test users, or a base model diverges.
+    """
+    fractions = run.config.split
+    split = split_overlap(
+        pair.overlap_ids(),
+        test_fraction=fractions.test_fraction,
+        validation_fraction=fractions.validation_fraction,
+        seed=run.seed,
+    )
+    held = hold_out(pair, split)
+    source, target = _table(source_ratings(pair)), _table(held.train)
+    problem = TransferProblem(
+        source=source,
+        target=target,
+        source_base=_fit_base("source", source, run),
+        target_base=_fit_base("target", target, run),
+        overlap_source=torch.from_numpy(pair.overlap_source[split.train]),
+        overlap_target=torch.from_numpy(pair.overlap_target[split.train]),
+        validation=_held_out(pair, split.validation, held.validation),
+        rating_range=run.rating_range,
+    )
+    return Prepared(pair, split, problem, _held_out(pair, split.test, held.test))
+
+
+def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
+    """Fit model ``name`` (a key of ``MODELS``) with the settings of its section.
+
+    Raises:
+        InputError: training diverges, or a checkpoint in ``run.checkpoints`` belongs to another run.
+    """
+    settings: BaseModel = getattr(run.config, name)
+    model = MODELS[name].create(settings)
+    with run.watch(name, getattr(settings, "epochs", 1)) as progress:
+        report = model.fit(
+            prepared.problem, generator=run.generator(name), progress=progress, checkpoint=run.checkpoint(name)
+        )
+    validation = evaluate(model, prepared.problem.validation, rating_range=run.rating_range)
+    return FittedModel(name, model, report, validation)
+
+
+def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
+    """The figures on the test users. Once, after every choice has been made; nothing may be chosen by them."""
+    return evaluate(fitted.model, prepared.test, rating_range=prepared.problem.rating_range)
+
+
+def clear_checkpoints(directory: Path) -> None:
+    """Forget the run whose state is in ``directory``; other files there stay.
+
+    Raises:
+        InputError: the directory cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in directory.glob(f"*{CHECKPOINT_SUFFIX}"):
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {directory}: {error.strerror}; choose another --checkpoint") from error
+
+
+def _fit_base(domain: str, table: RatingTable, run: Run) -> FactorTables:
+    step = f"base-{domain}"
+    with run.watch(step, run.config.base.epochs) as progress:
+        return fit_mf(
+            table,
+            run.config.base,
+            generator=run.generator(step),
+            progress=progress,
+            checkpoint=run.checkpoint(step),
+        )
+
+
+def _held_out(pair: DomainPair, users: npt.NDArray[np.int64], ratings: RatingColumns) -> HeldOut:
+    return HeldOut(source_rows=torch.from_numpy(pair.overlap_source[users]), ratings=_table(ratings))
+
+
+def _table(columns: RatingColumns) -> RatingTable:
+    # Copies: the columns may be views of read-only memory.
+    return RatingTable(
+        users=torch.tensor(columns.users),
+        items=torch.tensor(columns.items),
+        ratings=torch.tensor(columns.ratings),
+        n_users=columns.n_users,
+        n_items=columns.n_items,
+    )

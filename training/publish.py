@@ -1,0 +1,178 @@
+"""From a fitted model to a published bundle: the tables around the transfer, and the manifest that says what it is.
+
+``target_users`` are the users with target *training* ratings. A held-out user is known to the source tables alone,
+as a cold-start user is; their target ratings reach nothing in the bundle but the metrics in its manifest.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from diffcdr.ids import IdTable
+from diffcdr.manifest import Counts, FoldInSpec, Manifest, Provenance, ScoringSpec, TransferSpec
+from diffcdr.publish import BundleWriter
+from training.config import TrainConfig
+from training.evaluation.evaluate import Metrics
+from training.export import export_transfer
+from training.models.base import FactorTables, ScoringHead, TransferModel, TransferProblem
+from training.pipeline import Prepared, step_generator
+from training.ridge import prior_regularisation, ridge_vectors
+
+LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the manifest says about the run besides the data: enough to train it again, and how good it came out."""
+
+    preset: str
+    config: TrainConfig
+    seed: int
+    rating_range: tuple[float, float]
+    metrics: Mapping[str, Mapping[str, Metrics]]
+    """[scope][model]; scope is ``validation`` or ``test``. Every model of the run, the published one among them."""
+
+
+def check_destination(path: Path) -> None:
+    """Find out before any work whether a bundle can be written to ``path``. Raises InputError where it cannot."""
+    with BundleWriter(path):
+        pass
+
+
+def publish_bundle(model: TransferModel, prepared: Prepared, facts: RunFacts, *, destination: Path) -> str:
+    """Export ``model``, write the bundle, and put it in place in one step; returns the bundle's id.
+
+    Raises:
+        BundleError: the exported transfer differs from the trained one.
+        InputError: the destination cannot be written, or the disk is full. What was there before is untouched.
+    """
+    exported = export_transfer(model, generator=step_generator(facts.seed, "parity"))
+    fold_in = source_fold_in(model, prepared.problem)
+    with BundleWriter(destination) as writer:
+        exported.write(writer)
+        _write_source(writer, model, prepared, has_fold_in=fold_in is not None)
+        warm = _write_target(writer, model, prepared)
+        manifest = _manifest(model, prepared, facts, transfer=exported.spec, fold_in=fold_in, warm_users=warm)
+        return writer.publish(manifest)
+
+
+def source_fold_in(model: TransferModel, problem: TransferProblem) -> FoldInSpec | None:
+    """The fold-in rule of models that start from the source base model's user vectors; None for the others."""
+    base = problem.source_base
+    if not torch.equal(model.source_vectors(), base.user_vectors):
+        return None
+    regularisation = prior_regularisation(base.user_vectors.numpy(), _head(base), problem.source)
+    return FoldInSpec(kind="ridge", offset=base.offset, regularisation=tuple(regularisation.tolist()))
+
+
+def warm_vectors(
+    model: TransferModel, problem: TransferProblem, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Target vectors of the users with target training ratings: float32 [len(rows), target_dim].
+
+    The target base model's own where ``model`` scores with that model's items; elsewhere each user's ridge solution
+    against the model's items, regularised as the transferred vectors of the training overlap users suggest.
+    """
+    base, head = problem.target_base, model.head()
+    if torch.equal(head.item_vectors, base.item_vectors) and torch.equal(head.item_biases, base.item_biases):
+        return base.user_vectors.numpy()[rows]
+    with torch.no_grad():
+        carried = model.transfer(model.source_vectors()[problem.overlap_source]).numpy()
+    vectors = np.zeros((problem.target.n_users, carried.shape[1]), dtype=np.float32)
+    vectors[problem.overlap_target.numpy()] = carried
+    regularisation = prior_regularisation(vectors, head, problem.target)
+    return ridge_vectors(problem.target, head, regularisation)[rows].astype(np.float32)
+
+
+def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared, *, has_fold_in: bool) -> None:
+    domain, base = prepared.pair.source, prepared.problem.source_base
+    vectors = model.source_vectors().numpy()
+    writer.ids("source_users", domain.users)
+    writer.array("source_users/vectors.npy", vectors.astype(np.float32))
+    writer.ids("source_items", domain.items)
+    # Without a fold-in rule nothing reads these tables; their shape is kept.
+    items = base.item_vectors.numpy() if has_fold_in else np.zeros((len(domain.items), vectors.shape[1]))
+    biases = base.item_biases.numpy() if has_fold_in else np.zeros(len(domain.items))
+    writer.array("source_items/vectors.npy", items.astype(np.float32))
+    writer.array("source_items/biases.npy", biases.astype(np.float32))
+    if domain.titles is not None:
+        writer.titles("source_items", domain.titles)
+
+
+def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared) -> int:
+    """Write the target tables; returns the number of warm users."""
+    domain, ratings, head = prepared.pair.target, prepared.problem.target, model.head()
+    users, items = ratings.users.numpy(), ratings.items.numpy()
+    rows, counts = np.unique(users, return_counts=True)
+    writer.ids("target_users", IdTable(domain.users.array[rows]))
+    writer.array("target_users/vectors.npy", warm_vectors(model, prepared.problem, rows))
+    writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    writer.array("target_users/seen_items.npy", items.astype(np.int32))
+    writer.ids("target_items", domain.items)
+    writer.array("target_items/vectors.npy", head.item_vectors.numpy().astype(np.float32))
+    writer.array("target_items/biases.npy", head.item_biases.numpy().astype(np.float32))
+    writer.array("target_items/popularity.npy", np.bincount(items, minlength=ratings.n_items).astype(np.int64))
+    if domain.titles is not None:
+        writer.titles("target_items", domain.titles)
+    return len(rows)
+
+
+def _manifest(
+    model: TransferModel,
+    prepared: Prepared,
+    facts: RunFacts,
+    *,
+    transfer: TransferSpec,
+    fold_in: FoldInSpec | None,
+    warm_users: int,
+) -> Manifest:
+    pair, split = prepared.pair, prepared.split
+    return Manifest(
+        created_at=datetime.now(UTC),
+        generator=f"diffcdr {version('diffcdr')}",
+        model=model.name,
+        preset=facts.preset,
+        transfer=transfer,
+        scoring=ScoringSpec(objective="rating", offset=model.head().offset, rating_range=facts.rating_range),
+        fold_in=fold_in,
+        counts=Counts(
+            source_users=len(pair.source.users),
+            source_items=len(pair.source.items),
+            target_users=warm_users,
+            target_items=len(pair.target.items),
+            overlap_users=len(pair.overlap_source),
+        ),
+        provenance=Provenance(
+            source=pair.source.file,
+            target=pair.target.file,
+            seed=facts.seed,
+            test_fraction=facts.config.split.test_fraction,
+            split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            config=_settings(facts),
+            versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        ),
+        metrics={
+            scope: {name: metrics.as_dict() for name, metrics in models.items()}
+            for scope, models in facts.metrics.items()
+        },
+    )
+
+
+def _settings(facts: RunFacts) -> dict[str, Any]:
+    """The sections that had a say in this run."""
+    sections = {"split", "base", *(name for models in facts.metrics.values() for name in models)}
+    return facts.config.model_dump(mode="json", include=sections)
+
+
+def _head(base: FactorTables) -> ScoringHead:
+    return ScoringHead(base.item_vectors, base.item_biases, base.offset)

@@ -1,0 +1,72 @@
+"""What ``diffcdr train`` shows: what cleaning did, how training goes, how good the models are, and a plain warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from diffcdr.manifest import InputFile
+from diffcdr.progress import Reporter
+from training.evaluation.evaluate import Metrics
+from training.models.base import Progress
+
+SHOWN_METRICS = ("rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20")
+"""Columns of the table of models, by their public names."""
+
+
+STEP_NAMES = {"base-source": "source base model", "base-target": "target base model"}
+
+
+@contextmanager
+def epoch_bar(reporter: Reporter, step: str, epochs: int) -> Iterator[Progress]:
+    """A progress bar over the ``epochs`` of ``step``; epochs that a resumed run skips count as done."""
+    with reporter.task(STEP_NAMES.get(step, step), total=epochs, unit="epochs") as task:
+
+        def show(*, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None:
+            task.advance(epoch - task.done, **figures)
+
+        yield show
+
+
+def cleaning_table(files: Sequence[InputFile]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: what was read, what was left out and why, what was kept; one column per file."""
+    reasons = sorted({reason for file in files for reason in file.cleaning})
+    rows = [["rows read", *(f"{file.rows_read:,}" for file in files)]]
+    rows += [[f"left out: {reason}", *(f"{file.cleaning.get(reason, 0):,}" for file in files)] for reason in reasons]
+    rows += [["ratings kept", *(f"{file.rows_kept:,}" for file in files)]]
+    return ["", *(file.name for file in files)], rows
+
+
+def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows, one row per model, the best of each column marked with ``*``."""
+    figures = {name: metrics.as_dict() for name, metrics in models.items()}
+    best = {
+        metric: (min if _lower_is_better(metric) else max)(values[metric] for values in figures.values())
+        for metric in SHOWN_METRICS
+    }
+    rows = [
+        [name, *(f"{values[m]:.4f}{'*' if values[m] == best[m] else ' '}" for m in SHOWN_METRICS)]
+        for name, values in figures.items()
+    ]
+    return ["model", *SHOWN_METRICS], rows
+
+
+def honest_warnings(model: str, models: Mapping[str, Metrics]) -> list[str]:
+    """One sentence for each way in which ``model`` is worse than a plain baseline; none where it wins or ties."""
+    mine, warnings = models[model].as_dict(), []
+    for baseline, metric in (("popular", "ndcg@20"), ("bias", "rmse_clipped")):
+        if baseline == model or baseline not in models:
+            continue
+        theirs = models[baseline].as_dict()
+        worse = mine[metric] > theirs[metric] if _lower_is_better(metric) else mine[metric] < theirs[metric]
+        if worse:
+            task = "predicts ratings" if _lower_is_better(metric) else "ranks"
+            warnings.append(
+                f"{model} {task} worse than the {baseline} baseline ({metric} {mine[metric]:.4f} against "
+                f"{theirs[metric]:.4f}); do not serve it without a reason"
+            )
+    return warnings
+
+
+def _lower_is_better(metric: str) -> bool:
+    return metric.startswith(("mae", "rmse"))
