@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from diffcdr.errors import DiffCDRError
 from training.fit.checkpoint import CheckpointFile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -155,3 +158,14 @@ class TransferModel(ABC):
     def details(self) -> dict[str, Any]:
         """The settings that shaped the transfer, for the manifest."""
         return {}
+
+
+def fitted(part: T | None) -> T:
+    """``part`` of a model that has been fitted.
+
+    Raises:
+        DiffCDRError: it has not.
+    """
+    if part is None:
+        raise DiffCDRError("the model has not been trained; call fit first")
+    return part

@@ -1,0 +1,125 @@
+"""One epoch of DiffCDR's training: DIM and ALM updated in turn in each batch (paper, Alg. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from training.models.base import TransferProblem
+from training.models.batching import Batch, OverlapRatings
+from training.models.configs import DiffCDRConfig, LossName
+from training.models.network import DiffCDRNetwork, folder, solver_plan
+from training.models.sampler import Sampler
+from training.models.schedule import make_schedule
+
+_LOSSES: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
+    "smooth_l1": nn.functional.smooth_l1_loss,
+    "l1": nn.functional.l1_loss,
+    "l2": nn.functional.mse_loss,
+}
+
+
+class AlternatingUpdates:
+    """Alg. 1, lines 6 to 11: the DIM's update, then the solver without gradient, then the ALM's update.
+
+    Losses are means over rows and dimensions, where the paper sums over dimensions; the factor k is lambda's to make
+    up. With ``optimizers = one`` both losses are added and one Adam takes one step a batch.
+    """
+
+    def __init__(self, network: DiffCDRNetwork, config: DiffCDRConfig, *, problem: TransferProblem) -> None:
+        self._network = network
+        self._config = config
+        self._ratings = OverlapRatings.of(problem)
+        self._source = problem.source_base.user_vectors[problem.overlap_source]
+        self._target = problem.target_base.user_vectors[problem.overlap_target]
+        self._items = problem.target_base
+        self._schedule = make_schedule(config.schedule)
+        self._plan = solver_plan(config)
+        self._folder = folder(config)
+        groups = [list(network.noise_predictor.parameters()), list(network.alignment.parameters())]
+        if config.optimizers == "one":
+            groups = [groups[0] + groups[1]]
+        self._groups = groups
+        self.optimizers = [torch.optim.Adam(group, lr=config.lr, fused=True) for group in groups]
+
+    @property
+    def rows(self) -> int:
+        """Rows of one epoch."""
+        return self._ratings.count(self._config.rows)
+
+    def data(self) -> list[Tensor]:
+        """All that an epoch reads."""
+        ratings = self._ratings
+        return [self._source, self._target, self._items.item_vectors, ratings.users, ratings.items, ratings.ratings]
+
+    def epoch(self, generator: torch.Generator) -> dict[str, float]:
+        """Go through the rows once; the mean of each loss."""
+        config = self._config
+        totals = torch.zeros(3, dtype=torch.float64)
+        for batch in self._ratings.batches(config.rows, batch_size=config.batch_size, generator=generator):
+            totals += self._step(batch, generator) * len(batch.users)
+        dim_loss, alm_loss, task_loss = (totals / self.rows).tolist()
+        return {"dim_loss": dim_loss, "alm_loss": alm_loss, "task_loss": task_loss}
+
+    def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """One batch; its three losses."""
+        config = self._config
+        source, target = self._source[batch.users], self._target[batch.users]
+        dim_loss = self._dim_loss(source, target, generator)
+        if config.optimizers == "two":
+            self._descend(0, dim_loss)
+        aligned = self._network.alignment(self._solved(source))
+        alm_loss = _LOSSES[config.alm_loss](aligned, target)
+        task_loss = self._task_loss(aligned, batch)
+        combined = alm_loss + config.task_weight * task_loss
+        if config.optimizers == "two":
+            self._descend(1, combined)
+        else:
+            self._descend(0, dim_loss + combined)
+        return torch.stack([dim_loss, alm_loss, task_loss]).detach().double()
+
+    def _dim_loss(self, source: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        """Eq. 5, with the condition of a share of the rows masked."""
+        config = self._config
+        t = self._schedule.draw_times(
+            len(target), end_time=config.end_time, antithetic=config.antithetic, generator=generator
+        )
+        state = self._schedule(t)
+        noise = torch.randn(target.shape, generator=generator)
+        noisy = state.alpha.float()[:, None] * target + state.sigma.float()[:, None] * noise
+        kept = torch.rand(len(source), 1, generator=generator) >= config.condition_dropout
+        return _LOSSES[config.dim_loss](self._network.noise_predictor(noisy, t, source * kept), noise)
+
+    @torch.no_grad()
+    def _solved(self, source: Tensor) -> Tensor:
+        """Eq. 4: the solver's answer for ``source``. An affine DIM is folded: same answer, a fraction of the time."""
+        network = self._network
+        predictor, start = network.noise_predictor, network.initial_state
+        if predictor.is_affine:
+            folded = self._folder.fold(predictor, initial_state=start)
+            return torch.addmm(torch.from_numpy(folded.offset).float(), source, torch.from_numpy(folded.matrix).float())
+        sampler = Sampler(
+            predictor,
+            self._plan,
+            guidance_scale=self._config.guidance_scale,
+            initial_state=start,
+            alignment=nn.Identity(),
+        )
+        solved: Tensor = sampler(source)
+        return solved
+
+    def _task_loss(self, aligned: Tensor, batch: Batch) -> Tensor:
+        """The task loss of Eq. 7: squared error of the predicted ratings."""
+        items = self._items
+        products = (aligned[batch.rated] * items.item_vectors[batch.items]).sum(dim=1)
+        return nn.functional.mse_loss(items.offset + items.item_biases[batch.items] + products, batch.ratings)
+
+    def _descend(self, group: int, loss: Tensor) -> None:
+        optimizer = self.optimizers[group]
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        if self._config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._groups[group], self._config.clip_norm)
+        optimizer.step()

@@ -1,0 +1,65 @@
+"""Item mean + the user's bias in the source domain: one number a user, and hard to beat on ratings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from training.models.base import ScoringHead, TransferProblem
+from training.models.configs import BiasConfig
+from training.models.tabular import Tables, TabularModel, mean_rating, shrunk_biases
+from training.models.validation import held_out_errors
+
+
+class Bias(TabularModel):
+    """rating(u, j) = target mean + b_j + w b_u, where b_u is how far u rates source items above their means.
+
+    Biases are shrunk means of residuals; the weight w is the one of ``config.weights`` with the lowest clipped RMSE on
+    the validation users (the first of equals; the largest where there are no validation ratings).
+    """
+
+    name = "bias"
+
+    def __init__(self, config: BiasConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.weight = 0.0
+
+    def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+        """Source biases (items, then users), target item biases, then the weight."""
+        config, source, target = self.config, problem.source, problem.target
+        source_items = shrunk_biases(
+            source.items,
+            source.ratings - mean_rating(source),
+            count=source.n_items,
+            shrinkage=config.item_shrinkage,
+        )
+        users = shrunk_biases(
+            source.users,
+            source.ratings - mean_rating(source) - source_items[source.items],
+            count=source.n_users,
+            shrinkage=config.user_shrinkage,
+        )[:, None]
+        offset = mean_rating(target)
+        items = shrunk_biases(
+            target.items, target.ratings - offset, count=target.n_items, shrinkage=config.item_shrinkage
+        )
+        head = ScoringHead(torch.ones(target.n_items, 1), items, offset)
+        self.weight = self._choose_weight(problem, users=users, head=head)
+        return Tables(source_vectors=users, matrix=torch.tensor([[self.weight]]), head=head)
+
+    def details(self) -> dict[str, Any]:
+        """The settings, and the weight that was chosen."""
+        return {**self.config.model_dump(mode="json"), "weight": self.weight}
+
+    def _choose_weight(self, problem: TransferProblem, *, users: torch.Tensor, head: ScoringHead) -> float:
+        held_out = problem.validation
+        if not len(held_out.ratings):
+            return max(self.config.weights)
+        chosen = users[held_out.source_rows]
+
+        def error(weight: float) -> float:
+            return held_out_errors(chosen * weight, held_out, head=head, rating_range=problem.rating_range)["rmse"]
+
+        return min(self.config.weights, key=error)
