@@ -1,0 +1,27 @@
+"""Bundles and servers for the contract of the REST surface; `catalogue` is shared, so tests must leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.bundles import write_bundle
+from tests.serving import serving
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of 3,000 source users and 200 target items."""
+    path = tmp_path_factory.mktemp("bundles") / "planted"
+    write_bundle(path, users=3000, items=200)
+    return path
+
+
+@pytest.fixture(scope="session")
+def client(bundle_path: Path) -> Iterator[httpx.Client]:
+    """A client of a server with default settings."""
+    with serving(bundle_path) as client:
+        yield client

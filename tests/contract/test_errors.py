@@ -1,0 +1,206 @@
+"""Every documented error, reached over a real connection, follows RFC 9457."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.problems import ProblemBody
+from tests.serving import gated_model, metric, serving
+
+ADDRESS = "/v1/recommendations"
+JSON = {"Content-Type": "application/json"}
+
+
+def problem(response: httpx.Response, status: int, code: str) -> ProblemBody:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = ProblemBody.model_validate_json(response.content)
+    assert (body.status, body.code) == (status, code)
+    assert body.type == f"urn:diffcdr:problem:{code}"
+    assert body.request_id == response.headers["x-request-id"]
+    assert body.instance == response.request.url.path
+    return body
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"{'user_id': 'u'}", b'{"user_id": "\xff"}', b'{"user_id": "u"} x', b"[" * 100_000, b"\x00"]
+)
+def test_malformed_json_is_400(client: httpx.Client, text: bytes) -> None:
+    problem(client.post(ADDRESS, content=text, headers=JSON), 400, "malformed_json")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"user_id": "u", "k": 0}, "/k"),
+        ({"user_id": "u", "k": 101}, "/k"),
+        ({"user_id": "u", "k": "20"}, "/k"),
+        ({"user_id": "u", "k": 2.5}, "/k"),
+        ({"user_id": "u", "k": True}, "/k"),
+        ({"user_id": "u", "k": None}, "/k"),
+        ({"user_id": 7}, "/user_id"),
+        ({"user_id": ""}, "/user_id"),
+        ({"user_id": "u" * 257}, "/user_id"),
+        ({"user_id": "u", "exclude_seen": "yes"}, "/exclude_seen"),
+        ({"user_id": "u", "exclude_items": "t1"}, "/exclude_items"),
+        ({"user_id": "u", "exclude_items": ["t"] * 1001}, "/exclude_items"),
+        ({"user_id": "u", "exclude_items": [1]}, "/exclude_items/0"),
+        ({"user_id": "u", "fallback": "maybe"}, "/fallback"),
+        ({"user_id": "u", "timeout_ms": 0}, "/timeout_ms"),
+        ({"user_id": "u", "unknown": 1}, "/unknown"),
+        ({"history": [{"item_id": "s", "rating": "5"}]}, "/history/0/rating"),
+        ({"history": [{"item_id": "s"}]}, "/history/0/rating"),
+        ({"history": []}, ""),
+        ({}, ""),
+        ([], ""),
+        ("u", ""),
+        (None, ""),
+    ],
+)
+def test_a_body_that_does_not_follow_the_schema_is_422(client: httpx.Client, body: Any, pointer: str) -> None:
+    found = problem(client.post(ADDRESS, content=json.dumps(body), headers=JSON), 422, "invalid_request")
+    assert [error.pointer for error in found.errors] == [pointer]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_rating_is_a_finite_number(client: httpx.Client, number: str) -> None:
+    text = f'{{"history": [{{"item_id": "s00001", "rating": {number}}}]}}'
+    response = client.post(ADDRESS, content=text, headers=JSON)
+    assert response.status_code in (400, 422), response.text
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("k=0", "/query/k"),
+        ("k=101", "/query/k"),
+        ("k=x", "/query/k"),
+        ("kk=1", "/query/kk"),
+        ("fallback=", "/query/fallback"),
+    ],
+)
+def test_a_query_string_is_checked_like_a_body(client: httpx.Client, query: str, pointer: str) -> None:
+    found = problem(client.get(f"/v1/users/u/recommendations?{query}"), 422, "invalid_request")
+    assert [error.pointer for error in found.errors] == [pointer]
+
+
+@pytest.mark.parametrize("address", [ADDRESS, "/v1/embeddings", "/v1/recommendations/batch"])
+def test_another_media_type_is_415(client: httpx.Client, address: str) -> None:
+    for headers in ({"Content-Type": "text/plain"}, {**JSON, "Content-Encoding": "gzip"}):
+        problem(client.post(address, content=b"{}", headers=headers), 415, "unsupported_media_type")
+
+
+def test_ten_megabytes_are_413_with_or_without_a_length(client: httpx.Client) -> None:
+    body = b'{"user_id": "' + b"u" * 10_000_000 + b'"}'
+
+    def pieces() -> Any:
+        yield from (body[at : at + 65_536] for at in range(0, len(body), 65_536))
+
+    problem(client.post(ADDRESS, content=body, headers=JSON), 413, "body_too_large")
+    problem(client.post(ADDRESS, content=pieces(), headers=JSON), 413, "body_too_large")
+
+
+def test_unknown_addresses_methods_and_models(client: httpx.Client) -> None:
+    problem(client.get("/v2/anything"), 404, "not_found")
+    refused = client.delete(ADDRESS)
+    problem(refused, 405, "method_not_allowed")
+    assert refused.headers["allow"] == "POST"
+    problem(client.post(ADDRESS, json={"user_id": "u", "model": "other"}), 404, "model_unknown")
+    problem(client.post("/v1/embeddings", json={"user_ids": ["u"], "model": "other"}), 404, "model_unknown")
+    problem(client.get("/v1/models/other"), 404, "model_unknown")
+
+
+def test_no_fallback_wanted_and_nothing_personal_possible_is_404(client: httpx.Client) -> None:
+    for body in ({"user_id": "nobody"}, {"history": [{"item_id": "nothing", "rating": 5}]}):
+        problem(client.post(ADDRESS, json={**body, "fallback": "deny"}), 404, "user_unknown")
+    problem(client.get("/v1/users/nobody/recommendations?fallback=deny"), 404, "user_unknown")
+    assert client.post(ADDRESS, json={"user_id": "u02500", "fallback": "deny"}).status_code == 200
+
+
+def test_a_failure_of_ours_is_500_and_tells_nothing(bundle_path: Path) -> None:
+    model, _ = gated_model(bundle_path)
+    with serving(bundle_path, model=model) as client:
+        response = client.post(ADDRESS, json={"user_id": "poison"})
+        assert "poisoned" not in problem(response, 500, "internal_error").model_dump_json()
+        assert client.post(ADDRESS, json={"user_id": "u02500"}).status_code == 200
+
+
+def test_a_deadline_is_504(bundle_path: Path) -> None:
+    model, gate = gated_model(bundle_path)
+    with serving(bundle_path, model=model) as client:
+        gate.delay = 0.3
+        problem(client.post(ADDRESS, json={"user_id": "u1", "timeout_ms": 50}), 504, "deadline_exceeded")
+
+
+def test_a_full_queue_is_503_with_retry_after_and_passes(bundle_path: Path) -> None:
+    model, gate = gated_model(bundle_path)
+    with serving(bundle_path, model=model, queue_rows=2, timeout_ms=20_000) as client:
+        gate.delay = 0.2
+        responses: list[httpx.Response] = []
+        threads = [
+            threading.Thread(target=lambda: responses.append(client.post(ADDRESS, json={"user_id": "u1"})))
+            for _ in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        refused = [response for response in responses if response.status_code != 200]
+        assert 0 < len(refused) < 12
+        for response in refused:
+            problem(response, 503, "overloaded")
+            assert int(response.headers["retry-after"]) >= 1
+        assert metric(client, "diffcdr_shed_rows_total") == len(refused)
+        assert client.post(ADDRESS, json={"user_id": "u1"}).status_code == 200
+
+
+def raw(client: httpx.Client) -> socket.socket:
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10)
+
+
+def test_a_truncated_body_is_never_computed(bundle_path: Path) -> None:
+    model, gate = gated_model(bundle_path)
+    with serving(bundle_path, model=model) as client:
+        gate.calls.clear()
+        with raw(client) as connection:
+            connection.sendall(
+                b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b'Content-Length: 100\r\n\r\n{"user_id": "u1"}'
+            )
+        deadline = time.monotonic() + 5
+        while not metric(client, "diffcdr_requests_total", status="499"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert gate.users == []
+
+
+def test_a_client_that_leaves_is_not_computed_for(bundle_path: Path) -> None:
+    model, gate = gated_model(bundle_path)
+    with serving(bundle_path, model=model, timeout_ms=20_000) as client:
+        gate.calls.clear()
+        gate.delay = 0.4
+        body = b'{"user_id": "%s"}'
+        connections = []
+        for user in (b"computing", b"leaves", b"stays"):
+            connections.append(raw(client))
+            text = body % user
+            connections[-1].sendall(
+                b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%s" % (len(text), text)
+            )
+            # The first must be computing before the others come, or all three share its batch.
+            time.sleep(0.05)
+        connections[1].close()
+        assert connections[2].recv(15) == b"HTTP/1.1 200 OK"
+        assert gate.users == ["computing", "stays"]
+        assert metric(client, "diffcdr_dropped_rows_total", why="cancelled") == 1
+        connections[0].close()
+        connections[2].close()
