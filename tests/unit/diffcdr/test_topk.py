@@ -110,7 +110,9 @@ def test_all_items_tied_come_in_row_order() -> None:
 
 def test_negative_zero_ties_with_zero() -> None:
     vectors = np.array([[-0.0], [0.0], [-0.0]], dtype=np.float32)
-    rows, _ = TopK(vectors, np.full(3, -0.0, dtype=np.float32), offset=-0.0).search(np.ones((1, 1), dtype=np.float32), 3)
+    rows, _ = TopK(vectors, np.full(3, -0.0, dtype=np.float32), offset=-0.0).search(
+        np.ones((1, 1), dtype=np.float32), 3
+    )
     assert rows[0].tolist() == [0, 1, 2]
 
 
