@@ -151,7 +151,8 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
     def array(name: str) -> Any:
         # A zero-length table cannot be memory-mapped; it is read instead.
         try:
-            return np.load(path / name, mmap_mode="r", allow_pickle=False)
+            # As a plain array: indexing the memmap subclass runs Python code for every element taken.
+            return np.asarray(np.load(path / name, mmap_mode="r", allow_pickle=False))
         except ValueError:
             return np.load(path / name, allow_pickle=False)
 

@@ -258,7 +258,7 @@ class Recommender:
         return Recommendation(
             item_ids=items.ids.take(rows),
             scores=[float(score) for score in scores.tolist()],
-            titles=[titles[row] for row in rows.tolist()] if titles is not None else [None] * len(rows),
+            titles=titles.take(rows) if titles is not None else [None] * len(rows),
             strategy=strategy,
             fallback_reason=reason,
         )

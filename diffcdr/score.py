@@ -155,7 +155,7 @@ def _read_column(path: Path) -> pl.Series:
     kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
     if kind not in ("parquet", "csv", "tsv"):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
         return pl.Series(USER_COLUMN, lines[1:] if lines[0] == USER_COLUMN else lines, dtype=pl.String)
     if kind == "parquet":
         frame = pl.scan_parquet(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,5 +26,10 @@ class TitleTable:
         return cls(offsets, np.frombuffer(b"".join(encoded), dtype=np.uint8))
 
     def __getitem__(self, row: int) -> str | None:
-        start, stop = self.offsets[row], self.offsets[row + 1]
-        return self.text[start:stop].tobytes().decode() if stop > start else None
+        return self.take(np.array([row]))[0]
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> list[str | None]:
+        """Titles of ``rows``, in their order; None where unknown."""
+        text = self.text.data
+        starts, stops = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
+        return [bytes(text[start:stop]).decode() or None for start, stop in zip(starts, stops, strict=True)]

@@ -1,0 +1,96 @@
+"""Plain lines when nobody watches, and no more of them than a log can bear; bars on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from diffcdr.progress import LINE_EVERY_S, Reporter
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def plain() -> tuple[Reporter, io.StringIO, Clock]:
+    output, clock = io.StringIO(), Clock()
+    return Reporter(Console(file=output, width=40), clock=clock), output, clock
+
+
+def test_plain_lines_are_rare_and_say_it_all() -> None:
+    reporter, output, clock = plain()
+    with reporter.task("Scoring", total=1000, unit="users") as task:
+        for _ in range(100):
+            clock.now += LINE_EVERY_S / 40
+            task.advance(10, loss=0.5)
+    lines = output.getvalue().splitlines()
+    assert lines == [
+        "Scoring: 40%, 400 of 1,000 users, 80 users/s, 0:08 left  loss 0.5",
+        "Scoring: 80%, 800 of 1,000 users, 80 users/s, 0:02 left  loss 0.5",
+        "Scoring: 1,000 users in 12.5 s (80 users/s)  loss 0.5",
+    ]
+
+
+def test_plain_task_of_unknown_length() -> None:
+    reporter, output, clock = plain()
+    with reporter.task("Reading") as task:
+        clock.now += 7200
+        task.advance(3)
+    assert output.getvalue().splitlines() == [
+        "Reading: 3 rows, 0.00042 rows/s",
+        "Reading: 3 rows in 2:00:00 (0.00042 rows/s)",
+    ]
+
+
+def test_a_task_that_fails_says_nothing_of_being_done() -> None:
+    reporter, output, _ = plain()
+    with pytest.raises(RuntimeError), reporter.task("Scoring", total=3) as task:
+        task.advance()
+        raise RuntimeError
+    assert output.getvalue() == ""
+
+
+def test_notes_are_text_not_markup() -> None:
+    reporter, output, _ = plain()
+    reporter.note("wrote [bold]x[/bold] to a path that is longer than the forty columns of this console")
+    reporter.warn("mind [this]")
+    assert output.getvalue().splitlines() == [
+        "wrote [bold]x[/bold] to a path that is longer than the forty columns of this console",
+        "warning: mind [this]",
+    ]
+
+
+def test_a_table_shows_every_cell() -> None:
+    reporter, output, _ = plain()
+    reporter.table("Results", ["model", "rmse"], [["bias", "0.93"], ["[x]", "1.02"]], emphasised=[0])
+    lines = [line.rstrip() for line in output.getvalue().splitlines() if line.strip()]
+    assert lines[0] == "Results"
+    assert [line.split() for line in lines if line.split()[0] in ("model", "bias", "[x]")] == [
+        ["model", "rmse"],
+        ["bias", "0.93"],
+        ["[x]", "1.02"],
+    ]
+
+
+def test_bars_on_a_terminal_nest_and_finish() -> None:
+    output = io.StringIO()
+    reporter = Reporter(Console(file=output, width=120, force_terminal=True, color_system=None))
+    with reporter.task("Outer [1]", total=2, unit="models") as outer:
+        for _ in range(2):
+            with reporter.task("Inner", total=5) as inner:
+                inner.advance(5, rmse=0.91)
+            reporter.note("a note above")
+            outer.advance()
+    text = output.getvalue()
+    assert "Outer [1]" in text
+    assert "2/2 models" in text
+    assert "5/5 rows" in text
+    assert "rmse 0.91" in text
+    assert "a note above" in text
+    assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor comes back
