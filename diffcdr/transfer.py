@@ -1,8 +1,8 @@
 """Source vectors [B, source_dim] -> target vectors [B, target_dim]: the folded affine map, or the ONNX solver graph.
 
-Batches are padded with zero rows to a multiple of ``BLOCK`` before any matrix product. Matrix-product kernels
-pick another summation for narrow batches; with whole blocks every row goes through the same one, so a user's
-vector does not depend, to the last bit, on who else was in the batch.
+A user's vector does not depend, to the last bit, on who else was in the batch. The kernels of a joint matrix product
+sum differently for a narrow batch and for the rows at a tile's edge. So the folded map is one product per user, all
+of one shape, and batches for the graph are padded with zero rows to a multiple of ``BLOCK``.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class AffineTransfer:
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
         """Carry float32 [B, source_dim] to float32 [B, target_dim]."""
-        padded = pad_rows(vectors)
-        out: Float32Array = padded @ self._matrix
+        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        out: Float32Array = np.matmul(rows[:, None, :], self._matrix)[:, 0]
         out += self._offset
-        return out[: len(vectors)]
+        return out
 
 
 class OnnxTransfer:

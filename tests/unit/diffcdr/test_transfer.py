@@ -42,6 +42,18 @@ def test_a_row_does_not_depend_on_its_batch(rows: int, seed: int, kind: str) -> 
         assert transfer(vectors[i : i + 1]).tobytes() == together[i].tobytes()
 
 
+@pytest.mark.parametrize("dim", [1, 10, 16, 32, 33, 128])
+@pytest.mark.parametrize("rows", [33, 64, 256])
+def test_every_row_is_the_same_alone_at_every_width(dim: int, rows: int) -> None:
+    """Which kernel a joint product takes depends on the width, and on where a row falls in a tile."""
+    transfer = AffineTransfer(
+        RNG.standard_normal((dim, dim)).astype(np.float32), RNG.standard_normal(dim).astype(np.float32)
+    )
+    vectors = RNG.standard_normal((rows, dim)).astype(np.float32)
+    alone = np.concatenate([transfer(vectors[i : i + 1]) for i in range(rows)])
+    np.testing.assert_array_equal(transfer(vectors), alone)
+
+
 def test_batch_of_4096() -> None:
     vectors = RNG.standard_normal((4096, 12)).astype(np.float32)
     for transfer in (AffineTransfer(MATRIX, OFFSET), _onnx()):
