@@ -29,6 +29,7 @@ DEFECTS = pl.Enum(["broken_row", "rating_not_a_number"])
 
 _HEAD_BYTES = 1 << 16
 _JSON_LOOKAHEAD = 1000
+_BROKEN = "__broken_row"
 
 _Select = Callable[[pl.LazyFrame, Mapping[str, str]], pl.DataFrame]
 
@@ -163,8 +164,7 @@ def _head(file: Path) -> str:
             start = raw.read(_HEAD_BYTES)
     if not start.strip():
         raise InputError(f"{file} is empty; give a file with one rating a row")
-    first_line = start.lstrip().split(b"\n", 1)[0]
-    if b"\0" in first_line or b"\0" in start[:1024]:
+    if sum(byte < 32 and byte not in b"\t\n\f\r" for byte in start[:1024]) > 0.05 * len(start[:1024]):
         raise InputError(f"{file} is not text; give CSV, TSV or JSON lines (or name a Parquet file .parquet)")
     return start.decode("utf-8-sig", "replace")
 
@@ -176,7 +176,7 @@ def _scan_delimited(
     separator = "\t" if _kind(file) in (".tsv", ".inter") else max(",\t;|", key=line.count)
 
     def scan(*, header: bool) -> pl.LazyFrame:
-        return pl.scan_csv(
+        lazy = pl.scan_csv(
             file,
             has_header=header,
             separator=separator,
@@ -184,8 +184,10 @@ def _scan_delimited(
             infer_schema=False,
             encoding="utf8-lossy",
             truncate_ragged_lines=True,
+            with_column_names=_unquoted if header else _numbered,
             glob=False,
         )
+        return lazy if quote else lazy.with_columns(pl.all().str.replace('^"(.*)"$', "$1"))
 
     headed = scan(header=True)
     names = headed.collect_schema().names()
@@ -196,6 +198,15 @@ def _scan_delimited(
     names = bare.collect_schema().names()
     in_order = dict(zip(("user", "item", "rating", "timestamp"), names, strict=False))
     return bare, replace(roles, given=in_order | dict(roles.given)).resolve(names, file)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    return [f"column_{number}" for number in range(1, len(names) + 1)]
+
+
+def _unquoted(names: Sequence[str]) -> list[str]:
+    bare = [re.sub('^"(.*)"$', r"\1", name) for name in names]
+    return bare if len(set(bare)) == len(bare) else list(names)
 
 
 def _third_is_a_number(names: Sequence[str]) -> bool:
@@ -227,12 +238,26 @@ def _scan_json(file: Path, keys: Sequence[str]) -> pl.LazyFrame:
     try:
         return fast.collect(engine="streaming").lazy()
     except pl.exceptions.ComputeError:
-        # One broken line fails the fast parser; the slow one goes line by line and marks it.
-        line = pl.col("line").str.strip_chars()
-        broken = ~line.str.starts_with("{") | line.str.json_path_match("$").is_null()
-        fields = [line.str.json_path_match(f"$['{key}']").alias(key) for key in keys if "'" not in key]
-        lines = pl.scan_lines(file, glob=False).filter(line != "")
-        return lines.select(*fields, broken.alias("__broken")).collect(engine="streaming").lazy()
+        pass
+    # One broken line fails the parser for the whole file: so look for the good lines first, which takes longer.
+    line = pl.col("line").str.strip_chars()
+    whole = line.str.starts_with("{") & line.str.json_path_match("$").is_not_null()
+    record = pl.when(whole).then(line).str.json_decode(pl.Struct(dict.fromkeys(keys, pl.String)))
+    # Lines are read as a table of one column (no JSON holds a bare \x01), which bears bytes that are not UTF-8.
+    lines = pl.scan_csv(
+        file,
+        has_header=False,
+        separator="\x01",
+        quote_char=None,
+        infer_schema=False,
+        encoding="utf8-lossy",
+        truncate_ragged_lines=True,
+        with_column_names=lambda names: ["line", *names[1:]],
+        glob=False,
+    )
+    records = lines.filter(line != "").select(record.alias("record"), (~whole).alias(_BROKEN))
+    fields = [pl.col("record").struct.field(key) for key in keys]
+    return records.select(*fields, _BROKEN).collect(engine="streaming").lazy()
 
 
 def _normalise(lazy: pl.LazyFrame, names: Mapping[str, str]) -> pl.DataFrame:
@@ -243,8 +268,8 @@ def _normalise(lazy: pl.LazyFrame, names: Mapping[str, str]) -> pl.DataFrame:
         text = raw.cast(pl.String).str.strip_chars()
         rating = text.cast(pl.Float64, strict=False)
         defect = pl.when((text != "") & rating.is_null()).then(pl.lit("rating_not_a_number", dtype=DEFECTS))
-    if "__broken" in schema:
-        defect = pl.when(pl.col("__broken")).then(pl.lit("broken_row", dtype=DEFECTS)).otherwise(defect)
+    if _BROKEN in schema:
+        defect = pl.when(pl.col(_BROKEN)).then(pl.lit("broken_row", dtype=DEFECTS)).otherwise(defect)
     return lazy.select(
         pl.col(names["user"]).cast(pl.String).alias("user_id"),
         pl.col(names["item"]).cast(pl.String).alias("item_id"),
