@@ -13,7 +13,7 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --constraint constraints.txt --editable
+PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --constraint constraints.txt --editable
 
 # Stamps: an install is repeated only when what it depends on has changed. `dev` holds everything `demo` needs.
 REQUIREMENTS := pyproject.toml constraints.txt
