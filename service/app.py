@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from service.batcher import Batcher
-from service.edge import Edge
+from service.edge import DirectRoute, Edge
 from service.metrics import Metrics
 from service.openapi import describe
 from service.problems import from_exception
@@ -75,7 +75,13 @@ def create_app(
     )
     for module in (recommendations, batch, embeddings, items, models, health):
         app.include_router(module.router)
-    app.add_middleware(Edge, metrics=metrics, lifecycle=lifecycle, access_log=settings.access_log)
+    app.add_middleware(
+        Edge,
+        metrics=metrics,
+        lifecycle=lifecycle,
+        access_log=settings.access_log,
+        direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
+    )
     describe(app)
     return app
 

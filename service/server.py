@@ -70,6 +70,8 @@ def make_server(app: FastAPI, settings: Settings, lifecycle: Lifecycle) -> Drain
         log_config=None,
         access_log=False,
         server_header=False,
+        # Nothing here looks at the client's address.
+        proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.finish_seconds)),
         lifespan="on",
         ws="none",

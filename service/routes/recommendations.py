@@ -18,6 +18,8 @@ from service.problems import responses
 from service.runtime import runtime_of
 from service.schemas import RecommendationAnswer, RecommendationParameters, RecommendationRequest
 
+ADDRESS = "/v1/recommendations"
+
 router = APIRouter(tags=["recommendations"])
 
 _QUERY_PROBLEMS = (
@@ -32,7 +34,7 @@ _BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", 
 
 
 @router.post(
-    "/v1/recommendations",
+    ADDRESS,
     summary="Recommend items of the target domain to one user",
     response_class=Response,
     responses={200: {"model": RecommendationAnswer}, **responses(*_BODY_PROBLEMS)},
