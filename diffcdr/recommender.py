@@ -108,7 +108,12 @@ class Recommender:
         self._transfer = load_transfer(bundle, device=device, threads=threads)
         self._fold_in = FoldIn(bundle.manifest.fold_in, bundle.source_items) if bundle.manifest.fold_in else None
         items = bundle.target_items
-        self._topk = TopK(items.vectors, items.biases, offset=bundle.manifest.scoring.offset)
+        self._topk = TopK(
+            items.vectors,
+            items.biases,
+            offset=bundle.manifest.scoring.offset,
+            typical_norm=_typical_norm(bundle.target_users.vectors),
+        )
         self._popular = np.argsort(-items.popularity.astype(np.int64), kind="stable").astype(np.int32)
 
     @property
@@ -271,6 +276,11 @@ class _Resolved:
     reasons: list[FallbackReason]
     """Why the popular list, should it come to that."""
     warm_rows: Int64Array
+
+
+def _typical_norm(vectors: Float32Array) -> float:
+    sample = vectors[:: max(1, len(vectors) // 1000)].astype(np.float64)
+    return float(np.median(np.linalg.norm(sample, axis=1))) if len(sample) else 1.0
 
 
 def _check_tables(bundle: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import diffcdr.tiles
+import diffcdr.topk
 from diffcdr.topk import MaskedRows, TopK
 
 Float32Array = npt.NDArray[np.float32]
@@ -49,15 +52,28 @@ def problems(draw: st.DrawFn) -> tuple[Float32Array, Float32Array, Float32Array,
     return values(items, dim), values(items), values(users, dim), k, masked
 
 
+@pytest.fixture(params=["real tiles", "small tiles"])
+def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small tiles make a thousand items as many tiles as a million have."""
+    small = {"BLOCK_ITEMS": 4, "TILE_BLOCKS": 4, "TILE_ITEMS": 16, "SCORES_IN_CACHE": 200, "FIRST_TILES": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in small.items() if request.param == "small tiles" else ():
+            patch.setattr(diffcdr.tiles, name, value)
+        yield
+
+
+@pytest.mark.usefixtures("tiles")
 @settings(max_examples=60, deadline=None)
-@given(problems(), st.sampled_from([0.0, 3.5, -1e6]))
+@given(problem=problems(), offset=st.sampled_from([0.0, 3.5, -1e6]), few=st.booleans())
 def test_equals_the_definition(
-    problem: tuple[Float32Array, Float32Array, Float32Array, int, list[list[int]]], offset: float
+    problem: tuple[Float32Array, Float32Array, Float32Array, int, list[list[int]]], offset: float, few: bool
 ) -> None:
     vectors, biases, users, k, masked = problem
-    rows, scores = TopK(vectors, biases, offset=offset).search(
-        users, k, masked=MaskedRows.pack([np.array(part, dtype=np.int32) for part in masked])
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diffcdr.topk, "FEW_USERS", 100 if few else 0)
+        rows, scores = TopK(vectors, biases, offset=offset, typical_norm=2.0).search(
+            users, k, masked=MaskedRows.pack([np.array(part, dtype=np.int32) for part in masked])
+        )
     assert rows.shape == scores.shape == (len(users), k)
     for user, mask, found, values in zip(users, masked, rows, scores, strict=True):
         wanted_rows, wanted_scores = oracle(vectors, biases, offset, user, k, set(mask))
@@ -78,6 +94,21 @@ def test_batch_of_one_equals_batch_of_4096() -> None:
         row, score = topk.search(users[i : i + 1], 20, masked=MaskedRows.pack([masks[i]]))
         assert row.tobytes() == rows[i].tobytes()
         assert score.tobytes() == scores[i].tobytes()
+
+
+@pytest.mark.usefixtures("tiles")
+def test_skipping_items_skips_none_that_matter() -> None:
+    """Item lengths over five orders of magnitude, so that most tiles are skipped, and users of very different needs."""
+    rng = np.random.default_rng(7)
+    scale = np.exp(rng.normal(0, 2, (3000, 1)))
+    vectors = (rng.standard_normal((3000, 5)) * scale).astype(np.float32)
+    biases = rng.standard_normal(3000).astype(np.float32)
+    users = (rng.standard_normal((300, 5)) * np.exp(rng.normal(0, 3, (300, 1)))).astype(np.float32)
+    rows, scores = TopK(vectors, biases).search(users, 10)
+    exact = (users.astype(np.float64) @ vectors.T.astype(np.float64) + biases).astype(np.float32)
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :10]
+    np.testing.assert_allclose(scores, np.take_along_axis(exact, order, axis=1), rtol=1e-6)
+    assert np.mean(rows == order) > 0.999  # the last bit of a sum may swap two neighbours
 
 
 def test_a_shorter_list_is_a_prefix_and_scores_are_those_of_score() -> None:

@@ -1,0 +1,219 @@
+"""The items of a top-k search, laid out so that float32 scores are cheap and few of them are needed.
+
+Items are ordered with the most promising first (long vector, large bias) and cut into tiles. An item's *place* is
+where it stands in that order; its *row* is the caller's. What comes from here is approximate, with an error that
+the caller bounds by a margin per user; nothing that could be among the k best is ever left out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.candidates import LOWEST, kth_largest
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+Pairs = tuple[Int64Array, Int64Array]
+"""(user, item place) pairs that must not be, of any number and order."""
+
+BLOCK_ITEMS = 32
+TILE_BLOCKS = 16
+"""Blocks that interleave: block b of a tile holds its rows b, b + 16, b + 32, …, so that the maxima of a tile are
+one contiguous SIMD reduction."""
+TILE_ITEMS = BLOCK_ITEMS * TILE_BLOCKS
+USER_CHUNK = 256
+SCORES_IN_CACHE = TILE_ITEMS * USER_CHUNK
+"""float32 scores computed at a time: 512 KiB, about one core's L2."""
+FIRST_TILES = 8
+
+
+class ItemTiles:
+    """Approximate scores ``bias_j + v_j . u`` (no offset), in float32."""
+
+    rows: Int64Array
+    """Row of each place, [n]."""
+    places: Int64Array
+    """Place of each row, [n]."""
+    empty_block: int
+    """A block that holds no item, for padding lists of blocks."""
+
+    def __init__(self, vectors: Float32Array, biases: Float32Array, *, typical_norm: float) -> None:
+        """Lay out ``vectors`` [n, dim] with ``biases`` [n]; see :class:`diffcdr.topk.TopK`."""
+        n_items, self._dim = vectors.shape
+        tiles = max(1, -(-n_items // TILE_ITEMS))
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        self.rows = np.argsort(-(typical_norm * norms + biases), kind="stable")
+        self.places = np.empty(n_items, dtype=np.int64)
+        self.places[self.rows] = np.arange(n_items)
+        # The bias is one more dimension, and rows that only fill the last tile can win nothing.
+        padded = np.zeros((tiles * TILE_ITEMS, self._dim + 1), dtype=np.float32)
+        padded[:n_items, :-1] = vectors[self.rows]
+        padded[:n_items, -1] = biases[self.rows]
+        padded[n_items:, -1] = -np.inf
+        # Dimension by dimension: the layout in which a product with one vector vectorises; a larger one packs anyway.
+        self._by_dim = np.ascontiguousarray(padded.T)
+        by_block = padded.reshape(tiles, BLOCK_ITEMS, TILE_BLOCKS, self._dim + 1).transpose(0, 2, 1, 3)
+        blocks = by_block.reshape(tiles * TILE_BLOCKS, BLOCK_ITEMS, self._dim + 1)
+        nothing = np.zeros_like(blocks[:1])
+        nothing[..., -1] = -np.inf
+        self._blocks = np.concatenate([blocks, nothing])
+        self._tail_norm = _largest_from_here(norms[self.rows], tiles)
+        self._tail_bias = _largest_from_here(biases[self.rows].astype(np.float64), tiles)
+        self.empty_block = len(self._blocks) - 1
+
+    def block_maxima(self, extended: Float32Array, k: int, margin: Float64Array, pairs: Pairs | None) -> Float32Array:
+        """Largest approximate score in each block, float32 [U, blocks]; masked items count as -inf.
+
+        So do blocks in which no item can be among the k best: |u| times the longest item vector from there on, plus
+        the largest bias, is below the k-th largest maximum so far. That is looked up after a sixteenth of the tiles
+        and after a quarter. Blocks that no user needs are left off the end.
+        """
+        users = len(extended)
+        tiles = len(self._tail_norm)
+        maxima = np.full((users, tiles * TILE_BLOCKS), -np.inf, dtype=np.float32)
+        norms = np.linalg.norm(extended[:, :-1].astype(np.float64), axis=1)
+        masks = _Masks(pairs, users)
+        active = np.flatnonzero(np.isfinite(margin))
+        needed = np.full(len(active), tiles)
+        done = 0
+        enough = min(tiles, max(-(-tiles // 16), 2 * k // TILE_BLOCKS + 1))
+        for goal in sorted({enough, max(enough, -(-tiles // 4)), tiles}):
+            if not len(active):
+                break
+            stop = min(goal, int(needed[0]))
+            masks.renumber(active)
+            found = self._maxima_of_tiles(done, stop, extended[active], needed, masks)
+            maxima[active, done * TILE_BLOCKS : stop * TILE_BLOCKS] = found.T
+            done = stop
+            if done == tiles:
+                break
+            floor = kth_largest(maxima[active, : done * TILE_BLOCKS], k) - 3 * margin[active]
+            reach = norms[active, None] * self._tail_norm + self._tail_bias
+            needed = np.count_nonzero(reach >= floor[:, None], axis=1)
+            order = np.argsort(-needed, kind="stable")
+            order = order[needed[order] > done]
+            active, needed = active[order], needed[order]
+        return maxima[:, : done * TILE_BLOCKS]
+
+    def _maxima_of_tiles(
+        self, first: int, last: int, extended: Float32Array, needed: Int64Array, masks: _Masks
+    ) -> Float32Array:
+        """Block maxima of the tiles from ``first`` to ``last``, float32 [blocks, U].
+
+        ``needed`` [U], falling: how many tiles, counted from the very first, each user needs; -inf after them.
+        """
+        columns = np.ascontiguousarray(extended.T)
+        step = max(1, SCORES_IN_CACHE // (TILE_ITEMS * len(extended)))
+        maxima = np.full((last - first, TILE_BLOCKS, len(extended)), -np.inf, dtype=np.float32)
+        scores = np.empty(min(step, last - first) * TILE_ITEMS * len(extended), dtype=np.float32)
+        for tile in range(first, last, step):
+            stop = min(tile + step, last)
+            users = int(np.searchsorted(-needed, -tile))
+            if not users:
+                break
+            part = self._by_dim[:, tile * TILE_ITEMS : stop * TILE_ITEMS].T
+            out = scores[: len(part) * users].reshape(len(part), users)
+            np.matmul(part, columns[:, :users], out=out)
+            masks.apply(out, tile * TILE_ITEMS)
+            found = _maximum(out.reshape(stop - tile, BLOCK_ITEMS, TILE_BLOCKS * users))
+            maxima[tile - first : stop - first, :, :users] = found.reshape(stop - tile, TILE_BLOCKS, users)
+        return maxima.reshape(-1, len(extended))
+
+    def approximate(
+        self, extended: Float32Array, blocks: Int64Array, pairs: Pairs | None
+    ) -> tuple[Float32Array, Int64Array]:
+        """Approximate scores of all items of ``blocks`` [U, C] and their places: float32, int64 [U, C * BLOCK_ITEMS].
+
+        Masked items have -inf; so does the empty block that pads the list.
+        """
+        users, width = blocks.shape
+        gathered = self._blocks[blocks].reshape(users, width * BLOCK_ITEMS, self._dim + 1)
+        scores = np.matmul(gathered, extended[:, :, None])[:, :, 0]
+        tile, place = np.divmod(blocks, TILE_BLOCKS)
+        first = tile * TILE_ITEMS + place
+        places = (first[:, :, None] + TILE_BLOCKS * np.arange(BLOCK_ITEMS)).reshape(users, -1)
+        if pairs is not None:
+            slots = np.full((users, len(self._blocks)), -1, dtype=np.int32)
+            slots[np.arange(users)[:, None], blocks] = np.arange(width, dtype=np.int32)
+            owner, barred = pairs
+            slot = slots[owner, barred // TILE_ITEMS * TILE_BLOCKS + barred % TILE_BLOCKS]
+            chosen = slot >= 0
+            within = barred[chosen] % TILE_ITEMS // TILE_BLOCKS
+            scores[owner[chosen], slot[chosen] * BLOCK_ITEMS + within] = -np.inf
+        return scores, places
+
+    def near_best(
+        self, extended: Float32Array, k: int, margin: float, barred: Int64Array | None, *, limit: int
+    ) -> Int64Array | None:
+        """Places of the items that can be among the ``k`` best of one user, the cheap way; None if above ``limit``.
+
+        With few users there is little to share: no blocks, and the first tiles alone decide how far to look.
+        """
+        done = min(len(self._tail_norm), max(FIRST_TILES, 2 * k // TILE_ITEMS + 1))
+        scores = self._scores_of_one(extended, 0, done, barred)
+        floor = kth_largest(scores[None], k)[0] - 3 * margin
+        norm = np.linalg.norm(extended[:-1].astype(np.float64))
+        needed = int(np.count_nonzero(norm * self._tail_norm + self._tail_bias >= floor))
+        if needed > done:
+            scores = np.concatenate([scores, self._scores_of_one(extended, done, needed, barred)])
+        places = np.flatnonzero(scores >= np.float32(max(floor, LOWEST)))
+        if len(places) > limit:
+            floor = kth_largest(scores[None], k)[0] - 3 * margin
+            places = np.flatnonzero(scores >= np.float32(max(floor, LOWEST)))
+        return places if len(places) <= limit else None
+
+    def _scores_of_one(self, extended: Float32Array, first: int, last: int, barred: Int64Array | None) -> Float32Array:
+        start, stop = first * TILE_ITEMS, last * TILE_ITEMS
+        scores: Float32Array = extended @ self._by_dim[:, start:stop]
+        if barred is not None:
+            scores[barred[(barred >= start) & (barred < stop)] - start] = -np.inf
+        return scores
+
+
+class _Masks:
+    """(user, item place) pairs that must not be, ready to be struck out of tiles of scores."""
+
+    def __init__(self, pairs: Pairs | None, users: int) -> None:
+        self._any = pairs is not None
+        if pairs is not None:
+            order = np.argsort(pairs[1], kind="stable")
+            self._owners, self._places = pairs[0][order], pairs[1][order]
+            self._columns = self._owners
+            self._users = users
+
+    def renumber(self, active: Int64Array) -> None:
+        """From now on, column c of the scores is user ``active[c]``."""
+        if self._any:
+            column_of = np.full(self._users, self._users)
+            column_of[active] = np.arange(len(active))
+            self._columns = column_of[self._owners]
+
+    def apply(self, scores: Float32Array, start: int) -> None:
+        """Set the masked ones of ``scores`` [items from place ``start`` on, users] to -inf."""
+        if self._any:
+            low, high = np.searchsorted(self._places, [start, start + len(scores)])
+            places, columns = self._places[low:high] - start, self._columns[low:high]
+            there = columns < scores.shape[1]
+            scores[places[there], columns[there]] = -np.inf
+
+
+def _largest_from_here(values: Float64Array, tiles: int) -> Float64Array:
+    """For each tile, the largest of ``values`` [n] in it or after it, float64 [tiles]; -inf where there is none."""
+    padded = np.full(tiles * TILE_ITEMS, -np.inf)
+    padded[: len(values)] = values
+    by_tile = padded.reshape(tiles, TILE_ITEMS).max(axis=1)
+    return np.maximum.accumulate(by_tile[::-1])[::-1]
+
+
+def _maximum(values: Float32Array) -> Float32Array:
+    """Maximum of ``values`` [T, BLOCK_ITEMS, N] over the middle axis, [T, N]."""
+    if values.shape[2] >= 8 * TILE_BLOCKS:
+        reduced: Float32Array = np.maximum.reduce(values, axis=1)
+        return reduced
+    # Few users make N short, and a reduction pays its start once per N values; halves are long runs.
+    while values.shape[1] > 1:
+        half = values.shape[1] // 2
+        values = np.maximum(values[:, :half], values[:, half:])
+    return values[:, 0]
