@@ -90,8 +90,12 @@ class DiffCDRConfig(_Config):
     optimizers: Literal["two", "one"] = "two"
     """Two Adam updates a batch (Alg. 1, lines 8 and 10), or one Adam on the sum of the losses (released code)."""
     lr: float = Field(default=1e-3, gt=0.0)
-    clip_norm: float | None = Field(default=None, gt=0.0)
-    """Gradients are clipped to this norm. Released code: 1.0; the paper: none."""
+    clip_norm: float | None = Field(default=1.0, gt=0.0)
+    """Gradients are clipped to this norm (released code: 1.0; the paper says nothing); None leaves them.
+
+    Solved vectors can be large, since the solver divides x_T by alpha_T, some 1/150. Without clipping the ALM's first
+    steps are thrown far off, and it seldom finds back.
+    """
     batch_size: int = Field(default=128, ge=1)
     """Released code: 128 / 512 / 128 ratings for tasks 1 / 2 / 3."""
     epochs: int = Field(default=10, ge=1)

@@ -85,7 +85,14 @@ class MatrixFactorization(nn.Module):
         self.items = self._table(table.n_items, config, fixed=config.dim, generator=generator)
 
     def descend(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
-        """One step on a batch of ratings, [B] each; returns the sum of their squared errors before it.
+        """One step on a batch of ratings, [B] each; returns the sum of their squared errors before it."""
+        errors, user_gradient, item_gradient = self.gradients(users, items, ratings)
+        self.users.descend(users, user_gradient)
+        self.items.descend(items, item_gradient)
+        return errors.square().sum()
+
+    def gradients(self, users: Tensor, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Errors [B], and the loss's gradients at the user and the item row of each rating, [B, dim (+ 2)].
 
         The loss is the mean over the batch of error^2 + weight_decay (|user row|^2 + |item row|^2), ones left out.
         """
@@ -98,9 +105,7 @@ class MatrixFactorization(nn.Module):
         if self.biases:
             user_gradient[:, self.dim + 1] = 0.0
             item_gradient[:, self.dim] = 0.0
-        self.users.descend(users, user_gradient)
-        self.items.descend(items, item_gradient)
-        return errors.square().sum()
+        return errors, user_gradient, item_gradient
 
     def tables(self) -> FactorTables:
         """The result; a user bias is one more dimension, in which every item has 1."""

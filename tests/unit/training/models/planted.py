@@ -1,0 +1,75 @@
+"""A small problem whose answer is known: target vectors are a linear map of source vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.models.base import FactorTables, HeldOut, RatingTable, TransferProblem
+
+DIM, USERS, ITEMS, PER_USER = 4, 160, 40, 12
+TRAINING, VALIDATION = 120, 20
+
+
+@dataclass(frozen=True)
+class Planted:
+    """``test``: held-out users beside ``problem``; ``true_vectors`` [USERS, DIM]: everyone's target vectors."""
+
+    problem: TransferProblem
+    test: HeldOut
+    true_vectors: Tensor
+
+
+def planted(seed: int = 0) -> Planted:
+    """Both base models are exact; ratings lie between 1 and 5 around 3, with a little noise."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    source_users = 0.6 * normal(USERS, DIM)
+    rotation, _ = torch.linalg.qr(normal(DIM, DIM))
+    target_users = source_users @ rotation
+    source = _domain(source_users, 0.6 * normal(ITEMS, DIM), generator)
+    target_items = 0.6 * normal(ITEMS, DIM)
+    everyone = _domain(target_users, target_items, generator)
+    order = torch.randperm(USERS, generator=generator)
+    training = order[:TRAINING].sort().values
+    validation, test = order[TRAINING : TRAINING + VALIDATION], order[TRAINING + VALIDATION :]
+    problem = TransferProblem(
+        source=source,
+        target=_only(everyone, training),
+        source_base=_base(source_users, 0.6 * normal(ITEMS, DIM)),
+        target_base=_base(target_users, target_items),
+        overlap_source=training,
+        overlap_target=training,
+        validation=_held_out(everyone, validation),
+        rating_range=(1.0, 5.0),
+    )
+    return Planted(problem, _held_out(everyone, test), target_users)
+
+
+def _base(users: Tensor, items: Tensor) -> FactorTables:
+    return FactorTables(user_vectors=users, item_vectors=items, item_biases=torch.zeros(len(items)), offset=3.0)
+
+
+def _domain(users: Tensor, items: Tensor, generator: torch.Generator) -> RatingTable:
+    rated = torch.stack([torch.randperm(ITEMS, generator=generator)[:PER_USER].sort().values for _ in range(USERS)])
+    rows = torch.arange(USERS).repeat_interleave(PER_USER)
+    columns = rated.flatten()
+    ratings = 3.0 + (users[rows] * items[columns]).sum(1) + 0.05 * torch.randn(len(rows), generator=generator)
+    return RatingTable(rows, columns, ratings.clamp(1.0, 5.0), USERS, ITEMS)
+
+
+def _only(table: RatingTable, users: Tensor) -> RatingTable:
+    kept = torch.isin(table.users, users)
+    return RatingTable(table.users[kept], table.items[kept], table.ratings[kept], table.n_users, table.n_items)
+
+
+def _held_out(table: RatingTable, users: Tensor) -> HeldOut:
+    position = torch.full((USERS,), -1)
+    position[users] = torch.arange(len(users))
+    kept = _only(table, users)
+    return HeldOut(users, RatingTable(position[kept.users], kept.items, kept.ratings, len(users), ITEMS))
