@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from diffcdr.ids import MAX_ID_BYTES
 from diffcdr.recommender import FallbackReason, Query, Strategy
 from service.registry import MAX_K, State
 
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 20.0 is the integer 20."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Comes last in an annotation: bounds before it stay bounds of the integer, and so stand in the document."""
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)]
-Timeout = Annotated[int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504.")]
+Timeout = Annotated[int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504."), WHOLE]
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""
+MAX_LISTED_IN_ADDRESS = 50
+"""Most excluded items in a query string; servers and proxies bound how long an address may be."""
 MAX_EMBEDDINGS = 1024
 """Most user ids or vectors in one embeddings request."""
 
@@ -34,7 +44,7 @@ class Rating(_Body):
 class _Options(_Body):
     """What both forms of the request have in common."""
 
-    k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.", examples=[20])] = 20
+    k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.", examples=[20]), WHOLE] = 20
     exclude_seen: Annotated[bool, Field(description="Leave out what the user has already rated.")] = True
     fallback: Annotated[
         Literal["allow", "deny"],
@@ -100,7 +110,8 @@ class RecommendationParameters(_Options):
     model_config = ConfigDict(strict=False)
 
     exclude_items: Annotated[
-        tuple[Id, ...], Field(max_length=MAX_LISTED, description="Target items never to answer with; repeatable.")
+        tuple[Id, ...],
+        Field(max_length=MAX_LISTED_IN_ADDRESS, description="Target items never to answer with; repeatable."),
     ] = ()
     timeout_ms: Timeout = None
 

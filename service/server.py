@@ -6,16 +6,35 @@ import asyncio
 import logging
 import signal
 import socket
+import uuid
 from types import FrameType
 
+import orjson
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from diffcdr.errors import InputError
+from service.problems import MEDIA_TYPE, Problem
 from service.runtime import Lifecycle
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+class ProblemProtocol(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it, but what cannot even be parsed gets a problem document too."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and close the connection: what follows on it cannot be told apart."""
+        problem = Problem("bad_request", f"{msg} It may be too long, or not HTTP/1.1.")
+        body = orjson.dumps(problem.content(instance="", request_id=uuid.uuid4().hex))
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
 
 class DrainingServer(uvicorn.Server):
@@ -73,6 +92,7 @@ def make_server(app: FastAPI, settings: Settings, lifecycle: Lifecycle) -> Drain
         # Nothing here looks at the client's address.
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.finish_seconds)),
+        http=ProblemProtocol,
         lifespan="on",
         ws="none",
     )

@@ -53,7 +53,7 @@ async def recommend(request: Request) -> Response:
     "/v1/users/{user_id:path}/recommendations",
     summary="Recommend items of the target domain to one user",
     response_class=Response,
-    responses={200: {"model": RecommendationAnswer}, **responses(*_QUERY_PROBLEMS)},
+    responses={200: {"model": RecommendationAnswer}, **responses("bad_request", *_QUERY_PROBLEMS)},
 )
 async def recommend_by_address(
     request: Request,

@@ -44,6 +44,7 @@ def test_malformed_json_is_400(client: httpx.Client, text: bytes) -> None:
         ({"user_id": "u", "k": 101}, "/k"),
         ({"user_id": "u", "k": "20"}, "/k"),
         ({"user_id": "u", "k": 2.5}, "/k"),
+        ({"user_id": "u", "k": 1e300}, "/k"),
         ({"user_id": "u", "k": True}, "/k"),
         ({"user_id": "u", "k": None}, "/k"),
         ({"user_id": 7}, "/user_id"),
@@ -164,6 +165,19 @@ def test_a_full_queue_is_503_with_retry_after_and_passes(bundle_path: Path) -> N
 
 def raw(client: httpx.Client) -> socket.socket:
     return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10)
+
+
+@pytest.mark.parametrize("text", [b"nonsense\r\n\r\n", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_what_is_not_http_is_400(client: httpx.Client, text: bytes) -> None:
+    with raw(client) as connection:
+        connection.sendall(text)
+        received = bytearray()
+        while part := connection.recv(65_536):
+            received += part
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert ProblemBody.model_validate_json(body).code == "bad_request"
 
 
 def test_a_truncated_body_is_never_computed(bundle_path: Path) -> None:

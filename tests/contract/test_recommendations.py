@@ -37,6 +37,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
     [
         ({"user_id": "u02500"}, Query("u02500")),
         ({"user_id": "u00003", "k": 7}, Query("u00003", k=7)),
+        ({"user_id": "u02500", "k": 7.0}, Query("u02500", k=7)),
         ({"user_id": "u00003", "exclude_seen": False, "k": 100}, Query("u00003", k=100, exclude_seen=False)),
         ({"user_id": "v00001", "k": 5}, Query("v00001", k=5)),
         ({"user_id": "u02500", "exclude_items": ["t00007", "nowhere"]}, Query("u02500", exclude_items=("t00007",))),

@@ -1,0 +1,54 @@
+"""The OpenAPI document against the service: what it allows is taken, what it forbids refused, nothing else happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import CHECKS
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from service.app import create_app
+from service.settings import Settings
+
+NDJSON = "application/x-ndjson"
+
+schemathesis.serializer(NDJSON)(lambda ctx, value: json.dumps(value).encode())
+# The document describes one line; an answer without lines has none to get wrong.
+NO_LINE = b'{"index": 0, "user_id": null}'
+schemathesis.deserializer(NDJSON)(lambda ctx, response: json.loads(response.content.partition(b"\n")[0] or NO_LINE))
+
+
+# Making the application needs no bundle; starting it does.
+schema = schemathesis.openapi.from_dict(create_app(Settings.read(bundle="none")).openapi())
+
+
+@schema.parametrize()
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_every_operation_keeps_to_the_document(client: httpx.Client, case: Any) -> None:
+    excluded: list[Any] = []
+    if case.path == "/v1/embeddings":
+        # How many numbers a vector has is the bundle's business, not the document's.
+        excluded.append(positive_data_acceptance)
+    if case.path == "/v1/recommendations/batch":
+        # A bad entry gets an error line rather than a status.
+        excluded.append(negative_data_rejection)
+    for values in (case.body, case.query):
+        if isinstance(values, dict) and _number(values.get("timeout_ms")) and 1 <= values["timeout_ms"] < 1000:
+            # A millisecond is too little for any answer, and 504 then right.
+            values["timeout_ms"] = 1000
+    assert len(CHECKS.get_all()) > 5
+    case.call_and_validate(base_url=str(client.base_url), checks=CHECKS.get_all(), excluded_checks=excluded)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
