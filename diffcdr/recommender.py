@@ -280,7 +280,7 @@ class _Resolved:
 
 def _typical_norm(vectors: Float32Array) -> float:
     sample = vectors[:: max(1, len(vectors) // 1000)].astype(np.float64)
-    return float(np.median(np.linalg.norm(sample, axis=1))) if len(sample) else 1.0
+    return (float(np.median(np.linalg.norm(sample, axis=1))) if len(sample) else 0.0) or 1.0
 
 
 def _check_tables(bundle: Bundle) -> None:

@@ -59,16 +59,20 @@ class ItemTiles:
         nothing = np.zeros_like(blocks[:1])
         nothing[..., -1] = -np.inf
         self._blocks = np.concatenate([blocks, nothing])
+        # What no item of a tile, or after it, can exceed for a user vector of each of these lengths.
+        self._radii = np.append(0.0, typical_norm * 2.0 ** np.arange(-4, 5))
+        self._reach = np.stack(
+            [_largest_from_here((radius * norms + biases)[self.rows], tiles) for radius in self._radii]
+        )
         self._tail_norm = _largest_from_here(norms[self.rows], tiles)
-        self._tail_bias = _largest_from_here(biases[self.rows].astype(np.float64), tiles)
         self.empty_block = len(self._blocks) - 1
 
     def block_maxima(self, extended: Float32Array, k: int, margin: Float64Array, pairs: Pairs | None) -> Float32Array:
         """Largest approximate score in each block, float32 [U, blocks]; masked items count as -inf.
 
-        So do blocks in which no item can be among the k best: |u| times the longest item vector from there on, plus
-        the largest bias, is below the k-th largest maximum so far. That is looked up after a sixteenth of the tiles
-        and after a quarter. Blocks that no user needs are left off the end.
+        So do blocks in which no item can be among the k best, as their reach is below the k-th largest maximum so
+        far: that is looked up after a sixteenth of the tiles and after a quarter. Blocks that no user needs are left
+        off the end.
         """
         users = len(extended)
         tiles = len(self._tail_norm)
@@ -90,8 +94,7 @@ class ItemTiles:
             if done == tiles:
                 break
             floor = kth_largest(maxima[active, : done * TILE_BLOCKS], k) - 3 * margin[active]
-            reach = norms[active, None] * self._tail_norm + self._tail_bias
-            needed = np.count_nonzero(reach >= floor[:, None], axis=1)
+            needed = np.count_nonzero(self._reachable(norms[active]) >= floor[:, None], axis=1)
             order = np.argsort(-needed, kind="stable")
             order = order[needed[order] > done]
             active, needed = active[order], needed[order]
@@ -144,6 +147,21 @@ class ItemTiles:
             scores[owner[chosen], slot[chosen] * BLOCK_ITEMS + within] = -np.inf
         return scores, places
 
+    def _reachable(self, norms: Float64Array) -> Float64Array:
+        """What no item of a tile, or after it, exceeds for user vectors of length ``norms`` [U]; falls along the tiles.
+
+        v . u + b <= |v| |u| + b (Cauchy and Schwarz). The largest of these over items is convex in |u|, so between two
+        lengths it lies below the chord; beyond the last it grows by at most the longest vector.
+        """
+        left = np.clip(np.searchsorted(self._radii, norms, side="right") - 1, 0, len(self._radii) - 2)
+        low, high = self._radii[left], self._radii[left + 1]
+        share = np.minimum((norms - low) / (high - low), 1.0)[:, None]
+        beyond = np.maximum(norms - self._radii[-1], 0.0)[:, None]
+        reach: Float64Array = (
+            (1.0 - share) * self._reach[left] + share * self._reach[left + 1] + beyond * self._tail_norm
+        )
+        return reach
+
     def near_best(
         self, extended: Float32Array, k: int, margin: float, barred: Int64Array | None, *, limit: int
     ) -> Int64Array | None:
@@ -154,8 +172,8 @@ class ItemTiles:
         done = min(len(self._tail_norm), max(FIRST_TILES, 2 * k // TILE_ITEMS + 1))
         scores = self._scores_of_one(extended, 0, done, barred)
         floor = kth_largest(scores[None], k)[0] - 3 * margin
-        norm = np.linalg.norm(extended[:-1].astype(np.float64))
-        needed = int(np.count_nonzero(norm * self._tail_norm + self._tail_bias >= floor))
+        norm = np.linalg.norm(extended[None, :-1].astype(np.float64), axis=1)
+        needed = int(np.count_nonzero(self._reachable(norm)[0] >= floor))
         if needed > done:
             scores = np.concatenate([scores, self._scores_of_one(extended, done, needed, barred)])
         places = np.flatnonzero(scores >= np.float32(max(floor, LOWEST)))

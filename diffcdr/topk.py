@@ -66,8 +66,8 @@ class TopK:
             vectors: float32 [n, dim], finite.
             biases: float32 [n], finite.
             offset: added to every score.
-            typical_norm: about how long the user vectors will be. Decides the order in which items are looked at, so
-                how fast an answer is, never what it is.
+            typical_norm: about how long the user vectors will be, above 0. Decides the order in which items are
+                looked at, so how fast an answer is, never what it is.
         """
         self.n_items, self.dim = vectors.shape
         self._offset = float(offset)

@@ -210,6 +210,16 @@ def test_a_crash_leaves_one_whole_bundle(tmp_path: Path, moment: str) -> None:
     assert sorted(found.name for found in tmp_path.iterdir()) == ["bundle", "other"]
 
 
+def test_everything_is_on_disk_before_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr("diffcdr.publish._sync", lambda path: synced.append(path.name))
+    monkeypatch.setattr("diffcdr.publish._move_into_place", lambda staging, path: synced.append("moved"))
+    write_bundle(tmp_path / "bundle")
+    before, after = synced[: synced.index("moved")], synced[synced.index("moved") + 1 :]
+    assert {MANIFEST, MANIFEST_HASH, "ids.npy", "vectors.npy", "matrix.npy", "target_items"} <= set(before)
+    assert after == [tmp_path.name]
+
+
 def test_a_living_writers_directory_is_left_alone(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "bundle") as writer:
         writer.data("transfer.onnx", b"graph")

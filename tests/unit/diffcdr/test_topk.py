@@ -111,6 +111,32 @@ def test_skipping_items_skips_none_that_matter() -> None:
     assert np.mean(rows == order) > 0.999  # the last bit of a sum may swap two neighbours
 
 
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("users", [1, 40])
+@pytest.mark.parametrize("length", [0.01, 1.0, 2.9, 1000.0])
+def test_an_item_that_just_reaches_the_bound_is_found(users: int, length: float) -> None:
+    """Row 0 is the shortest that can tie with the ten best, so it is looked at last, and wins by its row."""
+    others = np.stack([np.ones(2000), np.linspace(5, 9, 2000)], axis=1)
+    vectors = np.concatenate([[[1.0, 0.0]], others, np.full((500, 2), 0.1)]).astype(np.float32)
+    user = np.array([length, 0.0], dtype=np.float32)
+    for biases in (np.zeros(2501), np.full(2501, 0.75)):
+        rows, _ = TopK(vectors, biases.astype(np.float32)).search(np.tile(user, (users, 1)), 10)
+        assert rows.tolist() == [list(range(10))] * users
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("users", [2, 40])
+def test_masking_the_best_uncovers_the_next_best(users: int) -> None:
+    rng = np.random.default_rng(9)
+    topk = TopK(rng.standard_normal((2000, 3)).astype(np.float32), rng.standard_normal(2000).astype(np.float32))
+    vectors = rng.standard_normal((users, 3)).astype(np.float32)
+    rows, scores = topk.search(vectors, 300)
+    masked = MaskedRows.pack([row[rng.permutation(200)] for row in rows])
+    rest, rest_scores = topk.search(vectors, 100, masked=masked)
+    assert rest.tolist() == rows[:, 200:].tolist()
+    assert rest_scores.tolist() == scores[:, 200:].tolist()
+
+
 def test_a_shorter_list_is_a_prefix_and_scores_are_those_of_score() -> None:
     rng = np.random.default_rng(2)
     topk = TopK(rng.standard_normal((3000, 7)).astype(np.float32), rng.standard_normal(3000).astype(np.float32))
