@@ -23,7 +23,9 @@ def epoch_bar(reporter: Reporter, step: str, epochs: int) -> Iterator[Progress]:
     with reporter.task(STEP_NAMES.get(step, step), total=epochs, unit="epochs") as task:
 
         def show(*, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None:
-            task.advance(epoch - task.done, **figures)
+            # All the losses beside it would squeeze the bar off the screen; the figure that decides is enough.
+            shown = {"validation rmse": figures["rmse"]} if "rmse" in figures else figures
+            task.advance(epoch - task.done, **shown)
 
         yield show
 

@@ -81,14 +81,18 @@ def train(
         checkpoints=checkpoint,
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
-    pair = load_pair(*files, rating_range=limits)
+    with reporter.task("read and clean", total=len(files), unit="files") as task:
+        pair = load_pair(*files, rating_range=limits)
+        task.advance(len(files))
     _show_data(reporter, pair)
     prepared = prepare(pair, run)
     fitted = {name: fit_model(name, prepared, run) for name in names}
     test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
     metrics = {"validation": {name: each.validation for name, each in fitted.items()}, "test": test}
     facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics)
-    bundle_id = publish_bundle(fitted[model].model, prepared, facts, destination=bundle)
+    with reporter.task("export, check and write", total=1, unit="bundle") as task:
+        bundle_id = publish_bundle(fitted[model].model, prepared, facts, destination=bundle)
+        task.advance()
     _show_models(reporter, model, fitted[model], test)
     reporter.note(f"published {model} as {bundle} (bundle {bundle_id[:12]})")
     reporter.note(f"next: diffcdr serve --bundle {bundle}")

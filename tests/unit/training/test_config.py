@@ -19,7 +19,6 @@ def test_reference_and_paper_differ_where_the_released_code_and_the_text_do() ->
     assert paper.diffcdr.schedule == paper.diffcdr.effective_sampling_schedule
     assert (reference.diffcdr.rows, paper.diffcdr.rows) == ("ratings", "users")
     assert (reference.diffcdr.optimizers, paper.diffcdr.optimizers) == ("one", "two")
-    assert (reference.diffcdr.clip_norm, paper.diffcdr.clip_norm) == (1.0, None)
     assert (reference.diffcdr.alm_loss, paper.diffcdr.alm_loss) == ("smooth_l1", "l1")
     assert (reference.base.lr, paper.base.lr) == (0.01, 0.001)
     # What both agree on.

@@ -56,3 +56,11 @@ def test_epochs_that_a_resumed_run_skips_count_as_done() -> None:
         show(epoch=9, epochs=9, rows=10, figures={"mse": 0.25})
     assert "source base model: 9 epochs" in output.getvalue()
     assert "mse 0.25" in output.getvalue()
+
+
+def test_beside_the_bar_stands_the_figure_that_decides() -> None:
+    output = io.StringIO()
+    with epoch_bar(Reporter(Console(file=output, width=200)), "diffcdr", 1) as show:
+        show(epoch=1, epochs=1, rows=10, figures={"dim_loss": 0.125, "rmse": 0.75, "mae": 0.5})
+    assert "validation rmse 0.75" in output.getvalue()
+    assert "dim_loss" not in output.getvalue()
