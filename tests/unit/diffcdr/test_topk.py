@@ -116,12 +116,13 @@ def test_skipping_items_skips_none_that_matter() -> None:
 @pytest.mark.parametrize("length", [0.01, 1.0, 2.9, 1000.0])
 def test_an_item_that_just_reaches_the_bound_is_found(users: int, length: float) -> None:
     """Row 0 is the shortest that can tie with the ten best, so it is looked at last, and wins by its row."""
-    others = np.stack([np.ones(2000), np.linspace(5, 9, 2000)], axis=1)
+    others = np.stack([np.full(2000, 0.5), np.linspace(9, 5, 2000)], axis=1)
+    others[: 12 * 17 : 17, 0] = 1.0  # in blocks of their own, whatever the tiles
     vectors = np.concatenate([[[1.0, 0.0]], others, np.full((500, 2), 0.1)]).astype(np.float32)
     user = np.array([length, 0.0], dtype=np.float32)
     for biases in (np.zeros(2501), np.full(2501, 0.75)):
         rows, _ = TopK(vectors, biases.astype(np.float32)).search(np.tile(user, (users, 1)), 10)
-        assert rows.tolist() == [list(range(10))] * users
+        assert rows.tolist() == [[0, *range(1, 9 * 17, 17)]] * users
 
 
 @pytest.mark.usefixtures("tiles")
