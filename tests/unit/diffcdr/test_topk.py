@@ -114,15 +114,16 @@ def test_skipping_items_skips_none_that_matter() -> None:
 @pytest.mark.usefixtures("tiles")
 @pytest.mark.parametrize("users", [1, 40])
 @pytest.mark.parametrize("length", [0.01, 1.0, 2.9, 1000.0])
-def test_an_item_that_just_reaches_the_bound_is_found(users: int, length: float) -> None:
+@pytest.mark.parametrize("spread", [1, 17])  # all in the first tiles; or each in a block of its own
+def test_an_item_that_just_reaches_the_bound_is_found(users: int, length: float, spread: int) -> None:
     """Row 0 is the shortest that can tie with the ten best, so it is looked at last, and wins by its row."""
     others = np.stack([np.full(2000, 0.5), np.linspace(9, 5, 2000)], axis=1)
-    others[: 12 * 17 : 17, 0] = 1.0  # in blocks of their own, whatever the tiles
+    others[: 12 * spread : spread, 0] = 1.0
     vectors = np.concatenate([[[1.0, 0.0]], others, np.full((500, 2), 0.1)]).astype(np.float32)
     user = np.array([length, 0.0], dtype=np.float32)
     for biases in (np.zeros(2501), np.full(2501, 0.75)):
         rows, _ = TopK(vectors, biases.astype(np.float32)).search(np.tile(user, (users, 1)), 10)
-        assert rows.tolist() == [[0, *range(1, 9 * 17, 17)]] * users
+        assert rows.tolist() == [[0, *range(1, 1 + 9 * spread, spread)]] * users
 
 
 @pytest.mark.usefixtures("tiles")
