@@ -18,7 +18,7 @@ class RowTable(nn.Module):
     """A table of vectors of which a batch touches few rows, with the state of its Adam beside it.
 
     Only a batch's rows are read and written, so a step's cost does not grow with the table. Rows that are not in a
-    batch keep their value and their moments (as ``torch.optim.SparseAdam``, whose result this is at a fifth of the
+    batch keep their value and their moments (as ``torch.optim.SparseAdam``, whose result this is at a fraction of the
     time); with ``lazy=False`` every row moves on its momentum at every step (plain Adam).
     """
 
