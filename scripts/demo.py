@@ -109,6 +109,8 @@ def run(options: Options) -> None:
     source, target = rating_files(options)
     train(source, target, preset=options.preset)
     user = find_cold_user(source, target)
+    # polars leaves a handler of its own behind, which swallows Ctrl-C while nothing of it runs.
+    signal.signal(signal.SIGINT, _stop_like_ctrl_c)
     address = f"http://127.0.0.1:{options.port}"
     service = start_service(BUNDLE, port=options.port, log=LOG)
     try:
@@ -216,9 +218,9 @@ def ask(address: str, user_id: str) -> dict[str, Any]:
 
 def show_answer(answer: dict[str, Any]) -> None:
     """Print the items as a table, and what the JSON looks like."""
-    table = Table("rank", "title", "item", "score", box=None, pad_edge=False)
+    table = Table("rank", "title", "score", box=None, pad_edge=False)
     for item in answer["items"]:
-        table.add_row(str(item["rank"]), item.get("title") or "", item["item_id"], f"{item['score']:.3f}")
+        table.add_row(str(item["rank"]), item.get("title") or item["item_id"], f"{item['score']:.3f}")
     out.print()
     out.print(table)
     out.print("\nThe same as JSON, first item only:\n")
