@@ -13,12 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from service.auth import key_ring
 from service.batcher import Batcher
 from service.edge import DirectRoute, Edge
+from service.loader import Loader, warm
 from service.metrics import Metrics
 from service.openapi import describe
 from service.problems import from_exception
-from service.registry import Model, Registry, load_model, warm_queries
+from service.registry import Model, Registry, load_model
 from service.routes import batch, embeddings, health, items, models, recommendations
 from service.runtime import Lifecycle, Runtime
 from service.settings import Settings
@@ -42,7 +44,7 @@ def create_app(
         lifecycle: shared with whoever tells the application to drain.
 
     Raises:
-        InputError: ``settings`` is not given and the environment does not hold usable ones.
+        InputError: there are no usable settings or keys, or no keys where other machines can reach the service.
     """
     settings = settings or Settings.read()
     lifecycle = lifecycle or Lifecycle()
@@ -57,11 +59,15 @@ def create_app(
             )
         batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
-            await _warm(batcher, loaded, batch_rows=settings.batch_rows)
-            metrics.bundle.labels(loaded.id, loaded.manifest.model, loaded.state, loaded.device).set(1)
-            app.state.runtime = Runtime(settings, metrics, Registry(loaded), batcher, lifecycle)
+            await warm(batcher, loaded, batch_rows=settings.batch_rows)
+            registry = Registry(loaded)
+            loader = Loader(registry, batcher, settings, metrics)
+            app.state.runtime = Runtime(settings, metrics, registry, batcher, loader, lifecycle)
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
+            watching = asyncio.create_task(loader.watch(settings.watch_seconds)) if settings.watch_seconds else None
             yield
+            if watching is not None:
+                watching.cancel()
         finally:
             await batcher.close()
 
@@ -73,13 +79,22 @@ def create_app(
         redoc_url=None,
         exception_handlers={HTTPException: _problem, RequestValidationError: _problem},
     )
-    for module in (recommendations, batch, embeddings, items, models, health):
-        app.include_router(module.router)
+    for router in (
+        recommendations.router,
+        batch.router,
+        embeddings.router,
+        items.router,
+        models.router,
+        models.admin,
+        health.router,
+    ):
+        app.include_router(router)
     app.add_middleware(
         Edge,
         metrics=metrics,
         lifecycle=lifecycle,
         access_log=settings.access_log,
+        keys=key_ring(settings),
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
     )
     describe(app)
@@ -89,14 +104,3 @@ def create_app(
 async def _problem(request: Request, error: Exception) -> Response:
     problem = from_exception(error)
     return problem.response(instance=request.url.path, request_id=request.scope["state"]["request_id"])
-
-
-async def _warm(batcher: Batcher, model: Model, *, batch_rows: int) -> None:
-    """Ask every kind of question in every bucket of batch sizes, so that no caller pays for first times."""
-    queries = warm_queries(model)
-    size = len(queries)
-    while size < batch_rows:
-        await batcher.recommend(model.recommender, queries)
-        size = min(size * 4, batch_rows)
-        queries = (queries * (-(-size // len(queries))))[:size]
-    await batcher.recommend(model.recommender, queries[:batch_rows])

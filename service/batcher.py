@@ -53,6 +53,9 @@ class QueueFull(Exception):
 class DeadlineExceeded(Exception):
     """The deadline passed before the answer was there."""
 
+    def __init__(self) -> None:
+        super().__init__("the answer was not ready in time; raise timeout_ms or try again")
+
 
 class ClientLeft(Exception):
     """Nobody waits for the answer any more."""

@@ -13,8 +13,8 @@ from diffcdr.recommender import Query, Recommendation
 from service.answers import list_content, user_unknown
 from service.batcher import Answer, QueueFull
 from service.bodies import parse
-from service.problems import Problem
-from service.registry import Model
+from service.problems import Problem, from_exception
+from service.registry import Model, ModelUnknown
 from service.runtime import Runtime
 from service.schemas import BatchUser
 
@@ -37,8 +37,8 @@ class Bulk:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._chunk_rows = runtime.settings.batch_rows
-        # The whole batch is answered by the bundle it began with.
-        self._stable = runtime.registry.stable
+        # The whole batch is answered by the models it began with.
+        self._lineup = runtime.registry.lineup
 
     async def lines(self, entries: AsyncIterator[bytes | None]) -> AsyncGenerator[bytes, None]:
         """NDJSON for ``entries``, some whole lines at a time; one chunk computes while the next is parsed.
@@ -87,9 +87,10 @@ class Bulk:
             user = parse(BatchUser, text)
         except Problem as problem:
             return _Entry(index, problem=problem)
-        model = self._stable if user.model is None else self._runtime.registry.find(user.model)
-        if model is None:
-            return _Entry(index, user.user_id, problem=model_unknown(user.model))
+        try:
+            model = self._lineup.choose(user.model, user.user_id)
+        except ModelUnknown as error:
+            return _Entry(index, user.user_id, problem=from_exception(error))
         return _Entry(index, user.user_id, user.query(), model)
 
     async def _answer(self, entries: list[_Entry], *, patient: bool) -> bytes:
@@ -134,11 +135,6 @@ class Bulk:
                 "errors": [error.model_dump() for error in problem.errors],
             }
         return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def model_unknown(model_id: str | None) -> Problem:
-    """The 404 for a model that is not loaded."""
-    return Problem("model_unknown", f"model {model_id} is not loaded; /v1/models lists those that are")
 
 
 async def _chunks(

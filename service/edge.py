@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.auth import KeyRing, required_scope
 from service.batcher import ClientLeft
 from service.metrics import Metrics
 from service.problems import from_exception
@@ -51,12 +52,14 @@ class Edge:
         metrics: Metrics,
         lifecycle: Lifecycle,
         access_log: bool,
+        keys: KeyRing,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
         """Wrap ``app``; requests to the ``direct`` routes do not pass through it."""
         self._app = app
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
+        self._keys = keys
         self._lifecycle = lifecycle
         self._access_log = access_log
 
@@ -80,6 +83,9 @@ class Edge:
             await send(message)
 
         try:
+            scope_needed = required_scope(scope["method"], scope["path"])
+            if scope_needed is not None:
+                self._keys.check(_presented_key(scope), scope_needed)
             route = self._direct.get((scope["method"], scope["path"]))
             if route is None:
                 await self._app(scope, receive, send_with_headers)
@@ -135,6 +141,16 @@ def _identify(scope: Scope) -> list[tuple[bytes, bytes]]:
     state["request_id"] = state["request_id"] or uuid.uuid4().hex
     headers.append((b"x-request-id", state["request_id"].encode()))
     return headers
+
+
+def _presented_key(scope: Scope) -> str | None:
+    """The key in ``Authorization: Bearer`` or ``X-API-Key``."""
+    for name, value in scope["headers"]:
+        if name == b"x-api-key":
+            return str(value.decode("latin-1"))
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return str(value[7:].strip().decode("latin-1"))
+    return None
 
 
 def _log_ids(scope: Scope) -> dict[str, str | None]:

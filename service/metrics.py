@@ -48,6 +48,9 @@ class Metrics:
             ["bundle", "model", "state", "device"],
             registry=registry,
         )
+        self.loads = Counter(
+            "diffcdr_bundle_loads", "Bundles loaded beside, by outcome.", ["outcome"], registry=registry
+        )
         # Looking a child up by its labels costs more than counting; the few there are stay at hand.
         self._request_child = cache(self._requests.labels)
         self._latency_child = cache(self._latency.labels)

@@ -8,9 +8,26 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from service.problems import ProblemBody
-from service.schemas import BatchLine, BatchUser, EmbeddingsRequest, RecommendationRequest
+from service.schemas import (
+    ActivateRequest,
+    BatchLine,
+    BatchUser,
+    EmbeddingsRequest,
+    LoadRequest,
+    RecommendationRequest,
+    TrafficSplit,
+)
 
-BODIES = (RecommendationRequest, BatchUser, BatchLine, EmbeddingsRequest, ProblemBody)
+BODIES = (
+    RecommendationRequest,
+    BatchUser,
+    BatchLine,
+    EmbeddingsRequest,
+    LoadRequest,
+    ActivateRequest,
+    TrafficSplit,
+    ProblemBody,
+)
 """Models that stand in the document without being parameters of a route function."""
 
 

@@ -12,25 +12,42 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
+from service.auth import Forbidden, Unauthenticated
 from service.batcher import DeadlineExceeded, QueueFull
+from service.loader import LoadRefused, LoadRunning
+from service.registry import ModelUnknown, NothingToRollBack
 
 MEDIA_TYPE = "application/problem+json"
 
 CATALOGUE: Mapping[str, tuple[int, str]] = {
     "malformed_json": (400, "The body is not JSON"),
     "bad_request": (400, "The request cannot be read"),
+    "unauthenticated": (401, "A key is needed"),
+    "forbidden": (403, "The key does not open this"),
     "not_found": (404, "There is nothing at this address"),
     "user_unknown": (404, "Nothing personal is known about this user"),
     "model_unknown": (404, "No such model is loaded"),
     "method_not_allowed": (405, "This address does not take this method"),
+    "conflict": (409, "This cannot be done in the present state"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is of a type that is not taken here"),
     "invalid_request": (422, "The request does not follow the schema"),
+    "bundle_refused": (422, "The bundle cannot be served"),
     "internal_error": (500, "The service failed"),
     "overloaded": (503, "The service has more to do than it can"),
     "deadline_exceeded": (504, "The answer would come too late"),
 }
 """code -> (status, title). A code never changes its meaning; clients may rely on it."""
+
+_CODES: Mapping[type[Exception], str] = {
+    DeadlineExceeded: "deadline_exceeded",
+    Forbidden: "forbidden",
+    LoadRefused: "bundle_refused",
+    LoadRunning: "conflict",
+    ModelUnknown: "model_unknown",
+    NothingToRollBack: "conflict",
+}
+"""Exceptions whose message is for the client as it stands."""
 
 MAX_ERRORS = 20
 """Most entries of ``errors``."""
@@ -125,21 +142,22 @@ def from_exception(error: Exception) -> Problem:
     """The problem that ``error`` stands for; ``internal_error`` for anything not expected."""
     match error:
         case Problem():
-            return error
+            problem = error
         case QueueFull():
-            return Problem(
-                "overloaded",
-                f"the queue is full; try again in {error.retry_after} s",
-                headers={"Retry-After": str(error.retry_after)},
-            )
-        case DeadlineExceeded():
-            return Problem("deadline_exceeded", "the answer was not ready in time; raise timeout_ms or try again")
+            detail = f"the queue is full; try again in {error.retry_after} s"
+            problem = Problem("overloaded", detail, headers={"Retry-After": str(error.retry_after)})
+        case Unauthenticated():
+            detail = "send a known key as Authorization: Bearer KEY, or as X-API-Key"
+            problem = Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
         case RequestValidationError():
-            return _from_details(error.errors())
+            problem = _from_details(error.errors())
         case HTTPException(status_code=status):
-            return _from_http(status, error)
+            problem = _from_http(status, error)
+        case _ if code := next((code for kind, code in _CODES.items() if isinstance(error, kind)), None):
+            problem = Problem(code, str(error))
         case _:
-            return Problem("internal_error", "something went wrong here; the log has more under this request_id")
+            problem = Problem("internal_error", "something went wrong here; the log has more under this request_id")
+    return problem
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -1,8 +1,17 @@
-"""Which bundle answers: opened, verified, warmed, and held whole for as long as a request uses it."""
+"""Which bundles are loaded and which of them answers whom.
+
+Every model is whole: opened, verified and warmed before it stands here, and held by each request from its start to
+its end, so that a swap changes nothing under a request's feet. All changes happen on the event loop.
+
+    loaded --activate--> stable --(another is activated)--> previous --roll_back--> stable
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -12,10 +21,27 @@ from diffcdr.manifest import Manifest
 from diffcdr.recommender import Query, Recommendation, Recommender
 from diffcdr.transfer import Device
 
-State = Literal["stable"]
+State = Literal["stable", "previous", "canary", "loaded"]
 
 MAX_K = 100
 """Longest list anyone may ask for."""
+MAX_MODELS = 4
+"""Most models held at once; loading one more lets go of the oldest that has no part to play."""
+MAX_FAILURES = 10
+
+
+class ModelUnknown(Exception):
+    """No loaded model has this id."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"model {model_id} is not loaded; /v1/models lists those that are")
+
+
+class NothingToRollBack(Exception):
+    """No model was stable before the present one."""
+
+    def __init__(self) -> None:
+        super().__init__("no model was stable before this one; activate one of /v1/models instead")
 
 
 @dataclass(frozen=True)
@@ -25,7 +51,6 @@ class Model:
     recommender: Recommender
     popular: Recommendation
     """The popular list, ``MAX_K`` long or as long as there are items."""
-    state: State = "stable"
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -49,26 +74,124 @@ class Model:
         return self.recommender.device
 
 
-class Registry:
-    """The loaded models. A request takes one model at its start and keeps it to its end."""
+@dataclass(frozen=True)
+class LoadFailure:
+    """A bundle that was not taken, and why; everything else stayed as it was."""
 
-    def __init__(self, stable: Model) -> None:
-        self._stable = stable
+    path: str
+    reason: str
+    at: datetime
 
-    @property
-    def stable(self) -> Model:
-        """What answers unless a request names another model."""
-        return self._stable
+
+@dataclass(frozen=True)
+class Traffic:
+    """Who is answered by the canary: ``percent`` of user ids, by a hash salted with ``salt``."""
+
+    canary: str | None = None
+    percent: float = 0.0
+    salt: str = ""
+
+    def takes(self, user_id: str) -> bool:
+        """Whether the canary answers ``user_id``. The same user always gets the same answer, on every replica."""
+        digest = hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=self.salt.encode()[:64], digest_size=8)
+        return int.from_bytes(digest.digest()) < self.percent / 100 * 2**64
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Who is loaded and what part each plays: never changed, only replaced as a whole."""
+
+    stable: Model
+    previous: Model | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    """Every loaded model by its id, ``stable`` among them."""
 
     def all(self) -> list[Model]:
         """Every loaded model, the stable one first."""
-        return [self._stable]
+        return [self.stable, *(model for model in self.models.values() if model is not self.stable)]
 
-    def find(self, model_id: str | None) -> Model | None:
-        """The model called ``model_id``, the stable one for None; None if it is not loaded."""
-        if model_id is None or model_id == self._stable.id:
-            return self._stable
-        return None
+    def state(self, model: Model) -> State:
+        """What part ``model`` plays."""
+        if model is self.stable:
+            return "stable"
+        if model.id == self.traffic.canary:
+            return "canary"
+        return "previous" if model is self.previous else "loaded"
+
+    def find(self, model_id: str) -> Model:
+        """The model called ``model_id``. Raises ModelUnknown."""
+        try:
+            return self.models[model_id]
+        except KeyError:
+            raise ModelUnknown(model_id) from None
+
+    def choose(self, model_id: str | None, user_id: str | None) -> Model:
+        """The model that answers: the one named, else the canary for its users, else the stable one.
+
+        Raises ModelUnknown.
+        """
+        if model_id is not None:
+            return self.find(model_id)
+        if self.traffic.canary is not None and user_id is not None and self.traffic.takes(user_id):
+            return self.models[self.traffic.canary]
+        return self.stable
+
+
+class Registry:
+    """Changes the lineup. Who wants one view for long keeps :attr:`lineup`, and with it the models it names."""
+
+    def __init__(self, stable: Model) -> None:
+        self._lineup = Lineup(stable, models={stable.id: stable})
+        self._failures: deque[LoadFailure] = deque(maxlen=MAX_FAILURES)
+
+    @property
+    def lineup(self) -> Lineup:
+        """The models and their parts at this moment."""
+        return self._lineup
+
+    @property
+    def failures(self) -> list[LoadFailure]:
+        """The last bundles that were not taken, newest first."""
+        return list(reversed(self._failures))
+
+    def add(self, model: Model) -> Model:
+        """Take in a warmed model without giving it anything to do; the one already here if it has the same id."""
+        lineup = self._lineup
+        if model.id in lineup.models:
+            return lineup.models[model.id]
+        models = dict(lineup.models)
+        idle = [held for held in models.values() if lineup.state(held) == "loaded"]
+        if len(models) >= MAX_MODELS and idle:
+            del models[min(idle, key=lambda held: held.loaded_at).id]
+        models[model.id] = model
+        self._lineup = replace(lineup, models=models)
+        return model
+
+    def fail(self, path: Path, reason: str) -> None:
+        """Note that the bundle at ``path`` was not taken."""
+        self._failures.append(LoadFailure(str(path), reason, datetime.now(UTC)))
+
+    def activate(self, model_id: str) -> Model:
+        """Make the model called ``model_id`` stable; if it was the canary, it has arrived. Raises ModelUnknown."""
+        lineup = self._lineup
+        model = lineup.find(model_id)
+        if model is not lineup.stable:
+            traffic = Traffic() if lineup.traffic.canary == model_id else lineup.traffic
+            self._lineup = replace(lineup, stable=model, previous=lineup.stable, traffic=traffic)
+        return model
+
+    def roll_back(self) -> Model:
+        """Make the model stable that was so before. Raises NothingToRollBack."""
+        if self._lineup.previous is None:
+            raise NothingToRollBack
+        return self.activate(self._lineup.previous.id)
+
+    def split(self, traffic: Traffic) -> None:
+        """Send part of the users to a canary from now on. Raises ModelUnknown."""
+        if traffic.canary is not None:
+            self._lineup.find(traffic.canary)
+        self._lineup = replace(self._lineup, traffic=traffic)
 
 
 def load_model(path: Path, *, device: Device, threads: int) -> Model:

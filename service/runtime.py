@@ -8,6 +8,7 @@ from typing import cast
 from starlette.requests import HTTPConnection
 
 from service.batcher import Batcher
+from service.loader import Loader
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
@@ -28,6 +29,7 @@ class Runtime:
     metrics: Metrics
     registry: Registry
     batcher: Batcher
+    loader: Loader
     lifecycle: Lifecycle
 
 

@@ -239,10 +239,43 @@ class ModelSummary(_Body):
     ]
 
 
+class Refusal(_Body):
+    """A bundle that was not taken; everything stayed as it was."""
+
+    path: str
+    reason: str
+    at: datetime
+
+
+class TrafficSplit(_Body):
+    """Who is answered by the canary: `percent` of user ids, by a salted hash of the id, the same on every replica."""
+
+    canary: Annotated[Id | None, Field(description="A loaded model; null ends the split.")] = None
+    percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    salt: Annotated[str, Field(max_length=64, description="Another salt draws other users.")] = ""
+
+
 class ModelsAnswer(_Body):
     """Every loaded bundle, the stable one first."""
 
     models: list[ModelSummary]
+    traffic: TrafficSplit
+    refused: Annotated[list[Refusal], Field(description="The last bundles that were not taken, newest first.")]
+
+
+class LoadRequest(_Body):
+    """A bundle to load beside those that serve."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"path": "candidate"}]})
+
+    path: Annotated[str, Field(min_length=1, max_length=4096, description="Directory below the bundle root.")]
+    activate: Annotated[bool, Field(description="Make it stable as soon as it is ready.")] = False
+
+
+class ActivateRequest(_Body):
+    """Which loaded model is to be stable."""
+
+    model: Id
 
 
 class Health(_Body):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diffcdr.errors import InputError
@@ -21,6 +21,10 @@ class Settings(BaseSettings):
 
     bundle: Path
     """The bundle directory to serve."""
+    bundle_root: Path | None = None
+    """Where bundles may be loaded from while serving; the folder that holds ``bundle`` if not set."""
+    watch_seconds: float = Field(0.0, ge=0)
+    """Look this often whether another bundle was published at ``bundle``, and serve it; 0 does not look."""
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port; the one taken is logged."""
@@ -28,6 +32,13 @@ class Settings(BaseSettings):
     """Where a transfer graph runs. Without a CUDA provider ``cuda`` refuses to start and ``auto`` takes the CPU."""
     threads: int = Field(1, ge=1, le=256)
     """Intra-op threads of a transfer graph."""
+
+    api_keys: SecretStr = SecretStr("")
+    """API keys as ``service.auth`` describes them; lines, or several separated by ``;``."""
+    api_keys_file: Path | None = None
+    """More of them; changes are taken while serving."""
+    allow_anonymous: bool = False
+    """Serve without keys on an address that other machines can reach. Administration then still needs a key."""
 
     max_body_bytes: int = Field(1 << 20, ge=1024)
     """Largest body of a request about one user; larger ones get 413."""

@@ -34,6 +34,8 @@ router = APIRouter(tags=["recommendations"])
             "content": {NDJSON: {"schema": reference("BatchLine")}},
         },
         **responses(
+            "unauthenticated",
+            "forbidden",
             "malformed_json",
             "body_too_large",
             "unsupported_media_type",

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request, Response
 
 from service.answers import json_response
 from service.bodies import JSON, read_json
-from service.bulk import model_unknown
 from service.openapi import reference, request_body
 from service.problems import FieldError, Problem, responses
 from service.registry import Model
@@ -32,6 +31,8 @@ Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
     responses={
         200: {"model": EmbeddingsAnswer},
         **responses(
+            "unauthenticated",
+            "forbidden",
             "malformed_json",
             "model_unknown",
             "body_too_large",
@@ -51,9 +52,7 @@ async def embed(request: Request) -> Response:
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, EmbeddingsRequest, limit=runtime.settings.max_bulk_body_bytes)
-    model = runtime.registry.find(wanted.model)
-    if model is None:
-        raise model_unknown(wanted.model)
+    model = runtime.registry.lineup.choose(wanted.model, None)
     timed = await runtime.batcher.compute(
         model.recommender,
         _task(wanted, model),

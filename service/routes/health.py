@@ -49,7 +49,7 @@ async def readyz(request: Request) -> Response:
     }
     unwell: list[State] = [state for state in components.values() if state != "ok"]
     status: State = unwell[0] if unwell else "ok"
-    model = runtime.registry.stable
+    model = runtime.registry.lineup.stable
     body = Readiness(status=status, components=components, bundle=model.id, device=model.device)
     return _health(body, ok=status == "ok")
 

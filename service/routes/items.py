@@ -31,11 +31,11 @@ class PopularParameters(BaseModel):
     responses={
         200: {"model": PopularAnswer},
         304: {"description": "Unchanged since the answer with this ETag."},
-        **responses("invalid_request", "internal_error"),
+        **responses("unauthenticated", "forbidden", "invalid_request", "internal_error"),
     },
 )
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
     """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
-    model = runtime_of(request).registry.stable
+    model = runtime_of(request).registry.lineup.stable
     content = {"items": item_list(model.popular, parameters.k), "bundle": model.id}
     return etag_response(request, f"{model.id}-{parameters.k}", content)

@@ -1,35 +1,54 @@
-"""What is loaded, and how good it is."""
+"""What is loaded, how good it is, and who is answered by it."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+import fastapi
+import orjson
+from fastapi import APIRouter, Request, Response
 
 from diffcdr.ids import MAX_ID_BYTES
-from service.answers import etag_response
-from service.bulk import model_unknown
+from service.answers import etag_response, json_response
+from service.bodies import JSON, read_json
+from service.loader import show
+from service.openapi import reference, request_body
 from service.problems import responses
-from service.registry import Model
-from service.runtime import runtime_of
-from service.schemas import ModelsAnswer, ModelSummary
+from service.registry import Lineup, Model, Traffic
+from service.runtime import Runtime, runtime_of
+from service.schemas import (
+    ActivateRequest,
+    LoadRequest,
+    ModelsAnswer,
+    ModelSummary,
+    Refusal,
+    TrafficSplit,
+)
 
 router = APIRouter(tags=["models"])
+admin = APIRouter(prefix="/v1/admin", tags=["administration"])
 
 _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the answer with this ETag."}}
+_READ = ("unauthenticated", "forbidden", "internal_error")
+_CHANGE = ("malformed_json", "body_too_large", "unsupported_media_type", "invalid_request", *_READ)
 
 
 @router.get(
     "/v1/models",
     summary="Every loaded bundle",
     response_class=Response,
-    responses={200: {"model": ModelsAnswer}, **_UNCHANGED, **responses("internal_error")},
+    responses={200: {"model": ModelsAnswer}, **_UNCHANGED, **responses(*_READ)},
 )
 async def models(request: Request) -> Response:
-    """The loaded bundles with their metrics, beside those of the plain baselines on the same held-out users."""
-    loaded = runtime_of(request).registry.all()
-    content = {"models": [_summary(model).model_dump(mode="json") for model in loaded]}
-    return etag_response(request, "-".join(_version(model) for model in loaded), content)
+    """The loaded bundles with their metrics, beside those of the plain baselines on the same held-out users.
+
+    `refused` tells which bundles were not taken, and why.
+    """
+    content = _answer(runtime_of(request))
+    return etag_response(request, _tag(content), content)
 
 
 @router.get(
@@ -39,26 +58,102 @@ async def models(request: Request) -> Response:
     responses={
         200: {"model": ModelSummary},
         **_UNCHANGED,
-        **responses("model_unknown", "invalid_request", "internal_error"),
+        **responses("model_unknown", "invalid_request", *_READ),
     },
 )
-async def model(request: Request, model_id: Annotated[str, Path(max_length=MAX_ID_BYTES)]) -> Response:
+async def model(request: Request, model_id: Annotated[str, fastapi.Path(max_length=MAX_ID_BYTES)]) -> Response:
     """One bundle by its id."""
-    found = runtime_of(request).registry.find(model_id)
-    if found is None:
-        raise model_unknown(model_id)
-    return etag_response(request, _version(found), _summary(found).model_dump(mode="json"))
+    lineup = runtime_of(request).registry.lineup
+    content = _summary(lineup.find(model_id), lineup).model_dump(mode="json")
+    return etag_response(request, _tag(content), content)
 
 
-def _version(found: Model) -> str:
-    return f"{found.id}.{found.state}.{found.loaded_at.timestamp():.0f}"
+@admin.post(
+    "/models/load",
+    summary="Load a bundle beside those that serve",
+    response_class=Response,
+    responses={200: {"model": ModelSummary}, **responses("conflict", "bundle_refused", *_CHANGE)},
+    openapi_extra=request_body((JSON, reference("LoadRequest"))),
+)
+async def load(request: Request) -> Response:
+    """Verify every hash, load, and warm with real calls, while everything goes on; answers when it is ready.
+
+    A bundle that cannot be served leaves everything as it was; /v1/models tells why.
+    """
+    runtime = runtime_of(request)
+    wanted = await read_json(request, LoadRequest, limit=runtime.settings.max_body_bytes)
+    loaded = await runtime.loader.load(Path(wanted.path))
+    if wanted.activate:
+        runtime.registry.activate(loaded.id)
+    return _changed(runtime, loaded)
 
 
-def _summary(found: Model) -> ModelSummary:
+@admin.post(
+    "/models/activate",
+    summary="Make a loaded model the stable one",
+    response_class=Response,
+    responses={200: {"model": ModelSummary}, **responses("model_unknown", *_CHANGE)},
+    openapi_extra=request_body((JSON, reference("ActivateRequest"))),
+)
+async def activate(request: Request) -> Response:
+    """From the next request on. Requests in flight finish on the model they began with; the old one stays loaded."""
+    runtime = runtime_of(request)
+    wanted = await read_json(request, ActivateRequest, limit=runtime.settings.max_body_bytes)
+    return _changed(runtime, runtime.registry.activate(wanted.model))
+
+
+@admin.post(
+    "/models/rollback",
+    summary="Go back to the model that was stable before",
+    response_class=Response,
+    responses={200: {"model": ModelSummary}, **responses("conflict", *_READ)},
+)
+async def rollback(request: Request) -> Response:
+    """The two change places, so that a second call undoes the first."""
+    runtime = runtime_of(request)
+    return _changed(runtime, runtime.registry.roll_back())
+
+
+@admin.put(
+    "/traffic",
+    summary="Send part of the users to a canary",
+    response_class=Response,
+    responses={200: {"model": ModelsAnswer}, **responses("model_unknown", *_CHANGE)},
+    openapi_extra=request_body((JSON, reference("TrafficSplit"))),
+)
+async def traffic(request: Request) -> Response:
+    """Nothing is stored about anyone: a salted hash of the user id decides, on every replica alike."""
+    runtime = runtime_of(request)
+    wanted = await read_json(request, TrafficSplit, limit=runtime.settings.max_body_bytes)
+    runtime.registry.split(Traffic(canary=wanted.canary, percent=wanted.percent, salt=wanted.salt))
+    show(runtime.registry, runtime.metrics)
+    return json_response(_answer(runtime))
+
+
+def _changed(runtime: Runtime, found: Model) -> Response:
+    show(runtime.registry, runtime.metrics)
+    return json_response(_summary(found, runtime.registry.lineup).model_dump(mode="json"))
+
+
+def _answer(runtime: Runtime) -> dict[str, Any]:
+    lineup = runtime.registry.lineup
+    answer = ModelsAnswer(
+        models=[_summary(model, lineup) for model in lineup.all()],
+        traffic=TrafficSplit(**asdict(lineup.traffic)),
+        refused=[Refusal(**asdict(failure)) for failure in runtime.registry.failures],
+    )
+    return answer.model_dump(mode="json")
+
+
+def _tag(content: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(content)).hexdigest()[:32]
+
+
+def _summary(found: Model, lineup: Lineup) -> ModelSummary:
     manifest = found.manifest
     return ModelSummary(
         id=found.id,
-        state=found.state,
+        state=lineup.state(found),
         model=manifest.model,
         preset=manifest.preset,
         device=found.device,

@@ -12,7 +12,6 @@ from diffcdr.ids import MAX_ID_BYTES
 from diffcdr.recommender import Recommendation
 from service.answers import json_response, list_content, user_unknown
 from service.bodies import JSON, read_json
-from service.bulk import model_unknown
 from service.openapi import reference, request_body
 from service.problems import responses
 from service.runtime import runtime_of
@@ -23,6 +22,8 @@ ADDRESS = "/v1/recommendations"
 router = APIRouter(tags=["recommendations"])
 
 _QUERY_PROBLEMS = (
+    "unauthenticated",
+    "forbidden",
     "user_unknown",
     "model_unknown",
     "invalid_request",
@@ -69,9 +70,7 @@ async def _answer(
     request: Request, query: recommender.Query, *, model_id: str | None, timeout_ms: int | None
 ) -> Response:
     runtime = runtime_of(request)
-    model = runtime.registry.find(model_id)
-    if model is None:
-        raise model_unknown(model_id)
+    model = runtime.registry.lineup.choose(model_id, query.user_id)
     timed = await runtime.batcher.recommend(
         model.recommender,
         (query,),
