@@ -21,9 +21,11 @@ from service.metrics import Metrics
 from service.openapi import describe
 from service.problems import from_exception
 from service.registry import Model, Registry, load_model
-from service.routes import batch, embeddings, health, items, models, recommendations
+from service.routes import batch, embeddings, health, items, models, privacy, recommendations
 from service.runtime import Lifecycle, Runtime
 from service.settings import Settings
+from service.state.guard import Guard
+from service.state.opening import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +59,15 @@ def create_app(
             loaded = await asyncio.to_thread(
                 load_model, settings.bundle, device=settings.device, threads=settings.threads
             )
+        store = open_store(settings.state_url.get_secret_value(), bundle=settings.bundle)
+        guard = Guard(store)
+        await guard.refresh()
         batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
             await warm(batcher, loaded, batch_rows=settings.batch_rows)
             registry = Registry(loaded)
             loader = Loader(registry, batcher, settings, metrics)
-            app.state.runtime = Runtime(settings, metrics, registry, batcher, loader, lifecycle)
+            app.state.runtime = Runtime(settings, metrics, registry, batcher, loader, store, guard, lifecycle)
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
             watching = asyncio.create_task(loader.watch(settings.watch_seconds)) if settings.watch_seconds else None
             yield
@@ -70,6 +75,7 @@ def create_app(
                 watching.cancel()
         finally:
             await batcher.close()
+            await store.close()
 
     app = FastAPIOffline(
         title="DiffCDR",
@@ -86,6 +92,7 @@ def create_app(
         items.router,
         models.router,
         models.admin,
+        privacy.router,
         health.router,
     ):
         app.include_router(router)
@@ -103,4 +110,9 @@ def create_app(
 
 async def _problem(request: Request, error: Exception) -> Response:
     problem = from_exception(error)
+    if problem.status == 405:
+        # The router names the methods of one route; an address may have several.
+        address = getattr(request.scope.get("route"), "path_format", "")
+        if methods := request.app.openapi()["paths"].get(address):
+            problem.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
     return problem.response(instance=request.url.path, request_id=request.scope["state"]["request_id"])

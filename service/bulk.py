@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -94,10 +94,11 @@ class Bulk:
         return _Entry(index, user.user_id, user.query(), model)
 
     async def _answer(self, entries: list[_Entry], *, patient: bool) -> bytes:
+        await self._runtime.guard.refresh()
         answers: dict[int, Answer] = {}
         for model in {entry.model.id: entry.model for entry in entries if entry.model}.values():
             asked = [entry for entry in entries if entry.model is model and entry.query is not None]
-            queries = [entry.query for entry in asked if entry.query is not None]
+            queries = [self._allowed(entry.query) for entry in asked if entry.query is not None]
             found = await self._ask(model, queries, patient=patient)
             answers.update((entry.index, answer) for entry, answer in zip(asked, found, strict=True))
         lines: list[bytes] = []
@@ -106,6 +107,9 @@ class Bulk:
                 await asyncio.sleep(0)
             lines.append(self._line(entry, answers.get(entry.index)))
         return b"".join(lines)
+
+    def _allowed(self, query: Query) -> Query:
+        return query if self._runtime.guard.allows(query.user_id) else replace(query, personalise=False)
 
     async def _ask(self, model: Model, queries: list[Query], *, patient: bool) -> list[Answer]:
         """Answers for one chunk. A batch that has begun waits for room; one that has not is refused like any other."""

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+USERS = "/v1/users/"
 CLIENT_LEFT_STATUS = "499"
 
 
@@ -83,6 +84,9 @@ class Edge:
             await send(message)
 
         try:
+            if scope["path"].startswith(USERS):
+                # As it was sent: an id with a slash in it (%2F) must not become another address.
+                scope["path"] = scope["raw_path"].decode("ascii")
             scope_needed = required_scope(scope["method"], scope["path"])
             if scope_needed is not None:
                 self._keys.check(_presented_key(scope), scope_needed)

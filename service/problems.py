@@ -16,6 +16,7 @@ from service.auth import Forbidden, Unauthenticated
 from service.batcher import DeadlineExceeded, QueueFull
 from service.loader import LoadRefused, LoadRunning
 from service.registry import ModelUnknown, NothingToRollBack
+from service.state.store import StateUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -35,6 +36,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bundle_refused": (422, "The bundle cannot be served"),
     "internal_error": (500, "The service failed"),
     "overloaded": (503, "The service has more to do than it can"),
+    "state_unavailable": (503, "What was asked cannot be remembered now"),
     "deadline_exceeded": (504, "The answer would come too late"),
 }
 """code -> (status, title). A code never changes its meaning; clients may rely on it."""
@@ -146,6 +148,8 @@ def from_exception(error: Exception) -> Problem:
         case QueueFull():
             detail = f"the queue is full; try again in {error.retry_after} s"
             problem = Problem("overloaded", detail, headers={"Retry-After": str(error.retry_after)})
+        case StateUnavailable():
+            problem = Problem("state_unavailable", "nothing was changed; try again", headers={"Retry-After": "1"})
         case Unauthenticated():
             detail = "send a known key as Authorization: Bearer KEY, or as X-API-Key"
             problem = Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})

@@ -12,6 +12,8 @@ from service.loader import Loader
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
+from service.state.guard import Guard
+from service.state.store import Store
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Runtime:
     registry: Registry
     batcher: Batcher
     loader: Loader
+    store: Store
+    guard: Guard
     lifecycle: Lifecycle
 
 

@@ -216,6 +216,13 @@ class EmbeddingsAnswer(_Body):
     request_id: str
 
 
+class ErasureReceipt(_Body):
+    """Proof that the wish was taken down; the same for every repetition."""
+
+    receipt: str
+    erased_at: Annotated[str, Field(description="ISO 8601, UTC, of the first time.")]
+
+
 class PopularAnswer(_Body):
     """The most rated items, most first."""
 
@@ -287,6 +294,9 @@ class Health(_Body):
 class Readiness(Health):
     """Whether the service wants traffic, and the state of each part."""
 
-    components: dict[str, Literal["ok", "draining", "stalled"]]
+    components: Annotated[
+        dict[str, Literal["ok", "draining", "stalled", "degraded"]],
+        Field(description="`degraded` state: opt-outs are known from a copy, and none can be taken down."),
+    ]
     bundle: str
     device: Annotated[str, Field(description="What transfers run on: cpu or cuda.")]

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     allow_anonymous: bool = False
     """Serve without keys on an address that other machines can reach. Administration then still needs a key."""
 
+    state_url: SecretStr = SecretStr("")
+    """Where opt-outs and erasures are kept: ``sqlite:FILE`` or ``redis://…``; a file beside the bundle if empty."""
+
     max_body_bytes: int = Field(1 << 20, ge=1024)
     """Largest body of a request about one user; larger ones get 413."""
     max_bulk_body_bytes: int = Field(16 << 20, ge=1024)

@@ -60,6 +60,9 @@ async def embed(request: Request) -> Response:
         timeout=(wanted.timeout_ms or runtime.settings.timeout_ms) / 1000,
     )
     vectors, found = timed.result
+    if wanted.user_ids is not None:
+        await runtime.guard.refresh()
+        found = found & np.array([runtime.guard.allows(user_id) for user_id in wanted.user_ids])
     content = {
         "embeddings": _entries(vectors, found, user_ids=wanted.user_ids, as_base64=wanted.encoding == "base64"),
         "dim": vectors.shape[1],

@@ -15,6 +15,7 @@ from service.schemas import Health, Readiness
 router = APIRouter(tags=["health"])
 
 State = Literal["ok", "draining", "stalled"]
+Component = Literal[State, "degraded"]
 
 
 @router.get(
@@ -42,13 +43,15 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 once the bundle is loaded, verified and warmed; 503 from the moment the service begins to drain."""
     runtime = runtime_of(request)
-    components: dict[str, State] = {
+    engine, lifecycle = _engine_state(runtime), _lifecycle_state(runtime)
+    # The service answers without its store, only less: that is no reason to send its callers away.
+    components: dict[str, Component] = {
         "bundle": "ok",
-        "engine": _engine_state(runtime),
-        "lifecycle": "draining" if runtime.lifecycle.draining else "ok",
+        "engine": engine,
+        "lifecycle": lifecycle,
+        "state": "ok" if runtime.guard.healthy else "degraded",
     }
-    unwell: list[State] = [state for state in components.values() if state != "ok"]
-    status: State = unwell[0] if unwell else "ok"
+    status = engine if engine != "ok" else lifecycle
     model = runtime.registry.lineup.stable
     body = Readiness(status=status, components=components, bundle=model.id, device=model.device)
     return _health(body, ok=status == "ok")
@@ -70,6 +73,10 @@ async def metrics(request: Request) -> Response:
 
 def _engine_state(runtime: Runtime) -> State:
     return "stalled" if runtime.batcher.busy_seconds > runtime.settings.stall_seconds else "ok"
+
+
+def _lifecycle_state(runtime: Runtime) -> State:
+    return "draining" if runtime.lifecycle.draining else "ok"
 
 
 def _health(body: Health, *, ok: bool) -> Response:

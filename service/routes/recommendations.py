@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from diffcdr import recommender
-from diffcdr.ids import MAX_ID_BYTES
 from diffcdr.recommender import Recommendation
 from service.answers import json_response, list_content, user_unknown
 from service.bodies import JSON, read_json
 from service.openapi import reference, request_body
 from service.problems import responses
+from service.routes.parameters import UserInAddress
 from service.runtime import runtime_of
 from service.schemas import RecommendationAnswer, RecommendationParameters, RecommendationRequest
 
@@ -51,14 +52,14 @@ async def recommend(request: Request) -> Response:
 
 
 @router.get(
-    "/v1/users/{user_id:path}/recommendations",
+    "/v1/users/{user_id}/recommendations",
     summary="Recommend items of the target domain to one user",
     response_class=Response,
     responses={200: {"model": RecommendationAnswer}, **responses("bad_request", *_QUERY_PROBLEMS)},
 )
 async def recommend_by_address(
     request: Request,
-    user_id: Annotated[str, Path(min_length=1, max_length=MAX_ID_BYTES)],
+    user_id: UserInAddress,
     parameters: Annotated[RecommendationParameters, Query()],
 ) -> Response:
     """The same as `POST /v1/recommendations`, for a user with an id."""
@@ -70,6 +71,9 @@ async def _answer(
     request: Request, query: recommender.Query, *, model_id: str | None, timeout_ms: int | None
 ) -> Response:
     runtime = runtime_of(request)
+    await runtime.guard.refresh()
+    if not runtime.guard.allows(query.user_id):
+        query = replace(query, personalise=False)
     model = runtime.registry.lineup.choose(model_id, query.user_id)
     timed = await runtime.batcher.recommend(
         model.recommender,

@@ -114,6 +114,8 @@ def test_unknown_addresses_methods_and_models(client: httpx.Client) -> None:
     refused = client.delete(ADDRESS)
     problem(refused, 405, "method_not_allowed")
     assert refused.headers["allow"] == "POST"
+    problem(client.post("/docs"), 405, "method_not_allowed")
+    problem(client.post("/static-offline-docs/favicon.png"), 405, "method_not_allowed")
     problem(client.post(ADDRESS, json={"user_id": "u", "model": "other"}), 404, "model_unknown")
     problem(client.post("/v1/embeddings", json={"user_ids": ["u"], "model": "other"}), 404, "model_unknown")
     problem(client.get("/v1/models/other"), 404, "model_unknown")

@@ -211,3 +211,19 @@ def test_bad_settings_are_named(bundle: Path) -> None:
     done = refused("--bundle", bundle, DIFFCDR_QUEUE_ROWS="none")
     assert (done.returncode, "DIFFCDR_QUEUE_ROWS" in done.stderr) == (2, True)
     assert refused("--bundle", bundle, "--port", "99999").returncode == 2
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_an_opt_out_survives_kill_9_right_after_the_answer(
+    bundle: Path, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:{tmp_path / 'state.sqlite'}" if kind == "sqlite" else str(request.getfixturevalue("redis_url"))
+    for number in range(2):
+        with started("--bundle", bundle, "--port", 0, DIFFCDR_STATE_URL=url) as server:
+            for before in range(number):
+                body = {"user_id": f"u0010{before}"}
+                answer = httpx.post(f"{server.address}/v1/recommendations", json=body).json()
+                assert answer["fallback_reason"] == "opted_out"
+            assert httpx.put(f"{server.address}/v1/users/u0010{number}/opt-out").status_code == 204
+            server.process.kill()
+            server.process.wait(10)

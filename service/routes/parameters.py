@@ -1,0 +1,16 @@
+"""Parameters that several routes share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import unquote
+
+from fastapi import Path
+from pydantic import BeforeValidator
+
+from diffcdr.ids import MAX_ID_BYTES
+
+UserInAddress = Annotated[
+    str, Path(min_length=1, max_length=MAX_ID_BYTES, examples=["u00042"]), BeforeValidator(unquote)
+]
+"""A user id in the path, percent-encoded there; the edge hands these addresses on undecoded."""

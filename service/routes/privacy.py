@@ -1,0 +1,56 @@
+"""Opting out, and being forgotten."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from service.bodies import JSON
+from service.problems import responses
+from service.routes.parameters import UserInAddress
+from service.runtime import runtime_of
+from service.schemas import ErasureReceipt
+
+router = APIRouter(tags=["privacy"])
+
+_PROBLEMS = responses("unauthenticated", "forbidden", "invalid_request", "internal_error", "state_unavailable")
+_DONE = "Durable: it holds for every request that begins from now on, on every replica."
+
+
+@router.put(
+    "/v1/users/{user_id}/opt-out",
+    summary="Stop personalising for a user",
+    status_code=204,
+    response_class=Response,
+    responses={204: {"description": _DONE}, **_PROBLEMS},
+)
+async def opt_out(request: Request, user_id: UserInAddress) -> Response:
+    """From now on the user gets the popular list only, by every path. Repeating it changes nothing."""
+    await runtime_of(request).store.set_opt_out(user_id, True)
+    return Response(status_code=204)
+
+
+@router.delete(
+    "/v1/users/{user_id}/opt-out",
+    summary="Personalise for a user again",
+    status_code=204,
+    response_class=Response,
+    responses={204: {"description": _DONE}, **_PROBLEMS},
+)
+async def opt_in(request: Request, user_id: UserInAddress) -> Response:
+    """Takes an opt-out back; an erasure stays."""
+    await runtime_of(request).store.set_opt_out(user_id, False)
+    return Response(status_code=204)
+
+
+@router.delete(
+    "/v1/users/{user_id}",
+    summary="Forget a user",
+    status_code=202,
+    response_class=Response,
+    responses={202: {"model": ErasureReceipt, "description": _DONE}, **_PROBLEMS},
+)
+async def erase(request: Request, user_id: UserInAddress) -> Response:
+    """The user's vectors are not used any more, and the id is listed for the next training to leave out."""
+    erasure = await runtime_of(request).store.erase(user_id)
+    receipt = ErasureReceipt(receipt=erasure.receipt, erased_at=erasure.at)
+    return Response(receipt.model_dump_json(), status_code=202, media_type=JSON)

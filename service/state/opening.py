@@ -1,0 +1,76 @@
+"""From a URL to a store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from diffcdr.errors import InputError
+from service.state.redis import RedisStore
+from service.state.sqlite import SqliteStore
+from service.state.store import Changes, Erasure, StateUnavailable, Store, Version
+
+logger = logging.getLogger(__name__)
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+class NowhereStore:
+    """Stands in where there is no place to keep anything: knows nobody, and refuses every write with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
+        """Raises StateUnavailable."""
+        raise StateUnavailable(self._reason)
+
+    async def erase(self, user_id: str) -> Erasure:
+        """Raises StateUnavailable."""
+        raise StateUnavailable(self._reason)
+
+    async def version(self) -> Version:
+        """Nothing was ever changed."""
+        return Version()
+
+    async def changes(self, after: int) -> Changes:
+        """None."""
+        return Changes(after, {})
+
+    async def erasures(self) -> AsyncIterator[Erasure]:
+        """None."""
+        nobody: tuple[Erasure, ...] = ()
+        for erasure in nobody:
+            yield erasure
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def open_store(url: str, *, bundle: Path) -> Store:
+    """The store at ``url``: ``redis://…``, ``rediss://…``, ``unix://…``, or ``sqlite:FILE``.
+
+    Empty: a SQLite file beside ``bundle``, or :class:`NowhereStore` where that folder cannot be written.
+
+    Raises:
+        InputError: the URL is of no known kind, or its file cannot be used.
+    """
+    if url.startswith(SCHEMES):
+        try:
+            return RedisStore(url)
+        except ValueError as error:
+            raise InputError(f"DIFFCDR_STATE_URL is no Redis URL: {error}") from error
+    if url.startswith("sqlite:"):
+        try:
+            return SqliteStore(Path(url.removeprefix("sqlite:").removeprefix("//")))
+        except StateUnavailable as error:
+            raise InputError(str(error)) from error
+    if url:
+        raise InputError("DIFFCDR_STATE_URL must begin with sqlite: or redis:// (or rediss://, unix://)")
+    bundle = bundle.absolute()
+    try:
+        return SqliteStore(bundle.with_name(f"{bundle.name}.state.sqlite"))
+    except StateUnavailable as error:
+        logger.warning("opt-outs and erasures will be refused: %s", error)
+        return NowhereStore(str(error))

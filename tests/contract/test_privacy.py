@@ -1,0 +1,202 @@
+"""Opting out and being forgotten, over HTTP, with both stores and with a Redis that comes and goes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.problems import ProblemBody
+from service.state import guard as guard_module
+from tests.serving import serving
+
+USER = "u02500"
+HISTORY = [{"item_id": "s00003", "rating": 5}]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
+    return f"sqlite:{tmp_path / 'state.sqlite'}"
+
+
+def spoken(client: httpx.Client, **body: Any) -> str:
+    return str(client.post("/v1/recommendations", json=body).json()["strategy"])
+
+
+def every_path(client: httpx.Client, user: str) -> list[str]:
+    """What speaks to ``user`` on every path that could be personal, and whether a vector is given out."""
+    batch = client.post("/v1/recommendations/batch", json=[{"user_id": user}, {"user_id": user, "history": HISTORY}])
+    found = client.post("/v1/embeddings", json={"user_ids": [user]}).json()["embeddings"][0]["found"]
+    return [
+        spoken(client, user_id=user),
+        spoken(client, user_id=user, history=HISTORY),
+        spoken(client, user_id=user, fallback="deny"),
+        client.get(f"/v1/users/{user}/recommendations").json()["strategy"],
+        *(json.loads(line)["strategy"] for line in batch.text.splitlines()),
+        "vector" if found else "none",
+    ]
+
+
+def test_an_opted_out_user_is_never_personalised_by_any_path(bundle_path: Path, state_url: str) -> None:
+    with serving(bundle_path, state_url=state_url) as client:
+        assert "popular" not in every_path(client, USER)
+        assert client.put(f"/v1/users/{USER}/opt-out").status_code == 204
+        assert every_path(client, USER) == ["popular"] * 6 + ["none"]
+        answer = client.post("/v1/recommendations", json={"user_id": USER}).json()
+        assert answer["fallback_reason"] == "opted_out"
+        assert spoken(client, user_id="u02501") == "transfer"
+        assert client.delete(f"/v1/users/{USER}/opt-out").status_code == 204
+        assert "popular" not in every_path(client, USER)
+
+
+def test_an_erased_user_stays_erased(bundle_path: Path, state_url: str) -> None:
+    with serving(bundle_path, state_url=state_url) as client:
+        first = client.delete(f"/v1/users/{USER}")
+        assert first.status_code == 202
+        assert client.delete(f"/v1/users/{USER}").json() == first.json()
+        client.delete(f"/v1/users/{USER}/opt-out")
+        assert every_path(client, USER) == ["popular"] * 6 + ["none"]
+    with serving(bundle_path, state_url=state_url) as client:
+        assert every_path(client, USER) == ["popular"] * 6 + ["none"]
+
+
+def test_an_opt_out_at_one_replica_holds_at_the_other_at_once(bundle_path: Path, state_url: str) -> None:
+    with serving(bundle_path, state_url=state_url) as one, serving(bundle_path, state_url=state_url) as other:
+        for number in range(20):
+            user = f"u{number + 100:05d}"
+            assert spoken(other, user_id=user) == "transfer"
+            assert one.put(f"/v1/users/{user}/opt-out").status_code == 204
+            assert spoken(other, user_id=user) == "popular"
+
+
+def test_opting_out_while_being_asked_about(bundle_path: Path, state_url: str) -> None:
+    wrong: list[str] = []
+    with serving(bundle_path, state_url=state_url) as client:
+
+        def ask(user: str, acknowledged: threading.Event) -> None:
+            with httpx.Client(base_url=client.base_url, timeout=30) as mine:
+                for _ in range(15):
+                    was = acknowledged.is_set()
+                    if was and spoken(mine, user_id=user) != "popular":
+                        wrong.append(user)
+                    if not was:
+                        spoken(mine, user_id=user)
+
+        for number in range(4):
+            user = f"u{number + 200:05d}"
+            acknowledged = threading.Event()
+            threads = [threading.Thread(target=ask, args=(user, acknowledged)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            assert client.put(f"/v1/users/{user}/opt-out").status_code == 204
+            acknowledged.set()
+            for thread in threads:
+                thread.join()
+    assert wrong == []
+
+
+def test_ids_of_every_kind_can_opt_out(bundle_path: Path, state_url: str) -> None:
+    with serving(bundle_path, state_url=state_url) as client:
+        for address in ("a%2Fb", "%C3%BC", "nobody%20here", "line%0Abreak", "x%2Fopt-out", "100%25"):
+            assert client.put(f"/v1/users/{address}/opt-out").status_code == 204
+            assert client.get(f"/v1/users/{address}/recommendations").json()["fallback_reason"] == "opted_out"
+        by_body = client.post("/v1/recommendations", json={"user_id": "x/opt-out"}).json()
+        assert by_body["fallback_reason"] == "opted_out"
+        for method, address in (("PUT", f"/v1/users/{'x' * 257}/opt-out"), ("DELETE", f"/v1/users/{'x' * 257}")):
+            assert client.request(method, address).status_code == 422
+
+
+def test_an_address_about_something_else_erases_nobody(bundle_path: Path, state_url: str) -> None:
+    with serving(bundle_path, state_url=state_url) as client:
+        refused = client.delete("/v1/users/u02500/recommendations")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+        refused = client.get("/v1/users/u02500/opt-out")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, PUT")
+        assert client.delete("/v1/users/u02500/nothing").status_code == 404
+
+
+class OwnRedis:
+    """A Redis of this test alone, to be stopped and started again with what it had."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = f"unix://{folder / 'redis.sock'}"
+        self.start()
+
+    def start(self) -> None:
+        server = shutil.which("redis-server")
+        assert server is not None
+        options = ["--port", "0", "--unixsocket", str(self._folder / "redis.sock"), "--dir", str(self._folder)]
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"]
+        self.process = subprocess.Popen([server, *options, *durable], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not (self._folder / "redis.sock").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        (self._folder / "redis.sock").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    own = OwnRedis(tmp_path)
+    yield own
+    own.kill()
+
+
+@contextmanager
+def away(own: OwnRedis, how: str) -> Iterator[None]:
+    """Take Redis away for a while: its process killed, or stopped in its tracks."""
+    if how == "killed":
+        own.kill()
+        yield
+        own.start()
+    else:
+        own.process.send_signal(signal.SIGSTOP)
+        yield
+        own.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", ["killed", "paused"])
+def test_a_redis_that_is_away_degrades_the_answer_and_not_the_service(
+    bundle_path: Path, own_redis: OwnRedis, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(bundle_path, state_url=own_redis.url, timeout_ms=10_000) as client:
+        client.put(f"/v1/users/{USER}/opt-out")
+        assert spoken(client, user_id=USER) == "popular"
+        with away(own_redis, how):
+            assert spoken(client, user_id="u02501") == "transfer"
+            assert spoken(client, user_id=USER) == "popular"
+            refused = client.put("/v1/users/u02502/opt-out")
+            assert ProblemBody.model_validate_json(refused.content).code == "state_unavailable"
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.json()["components"]["state"]) == (200, "degraded")
+            monkeypatch.setattr(guard_module, "COPY_SECONDS", 0.0)
+            assert spoken(client, user_id="u02501") == "popular", "an old copy tells nothing"
+            monkeypatch.setattr(guard_module, "COPY_SECONDS", 60.0)
+        deadline = time.monotonic() + 10
+        while client.put("/v1/users/u02502/opt-out").status_code != 204:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert [spoken(client, user_id=user) for user in (USER, "u02502", "u02501")] == [
+            "popular",
+            "popular",
+            "transfer",
+        ]
+        assert client.get("/readyz").json()["components"]["state"] == "ok"

@@ -1,0 +1,187 @@
+"""One contract, kept by both stores, with a real SQLite file and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.state.opening import NowhereStore, open_store
+from service.state.redis import RedisStore
+from service.state.sqlite import SqliteStore
+from service.state.store import StateUnavailable, Store, Version
+
+BUNDLE = Path("bundle")
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
+    return f"sqlite:{tmp_path / 'state.sqlite'}"
+
+
+def run(url: str, body: Callable[[Store], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store = open_store(url, bundle=BUNDLE)
+        try:
+            await asyncio.wait_for(body(store), 30)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+async def suppressed(store: Store, after: int = 0) -> dict[str, bool]:
+    return (await store.changes(after)).suppressed
+
+
+async def erased(store: Store) -> list[str]:
+    return [erasure.user_id async for erasure in store.erasures()]
+
+
+def test_an_opt_out_holds_until_it_is_taken_back(url: str) -> None:
+    async def body(store: Store) -> None:
+        await store.set_opt_out("a", True)
+        await store.set_opt_out("b/ü\n", True)
+        assert await suppressed(store) == {"a": True, "b/ü\n": True}
+        await store.set_opt_out("a", False)
+        assert await suppressed(store) == {"a": False, "b/ü\n": True}
+        assert await erased(store) == []
+
+    run(url, body)
+
+
+def test_an_erasure_is_for_ever_and_keeps_its_receipt(url: str) -> None:
+    async def body(store: Store) -> None:
+        first = await store.erase("a")
+        assert first == await store.erase("a")
+        assert len(first.receipt) == 32
+        await store.set_opt_out("a", True)
+        await store.set_opt_out("a", False)
+        assert await suppressed(store) == {"a": True}
+        other = await store.erase("b")
+        assert other.receipt != first.receipt
+        assert await erased(store) == ["a", "b"]
+
+    run(url, body)
+
+
+def test_only_changes_are_numbered(url: str) -> None:
+    async def body(store: Store) -> None:
+        await store.set_opt_out("a", True)
+        version = await store.version()
+        for _ in range(3):
+            await store.set_opt_out("a", True)
+            await store.set_opt_out("stranger", True)
+            await store.set_opt_out("stranger", True)
+        assert version.store != ""
+        assert await store.version() == Version(version.store, version.sequence + 1)
+        assert await suppressed(store, version.sequence) == {"stranger": True}
+        assert (await store.changes(version.sequence + 1)).suppressed == {}
+
+    run(url, body)
+
+
+def test_what_was_written_is_there_for_others_and_afterwards(url: str) -> None:
+    async def write(store: Store) -> None:
+        other = open_store(url, bundle=BUNDLE)
+        await store.set_opt_out("a", True)
+        await store.erase("b")
+        assert await suppressed(other) == {"a": True, "b": True}
+        assert await other.version() == await store.version()
+        await other.close()
+
+    async def read(store: Store) -> None:
+        assert await suppressed(store) == {"a": True, "b": True}
+
+    run(url, write)
+    run(url, read)
+
+
+def test_writers_at_once_lose_nothing(url: str) -> None:
+    async def body(store: Store) -> None:
+        other = open_store(url, bundle=BUNDLE)
+        users = [f"u{number}" for number in range(60)]
+        await asyncio.gather(*((store, other)[number % 2].set_opt_out(user, True) for number, user in enumerate(users)))
+        assert await suppressed(store) == dict.fromkeys(users, True)
+        assert (await store.version()).sequence == len(users)
+        await other.close()
+
+    run(url, body)
+
+
+step = st.tuples(st.sampled_from(["out", "in", "erase"]), st.sampled_from(["a", "b", "c"]))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(step, max_size=15), cut=st.integers(0, 15))
+def test_both_stores_agree_with_a_set(
+    steps: list[tuple[str, str]], cut: int, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    urls = [redis_url, f"sqlite:{tmp_path_factory.mktemp('state') / 'state.sqlite'}"]
+
+    async def body(store: Store) -> None:
+        out: set[str] = set()
+        gone: set[str] = set()
+        after = 0
+        since: set[str] = set()
+        for number, (action, user) in enumerate(steps):
+            if number == cut:
+                after, since = (await store.version()).sequence, set()
+            before = (user in out, user in gone)
+            if action == "erase":
+                gone.add(user)
+                await store.erase(user)
+            else:
+                (out.add if action == "out" else out.discard)(user)
+                await store.set_opt_out(user, action == "out")
+            if before != (user in out, user in gone):
+                since.add(user)
+        found = await store.changes(after)
+        # A store may also mention users for whom a repetition changed nothing.
+        assert since <= set(found.suppressed)
+        assert all(value == (user in out | gone) for user, value in found.suppressed.items())
+        assert {user for user, value in (await suppressed(store)).items() if value} == out | gone
+        assert set(await erased(store)) == gone
+
+    for url in urls:
+        run(url, body)
+
+
+def test_a_redis_that_is_not_there_says_so_soon(tmp_path: Path) -> None:
+    async def body(store: Store) -> None:
+        for call in (store.version(), store.changes(0), store.erase("a"), store.set_opt_out("a", True), erased(store)):
+            with pytest.raises(StateUnavailable):
+                await call
+
+    run(f"unix://{tmp_path / 'nothing.sock'}", body)
+
+
+def test_without_a_place_nothing_is_promised(tmp_path: Path) -> None:
+    async def body() -> None:
+        store = open_store("", bundle=tmp_path / "missing" / "bundle")
+        assert isinstance(store, NowhereStore)
+        assert await store.version() == Version()
+        assert await erased(store) == []
+        with pytest.raises(StateUnavailable, match="DIFFCDR_STATE_URL"):
+            await store.erase("a")
+        with pytest.raises(StateUnavailable):
+            await store.set_opt_out("a", True)
+
+    asyncio.run(body())
+
+
+def test_the_default_is_a_file_beside_the_bundle(tmp_path: Path) -> None:
+    store = open_store("", bundle=tmp_path / "bundle")
+    assert isinstance(store, SqliteStore)
+    asyncio.run(store.close())
+    assert (tmp_path / "bundle.state.sqlite").exists()
+    assert isinstance(open_store("redis://localhost", bundle=BUNDLE), RedisStore)
