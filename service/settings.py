@@ -12,6 +12,10 @@ from diffcdr.errors import InputError
 from diffcdr.transfer import Device
 
 PREFIX = "DIFFCDR_"
+OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log"})
+"""Settings that are options of ``diffcdr serve`` too."""
+SECRETS = frozenset({"api_keys", "state_url"})
+"""Settings whose values are never shown."""
 
 
 class Settings(BaseSettings):
@@ -86,6 +90,10 @@ class Settings(BaseSettings):
 
 def _explain(part: Any) -> str:
     name = str(part["loc"][0]) if part["loc"] else "settings"
+    variable = f"{PREFIX}{name.upper()}"
+    option = f"--{name.replace('_', '-')}"
     if part["type"] == "missing":
-        return f"{name} is not set; pass --{name.replace('_', '-')} or set {PREFIX}{name.upper()}"
-    return f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}) cannot be {part['input']!r}: {part['msg']}"
+        return f"{name} is not set; pass {option} or set {variable}"
+    shown = f"{variable} ({option})" if name in OPTIONS else variable
+    value = "what it is" if name in SECRETS else repr(part["input"])
+    return f"{shown} cannot be {value}: {part['msg']}"

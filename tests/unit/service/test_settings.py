@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from diffcdr.errors import InputError
-from service.settings import Settings
+from service.commands import serve
+from service.settings import OPTIONS, Settings
 
 
 def test_arguments_win_over_the_environment_and_none_is_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,13 +27,13 @@ def test_settings_do_not_change_after_they_are_read() -> None:
     ("name", "value"),
     [("PORT", "70000"), ("PORT", "http"), ("DEVICE", "tpu"), ("QUEUE_ROWS", "0"), ("LOG_FORMAT", "xml")],
 )
-def test_a_bad_value_is_named_with_both_ways_to_set_it(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_value_is_named_with_every_way_to_set_it(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"DIFFCDR_{name}", value)
     with pytest.raises(InputError) as refused:
         Settings.read(bundle="b")
     message = str(refused.value)
     assert f"DIFFCDR_{name}" in message
-    assert f"--{name.lower().replace('_', '-')}" in message
+    assert (f"--{name.lower().replace('_', '-')}" in message) is (name != "QUEUE_ROWS")
     assert value in message
 
 
@@ -39,3 +41,18 @@ def test_a_missing_bundle_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("DIFFCDR_BUNDLE", raising=False)
     with pytest.raises(InputError, match="--bundle or set DIFFCDR_BUNDLE"):
         Settings.read()
+
+
+def test_the_options_are_those_of_the_command() -> None:
+    assert set(inspect.signature(serve).parameters) == OPTIONS <= set(Settings.model_fields)
+
+
+def test_every_setting_is_in_the_runbook() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        rows = [line for line in text.splitlines() if line.startswith(f"| `DIFFCDR_{name.upper()}` |")]
+        assert len(rows) == 1, name
+        default = field.default
+        if isinstance(default, bool | int | float | str) and default != "":
+            # 30.0 is written 30, True is written true.
+            assert f"`{str(default).lower().removesuffix('.0')}`" in rows[0], name
