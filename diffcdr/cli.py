@@ -26,7 +26,9 @@ SUMMARIES = {
     "serve": "Serve a bundle over REST.",
     "synth": "Generate a two-domain data set to try things with.",
     "score": "Recommend to many users at once, file to file.",
+    "bench": "Measure speed, each figure beside the plain way to do the same.",
     "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
+    "erasures": "List the users who asked to be forgotten.",
 }
 """Shown in ``diffcdr --help``; no command is imported for it."""
 OWN_COMMANDS = {

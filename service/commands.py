@@ -1,19 +1,24 @@
-"""``diffcdr serve``."""
+"""``diffcdr serve`` and ``diffcdr erasures``."""
 
 from __future__ import annotations
 
+import asyncio
+import csv
 import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from diffcdr.errors import InputError
 from service import logs
 from service.app import create_app
 from service.registry import load_model
 from service.runtime import Lifecycle
 from service.server import bind, make_server
 from service.settings import Settings
+from service.state.opening import open_store, sqlite_path
+from service.state.store import Erasure, StateUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -57,3 +62,42 @@ def serve(
         )
         server.run(sockets=[listener])
     logger.info("stopped")
+
+
+def erasures(
+    state: Annotated[str, typer.Option(help="sqlite:FILE or redis://…, as in DIFFCDR_STATE_URL.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write: user_id, receipt, erased_at.")],
+) -> None:
+    """List the users who asked to be forgotten, for the next training to leave out.
+
+    The file appears whole or not at all.
+
+    Raises:
+        InputError: the state cannot be read, or the file cannot be written.
+    """
+    try:
+        found = asyncio.run(_erasures(state))
+        partial = out.with_name(f".{out.name}.partial")
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("user_id", "receipt", "erased_at"))
+            writer.writerows((erasure.user_id, erasure.receipt, erasure.at) for erasure in found)
+        partial.replace(out)
+    except StateUnavailable as error:
+        raise InputError(f"{error}; nothing was written to {out}") from error
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    typer.echo(f"{len(found)} users in {out}")
+
+
+async def _erasures(url: str) -> list[Erasure]:
+    if not url:
+        raise InputError("name the state with --state, as in DIFFCDR_STATE_URL")
+    if url.startswith("sqlite:") and not sqlite_path(url).exists():
+        # Opening would make an empty one, and an empty list would be believed.
+        raise InputError(f"there is no state file {sqlite_path(url)}; name the one the service writes")
+    store = open_store(url, bundle=Path())
+    try:
+        return [erasure async for erasure in store.erasures()]
+    finally:
+        await store.close()

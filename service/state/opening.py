@@ -63,7 +63,7 @@ def open_store(url: str, *, bundle: Path) -> Store:
             raise InputError(f"DIFFCDR_STATE_URL is no Redis URL: {error}") from error
     if url.startswith("sqlite:"):
         try:
-            return SqliteStore(Path(url.removeprefix("sqlite:").removeprefix("//")))
+            return SqliteStore(sqlite_path(url))
         except StateUnavailable as error:
             raise InputError(str(error)) from error
     if url:
@@ -74,3 +74,8 @@ def open_store(url: str, *, bundle: Path) -> Store:
     except StateUnavailable as error:
         logger.warning("opt-outs and erasures will be refused: %s", error)
         return NowhereStore(str(error))
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that ``sqlite:FILE`` or ``sqlite://FILE`` names."""
+    return Path(url.removeprefix("sqlite:").removeprefix("//"))
