@@ -43,6 +43,10 @@ test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 	@command -v redis-server >/dev/null || scripts/ensure-package.sh redis-server
 	@$(BIN)/pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 
+.PHONY: bench-check
+bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
+	@$(BIN)/diffcdr bench all --short --check
+
 .PHONY: clean
 clean: ## remove .venv, the demo's files and caches
 	@rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -115,7 +115,8 @@ def test_the_version_is_said_once() -> None:
 
 def test_commands_exist_and_name_an_extra_that_does() -> None:
     declared = metadata.entry_points(group="diffcdr.commands")
-    assert {point.name for point in declared} == {"train", "synth", "serve"}
+    assert {point.name for point in declared} == set(PROJECT["entry-points"]["diffcdr.commands"])
+    assert {point.name for point in declared} >= {"train", "synth", "serve", "bench"}
     for point in declared:
         command = getattr(importlib.import_module(point.module), point.attr)
         assert inspect.getdoc(command), f"{point.name} has no help text"

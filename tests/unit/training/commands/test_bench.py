@@ -1,0 +1,63 @@
+"""``diffcdr bench``: rows for people and for programs, floors, and mistakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from diffcdr.cli import main
+from training.bench.harness import Bench, Row, Size, make_row
+from training.bench.registry import BENCHES
+
+
+def _bench(ratio: float) -> Bench:
+    def rows(size: Size) -> Iterator[Row]:
+        assert torch.get_num_threads() == 1
+        yield make_row("quick", f"a {size} case", ours=ratio, baseline=1.0, floor=2.0, unit="users/s")
+
+    return rows
+
+
+@pytest.fixture(autouse=True)
+def two_benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """``fast`` is above its floor, ``slow`` below."""
+    threads = torch.get_num_threads()
+    monkeypatch.setitem(BENCHES, "fast", _bench(3.0))
+    monkeypatch.setitem(BENCHES, "slow", _bench(1.5))
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(*args: str) -> int:
+    """The exit code of ``diffcdr`` with ``args``."""
+    try:
+        main(list(args))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_json_is_one_object_a_line_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "fast", "--json", "--short") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["case"] for line in lines] == ["a short case"]
+
+
+def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "fast") == 0
+    assert "a full case" in capsys.readouterr().out
+
+
+def test_check_fails_below_a_floor_and_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "fast", "--check") == 0
+    assert run("bench", "slow") == 0
+    assert run("bench", "slow", "--check") == 1
+    assert "below their floors: quick, a full case: 1.5 < 2" in capsys.readouterr().err
+
+
+def test_an_unknown_name_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "topkk") == 2
+    assert "topk" in capsys.readouterr().err

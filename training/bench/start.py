@@ -1,0 +1,66 @@
+"""Bench ``start``: open a bundle of 604,000 users, against reading its tables and building a dictionary of its ids.
+
+And the check of all hashes, against one SHA-256 after the other: a step of its own, in parallel, so by the clock on
+the wall.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from diffcdr.bundle import open_bundle, read_manifest
+from diffcdr.files import check_files
+from training.bench.drawn import write_drawn_bundle
+from training.bench.harness import Comparison, Row, Size
+
+NAME = "start"
+USERS, ITEMS, SEEN = 604_000, 64_443, 10
+
+
+def bench(size: Size) -> Iterator[Row]:
+    """At the full size, and at a tenth of it to show that opening does not grow."""
+    if size == "full":
+        yield from compare(users=USERS // 10, opening_floor=None, hashing_floor=None)
+    yield from compare(users=USERS if size == "full" else USERS // 2, opening_floor=20.0, hashing_floor=0.7)
+
+
+def compare(*, users: int, opening_floor: float | None, hashing_floor: float | None) -> Iterator[Row]:
+    """One bundle: opening it, then checking it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bundle"
+        write_drawn_bundle(path, users=users, items=ITEMS, seen=SEEN)
+        manifest, _ = read_manifest(path)
+        yield Comparison(
+            bench=NAME,
+            case=f"open {users:,} users",
+            ours=lambda: open_bundle(path, verify=False),
+            baseline=lambda: read_whole(path),
+            amount=1.0,
+            unit="opens/s",
+            floor=opening_floor,
+            clock=time.perf_counter,
+        ).run()
+        size = sum(record.bytes for record in manifest.files.values())
+        yield Comparison(
+            bench=NAME,
+            case=f"check hashes of {size / 1e6:,.0f} MB",
+            ours=lambda: check_files(path, manifest, contents=True),
+            baseline=lambda: [hashlib.sha256((path / name).read_bytes()).digest() for name in manifest.files],
+            amount=size / 1e9,
+            unit="GB/s",
+            floor=hashing_floor,
+            clock=time.perf_counter,
+        ).run()
+
+
+def read_whole(path: Path) -> tuple[dict[str, int], list[object]]:
+    """The plain way to open: every table into memory, and a dictionary from user id to row."""
+    tables: list[object] = [np.load(file) for file in sorted(path.rglob("*.npy"))]
+    ids = np.load(path / "source_users" / "ids.npy").tolist()
+    return {text.decode(): row for row, text in enumerate(ids)}, tables

@@ -1,0 +1,168 @@
+"""Bench ``transfer``: from source to target vectors, against guidance and solver written out step by step.
+
+The plain way evaluates Eq. 3 as it stands, two forward passes for each of the solver's evaluations, in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from diffcdr.transfer import AffineTransfer, OnnxTransfer
+from training.bench.harness import Comparison, Row, Size, check_equal, make_row, timed
+from training.export import to_onnx
+from training.models.batching import BLOCK, blockwise
+from training.models.configs import DiffCDRConfig
+from training.models.network import DiffCDRNetwork, folder, solver_plan
+from training.models.sampler import Sampler, guided_noise
+from training.models.solver import SolverPlan, Stage, solve
+
+NAME = "transfer"
+DIM = 10
+TRAINING_BATCH = 128
+
+Float32Array = npt.NDArray[np.float32]
+
+
+def bench(size: Size) -> Iterator[Row]:
+    """The fold and the solver, with and without activation."""
+    users = 10_240 if size == "full" else 1_024
+    yield affine(users=users, nfe=30, floor=1_000.0 if size == "full" else 500.0)
+    yield fold()
+    yield from activated(users=users)
+    if size == "full":
+        for nfe in (1, 3, 10, 100):
+            yield affine(users=2_048, nfe=nfe, floor=None)
+        for count in (1, 32, 1_024, 102_400):
+            yield affine(users=count, nfe=3, floor=None)
+
+
+def plain_transfer(network: DiffCDRNetwork, plan: SolverPlan, source: Tensor, *, guidance_scale: float) -> Tensor:
+    """Guidance, solver and ALM as the paper writes them: [B, k] -> [B, k]."""
+    aligned: Tensor = network.alignment(plain_solve(network, plan, source, guidance_scale=guidance_scale))
+    return aligned
+
+
+def plain_solve(network: DiffCDRNetwork, plan: SolverPlan, source: Tensor, *, guidance_scale: float) -> Tensor:
+    """Eq. 4 without shortcuts, from x_T = u_s: [B, k] -> [B, k]."""
+
+    def noise(x: Tensor, stage: Stage) -> Tensor:
+        t = torch.full((len(x),), stage.t, dtype=torch.float64)
+        return guided_noise(network.noise_predictor, x, t, condition=source, guidance_scale=guidance_scale)
+
+    with torch.no_grad():
+        return solve(noise, source, plan)
+
+
+def affine(*, users: int, nfe: int, floor: float | None) -> Row:
+    """The folded map over a batch of users."""
+    config, network, source = _problem("none", users=users, nfe=nfe)
+    folded = folder(config).fold(network.noise_predictor, initial_state=None).then(network.alignment)
+    transfer = AffineTransfer(folded.matrix.astype(np.float32), folded.offset.astype(np.float32))
+    return _against_plain(
+        f"affine, k = {DIM}, NFE {nfe}, {users:,} users",
+        lambda: transfer(source.numpy()),
+        config=config,
+        network=network,
+        source=source,
+        floor=floor,
+    )
+
+
+def fold() -> Row:
+    """The fold inside training, against solving the batch that it stands in for."""
+    config, network, source = _problem("none", users=TRAINING_BATCH, nfe=30)
+    fold_again, plan = folder(config), solver_plan(config)
+    return Comparison(
+        bench=NAME,
+        case=f"fold repeated in training, against solving {TRAINING_BATCH} users",
+        ours=lambda: fold_again.fold(network.noise_predictor, initial_state=None),
+        baseline=lambda: plain_solve(network, plan, source, guidance_scale=config.guidance_scale),
+        amount=1.0,
+        unit="batches/s",
+        floor=20.0,
+    ).run()
+
+
+def activated(*, users: int) -> Iterator[Row]:
+    """The solver with SiLU on torch and on ONNX Runtime, and how near it comes to the machine's matrix products."""
+    config, network, source = _problem("silu", users=users, nfe=30)
+    sampler = Sampler(
+        network.noise_predictor,
+        solver_plan(config),
+        guidance_scale=config.guidance_scale,
+        initial_state=None,
+        alignment=network.alignment,
+    ).requires_grad_(False)
+    graph = OnnxTransfer(to_onnx(sampler, source_dim=DIM), target_dim=DIM, device="cpu", threads=1)
+    ways: dict[str, Callable[[], Float32Array]] = {
+        "torch": lambda: blockwise(sampler, source, width=DIM).numpy(),
+        "ONNX Runtime": lambda: graph(source.numpy()),
+    }
+    for engine, ours in ways.items():
+        case = f"SiLU on {engine}, NFE 30, {users:,} users"
+        row = _against_plain(case, ours, config=config, network=network, source=source, floor=1.5)
+        yield row
+        yield make_row(
+            NAME,
+            f"SiLU on {engine}, share of sgemm",
+            ours=row.ours * _operations(config) / 1e9,
+            baseline=sgemm_rate(config.hidden_dim) / 1e9,
+            floor=0.1,
+            unit="GFLOP/s",
+        )
+
+
+def sgemm_rate(width: int) -> float:
+    """Floating-point operations a second of [2 BLOCK, width] x [width, width] in torch, one thread."""
+    rows, weight = torch.ones(2 * BLOCK, width), torch.ones(width, width)
+    out = torch.empty_like(rows)
+    best = min(timed(lambda: torch.mm(rows, weight, out=out)) for _ in range(5))
+    return 2.0 * len(rows) * width * width / best
+
+
+def _operations(config: DiffCDRConfig) -> float:
+    """Multiplications and additions in matrix products for one user: x once, two branches, one way back."""
+    hidden = config.hidden_dim
+    return config.nfe * 2.0 * (2 * DIM * hidden + 2 * hidden * hidden)
+
+
+def _problem(
+    activation: Literal["none", "silu"], *, users: int, nfe: int
+) -> tuple[DiffCDRConfig, DiffCDRNetwork, Tensor]:
+    config = DiffCDRConfig(activation=activation, nfe=nfe)
+    generator = torch.Generator().manual_seed(0)
+    network = DiffCDRNetwork(config, source_dim=DIM, target_dim=DIM, generator=generator).requires_grad_(False)
+    return config, network, torch.randn(users, DIM, generator=generator)
+
+
+def _against_plain(
+    case: str,
+    ours: Callable[[], Float32Array],
+    *,
+    config: DiffCDRConfig,
+    network: DiffCDRNetwork,
+    source: Tensor,
+    floor: float | None,
+) -> Row:
+    plan = solver_plan(config)
+
+    def plain() -> Tensor:
+        return plain_transfer(network, plan, source, guidance_scale=config.guidance_scale)
+
+    check_equal(case, ours(), plain().numpy(), tolerance=1e-3)
+    return Comparison(
+        bench=NAME,
+        case=case,
+        ours=ours,
+        baseline=plain,
+        amount=len(source),
+        unit="users/s",
+        floor=floor,
+        repeats=3,
+    ).run()

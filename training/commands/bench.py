@@ -1,0 +1,84 @@
+"""``diffcdr bench``: measure what the documentation claims, each figure beside the plain way to do the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from threadpoolctl import threadpool_limits
+
+from diffcdr.errors import DiffCDRError, InputError
+from diffcdr.progress import Reporter, make_table
+from training.bench.harness import Row, Size
+from training.bench.registry import BENCHES
+from training.config import nearest
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(BENCHES)}, or all.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row on standard output.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="Less data, fewer cases: a minute for all.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a ratio is below its floor.")] = False,
+) -> None:
+    """Measure our way against the plain way, in turns, on one thread; ratios are ours over plain."""
+    reporter = Reporter()
+    shown: list[Row] = []
+    for row in measure(name, "short" if short else "full", reporter=reporter):
+        shown.append(row)
+        if as_json:
+            typer.echo(row.as_json())
+    if not as_json:
+        Console().print(make_table("Ours against the plain way", *rows_table(shown)))
+    missed = [row for row in shown if not row.holds]
+    if check and missed:
+        raise DiffCDRError(f"below their floors: {'; '.join(map(shortfall, missed))}")
+
+
+def measure(name: str, size: Size, *, reporter: Reporter) -> Iterator[Row]:
+    """Rows of the bench ``name``, or of ``all``, as they are measured.
+
+    Raises:
+        InputError: there is no such bench.
+    """
+    if name not in BENCHES and name != "all":
+        raise InputError(f"there is no bench {name!r}{nearest(name, BENCHES)}; benches are: {', '.join(BENCHES)}, all")
+    # One thread on either side: per-core figures, which do not depend on what else the other cores do.
+    torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        for each in BENCHES if name == "all" else [name]:
+            with reporter.task(f"bench {each}", unit="cases") as task:
+                for row in BENCHES[each](size):
+                    task.advance(ratio=row.ratio)
+                    yield row
+
+
+def rows_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells for people."""
+    columns = ["bench", "case", "ours", "plain", "unit", "ratio", "floor"]
+    cells = [
+        [
+            row.bench,
+            row.case,
+            figure(row.ours),
+            figure(row.baseline),
+            row.unit,
+            figure(row.ratio),
+            "" if row.floor is None else figure(row.floor),
+        ]
+        for row in rows
+    ]
+    return columns, cells
+
+
+def figure(value: float) -> str:
+    """Three significant digits, or whole thousands."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def shortfall(row: Row) -> str:
+    """What is wrong with a row below its floor."""
+    return f"{row.bench}, {row.case}: {figure(row.ratio)} < {figure(row.floor or 0.0)}"
