@@ -114,7 +114,7 @@ def run(options: Options) -> None:
     address = f"http://127.0.0.1:{options.port}"
     service = start_service(BUNDLE, port=options.port, log=LOG)
     try:
-        wait_until_ready(service, address, log=LOG)
+        wait_until_ready(service, address, bundle=open_bundle(BUNDLE, verify=False).id, log=LOG)
         introduce(user, address)
         if options.once:
             show_answer(ask(address, user.id))

@@ -77,13 +77,20 @@ def start_service(bundle: Path, *, port: int, log: Path) -> subprocess.Popen[byt
         )
 
 
-def wait_until_ready(service: subprocess.Popen[bytes], address: str, *, log: Path) -> None:
-    """Return once /readyz answers 200. Raises DiffCDRError with the log's end if the service does not come up."""
+def wait_until_ready(service: subprocess.Popen[bytes], address: str, *, bundle: str, log: Path) -> None:
+    """Return once /readyz answers for the bundle whose id is ``bundle``.
+
+    Raises:
+        DiffCDRError: the service did not come up; the message has the end of its log.
+    """
     deadline = time.monotonic() + STARTUP_SECONDS
     while service.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{address}/readyz", timeout=2):
-                return
+            with urllib.request.urlopen(f"{address}/readyz", timeout=2) as response:
+                if json.load(response).get("bundle") == bundle:
+                    return
+                # Another service took the port since it was found free; ours is about to say so and end.
+                time.sleep(0.1)
         except OSError:
             time.sleep(0.1)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
