@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from training.models.base import TransferProblem
 from training.models.batching import Batch, OverlapRatings
-from training.models.configs import DiffCDRConfig, LossName
+from training.models.configs import DiffCDRConfig
 from training.models.network import DiffCDRNetwork, folder, solver_plan
+from training.models.objectives import LOSSES, task_loss
 from training.models.sampler import Sampler
 from training.models.schedule import make_schedule
-
-_LOSSES: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
-    "smooth_l1": nn.functional.smooth_l1_loss,
-    "l1": nn.functional.l1_loss,
-    "l2": nn.functional.mse_loss,
-}
 
 
 class AlternatingUpdates:
@@ -60,8 +53,8 @@ class AlternatingUpdates:
         totals = torch.zeros(3, dtype=torch.float64)
         for batch in self._ratings.batches(config.rows, batch_size=config.batch_size, generator=generator):
             totals += self._step(batch, generator) * len(batch.users)
-        dim_loss, alm_loss, task_loss = (totals / self.rows).tolist()
-        return {"dim_loss": dim_loss, "alm_loss": alm_loss, "task_loss": task_loss}
+        dim_loss, alm_loss, of_task = (totals / self.rows).tolist()
+        return {"dim_loss": dim_loss, "alm_loss": alm_loss, "task_loss": of_task}
 
     def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """One batch; its three losses."""
@@ -71,14 +64,14 @@ class AlternatingUpdates:
         if config.optimizers == "two":
             self._descend(0, dim_loss)
         aligned = self._network.alignment(self._solved(source))
-        alm_loss = _LOSSES[config.alm_loss](aligned, target)
-        task_loss = self._task_loss(aligned, batch)
-        combined = alm_loss + config.task_weight * task_loss
+        alm_loss = LOSSES[config.alm_loss](aligned, target)
+        of_task = task_loss(aligned, batch, self._items)
+        combined = alm_loss + config.task_weight * of_task
         if config.optimizers == "two":
             self._descend(1, combined)
         else:
             self._descend(0, dim_loss + combined)
-        return torch.stack([dim_loss, alm_loss, task_loss]).detach().double()
+        return torch.stack([dim_loss, alm_loss, of_task]).detach().double()
 
     def _dim_loss(self, source: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         """Eq. 5, with the condition of a share of the rows masked."""
@@ -90,7 +83,7 @@ class AlternatingUpdates:
         noise = torch.randn(target.shape, generator=generator)
         noisy = state.alpha.float()[:, None] * target + state.sigma.float()[:, None] * noise
         kept = torch.rand(len(source), 1, generator=generator) >= config.condition_dropout
-        return _LOSSES[config.dim_loss](self._network.noise_predictor(noisy, t, source * kept), noise)
+        return LOSSES[config.dim_loss](self._network.noise_predictor(noisy, t, source * kept), noise)
 
     @torch.no_grad()
     def _solved(self, source: Tensor) -> Tensor:
@@ -109,12 +102,6 @@ class AlternatingUpdates:
         )
         solved: Tensor = sampler(source)
         return solved
-
-    def _task_loss(self, aligned: Tensor, batch: Batch) -> Tensor:
-        """The task loss of Eq. 7: squared error of the predicted ratings."""
-        items = self._items
-        products = (aligned[batch.rated] * items.item_vectors[batch.items]).sum(dim=1)
-        return nn.functional.mse_loss(items.offset + items.item_biases[batch.items] + products, batch.ratings)
 
     def _descend(self, group: int, loss: Tensor) -> None:
         optimizer = self.optimizers[group]
