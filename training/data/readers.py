@@ -20,6 +20,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from diffcdr.errors import InputError
 from training.data.columns import Columns, looks_like_header, resolve
+from training.data.jsonlines import BROKEN, scan_json
 
 PARQUET = (".parquet", ".pq")
 DELIMITED = (".csv", ".tsv", ".txt", ".dat", ".inter")
@@ -29,7 +30,6 @@ DEFECTS = pl.Enum(["broken_row", "rating_not_a_number"])
 
 _HEAD_BYTES = 1 << 16
 _JSON_LOOKAHEAD = 1000
-_BROKEN = "__broken_row"
 
 _Select = Callable[[pl.LazyFrame, Mapping[str, str]], pl.DataFrame]
 
@@ -148,7 +148,7 @@ def _scan(file: Path, roles: _Roles, *, quote: str | None) -> tuple[pl.LazyFrame
     head = _head(file)
     if kind in JSON_LINES:
         names = roles.resolve(_json_keys(head, file), file)
-        return _scan_json(file, list(dict.fromkeys(names.values()))), names
+        return scan_json(file, list(dict.fromkeys(names.values()))), names
     return _scan_delimited(file, roles, head=head, quote=quote)
 
 
@@ -233,33 +233,6 @@ def _json_keys(head: str, file: Path) -> list[str]:
     return list(keys)
 
 
-def _scan_json(file: Path, keys: Sequence[str]) -> pl.LazyFrame:
-    fast = pl.scan_ndjson(file, schema=dict.fromkeys(keys, pl.String))
-    try:
-        return fast.collect(engine="streaming").lazy()
-    except pl.exceptions.ComputeError:
-        pass
-    # One broken line fails the parser for the whole file: so look for the good lines first, which takes longer.
-    line = pl.col("line").str.strip_chars()
-    whole = line.str.starts_with("{") & line.str.json_path_match("$").is_not_null()
-    record = pl.when(whole).then(line).str.json_decode(pl.Struct(dict.fromkeys(keys, pl.String)))
-    # Lines are read as a table of one column (no JSON holds a bare \x01), which bears bytes that are not UTF-8.
-    lines = pl.scan_csv(
-        file,
-        has_header=False,
-        separator="\x01",
-        quote_char=None,
-        infer_schema=False,
-        encoding="utf8-lossy",
-        truncate_ragged_lines=True,
-        with_column_names=lambda names: ["line", *names[1:]],
-        glob=False,
-    )
-    records = lines.filter(line != "").select(record.alias("record"), (~whole).alias(_BROKEN))
-    fields = [pl.col("record").struct.field(key) for key in keys]
-    return records.select(*fields, _BROKEN).collect(engine="streaming").lazy()
-
-
 def _normalise(lazy: pl.LazyFrame, names: Mapping[str, str]) -> pl.DataFrame:
     schema = lazy.collect_schema()
     raw = pl.col(names["rating"])
@@ -268,8 +241,8 @@ def _normalise(lazy: pl.LazyFrame, names: Mapping[str, str]) -> pl.DataFrame:
         text = raw.cast(pl.String).str.strip_chars()
         rating = text.cast(pl.Float64, strict=False)
         defect = pl.when((text != "") & rating.is_null()).then(pl.lit("rating_not_a_number", dtype=DEFECTS))
-    if _BROKEN in schema:
-        defect = pl.when(pl.col(_BROKEN)).then(pl.lit("broken_row", dtype=DEFECTS)).otherwise(defect)
+    if BROKEN in schema:
+        defect = pl.when(pl.col(BROKEN)).then(pl.lit("broken_row", dtype=DEFECTS)).otherwise(defect)
     return lazy.select(
         pl.col(names["user"]).cast(pl.String).alias("user_id"),
         pl.col(names["item"]).cast(pl.String).alias("item_id"),
