@@ -6,15 +6,23 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from diffcdr.bundle import open_bundle
 from diffcdr.errors import MissingExtraError
-from training.bench import start, topk, train, transfer
+from diffcdr.progress import Reporter
+from diffcdr.recommender import Recommender
+from diffcdr.score import ScoreOptions, all_users, score_users
+from training.bench import base, prepare, score, start, topk, train, transfer
 from training.bench.drawn import write_drawn_bundle
+from training.commands.synth import Format, write
+from training.data.synth import SynthSpec, generate
 from training.models.alternating import AlternatingUpdates
-from training.models.configs import DiffCDRConfig
+from training.models.base import RatingTable
+from training.models.configs import DiffCDRConfig, MFConfig
+from training.models.mf import MatrixFactorization
 from training.models.network import DiffCDRNetwork, solver_plan
 from training.models.sampler import Sampler
 
@@ -81,3 +89,57 @@ def test_a_drawn_bundle_opens_and_the_plain_way_reads_the_same(tmp_path: Path) -
 def test_start_measures_opening_and_hashing() -> None:
     opened, hashed = start.compare(users=2_000, opening_floor=None, hashing_floor=None)
     assert (opened.unit, hashed.unit) == ("opens/s", "GB/s")
+
+
+def test_factorisation_written_out_takes_the_same_steps() -> None:
+    """Every row is in the batch, so that lazy and dense Adam agree."""
+    users, items = torch.arange(6), torch.arange(6).flip(0)
+    table = RatingTable(users, items, torch.tensor([1.0, 5.0, 3.0, 4.0, 2.0, 2.0]), 6, 6)
+    config = MFConfig(dim=3)
+    ours = MatrixFactorization(table, config, generator=torch.Generator().manual_seed(0))
+    plain = base.PlainFactorization(table, config, generator=torch.Generator().manual_seed(0))
+    for _ in range(5):
+        expected = float(plain.descend(users, items, table.ratings))
+        assert float(ours.descend(users, items, table.ratings)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_scoring_the_plain_way_gives_the_same_lists(tmp_path: Path) -> None:
+    write_drawn_bundle(tmp_path / "bundle", users=30, items=200)
+    bundle = open_bundle(tmp_path / "bundle")
+    recommender = Recommender(bundle, device="cpu")
+    users = all_users(recommender)
+    score_users(recommender, users, tmp_path / "ours.parquet", options=ScoreOptions(), reporter=Reporter())
+    score.plain_score(
+        bundle, {user: row for row, user in enumerate(users)}, users.to_list(), tmp_path / "plain.parquet"
+    )
+    ours, plain = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("ours", "plain"))
+    for column in ("user_id", "rank", "item_id"):
+        assert ours[column].to_list() == plain[column].to_list()
+    np.testing.assert_allclose(ours["score"], plain["score"], atol=1e-4)
+
+
+def test_preparing_the_plain_way_gives_the_same_histories(tmp_path: Path) -> None:
+    data = generate(SynthSpec(users=60, items=40, ratings_per_user=5))
+    write(data, tmp_path, file_format=Format.amazon_json)
+    films, books = (tmp_path / f"{name}.json.gz" for name in ("films", "books"))
+    pair, held = prepare.prepare(films, books)
+    source, target, held_out = prepare.plain_prepare(films, books)
+    for user, row in zip(pair.source.users.take(np.arange(len(source))), range(len(source)), strict=True):
+        of_user = pair.source.user_rows == row
+        rated = zip(
+            pair.source.items.take(pair.source.item_rows[of_user]), pair.source.ratings[of_user].tolist(), strict=True
+        )
+        assert source[user] == list(rated)
+    assert len(held.train) == sum(map(len, target.values()))
+    assert len(held.test) == sum(map(len, held_out["test"].values()))
+    assert len(held.validation) == sum(map(len, held_out["validation"].values()))
+
+
+def test_the_large_benches_measure() -> None:
+    for row in (
+        base.compare(users=50, items=40, batch=8, floor=None),
+        prepare.compare(users=40, floor=None),
+        score.compare(users=30, items=100, floor=None),
+    ):
+        assert row.ours > 0.0
+        assert row.ratio == pytest.approx(row.ours / row.baseline)

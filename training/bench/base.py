@@ -1,0 +1,90 @@
+"""Bench ``base``: matrix factorisation that touches a batch's rows only, against Adam over the whole tables.
+
+Tables of the paper's third task (604 K users, 368 K items, k = 10 and biases); ratings are drawn. A step's cost
+depends on the batch and the tables, not on how many ratings there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from training.bench.harness import Comparison, Row, Size
+from training.models.base import RatingTable
+from training.models.configs import MFConfig
+from training.models.mf import MatrixFactorization
+
+NAME = "base"
+USERS, ITEMS, BATCH = 604_000, 368_000, 512
+STEPS = 50
+
+
+def bench(size: Size) -> Iterator[Row]:
+    """The paper's largest task; then growing tables, and growing batches."""
+    yield compare(users=USERS, items=ITEMS, batch=BATCH, floor=20.0)
+    if size == "full":
+        for share in (100, 10):
+            yield compare(users=USERS // share, items=ITEMS // share, batch=BATCH, floor=None)
+        for batch in (4_096, 32_768):
+            yield compare(users=USERS, items=ITEMS, batch=batch, floor=None)
+
+
+def compare(*, users: int, items: int, batch: int, floor: float | None) -> Row:
+    """``STEPS`` lazy steps against one dense step."""
+    generator = torch.Generator().manual_seed(0)
+    table = RatingTable(
+        torch.randint(users, (STEPS * batch,), generator=generator),
+        torch.randint(items, (STEPS * batch,), generator=generator),
+        torch.randint(1, 6, (STEPS * batch,), generator=generator).float(),
+        users,
+        items,
+    )
+    config = MFConfig()
+    ours = MatrixFactorization(table, config, generator=generator)
+    plain = PlainFactorization(table, config, generator=generator)
+    columns = [torch.split(column, batch) for column in (table.users, table.items, table.ratings)]
+
+    def lazy_steps() -> None:
+        for part in zip(*columns, strict=True):
+            ours.descend(*part)
+
+    return Comparison(
+        bench=NAME,
+        case=f"{users:,} users, {items:,} items, batch {batch:,}",
+        ours=lazy_steps,
+        baseline=lambda: plain.descend(*(parts[0] for parts in columns)),
+        amount=STEPS * batch,
+        baseline_amount=batch,
+        unit="ratings/s",
+        floor=floor,
+        repeats=3,
+    ).run()
+
+
+class PlainFactorization(nn.Module):
+    """The same model as one writes it first: embeddings, autograd, ``torch.optim.Adam``."""
+
+    def __init__(self, table: RatingTable, config: MFConfig, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self._offset = float(table.ratings.mean())
+        rows = (table.n_users, table.n_items)
+        self.vectors = nn.ModuleList(nn.Embedding(n, config.dim, device="meta") for n in rows).to_empty(device="cpu")
+        self.biases = nn.ModuleList(nn.Embedding(n, 1, device="meta") for n in rows).to_empty(device="cpu")
+        with torch.no_grad():
+            for table_of_vectors in self.vectors.parameters():
+                table_of_vectors.copy_(config.init_std * torch.randn(table_of_vectors.shape, generator=generator))
+            for table_of_biases in self.biases.parameters():
+                table_of_biases.zero_()
+        self._adam = torch.optim.Adam(self.parameters(), lr=config.lr)
+
+    def descend(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
+        """One step on a batch of ratings, [B] each; returns the sum of their squared errors before it."""
+        products = (self.vectors[0](users) * self.vectors[1](items)).sum(dim=1)
+        biases = (self.biases[0](users) + self.biases[1](items)).squeeze(1)
+        errors: Tensor = products + biases + self._offset - ratings
+        self._adam.zero_grad()
+        torch.autograd.backward(errors.square().mean())
+        self._adam.step()
+        return errors.detach().square().sum()
