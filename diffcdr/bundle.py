@@ -45,12 +45,17 @@ class SourceUsers:
 
 @dataclass(frozen=True)
 class SourceItems:
-    """``vectors``: float32 [m, source_dim]; ``biases``: float32 [m]."""
+    """``vectors``: float32 [m, k], k = source_dim less the history features; ``biases``: float32 [m].
+
+    ``idf`` float32 [m] and ``basis`` float32 [m, d]: where the manifest has ``fold_in.history``.
+    """
 
     ids: IdTable
     vectors: Float32Array
     biases: Float32Array
     titles: TitleTable | None
+    idf: Float32Array | None = None
+    basis: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             return None
         return TitleTable(array(f"{folder}/title_offsets.npy"), array(f"{folder}/title_text.npy"))
 
+    has_history = manifest.fold_in is not None and manifest.fold_in.history is not None
     affine = None
     if manifest.transfer.kind == "affine":
         affine = (array("transfer/matrix.npy"), array("transfer/offset.npy"))
@@ -180,6 +186,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             array("source_items/vectors.npy"),
             array("source_items/biases.npy"),
             titles("source_items"),
+            *((array("source_items/idf.npy"), array("source_items/basis.npy")) if has_history else ()),
         ),
         target_users=TargetUsers(
             ids("target_users"),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from diffcdr.bundle import SourceItems
 from diffcdr.errors import BundleError
-from diffcdr.manifest import FoldInSpec
+from diffcdr.manifest import FoldInSpec, HistorySpec
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -33,6 +33,8 @@ class FoldIn:
                 "publish the bundle again"
             )
         self._ridge = np.broadcast_to(np.asarray(spec.regularisation, dtype=np.float64), (dim,))
+        if spec.history is not None and (items.idf is None or items.basis is None):
+            raise BundleError("fold_in.history needs source_items/idf.npy and basis.npy; publish the bundle again")
         self._gram: Float64Array | None = None
         if spec.kind == "als":
             vectors = np.asarray(items.vectors, dtype=np.float64)
@@ -52,7 +54,9 @@ class FoldIn:
             residuals = ratings - self._spec.offset - self._items.biases[rows].astype(np.float64)
             solution = self._solve_ridge(vectors, residuals)
         else:
-            solution = self._solve_als(self._gram, vectors, ratings)
+            solution = self._solve_als(self._gram, vectors)
+        if self._spec.history is not None:
+            solution = self._with_history(self._spec.history, rows, solution)
         with np.errstate(over="ignore"):
             vector = solution.astype(np.float32)
         return vector if np.isfinite(vector).all() else None
@@ -71,11 +75,24 @@ class FoldIn:
         design = np.vstack([vectors, np.diag(np.sqrt(self._ridge))])
         return _least_squares(design, np.concatenate([residuals, np.zeros(len(self._ridge))]))
 
-    def _solve_als(self, gram: Float64Array, vectors: Float64Array, ratings: Float64Array) -> Float64Array:
-        # c - 1 = alpha r, never negative: a confidence below one would say "surely not" of something chosen.
-        extra = np.maximum(ratings, 0.0) * (self._spec.alpha or 0.0)
-        left = gram + (vectors * extra[:, None]).T @ vectors + np.diag(self._ridge)
-        return _least_squares(left, vectors.T @ (1.0 + extra))
+    def _solve_als(self, gram: Float64Array, vectors: Float64Array) -> Float64Array:
+        confidence = self._spec.confidence
+        left = gram + (confidence - 1.0) * (vectors.T @ vectors) + np.diag(self._ridge)
+        return _least_squares(left, confidence * vectors.sum(axis=0))
+
+    def _with_history(self, history: HistorySpec, rows: npt.NDArray[np.int64], solution: Float64Array) -> Float64Array:
+        assert self._items.idf is not None and self._items.basis is not None  # seen to at the start
+        weights = self._items.idf[rows].astype(np.float64)
+        features = weights @ self._items.basis[rows].astype(np.float64)
+        return np.concatenate(
+            [_over_length(features, weights), history.vector_weight * _over_length(solution, solution)]
+        )
+
+
+def _over_length(values: Float64Array, vector: Float64Array) -> Float64Array:
+    """``values`` over the length of ``vector``; zeros where that is zero."""
+    length = float(np.linalg.norm(vector))
+    return values / length if length > 0 else np.zeros_like(values)
 
 
 def _least_squares(design: Float64Array, target: Float64Array) -> Float64Array:

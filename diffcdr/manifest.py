@@ -46,18 +46,33 @@ class ScoringSpec(_Frozen):
     rating_range: tuple[float, float] | None = None
 
 
+class HistorySpec(_Frozen):
+    """History features before the base vector u: source vector = [features ; vector_weight * u / |u|].
+
+    Of a user with items J, whatever their ratings, with idf and basis from ``source_items/idf.npy`` [m] and
+    ``source_items/basis.npy`` [m, dim]:
+
+        features = sum_{j in J} idf[j] basis[j] / sqrt(sum_{j in J} idf[j]^2)
+    """
+
+    dim: int = Field(ge=1)
+    vector_weight: float
+
+
 class FoldInSpec(_Frozen):
     """Closed-form source vector for ratings r of items with vectors v and biases b.
 
     ``ridge``: argmin_u  sum (r - offset - b - v.u)^2 + sum_d regularisation[d] u_d^2.
-    ``als`` (implicit feedback): argmin_u  sum_all_items c (p - v.u)^2 + regularisation |u|^2 with p = 1 and
-    confidence c = 1 + alpha r on the given items, p = 0 and c = 1 elsewhere.
+    ``als`` (implicit feedback): argmin_u  sum_all_items c (p - v.u)^2 + sum_d regularisation[d] u_d^2 with p = 1 and
+    c = ``confidence`` on the given items, whatever their ratings, p = 0 and c = 1 elsewhere.
+    ``regularisation`` has one value for all dimensions of v, or one for each.
     """
 
     kind: Literal["ridge", "als"]
     offset: float = 0.0
     regularisation: tuple[float, ...]
-    alpha: float | None = None
+    confidence: float = Field(default=1.0, ge=1.0)
+    history: HistorySpec | None = None
 
 
 class Counts(_Frozen):

@@ -294,10 +294,17 @@ def _check_tables(bundle: Bundle) -> None:
         ("target_items/popularity", bundle.target_items.popularity, (len(bundle.target_items.ids),)),
     ]
     if bundle.manifest.fold_in is not None:  # without fold-in, source items are there for their titles at most
-        source_items = len(bundle.source_items.ids)
+        items, history = bundle.source_items, bundle.manifest.fold_in.history
+        width = transfer.source_dim
+        if history is not None and items.idf is not None and items.basis is not None:
+            width -= history.dim
+            tables += [
+                ("source_items/idf", items.idf, (len(items.ids),)),
+                ("source_items/basis", items.basis, (len(items.ids), history.dim)),
+            ]
         tables += [
-            ("source_items/vectors", bundle.source_items.vectors, (source_items, transfer.source_dim)),
-            ("source_items/biases", bundle.source_items.biases, (source_items,)),
+            ("source_items/vectors", items.vectors, (len(items.ids), width)),
+            ("source_items/biases", items.biases, (len(items.ids),)),
         ]
     for name, table, shape in tables:
         if table.shape != shape:

@@ -3,7 +3,7 @@
 Reads these environment variables, all optional:
 
     SOURCE, TARGET   rating files of your own (both or neither); without them two domains are generated
-    PRESET           training preset (reference)
+    PRESET           training preset (ranking)
     PORT             port of the service (8000)
     DEMO_ONCE        1: ask the service, print the answer, stop
 """
@@ -72,7 +72,7 @@ class Options:
         return cls(
             source=Path(source) if source else None,
             target=Path(target) if target else None,
-            preset=environment.get("PRESET", "") or "reference",
+            preset=environment.get("PRESET", "") or "ranking",
             port=int(port),
             once=environment.get("DEMO_ONCE", "") not in ("", "0"),
         )

@@ -134,7 +134,7 @@ def _normal(rng: np.random.Generator, *shape: int) -> npt.NDArray[np.float32]:
 def _fold_in(kind: Literal["ridge", "als"] | None, dim: int) -> FoldInSpec | None:
     if kind is None:
         return None
-    return FoldInSpec(kind=kind, offset=3.0, regularisation=(0.5,) * dim, alpha=10.0 if kind == "als" else None)
+    return FoldInSpec(kind=kind, offset=3.0, regularisation=(0.5,) * dim, confidence=10.0 if kind == "als" else 1.0)
 
 
 def _provenance(seed: int) -> Provenance:

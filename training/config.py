@@ -11,18 +11,20 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from types import NoneType
-from typing import Any, get_args
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from diffcdr.errors import InputError
 from training.models.configs import (
+    ALSConfig,
     BiasConfig,
     DiffCDRConfig,
     EMCDRConfig,
+    GaussianDiffCDRConfig,
     MeanConfig,
     MFConfig,
     PopularConfig,
@@ -43,18 +45,43 @@ class SplitConfig(_Frozen):
     """Share of the remaining overlap users held out for every choice made on the way."""
 
 
+KINDS: Final = {"base": "kind", "diffcdr": "form"}
+"""Sections that come in several kinds, and the setting that tells them apart; its default is the first kind's."""
+
+
+def _kind_of(section: str, default: str) -> Discriminator:
+    key = KINDS[section]
+
+    def kind(settings: Any) -> str:
+        # None for what is no kind of ours: pydantic then lists those there are.
+        found = settings.get(key, default) if isinstance(settings, dict) else getattr(settings, key, default)
+        return found if isinstance(found, str) else ""
+
+    return Discriminator(kind)
+
+
+BaseConfig = Annotated[
+    Annotated[MFConfig, Tag("mf")] | Annotated[ALSConfig, Tag("als")],
+    _kind_of("base", "mf"),
+]
+AnyDiffCDRConfig = Annotated[
+    Annotated[DiffCDRConfig, Tag("network")] | Annotated[GaussianDiffCDRConfig, Tag("gaussian")],
+    _kind_of("diffcdr", "network"),
+]
+
+
 class TrainConfig(_Frozen):
     """Every setting of a training run, by section."""
 
     split: SplitConfig = SplitConfig()
-    base: MFConfig = MFConfig()
+    base: BaseConfig = MFConfig()
     """Both domains' base models."""
     mean: MeanConfig = MeanConfig()
     bias: BiasConfig = BiasConfig()
     popular: PopularConfig = PopularConfig()
     tgt: TGTConfig = TGTConfig()
     emcdr: EMCDRConfig = EMCDRConfig()
-    diffcdr: DiffCDRConfig = DiffCDRConfig()
+    diffcdr: AnyDiffCDRConfig = DiffCDRConfig()
 
 
 def preset_names() -> list[str]:
@@ -67,7 +94,8 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """The settings of preset ``name``, with ``overrides`` (``section.key=value``) applied in order.
 
     A value is read as TOML (``10``, ``0.5``, ``true``, ``[0.1, 0.2]``); anything else is taken as text, so that
-    ``diffcdr.activation=silu`` needs no quotes. ``none`` unsets a setting that can be unset.
+    ``diffcdr.activation=silu`` needs no quotes. ``none`` unsets a setting that can be unset. Another kind of section
+    (``base.kind=als``, ``diffcdr.form=gaussian``) starts from that kind's defaults.
 
     Raises:
         InputError: no such preset, section or key (the message has the nearest), or a value of the wrong kind.
@@ -78,20 +106,23 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
     text = (resources.files("training") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     settings: dict[str, dict[str, Any]] = tomllib.loads(text)
     for override in overrides:
-        section, key, value = _parse(override)
+        section, key, value = _parse(override, settings)
+        if KINDS.get(section) == key and value != _current_kind(section, settings):
+            settings[section] = {}
         settings.setdefault(section, {})[key] = value
     try:
         # By way of JSON: there, strict checking refuses "3" or true for a number, and still takes a list for a tuple.
         return TrainConfig.model_validate_json(json.dumps(settings), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        # The kind of a section, which pydantic names between the section and the setting, is no part of its path.
+        where = ".".join(str(part) for place, part in enumerate(first["loc"]) if place != 1 or len(first["loc"]) < 3)
         reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         raise InputError(f"setting {where}={first['input']} cannot be used: it {reason}") from error
 
 
-def _parse(override: str) -> tuple[str, str, Any]:
-    """``section.key=value`` -> its three parts, the names checked."""
+def _parse(override: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, Any]:
+    """``section.key=value`` -> its three parts, the names checked against the section as it is in ``settings``."""
     path, equals, text = override.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot:
@@ -102,15 +133,35 @@ def _parse(override: str) -> tuple[str, str, Any]:
             f"there is no section {section!r} in {override!r}{nearest(section, sections)}; "
             f"sections are: {', '.join(sections)}"
         )
-    config = sections[section].annotation
-    assert isinstance(config, type) and issubclass(config, BaseModel)
-    fields = config.model_fields
+    kinds = _kinds(section)
+    fields = kinds[_current_kind(section, settings)].model_fields
     if key not in fields:
         have = f"settings of [{section}] are: {', '.join(fields)}" if fields else f"[{section}] has no settings"
         raise InputError(f"there is no setting {section}.{key}{nearest(key, fields)}; {have}")
+    if KINDS.get(section) == key and text.strip() not in kinds:
+        raise InputError(
+            f"setting {section}.{key}={text.strip()} cannot be used{nearest(text.strip(), kinds)}; "
+            f"there are: {', '.join(kinds)}"
+        )
     if text.strip() == "none" and NoneType in get_args(fields[key].annotation):
         return section, key, None
     return section, key, _value(text.strip())
+
+
+def _kinds(section: str) -> dict[str, type[BaseModel]]:
+    """The kinds a section comes in, the default first; one without a name for most."""
+    annotation = TrainConfig.model_fields[section].annotation
+    if section not in KINDS:
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        return {"": annotation}
+    # Each member of the union is Annotated[its type, Tag(its name)].
+    members = [get_args(member) for member in get_args(annotation)]
+    return {tag.tag: kind for kind, tag in members}
+
+
+def _current_kind(section: str, settings: Mapping[str, Mapping[str, Any]]) -> str:
+    default = next(iter(_kinds(section)))
+    return str(settings.get(section, {}).get(KINDS[section], default)) if section in KINDS else default
 
 
 def _value(text: str) -> Any:

@@ -28,7 +28,9 @@ from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.splits import RatingColumns, Split, hold_out, source_ratings, split_overlap
 from training.evaluation.evaluate import Metrics, evaluate
 from training.fit.checkpoint import CheckpointFile
+from training.models.als import fit_als
 from training.models.base import FactorTables, FitReport, HeldOut, Progress, RatingTable, TransferModel, TransferProblem
+from training.models.configs import ALSConfig
 from training.models.mf import fit_mf
 from training.models.registry import MODELS
 
@@ -178,11 +180,14 @@ def clear_checkpoints(directory: Path) -> None:
 
 
 def _fit_base(domain: str, table: RatingTable, run: Run) -> FactorTables:
-    step = f"base-{domain}"
-    with run.watch(step, run.config.base.epochs) as progress:
+    step, config = f"base-{domain}", run.config.base
+    if isinstance(config, ALSConfig):  # takes seconds: nothing to resume
+        with run.watch(step, config.iterations) as progress:
+            return fit_als(table, config, generator=run.generator(step), progress=progress)
+    with run.watch(step, config.epochs) as progress:
         return fit_mf(
             table,
-            run.config.base,
+            config,
             generator=run.generator(step),
             progress=progress,
             checkpoint=run.checkpoint(step),

@@ -19,12 +19,12 @@ import numpy.typing as npt
 import torch
 
 from diffcdr.ids import IdTable
-from diffcdr.manifest import Counts, FoldInSpec, Manifest, Provenance, ScoringSpec, TransferSpec
+from diffcdr.manifest import Counts, FoldInSpec, HistorySpec, Manifest, Provenance, ScoringSpec, TransferSpec
 from diffcdr.publish import BundleWriter
 from training.config import TrainConfig
 from training.evaluation.evaluate import Metrics
 from training.export import export_transfer
-from training.models.base import FactorTables, ScoringHead, TransferModel, TransferProblem
+from training.models.base import TransferModel, TransferProblem
 from training.pipeline import Prepared, step_generator
 from training.ridge import prior_regularisation, ridge_vectors
 
@@ -67,12 +67,23 @@ def publish_bundle(model: TransferModel, prepared: Prepared, facts: RunFacts, *,
 
 
 def source_fold_in(model: TransferModel, problem: TransferProblem) -> FoldInSpec | None:
-    """The fold-in rule of models that start from the source base model's user vectors; None for the others."""
-    base = problem.source_base
-    if not torch.equal(model.source_vectors(), base.user_vectors):
+    """The fold-in rule of models whose source vectors are the base model's, with history features or without.
+
+    None for the others.
+    """
+    base, history = problem.source_base, model.source_history()
+    if history is None and not torch.equal(model.source_vectors(), base.user_vectors):
         return None
-    regularisation = prior_regularisation(base.user_vectors.numpy(), _head(base), problem.source)
-    return FoldInSpec(kind="ridge", offset=base.offset, regularisation=tuple(regularisation.tolist()))
+    features = None if history is None else HistorySpec(dim=history.dim, vector_weight=history.vector_weight)
+    if base.feedback is not None:
+        return FoldInSpec(
+            kind="als",
+            confidence=base.feedback.confidence,
+            regularisation=(base.feedback.regularisation,),
+            history=features,
+        )
+    regularisation = prior_regularisation(base.user_vectors.numpy(), base.head(), problem.source)
+    return FoldInSpec(kind="ridge", offset=base.offset, regularisation=tuple(regularisation.tolist()), history=features)
 
 
 def warm_vectors(
@@ -105,6 +116,10 @@ def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared
     biases = base.item_biases.numpy() if has_fold_in else np.zeros(len(domain.items))
     writer.array("source_items/vectors.npy", items.astype(np.float32))
     writer.array("source_items/biases.npy", biases.astype(np.float32))
+    history = model.source_history()
+    if history is not None:
+        writer.array("source_items/idf.npy", history.idf)
+        writer.array("source_items/basis.npy", history.basis)
     if domain.titles is not None:
         writer.titles("source_items", domain.titles)
 
@@ -136,14 +151,18 @@ def _manifest(
     fold_in: FoldInSpec | None,
     warm_users: int,
 ) -> Manifest:
-    pair, split = prepared.pair, prepared.split
+    pair, split, head = prepared.pair, prepared.split, model.head()
     return Manifest(
         created_at=datetime.now(UTC),
         generator=f"diffcdr {version('diffcdr')}",
         model=model.name,
         preset=facts.preset,
         transfer=transfer,
-        scoring=ScoringSpec(objective="rating", offset=model.head().offset, rating_range=facts.rating_range),
+        scoring=ScoringSpec(
+            objective=head.objective,
+            offset=head.offset,
+            rating_range=facts.rating_range if head.objective == "rating" else None,
+        ),
         fold_in=fold_in,
         counts=Counts(
             source_users=len(pair.source.users),
@@ -172,7 +191,3 @@ def _settings(facts: RunFacts) -> dict[str, Any]:
     """The sections that had a say in this run."""
     sections = {"split", "base", *(name for models in facts.metrics.values() for name in models)}
     return facts.config.model_dump(mode="json", include=sections)
-
-
-def _head(base: FactorTables) -> ScoringHead:
-    return ScoringHead(base.item_vectors, base.item_biases, base.offset)

@@ -42,14 +42,15 @@ def cleaning_table(files: Sequence[InputFile]) -> tuple[list[str], list[list[str
 def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows, one row per model, the best of each column marked with ``*``."""
     figures = {name: metrics.as_dict() for name, metrics in models.items()}
-    best = {
-        metric: (min if _lower_is_better(metric) else max)(values[metric] for values in figures.values())
-        for metric in SHOWN_METRICS
-    }
-    rows = [
-        [name, *(f"{values[m]:.4f}{'*' if values[m] == best[m] else ' '}" for m in SHOWN_METRICS)]
-        for name, values in figures.items()
-    ]
+
+    def cell(values: Mapping[str, float], metric: str) -> str:
+        if metric not in values:  # the rating error of a model whose scores are not ratings
+            return "- "
+        rivals = [each[metric] for each in figures.values() if metric in each]
+        best = min(rivals) if _lower_is_better(metric) else max(rivals)
+        return f"{values[metric]:.4f}{'*' if values[metric] == best else ' '}"
+
+    rows = [[name, *(cell(values, metric) for metric in SHOWN_METRICS)] for name, values in figures.items()]
     return ["model", *SHOWN_METRICS], rows
 
 
@@ -57,7 +58,7 @@ def honest_warnings(model: str, models: Mapping[str, Metrics]) -> list[str]:
     """One sentence for each way in which ``model`` is worse than a plain baseline; none where it wins or ties."""
     mine, warnings = models[model].as_dict(), []
     for baseline, metric in (("popular", "ndcg@20"), ("bias", "rmse_clipped")):
-        if baseline == model or baseline not in models:
+        if baseline == model or baseline not in models or metric not in mine:
             continue
         theirs = models[baseline].as_dict()
         worse = mine[metric] > theirs[metric] if _lower_is_better(metric) else mine[metric] < theirs[metric]

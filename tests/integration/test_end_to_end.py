@@ -74,7 +74,7 @@ def trained(
     settings = SETTINGS[request.param]
     options = ["--source", source, "--target", target, "--seed", str(SEED), "--bundle", folder / "bundle"]
     sets = [option for setting in settings for option in ("--set", setting)]
-    diffcdr("train", *options, "--checkpoint", folder / "checkpoints", *sets)
+    diffcdr("train", *options, "--preset", "reference", "--checkpoint", folder / "checkpoints", *sets)
 
     config = load_preset("reference", settings)
     run = Run(config=config, seed=SEED, rating_range=RATING_RANGE, checkpoints=folder / "checkpoints")

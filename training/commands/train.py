@@ -35,7 +35,9 @@ def train(
     source: Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")],
     target: Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")],
     bundle: Annotated[Path, typer.Option(help="Directory to publish to; a bundle already there is replaced whole.")],
-    preset: Annotated[str, typer.Option(help="Named settings: reference (released code) or paper.")] = "reference",
+    preset: Annotated[
+        str, typer.Option(help="Named settings: ranking (lists to serve), reference (released code) or paper.")
+    ] = "ranking",
     model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
     models: Annotated[
         str, typer.Option(help="Models to train beside it: plain (mean,bias,popular), all, or a comma-separated list.")

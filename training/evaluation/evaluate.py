@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import torch
 from diffcdr.errors import InputError
 from diffcdr.topk import MaskedRows, TopK
 from training.evaluation.ranking import UserLists, ranking_metrics
-from training.evaluation.ratings import rating_metrics
+from training.evaluation.ratings import RatingMetrics, rating_metrics
 from training.models.base import HeldOut, RatingTable, ScoringHead, TransferModel
 
 PAIRS_AT_ONCE = 1 << 20
@@ -21,14 +21,15 @@ PAIRS_AT_ONCE = 1 << 20
 class Metrics:
     """Definitions: :mod:`training.evaluation.ratings` and :mod:`training.evaluation.ranking`.
 
-    ``mae`` to ``rmse_clipped`` are pooled over ``ratings`` held-out ratings; ``ndcg``, ``hr`` and ``recall`` are at
+    ``mae`` to ``rmse_clipped`` are pooled over ``ratings`` held-out ratings, and None for a model whose scores are
+    not ratings; ``ndcg``, ``hr`` and ``recall`` are at
     ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings).
     """
 
-    mae: float
-    rmse: float
-    mae_clipped: float
-    rmse_clipped: float
+    mae: float | None
+    rmse: float | None
+    mae_clipped: float | None
+    rmse_clipped: float | None
     ndcg: float
     hr: float
     recall: float
@@ -37,8 +38,8 @@ class Metrics:
     ratings: int
 
     def as_dict(self) -> dict[str, float]:
-        """The figures by their public names: ``mae``, …, ``ndcg@20``, ``hr@20``, ``recall@20``."""
-        return {
+        """The figures there are, by their public names: ``mae``, …, ``ndcg@20``, ``hr@20``, ``recall@20``."""
+        figures = {
             "mae": self.mae,
             "rmse": self.rmse,
             "mae_clipped": self.mae_clipped,
@@ -47,6 +48,7 @@ class Metrics:
             f"hr@{self.k}": self.hr,
             f"recall@{self.k}": self.recall,
         }
+        return {name: value for name, value in figures.items() if value is not None}
 
 
 def evaluate(
@@ -77,19 +79,17 @@ def evaluate(
         )
     head = model.head()
     ratings = held_out.ratings
-    errors = rating_metrics(
-        predict(vectors, head, ratings), ratings.ratings.numpy().astype(np.float64), rating_range=rating_range
-    )
+    errors: dict[str, float | None] = dict.fromkeys(field.name for field in fields(RatingMetrics))
+    if head.objective == "rating":
+        actual = ratings.ratings.numpy().astype(np.float64)
+        errors |= asdict(rating_metrics(predict(vectors, head, ratings), actual, rating_range=rating_range))
     relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
     # The very search that serves: a list is judged as users get it, equal scores by item row.
     search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
     lists, _ = search.search(vectors, k, masked=seen)
     ranking = ranking_metrics(lists, relevant)
     return Metrics(
-        mae=errors.mae,
-        rmse=errors.rmse,
-        mae_clipped=errors.mae_clipped,
-        rmse_clipped=errors.rmse_clipped,
+        **errors,
         ndcg=float(ranking.ndcg.mean()),
         hr=float(ranking.hr.mean()),
         recall=float(ranking.recall.mean()),

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from diffcdr.errors import DiffCDRError
 from training.fit.checkpoint import CheckpointFile
+from training.models.history import HistoryMap
 
 T = TypeVar("T")
+
+Objective = Literal["rating", "ranking"]
+"""What a score is: a predicted rating, or a number whose order alone has a meaning."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +43,41 @@ class RatingTable:
 
 
 @dataclass(frozen=True)
+class ImplicitFeedback:
+    """The half-step of implicit-feedback ALS: argmin_u  sum_all_items c (p - v.u)^2 + regularisation |u|^2.
+
+    On the user's items p = 1 and c = ``confidence``; elsewhere p = 0 and c = 1.
+    """
+
+    confidence: float
+    regularisation: float
+
+
+@dataclass(frozen=True)
 class FactorTables:
     """One domain's base model: rating(u, j) ~ offset + item_biases[j] + item_vectors[j] . user_vectors[u].
 
     ``user_vectors`` [n_users, k], ``item_vectors`` [n_items, k], ``item_biases`` [n_items], all float32.
     A user bias, where a base model has one, is one more dimension whose item entry is 1.
+    ``feedback``: None for a model of ratings. Otherwise the tables model interactions, and the user vectors are the
+    half-step it describes against the item vectors.
     """
 
     user_vectors: Tensor
     item_vectors: Tensor
     item_biases: Tensor
     offset: float
+    feedback: ImplicitFeedback | None = None
 
     @property
     def dim(self) -> int:
         """k."""
         return int(self.item_vectors.shape[1])
+
+    def head(self) -> ScoringHead:
+        """The item side, to score user vectors with."""
+        objective: Objective = "rating" if self.feedback is None else "ranking"
+        return ScoringHead(self.item_vectors, self.item_biases, self.offset, objective)
 
 
 @dataclass(frozen=True)
@@ -89,11 +112,12 @@ class TransferProblem:
 
 @dataclass(frozen=True)
 class ScoringHead:
-    """The item side that a model's target vectors are scored with."""
+    """The item side that a model's target vectors are scored with, and what the scores are."""
 
     item_vectors: Tensor
     item_biases: Tensor
     offset: float
+    objective: Objective = "rating"
 
 
 class Progress(Protocol):
@@ -153,6 +177,10 @@ class TransferModel(ABC):
 
     def export_module(self) -> torch.nn.Module | None:
         """A module ``forward(source [B, source_dim]) -> [B, target_dim]`` to export; None for a plain table map."""
+        return None
+
+    def source_history(self) -> HistoryMap | None:
+        """The history features that :meth:`source_vectors` hold before the base model's vectors; None without any."""
         return None
 
     def details(self) -> dict[str, Any]:

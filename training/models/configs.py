@@ -27,6 +27,7 @@ class MFConfig(_Config):
     Released code: dim 10, no biases, init_std 1, lr 0.01, 10 epochs, batch 256 (512 for Amazon books), ``adam``.
     """
 
+    kind: Literal["mf"] = "mf"
     dim: int = Field(default=10, ge=1, le=1024)
     """k, before a user bias is added as one more dimension (see ``biases``)."""
     biases: bool = True
@@ -42,8 +43,25 @@ class MFConfig(_Config):
     """``sparse_adam`` touches only a batch's rows, its cost does not grow with the tables; ``adam`` moves all rows."""
 
 
+class ALSConfig(_Config):
+    """Base model of interactions, section ``[base]``: implicit-feedback ALS (Hu, Koren and Volinsky 2008).
+
+    What counts is which items a user rated, not how: every rating is one interaction.
+    """
+
+    kind: Literal["als"] = "als"
+    dim: int = Field(default=128, ge=1, le=1024)
+    """k; less where a domain has fewer users or items than that."""
+    confidence: float = Field(default=10.0, gt=1.0)
+    """c of an item the user has; an item the user has not counts 1."""
+    regularisation: float = Field(default=0.05, gt=0.0)
+    iterations: int = Field(default=10, ge=1)
+
+
 class DiffCDRConfig(_Config):
     """DIM, solver, ALM and Alg. 1, section ``[diffcdr]``."""
+
+    form: Literal["network"] = "network"
 
     # Network
     hidden_dim: int = Field(default=128, ge=1)
@@ -106,6 +124,40 @@ class DiffCDRConfig(_Config):
     def effective_sampling_schedule(self) -> ScheduleName:
         """The schedule the solver runs on."""
         return self.schedule if self.sampling_schedule is None else self.sampling_schedule
+
+
+class GaussianDiffCDRConfig(_Config):
+    """DiffCDR with the DIM and the ALM in closed form, section ``[diffcdr]`` with ``form = "gaussian"``.
+
+    Lists are grids to choose from on the validation users; a list of one fixes the setting.
+    """
+
+    form: Literal["gaussian"] = "gaussian"
+
+    # Condition; without effect where the source base model is one of ratings, whose vectors are the condition as is
+    history_dim: int = Field(default=256, ge=1, le=4096)
+    """Dimensions of the tf-idf history features; less where the source has fewer users or items than that."""
+    vector_weight: float = Field(default=0.7, gt=0.0)
+    """Length of the base vector in the condition; that of the history is at most 1."""
+
+    # DIM
+    ridge_strengths: tuple[float, ...] = Field(default=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), min_length=1)
+    """Regularisation of the conditional mean, in mean eigenvalues of the condition's scatter matrix."""
+    guidance_scales: tuple[float, ...] = Field(default=(1.0, 0.75, 1.25, 1.5, 2.0, 3.0), min_length=1)
+    """s of Eq. 3. 1 is the conditional mean; above 1, away from the average user by what the condition tells."""
+
+    # Diffusion
+    schedule: ScheduleName = "continuous"
+    end_time: float = Field(default=1e-4, gt=0.0, lt=1.0)
+    nfe: int = Field(default=30, ge=1, le=1000)
+    solver_order: Literal[1, 2, 3] = 3
+    skip: Literal["logsnr", "time"] = "logsnr"
+
+    # ALM
+    identity_prior: float = Field(default=30.0, gt=0.0)
+    """Pull of the ALM towards the identity, in mean eigenvalues of the solved vectors' scatter matrix."""
+    task_weights: tuple[float, ...] = (0.0, 0.3)
+    """lambda of Eq. 7; the ALM may also be left out. Above 0 only with a target base model of interactions."""
 
 
 class EMCDRConfig(_Config):

@@ -44,7 +44,7 @@ class DiffCDR(TransferModel):
         target = problem.target_base
         network = DiffCDRNetwork(config, source_dim=problem.source_base.dim, target_dim=target.dim, generator=generator)
         self._network = network
-        self._head = ScoringHead(target.item_vectors, target.item_biases, target.offset)
+        self._head = target.head()
         self._source_vectors = problem.source_base.user_vectors
         updates = AlternatingUpdates(network, config, problem=problem)
         held_out = problem.validation

@@ -41,7 +41,7 @@ class EMCDR(TransferModel):
         config, base = self.config, problem.target_base
         mapping = _mapping(config, source_dim=problem.source_base.dim, target_dim=base.dim, generator=generator)
         self._mapping = mapping
-        self._head = ScoringHead(base.item_vectors, base.item_biases, base.offset)
+        self._head = base.head()
         self._source_vectors = problem.source_base.user_vectors
         source = problem.source_base.user_vectors[problem.overlap_source]
         target = base.user_vectors[problem.overlap_target]

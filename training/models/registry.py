@@ -11,9 +11,18 @@ from pydantic import BaseModel
 
 from training.models.base import TransferModel
 from training.models.bias import Bias
-from training.models.configs import BiasConfig, DiffCDRConfig, EMCDRConfig, MeanConfig, PopularConfig, TGTConfig
+from training.models.configs import (
+    BiasConfig,
+    DiffCDRConfig,
+    EMCDRConfig,
+    GaussianDiffCDRConfig,
+    MeanConfig,
+    PopularConfig,
+    TGTConfig,
+)
 from training.models.diffcdr import DiffCDR
 from training.models.emcdr import EMCDR
+from training.models.gaussian import GaussianDiffCDR
 from training.models.mean import Mean
 from training.models.popular import Popular
 from training.models.tgt import TGT
@@ -32,6 +41,11 @@ class ModelEntry:
         return made
 
 
+def make_diffcdr(config: DiffCDRConfig | GaussianDiffCDRConfig) -> TransferModel:
+    """DiffCDR in the form of its settings."""
+    return GaussianDiffCDR(config) if isinstance(config, GaussianDiffCDRConfig) else DiffCDR(config)
+
+
 MODELS: Mapping[str, ModelEntry] = MappingProxyType(
     {
         "mean": ModelEntry(Mean, MeanConfig),
@@ -39,6 +53,6 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType(
         "popular": ModelEntry(Popular, PopularConfig),
         "tgt": ModelEntry(TGT, TGTConfig),
         "emcdr": ModelEntry(EMCDR, EMCDRConfig),
-        "diffcdr": ModelEntry(DiffCDR, DiffCDRConfig),
+        "diffcdr": ModelEntry(make_diffcdr, DiffCDRConfig),
     }
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.models.base import ScoringHead, TransferProblem
+from training.models.base import TransferProblem
 from training.models.configs import TGTConfig
 from training.models.tabular import Tables, TabularModel
 
@@ -29,7 +29,7 @@ class TGT(TabularModel):
         return Tables(
             source_vectors=self.config.init_std * torch.randn(problem.source.n_users, base.dim, generator=generator),
             matrix=torch.eye(base.dim),
-            head=ScoringHead(base.item_vectors, base.item_biases, base.offset),
+            head=base.head(),
         )
 
     def details(self) -> dict[str, Any]:

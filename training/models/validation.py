@@ -1,11 +1,47 @@
-"""The rating error that models choose by, on users whose target ratings they never learn from."""
+"""What models choose by: rating errors or lists, of users whose target ratings they never learn from."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from diffcdr.topk import TopK
+from training.evaluation.ranking import UserLists, ranking_metrics
 from training.models.base import HeldOut, ScoringHead
+
+CUTOFFS = (20, 50, 100, 200)
+
+
+class Judge:
+    """How good target vectors are on held-out users, as one number; higher is better.
+
+    Where scores are ratings: the negative clipped RMSE. Elsewhere: the mean of NDCG@20, @50, @100 and @200, which
+    ranks candidates as NDCG@20 does on average, and is less noisy with few users.
+    """
+
+    def __init__(self, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]) -> None:
+        self._held_out, self._head, self._rating_range = held_out, head, rating_range
+        ratings = held_out.ratings
+        self._relevant = UserLists.build(
+            ratings.users.numpy(), ratings.items.numpy(), n_users=len(held_out.source_rows)
+        )
+        self._search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
+
+    @property
+    def has_evidence(self) -> bool:
+        """Are there held-out ratings? Without, everything is judged equal."""
+        return len(self._held_out.ratings) > 0
+
+    def __call__(self, vectors: Tensor) -> float:
+        """Judge ``vectors`` [U, target_dim] of the held-out users, in their order."""
+        if not self.has_evidence:
+            return 0.0
+        if self._head.objective == "rating":
+            errors = held_out_errors(vectors, self._held_out, head=self._head, rating_range=self._rating_range)
+            return -errors["rmse"]
+        lists, _ = self._search.search(vectors.float().numpy(), CUTOFFS[-1])
+        return float(np.mean([ranking_metrics(lists[:, :k], self._relevant).ndcg.mean() for k in CUTOFFS]))
 
 
 def held_out_errors(

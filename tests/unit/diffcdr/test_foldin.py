@@ -14,7 +14,7 @@ from diffcdr.bundle import SourceItems
 from diffcdr.errors import BundleError
 from diffcdr.foldin import FoldIn
 from diffcdr.ids import IdTable
-from diffcdr.manifest import FoldInSpec
+from diffcdr.manifest import FoldInSpec, HistorySpec
 
 RNG = np.random.default_rng(8)
 ITEMS = SourceItems(
@@ -30,7 +30,7 @@ histories = st.lists(
 
 
 def fold_in(kind: Literal["ridge", "als"], *, regularisation: tuple[float, ...] = REGULARISATION) -> FoldIn:
-    return FoldIn(FoldInSpec(kind=kind, offset=3.0, regularisation=regularisation, alpha=2.0), ITEMS)
+    return FoldIn(FoldInSpec(kind=kind, offset=3.0, regularisation=regularisation, confidence=3.0), ITEMS)
 
 
 def gradient(kind: str, history: list[tuple[str, float]], u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -42,7 +42,7 @@ def gradient(kind: str, history: list[tuple[str, float]], u: npt.NDArray[np.floa
         if kind == "ridge" and rating is not None:
             total -= (rating - 3.0 - bias - v @ u) * v
         if kind == "als":
-            confidence, preference = (1.0 + 2.0 * rating, 1.0) if rating is not None else (1.0, 0.0)
+            confidence, preference = (3.0, 1.0) if rating is not None else (1.0, 0.0)
             total -= confidence * (preference - v @ u) * v
     return total
 
@@ -96,3 +96,32 @@ def test_the_last_rating_of_an_item_counts() -> None:
 def test_a_specification_of_another_size_is_refused() -> None:
     with pytest.raises(BundleError, match="2 values for 4 dimensions"):
         fold_in("ridge", regularisation=(1.0, 1.0))
+
+
+def test_history_features_by_hand() -> None:
+    """Items with idf 3 and 4 and basis rows (1, 0) and (0, 1): features (3, 4) / 5; the base vector at length 0.7."""
+    items = SourceItems(
+        ids=IdTable.build(["a", "b", "c"]),
+        vectors=np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32),
+        biases=np.zeros(3, dtype=np.float32),
+        titles=None,
+        idf=np.array([3, 4, 9], dtype=np.float32),
+        basis=np.array([[1, 0], [0, 1], [1, 1]], dtype=np.float32),
+    )
+    spec = FoldInSpec(kind="als", regularisation=(1.0,), confidence=10.0, history=HistorySpec(dim=2, vector_weight=0.7))
+    vector = FoldIn(spec, items)([("a", 1.0), ("b", 5.0)])
+    assert vector is not None
+    np.testing.assert_allclose(vector, [0.6, 0.8, 0.7, 0.0], rtol=1e-6, atol=1e-7)
+
+
+def test_an_implicit_history_counts_which_items_and_not_how_they_were_rated() -> None:
+    low, high = fold_in("als")([("s01", 1.0), ("s02", 1.0)]), fold_in("als")([("s02", 5.0), ("s01", 4.0)])
+    assert low is not None
+    assert high is not None
+    assert low.tobytes() == high.tobytes()
+
+
+def test_a_history_specification_without_its_tables_is_refused() -> None:
+    spec = FoldInSpec(kind="als", regularisation=(1.0,), history=HistorySpec(dim=2, vector_weight=1.0))
+    with pytest.raises(BundleError, match="idf"):
+        FoldIn(spec, ITEMS)

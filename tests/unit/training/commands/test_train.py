@@ -26,7 +26,8 @@ def run(*args: str | Path) -> int:
 
 
 def command(files: tuple[Path, Path], bundle: Path) -> list[str | Path]:
-    return ["train", "--source", files[0], "--target", files[1], "--bundle", bundle, *SETTINGS]
+    options = ["--source", files[0], "--target", files[1], "--bundle", bundle, "--preset", "reference"]
+    return ["train", *options, *SETTINGS]
 
 
 def test_trains_publishes_and_says_so(

@@ -1,0 +1,74 @@
+"""The preset that serves lists, by its commands: better than the popular list, and a history gives its user's list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from diffcdr.bundle import Bundle, open_bundle
+from diffcdr.recommender import Query, Recommendation, Recommender
+from tests.servers import diffcdr
+
+K = 20
+USERS = 150
+
+
+@pytest.fixture(scope="module")
+def rating_files(real_data: Path | None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Amazon films and music where they are there, generated domains elsewhere."""
+    if real_data is not None:
+        folder = real_data / "amazon_movies_music"
+        return folder / "movies.parquet", folder / "music.parquet"
+    folder = tmp_path_factory.mktemp("ratings")
+    diffcdr("synth", "--out", folder, "--users", "1500", "--items", "400", "--seed", "1")
+    return folder / "films.parquet", folder / "books.parquet"
+
+
+@pytest.fixture(scope="module")
+def published(rating_files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, str]:
+    """The bundle of the default preset, and what training said."""
+    source, target = rating_files
+    path = tmp_path_factory.mktemp("ranking") / "bundle"
+    done = diffcdr("train", "--source", source, "--target", target, "--bundle", path)
+    return open_bundle(path), done.stdout + done.stderr
+
+
+def test_the_published_model_beats_the_popular_list_and_needs_no_warning(published: tuple[Bundle, str]) -> None:
+    bundle, screen = published
+    manifest = bundle.manifest
+    figures = manifest.metrics["test"]
+    assert (manifest.preset, manifest.model) == ("ranking", "diffcdr")
+    assert figures["diffcdr"]["ndcg@20"] > 1.2 * figures["popular"]["ndcg@20"]
+    assert "warning" not in screen.lower()
+
+
+def test_scores_are_said_to_order_only(published: tuple[Bundle, str]) -> None:
+    manifest = published[0].manifest
+    assert (manifest.scoring.objective, manifest.scoring.rating_range) == ("ranking", None)
+    assert "rmse" not in manifest.metrics["test"]["diffcdr"]
+    assert "rmse" in manifest.metrics["test"]["bias"]
+
+
+def test_a_known_users_history_gives_nearly_the_users_list(
+    published: tuple[Bundle, str], rating_files: tuple[Path, Path]
+) -> None:
+    bundle = published[0]
+    ratings = pl.read_parquet(rating_files[0]).select("user_id", "item_id", "rating")
+    # Cold-start users: those the target has no training ratings of.
+    ids = bundle.source_users.ids
+    cold = [user for user in ids.take(np.arange(len(ids))) if bundle.target_users.ids.row(user) < 0][:USERS]
+    histories = ratings.filter(pl.col("user_id").is_in(cold)).partition_by("user_id", as_dict=True)
+    recommender = Recommender(bundle)
+    shared = []
+    for user in cold:
+        own = histories[(user,)]
+        history = tuple(zip(own["item_id"].to_list(), own["rating"].to_list(), strict=True))
+        known, stranger = recommender.recommend([Query(user, k=K), Query(None, k=K, history=history)])
+        assert isinstance(known, Recommendation)
+        assert isinstance(stranger, Recommendation)
+        assert (known.strategy, stranger.strategy) == ("transfer", "fold_in")
+        shared.append(len(set(known.item_ids) & set(stranger.item_ids)) / K)
+    assert np.mean(shared) >= 0.98

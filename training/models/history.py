@@ -1,0 +1,69 @@
+"""A user's history as features: tf-idf of the items, projected on the main directions of all histories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+POWER_ITERATIONS = 3
+
+
+@dataclass(frozen=True)
+class HistoryMap:
+    """The condition of a user with a given set of items: [features ; ``vector_weight`` * unit base vector].
+
+    Features: the sum of ``idf[j] * basis[j]`` over the user's items j, over the length of the user's idf vector.
+
+    ``idf`` [n_items], ``basis`` [n_items, d], float32: what is served is what was trained with.
+    """
+
+    idf: Float32Array
+    basis: Float32Array
+    vector_weight: float
+
+    @classmethod
+    def fit(cls, interactions: sparse.csr_array, *, dim: int, vector_weight: float, seed: int) -> Self:
+        """From all users' items: binary [n_users, n_items].
+
+        The idf is ln((n_users + 1) / (users of the item + 1)); the basis are the ``dim`` leading right singular
+        vectors (fewer where the matrix has fewer) of the unit-length tf-idf rows.
+        """
+        n_users, n_items = interactions.shape
+        holders = np.asarray(interactions.sum(axis=0), dtype=np.float64).ravel()
+        idf = np.log((n_users + 1) / (holders + 1)).astype(np.float32)
+        _, _, directions = randomized_svd(
+            sparse.csr_matrix(_unit_rows(interactions, idf)),
+            max(1, min(dim, n_users - 1, n_items - 1)),
+            n_iter=POWER_ITERATIONS,
+            random_state=seed,
+        )
+        return cls(idf, np.ascontiguousarray(directions.T, dtype=np.float32), vector_weight)
+
+    @property
+    def dim(self) -> int:
+        """d, the number of features."""
+        return int(self.basis.shape[1])
+
+    def conditions(self, interactions: sparse.csr_array, vectors: npt.NDArray[np.floating]) -> Float32Array:
+        """Float32 [n, d + k] of users with these items (binary [n, n_items]) and base ``vectors`` [n, k]."""
+        features = _unit_rows(interactions, self.idf) @ self.basis.astype(np.float64)
+        wide = vectors.astype(np.float64)
+        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+        directions = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+        return np.hstack([features, self.vector_weight * directions]).astype(np.float32)
+
+
+def _unit_rows(interactions: sparse.csr_array, idf: Float32Array) -> sparse.csr_array:
+    """Each row times ``idf``, at length 1; rows without weight stay zero."""
+    weighted = sparse.csr_array(interactions.astype(np.float64) * idf.astype(np.float64)[None, :])
+    lengths = np.sqrt(np.asarray(weighted.power(2).sum(axis=1)).ravel())
+    inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return sparse.csr_array(sparse.diags_array(inverse) @ weighted)
