@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.openapi import describe
 from service.problems import from_exception
 from service.registry import Model, Registry, load_model
-from service.routes import batch, embeddings, health, items, models, privacy, recommendations
+from service.routes import batch, embeddings, events, health, items, models, privacy, recommendations
 from service.runtime import Lifecycle, Runtime
 from service.settings import Settings
 from service.state.guard import Guard
@@ -89,6 +89,7 @@ def create_app(
         recommendations.router,
         batch.router,
         embeddings.router,
+        events.router,
         items.router,
         models.router,
         models.admin,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from diffcdr.recommender import Query, Recommendation
 from service.answers import list_content, user_unknown
 from service.batcher import Answer, QueueFull
 from service.bodies import parse
+from service.personal import informed
 from service.problems import Problem, from_exception
 from service.registry import Model, ModelUnknown
 from service.runtime import Runtime
@@ -98,7 +99,7 @@ class Bulk:
         answers: dict[int, Answer] = {}
         for model in {entry.model.id: entry.model for entry in entries if entry.model}.values():
             asked = [entry for entry in entries if entry.model is model and entry.query is not None]
-            queries = [self._allowed(entry.query) for entry in asked if entry.query is not None]
+            queries = await informed(self._runtime, model, [entry.query for entry in asked if entry.query is not None])
             found = await self._ask(model, queries, patient=patient)
             answers.update((entry.index, answer) for entry, answer in zip(asked, found, strict=True))
         lines: list[bytes] = []
@@ -107,9 +108,6 @@ class Bulk:
                 await asyncio.sleep(0)
             lines.append(self._line(entry, answers.get(entry.index)))
         return b"".join(lines)
-
-    def _allowed(self, query: Query) -> Query:
-        return query if self._runtime.guard.allows(query.user_id) else replace(query, personalise=False)
 
     async def _ask(self, model: Model, queries: list[Query], *, patient: bool) -> list[Answer]:
         """Answers for one chunk. A batch that has begun waits for room; one that has not is refused like any other."""

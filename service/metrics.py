@@ -51,6 +51,9 @@ class Metrics:
         self.loads = Counter(
             "diffcdr_bundle_loads", "Bundles loaded beside, by outcome.", ["outcome"], registry=registry
         )
+        self.events = Counter(
+            "diffcdr_events", "Ratings sent by callers, by what became of them.", ["outcome"], registry=registry
+        )
         # Looking a child up by its labels costs more than counting; the few there are stay at hand.
         self._request_child = cache(self._requests.labels)
         self._latency_child = cache(self._latency.labels)

@@ -45,12 +45,15 @@ class Settings(BaseSettings):
     """Serve without keys on an address that other machines can reach. Administration then still needs a key."""
 
     state_url: SecretStr = SecretStr("")
-    """Where opt-outs and erasures are kept: ``sqlite:FILE`` or ``redis://…``; a file beside the bundle if empty."""
+    """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file beside the bundle if
+    empty."""
+    event_days: float = Field(90.0, gt=0, le=36_500)
+    """A user's events are forgotten this long after the last of them was sent."""
 
     max_body_bytes: int = Field(1 << 20, ge=1024)
     """Largest body of a request about one user; larger ones get 413."""
     max_bulk_body_bytes: int = Field(16 << 20, ge=1024)
-    """Largest body of an embeddings request."""
+    """Largest body of an embeddings or events request."""
     max_stream_bytes: int = Field(4 << 30, ge=1024)
     """Largest body of a batch request, which is spooled and never held in memory whole."""
     max_line_bytes: int = Field(64 << 10, ge=1024)

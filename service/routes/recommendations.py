@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from diffcdr.recommender import Recommendation
 from service.answers import json_response, list_content, user_unknown
 from service.bodies import JSON, read_json
 from service.openapi import reference, request_body
+from service.personal import informed
 from service.problems import responses
 from service.routes.parameters import UserInAddress
 from service.runtime import runtime_of
@@ -43,9 +43,10 @@ _BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", 
     openapi_extra=request_body((JSON, reference("RecommendationRequest"))),
 )
 async def recommend(request: Request) -> Response:
-    """Known source users get their taste carried over; a `history` is folded in; anyone else gets the popular list.
+    """Known source users get their taste carried over; a `history`, or for others their events, is folded in.
 
-    `strategy` says which of these spoke and `fallback_reason` why it had to be the popular list.
+    Anyone else gets the popular list. `strategy` says which of these spoke and `fallback_reason` why it had to be
+    the popular list.
     """
     wanted = await read_json(request, RecommendationRequest, limit=runtime_of(request).settings.max_body_bytes)
     return await _answer(request, wanted.query(), model_id=wanted.model, timeout_ms=wanted.timeout_ms)
@@ -72,12 +73,10 @@ async def _answer(
 ) -> Response:
     runtime = runtime_of(request)
     await runtime.guard.refresh()
-    if not runtime.guard.allows(query.user_id):
-        query = replace(query, personalise=False)
     model = runtime.registry.lineup.choose(model_id, query.user_id)
     timed = await runtime.batcher.recommend(
         model.recommender,
-        (query,),
+        await informed(runtime, model, (query,)),
         timeout=(timeout_ms or runtime.settings.timeout_ms) / 1000,
         gone=partial(_disconnected, request),
     )

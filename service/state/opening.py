@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from diffcdr.errors import InputError
 from service.state.redis import RedisStore
 from service.state.sqlite import SqliteStore
-from service.state.store import Changes, Erasure, StateUnavailable, Store, Version
+from service.state.store import Changes, Erasure, Event, History, Outcome, StateUnavailable, Store, Version
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,14 @@ class NowhereStore:
     async def erase(self, user_id: str) -> Erasure:
         """Raises StateUnavailable."""
         raise StateUnavailable(self._reason)
+
+    async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
+        """Raises StateUnavailable."""
+        raise StateUnavailable(self._reason)
+
+    async def histories(self, user_ids: Sequence[str]) -> dict[str, History]:
+        """None."""
+        return {}
 
     async def version(self) -> Version:
         """Nothing was ever changed."""
@@ -72,7 +80,7 @@ def open_store(url: str, *, bundle: Path) -> Store:
     try:
         return SqliteStore(bundle.with_name(f"{bundle.name}.state.sqlite"))
     except StateUnavailable as error:
-        logger.warning("opt-outs and erasures will be refused: %s", error)
+        logger.warning("opt-outs, erasures and events will be refused: %s", error)
         return NowhereStore(str(error))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -12,7 +12,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from service.state.store import Changes, Erasure, StateUnavailable, Version
+from service.state.store import (
+    MAX_EVENTS_PER_USER,
+    Changes,
+    Erasure,
+    Event,
+    History,
+    Outcome,
+    StateUnavailable,
+    Version,
+)
 
 T = TypeVar("T")
 
@@ -21,6 +30,7 @@ PREFIX = "diffcdr:state:"
 _SEQUENCE, _OPTED_OUT, _ERASED, _CHANGED, _IDENTITY = _KEYS = tuple(
     PREFIX + name for name in ("sequence", "opted_out", "erased", "changed", "identity")
 )
+_EVENT_NUMBER = PREFIX + "event_number"
 _PAGE = 10_000
 
 # Scripts run whole or not at all, so that the sequence and what it numbers never part.
@@ -37,7 +47,31 @@ if redis.call('HSETNX', KEYS[3], ARGV[1], ARGV[2]) == 1 then
     redis.call('SETNX', KEYS[5], ARGV[3])
     redis.call('ZADD', KEYS[4], redis.call('INCR', KEYS[1]), ARGV[1])
 end
+redis.call('DEL', KEYS[6], KEYS[7])
 return redis.call('HGET', KEYS[3], ARGV[1])
+"""
+# A user's events are a hash, id -> "number rating item", and a sorted set of ids by number to find the oldest.
+_ADD_EVENTS = """
+local user, keep, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+if redis.call('HGET', KEYS[2], user) == '1' or redis.call('HEXISTS', KEYS[3], user) == 1 then
+    return false
+end
+local added = {}
+for i = 4, #ARGV, 3 do
+    local fresh = redis.call('HEXISTS', KEYS[6], ARGV[i]) == 0
+    if fresh then
+        local number = string.format('%.0f', redis.call('INCR', KEYS[8]))
+        redis.call('HSET', KEYS[6], ARGV[i], number .. ' ' .. ARGV[i + 1] .. ' ' .. ARGV[i + 2])
+        redis.call('ZADD', KEYS[7], number, ARGV[i])
+    end
+    added[#added + 1] = fresh and 1 or 0
+end
+for _ = most + 1, redis.call('ZCARD', KEYS[7]) do
+    redis.call('HDEL', KEYS[6], redis.call('ZPOPMIN', KEYS[7])[1])
+end
+redis.call('PEXPIRE', KEYS[6], keep)
+redis.call('PEXPIRE', KEYS[7], keep)
+return added
 """
 
 
@@ -55,6 +89,7 @@ class RedisStore:
         )
         self._set_opt_out = self._client.register_script(_SET_OPT_OUT)
         self._erase = self._client.register_script(_ERASE)
+        self._add_events = self._client.register_script(_ADD_EVENTS)
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """As :class:`service.state.store.Store` says."""
@@ -63,7 +98,36 @@ class RedisStore:
     async def erase(self, user_id: str) -> Erasure:
         """As :class:`service.state.store.Store` says."""
         wanted = f"{datetime.now(UTC).isoformat(timespec='seconds')} {uuid.uuid4().hex}"
-        return _erasure(user_id, await _answered(self._erase(keys=_KEYS, args=(user_id, wanted, uuid.uuid4().hex))))
+        keys = (*_KEYS, *_event_keys(user_id))
+        return _erasure(user_id, await _answered(self._erase(keys=keys, args=(user_id, wanted, uuid.uuid4().hex))))
+
+    async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
+        """As :class:`service.state.store.Store` says."""
+        by_user: dict[str, list[int]] = {}
+        for index, event in enumerate(events):
+            by_user.setdefault(event.user_id, []).append(index)
+        keep = max(1, round(keep_seconds * 1000))
+        async with self._client.pipeline(transaction=True) as pipe:
+            for user_id, indices in by_user.items():
+                args: list[str | int] = [user_id, keep, MAX_EVENTS_PER_USER]
+                for event in (events[index] for index in indices):
+                    args += (event.event_id, repr(event.rating), event.item_id)
+                keys = (*_KEYS, *_event_keys(user_id), _EVENT_NUMBER)
+                await self._add_events(keys=keys, args=args, client=pipe)
+            replies = await _answered(pipe.execute())
+        outcomes: list[Outcome] = ["suppressed"] * len(events)
+        for indices, added in zip(by_user.values(), replies, strict=True):
+            for index, fresh in zip(indices, added or (), strict=added is not None):
+                outcomes[index] = "accepted" if fresh else "duplicate"
+        return outcomes
+
+    async def histories(self, user_ids: Sequence[str]) -> dict[str, History]:
+        """As :class:`service.state.store.Store` says."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            for user_id in user_ids:
+                pipe.hvals(_event_keys(user_id)[0])
+            found = await _answered(pipe.execute())
+        return {user_id: _history(texts) for user_id, texts in zip(user_ids, found, strict=True) if texts}
 
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""
@@ -99,6 +163,15 @@ class RedisStore:
     async def close(self) -> None:
         """As :class:`service.state.store.Store` says."""
         await self._client.aclose()
+
+
+def _event_keys(user_id: str) -> tuple[str, str]:
+    return f"{PREFIX}events:{user_id}", f"{PREFIX}event_order:{user_id}"
+
+
+def _history(texts: Sequence[str]) -> History:
+    parts = sorted((text.split(" ", 2) for text in texts), key=lambda part: int(part[0]))
+    return tuple((item_id, float(rating)) for _, rating, item_id in parts)
 
 
 def _erasure(user_id: str, text: str) -> Erasure:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from service.state.store import Changes, Erasure, StateUnavailable, Version
+from service.state.store import (
+    MAX_EVENTS_PER_USER,
+    Changes,
+    Erasure,
+    Event,
+    History,
+    Outcome,
+    StateUnavailable,
+    Version,
+)
 
 T = TypeVar("T")
 
@@ -29,6 +39,17 @@ CREATE TABLE IF NOT EXISTS people (
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS by_sequence ON people (sequence);
+CREATE TABLE IF NOT EXISTS newcomers (user_id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_expiry ON newcomers (expires);
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL REFERENCES newcomers (user_id) ON DELETE CASCADE,
+    event_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    rating REAL NOT NULL,
+    UNIQUE (user_id, event_id)
+);
+CREATE INDEX IF NOT EXISTS by_user ON events (user_id, number);
 CREATE TABLE IF NOT EXISTS identity (store TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1));
 INSERT OR IGNORE INTO identity VALUES (lower(hex(randomblob(16))), 1);
 """
@@ -74,12 +95,49 @@ class SqliteStore:
                     "erased_at = excluded.erased_at, sequence = excluded.sequence WHERE receipt IS NULL",
                     (user_id, uuid.uuid4().hex, datetime.now(UTC).isoformat(timespec="seconds")),
                 )
+                self._connection.execute("DELETE FROM newcomers WHERE user_id = ?", (user_id,))
                 row = self._connection.execute(
                     "SELECT user_id, receipt, erased_at FROM people WHERE user_id = ?", (user_id,)
                 ).fetchone()
             return Erasure(*row)
 
         return await self._run(write)
+
+    async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
+        """As :class:`service.state.store.Store` says."""
+
+        def write() -> list[Outcome]:
+            now = time.time()
+            with self._connection:
+                # Takes the lock before anything is read, so that no erasure comes in between.
+                self._connection.execute("DELETE FROM newcomers WHERE expires <= ?", (now,))
+                outcomes = _insert(self._connection, events, expires=now + keep_seconds)
+                for user_id in {event.user_id for event in events}:
+                    self._connection.execute(
+                        "DELETE FROM events WHERE user_id = ?1 AND number <= "
+                        "(SELECT number FROM events WHERE user_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+                        (user_id, MAX_EVENTS_PER_USER),
+                    )
+            return outcomes
+
+        return await self._run(write)
+
+    async def histories(self, user_ids: Sequence[str]) -> dict[str, History]:
+        """As :class:`service.state.store.Store` says."""
+
+        def read() -> dict[str, History]:
+            found: dict[str, History] = {}
+            for user_id in user_ids:
+                rows = self._connection.execute(
+                    "SELECT item_id, rating FROM newcomers JOIN events USING (user_id) "
+                    "WHERE user_id = ? AND expires > ? ORDER BY number",
+                    (user_id, time.time()),
+                ).fetchall()
+                if rows:
+                    found[user_id] = tuple(rows)
+            return found
+
+        return await self._run(read)
 
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""
@@ -126,12 +184,39 @@ class SqliteStore:
             raise StateUnavailable(f"the state file cannot be used: {error}") from error
 
 
+def _insert(connection: sqlite3.Connection, events: Sequence[Event], *, expires: float) -> list[Outcome]:
+    users = {event.user_id for event in events}
+    suppressed = {
+        user_id
+        for user_id in users
+        if connection.execute(
+            "SELECT 1 FROM people WHERE user_id = ? AND (opted_out OR receipt IS NOT NULL)", (user_id,)
+        ).fetchone()
+    }
+    connection.executemany(
+        "INSERT INTO newcomers VALUES (?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires",
+        [(user_id, expires) for user_id in users - suppressed],
+    )
+    outcomes: list[Outcome] = []
+    for event in events:
+        if event.user_id in suppressed:
+            outcomes.append("suppressed")
+            continue
+        added = connection.execute(
+            "INSERT INTO events (user_id, event_id, item_id, rating) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (event.user_id, event.event_id, event.item_id, event.rating),
+        )
+        outcomes.append("accepted" if added.rowcount else "duplicate")
+    return outcomes
+
+
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
     try:
         connection.executescript(_SCHEMA)
         # WAL alone survives kill -9; this survives the machine's end too.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
         with closing(connection.execute("BEGIN IMMEDIATE")):
             connection.rollback()
     except sqlite3.Error:

@@ -1,17 +1,27 @@
-"""What the service must remember about people: who opted out, and who is to be forgotten.
+"""What the service must remember about people: who opted out, who is to be forgotten, and what newcomers rated.
 
 One contract, kept by :class:`service.state.sqlite.SqliteStore` and :class:`service.state.redis.RedisStore`:
 
 - A write is durable before it returns.
 - A user is *suppressed* while opted out, and for ever once erased.
+- Events of a suppressed user are not taken, and an erasure removes those there are in the same step.
 - ``changes`` makes every replica's copy follow: each write takes the next number of one sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+MAX_EVENTS_PER_USER = 1000
+"""Of each user the last so many are kept; what is kept of one person never grows without end."""
+
+Outcome = Literal["accepted", "duplicate", "suppressed"]
+"""What became of an event."""
+
+History = tuple[tuple[str, float], ...]
+"""(item id, rating) pairs in the order in which they were taken."""
 
 
 class StateUnavailable(Exception):
@@ -25,6 +35,16 @@ class Erasure:
     user_id: str
     receipt: str
     at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A rating of a source item. ``event_id`` is drawn by the sender and makes sending it twice harmless."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    rating: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ class Changes:
 
 
 class Store(Protocol):
-    """Opt-outs and erasures. Every method raises StateUnavailable where the store does not answer in time."""
+    """Opt-outs, erasures and events. Every method raises StateUnavailable where the store does not answer in time."""
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """Note that the user wants no personal lists, or wants them again. Repeating it changes nothing."""
@@ -52,6 +72,19 @@ class Store(Protocol):
 
     async def erase(self, user_id: str) -> Erasure:
         """Suppress the user for ever and note the id for the next training to leave out; the first receipt stays."""
+        ...
+
+    async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
+        """Remember ``events``; what became of each, in their order.
+
+        A duplicate is an event whose user has one of the same ``event_id``; the first stays as it is. Beyond
+        ``MAX_EVENTS_PER_USER`` the oldest go. What a user has is forgotten ``keep_seconds`` after the last of it
+        was sent. Where this raises, some may have been taken; sending all again is harmless.
+        """
+        ...
+
+    async def histories(self, user_ids: Sequence[str]) -> dict[str, History]:
+        """What is remembered of those of ``user_ids`` who have any events."""
         ...
 
     async def version(self) -> Version:

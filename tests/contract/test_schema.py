@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
@@ -13,6 +16,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from service.app import create_app
 from service.settings import Settings
+from tests.serving import serving
 
 NDJSON = "application/x-ndjson"
 
@@ -24,6 +28,14 @@ schemathesis.deserializer(NDJSON)(lambda ctx, response: json.loads(response.cont
 
 # Making the application needs no bundle; starting it does.
 schema = schemathesis.openapi.from_dict(create_app(Settings.read(bundle="none")).openapi())
+
+
+@pytest.fixture(scope="module")
+def client(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service with a state of its own: these tests opt users out, and erase them."""
+    state = tmp_path_factory.mktemp("state") / "state.sqlite"
+    with serving(bundle_path, state_url=f"sqlite:{state}") as client:
+        yield client
 
 
 @schema.parametrize()

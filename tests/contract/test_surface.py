@@ -162,7 +162,11 @@ def test_openapi_is_whole_and_its_examples_are_right(client: httpx.Client) -> No
     references = {part.partition('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= set(schemas)
     assert not {"HTTPValidationError", "ValidationError"} & set(schemas)
-    posts = {"RecommendationRequest": "/v1/recommendations", "EmbeddingsRequest": "/v1/embeddings"}
+    posts = {
+        "RecommendationRequest": "/v1/recommendations",
+        "EmbeddingsRequest": "/v1/embeddings",
+        "EventsRequest": "/v1/events",
+    }
     for name, address in posts.items():
         assert schemas[name]["examples"]
         for example in schemas[name]["examples"]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from service.state.opening import NowhereStore, open_store
 from service.state.redis import RedisStore
 from service.state.sqlite import SqliteStore
-from service.state.store import StateUnavailable, Store, Version
+from service.state.store import MAX_EVENTS_PER_USER, Event, StateUnavailable, Store, Version
 
 BUNDLE = Path("bundle")
 
@@ -39,6 +39,10 @@ def run(url: str, body: Callable[[Store], Awaitable[None]]) -> None:
 
 async def suppressed(store: Store, after: int = 0) -> dict[str, bool]:
     return (await store.changes(after)).suppressed
+
+
+def event(event_id: str, user_id: str, *, item: str = "s1", rating: float = 5.0) -> Event:
+    return Event(event_id, user_id, item, rating)
 
 
 async def erased(store: Store) -> list[str]:
@@ -116,7 +120,70 @@ def test_writers_at_once_lose_nothing(url: str) -> None:
     run(url, body)
 
 
-step = st.tuples(st.sampled_from(["out", "in", "erase"]), st.sampled_from(["a", "b", "c"]))
+def test_events_come_back_in_order_and_count_once(url: str) -> None:
+    async def body(store: Store) -> None:
+        sent = [event("1", "a", rating=1.5), event("1", "b/ü\n", item="s 2", rating=1e300), event("2", "a", item="s0 ")]
+        assert await store.add_events([*sent, sent[0]], keep_seconds=60) == ["accepted"] * 3 + ["duplicate"]
+        changed = event("1", "a", item="other", rating=0.1)
+        assert await store.add_events([changed, event("3", "a", rating=-0.1)], keep_seconds=60) == [
+            "duplicate",
+            "accepted",
+        ]
+        assert await store.histories(["nobody", "b/ü\n", "a"]) == {
+            "a": (("s1", 1.5), ("s0 ", 5.0), ("s1", -0.1)),
+            "b/ü\n": (("s 2", 1e300),),
+        }
+        assert await store.histories([]) == {}
+        assert await store.version() == Version((await store.version()).store, 0), "events suppress nobody"
+
+    run(url, body)
+
+
+def test_the_oldest_events_of_a_user_go_and_only_that_user_s(url: str) -> None:
+    async def body(store: Store) -> None:
+        await store.add_events([event("1", "b")], keep_seconds=60)
+        numbered = [event(str(number), "a", rating=float(number)) for number in range(MAX_EVENTS_PER_USER + 3)]
+        assert set(await store.add_events(numbered, keep_seconds=60)) == {"accepted"}
+        history = (await store.histories(["a"]))["a"]
+        assert [rating for _, rating in history] == [one.rating for one in numbered[3:]]
+        assert await store.add_events(numbered[2:4], keep_seconds=60) == ["accepted", "duplicate"]
+        assert (await store.histories(["a"]))["a"][-1] == ("s1", 2.0)
+        assert await store.histories(["b"]) == {"b": (("s1", 5.0),)}
+
+    run(url, body)
+
+
+def test_events_are_forgotten_some_time_after_the_last(url: str) -> None:
+    async def body(store: Store) -> None:
+        await store.add_events([event("1", "a"), event("1", "b")], keep_seconds=0.3)
+        # Sending even a duplicate shows that the user is still there.
+        assert await store.add_events([event("1", "b"), event("1", "c")], keep_seconds=60) == ["duplicate", "accepted"]
+        assert set(await store.histories(["a", "b", "c"])) == {"a", "b", "c"}
+        await asyncio.sleep(0.35)
+        assert set(await store.histories(["a", "b", "c"])) == {"b", "c"}
+        assert await store.add_events([event("1", "a", rating=2.0)], keep_seconds=60) == ["accepted"]
+        assert await store.histories(["a"]) == {"a": (("s1", 2.0),)}
+
+    run(url, body)
+
+
+def test_an_erasure_that_races_with_events_leaves_none(url: str) -> None:
+    async def body(store: Store) -> None:
+        other = open_store(url, bundle=BUNDLE)
+        sent = [other.add_events([event(str(number), "a")], keep_seconds=60) for number in range(30)]
+        outcomes, *_ = await asyncio.gather(asyncio.gather(*sent), store.erase("a"))
+        assert await other.histories(["a"]) == {}
+        assert await other.add_events([event("new", "a"), event("1", "b")], keep_seconds=60) == [
+            "suppressed",
+            "accepted",
+        ]
+        assert {outcome for (outcome,) in outcomes} <= {"accepted", "suppressed"}
+        await other.close()
+
+    run(url, body)
+
+
+step = st.tuples(st.sampled_from(["out", "in", "erase", "rate", "rate again"]), st.sampled_from(["a", "b", "c"]))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -133,13 +200,22 @@ def test_both_stores_agree_with_a_set(
         gone: set[str] = set()
         after = 0
         since: set[str] = set()
+        rated: dict[str, list[tuple[str, float]]] = {}
         for number, (action, user) in enumerate(steps):
             if number == cut:
                 after, since = (await store.version()).sequence, set()
             before = (user in out, user in gone)
             if action == "erase":
                 gone.add(user)
+                rated.pop(user, None)
                 await store.erase(user)
+            elif action.startswith("rate"):
+                name = "same" if action == "rate again" else str(number)
+                fresh = user not in out | gone and (name, 5.0) not in rated.get(user, [])
+                expected = "suppressed" if user in out | gone else "accepted" if fresh else "duplicate"
+                assert await store.add_events([event(name, user, item=name)], keep_seconds=60) == [expected]
+                if fresh:
+                    rated.setdefault(user, []).append((name, 5.0))
             else:
                 (out.add if action == "out" else out.discard)(user)
                 await store.set_opt_out(user, action == "out")
@@ -151,6 +227,7 @@ def test_both_stores_agree_with_a_set(
         assert all(value == (user in out | gone) for user, value in found.suppressed.items())
         assert {user for user, value in (await suppressed(store)).items() if value} == out | gone
         assert set(await erased(store)) == gone
+        assert await store.histories(["a", "b", "c"]) == {user: tuple(ratings) for user, ratings in rated.items()}
 
     for url in urls:
         run(url, body)
@@ -158,7 +235,15 @@ def test_both_stores_agree_with_a_set(
 
 def test_a_redis_that_is_not_there_says_so_soon(tmp_path: Path) -> None:
     async def body(store: Store) -> None:
-        for call in (store.version(), store.changes(0), store.erase("a"), store.set_opt_out("a", True), erased(store)):
+        for call in (
+            store.version(),
+            store.changes(0),
+            store.erase("a"),
+            store.set_opt_out("a", True),
+            erased(store),
+            store.add_events([event("1", "a")], keep_seconds=60),
+            store.histories(["a"]),
+        ):
             with pytest.raises(StateUnavailable):
                 await call
 
@@ -175,6 +260,9 @@ def test_without_a_place_nothing_is_promised(tmp_path: Path) -> None:
             await store.erase("a")
         with pytest.raises(StateUnavailable):
             await store.set_opt_out("a", True)
+        with pytest.raises(StateUnavailable):
+            await store.add_events([event("1", "a")], keep_seconds=60)
+        assert await store.histories(["a"]) == {}
 
     asyncio.run(body())
 

@@ -1,0 +1,62 @@
+"""Ratings of source items as they happen, so that newcomers need not wait for the next training."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from service.answers import json_response
+from service.bodies import JSON, read_json
+from service.openapi import reference, request_body
+from service.problems import responses
+from service.runtime import runtime_of
+from service.schemas import EventsAnswer, EventsRequest
+from service.state.store import Event
+
+DAY_SECONDS = 86_400.0
+
+router = APIRouter(tags=["events"])
+
+
+@router.post(
+    "/v1/events",
+    summary="Remember what users rated in the source domain",
+    response_class=Response,
+    responses={
+        200: {"model": EventsAnswer},
+        **responses(
+            "unauthenticated",
+            "forbidden",
+            "malformed_json",
+            "body_too_large",
+            "unsupported_media_type",
+            "invalid_request",
+            "internal_error",
+            "state_unavailable",
+        ),
+    },
+    openapi_extra=request_body((JSON, reference("EventsRequest"))),
+)
+async def add_events(request: Request) -> Response:
+    """A user without a vector is recommended to from these ratings, with the next request, on every replica.
+
+    Up to 1,000 ratings, durable before the answer. Event ids make it harmless to send a rating twice: after any
+    failure send the same request again. Of each user the last 1,000 are kept, for `DIFFCDR_EVENT_DAYS` days after
+    the last one. Of users who opted out or were erased nothing is taken.
+    """
+    runtime = runtime_of(request)
+    wanted = await read_json(request, EventsRequest, limit=runtime.settings.max_bulk_body_bytes)
+    events = [Event(event.event_id, event.user_id, event.item_id, event.rating) for event in wanted.events]
+    outcomes = await runtime.store.add_events(events, keep_seconds=runtime.settings.event_days * DAY_SECONDS)
+    for outcome in outcomes:
+        runtime.metrics.events.labels(outcome).inc()
+    content = {
+        "accepted": outcomes.count("accepted"),
+        "duplicates": outcomes.count("duplicate"),
+        "rejected": [
+            {"index": index, "event_id": event.event_id, "code": "opted_out"}
+            for index, (event, outcome) in enumerate(zip(events, outcomes, strict=True))
+            if outcome == "suppressed"
+        ],
+        "request_id": request.scope["state"]["request_id"],
+    }
+    return json_response(content)

@@ -1,0 +1,27 @@
+"""What request and response bodies share. Unknown fields are refused and numbers must be numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from diffcdr.ids import MAX_ID_BYTES
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 20.0 is the integer 20."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Comes last in an annotation: bounds before it stay bounds of the integer, and so stand in the document."""
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)]
+Timeout = Annotated[int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504."), WHOLE]
+
+
+class Body(BaseModel):
+    """What every body keeps to."""
+
+    # Strict: "20" is not a number and 1 is not true. NaN and infinities are not JSON.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())

@@ -1,0 +1,83 @@
+"""Bodies about the service itself: its models, its health."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from service.registry import State
+from service.schemas.base import Body, Id
+
+
+class ModelSummary(Body):
+    """A loaded bundle, and how it did against the plain baselines on the same held-out users."""
+
+    id: str
+    state: State
+    model: str
+    preset: str
+    device: str
+    created_at: datetime
+    loaded_at: datetime
+    counts: dict[str, int]
+    metrics: Annotated[
+        dict[str, dict[str, dict[str, float]]], Field(description="metrics[scope][model][metric] of the manifest.")
+    ]
+
+
+class Refusal(Body):
+    """A bundle that was not taken; everything stayed as it was."""
+
+    path: str
+    reason: str
+    at: datetime
+
+
+class TrafficSplit(Body):
+    """Who is answered by the canary: `percent` of user ids, by a salted hash of the id, the same on every replica."""
+
+    canary: Annotated[Id | None, Field(description="A loaded model; null ends the split.")] = None
+    percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    salt: Annotated[str, Field(max_length=64, description="Another salt draws other users.")] = ""
+
+
+class ModelsAnswer(Body):
+    """Every loaded bundle, the stable one first."""
+
+    models: list[ModelSummary]
+    traffic: TrafficSplit
+    refused: Annotated[list[Refusal], Field(description="The last bundles that were not taken, newest first.")]
+
+
+class LoadRequest(Body):
+    """A bundle to load beside those that serve."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"path": "candidate"}]})
+
+    path: Annotated[str, Field(min_length=1, max_length=4096, description="Directory below the bundle root.")]
+    activate: Annotated[bool, Field(description="Make it stable as soon as it is ready.")] = False
+
+
+class ActivateRequest(Body):
+    """Which loaded model is to be stable."""
+
+    model: Id
+
+
+class Health(Body):
+    """Whether the service is up."""
+
+    status: Literal["ok", "draining", "stalled"]
+
+
+class Readiness(Health):
+    """Whether the service wants traffic, and the state of each part."""
+
+    components: Annotated[
+        dict[str, Literal["ok", "draining", "stalled", "degraded"]],
+        Field(description="`degraded` state: opt-outs are known from a copy, and none can be taken down."),
+    ]
+    bundle: str
+    device: Annotated[str, Field(description="What transfers run on: cpu or cuda.")]

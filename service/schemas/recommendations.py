@@ -1,0 +1,155 @@
+"""Bodies of recommendations, for one user and for many."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from diffcdr.recommender import FallbackReason, Query, Strategy
+from service.registry import MAX_K
+from service.schemas.base import WHOLE, Body, Id, Timeout
+
+MAX_LISTED = 1000
+"""Most excluded items and most ratings of a history in one request."""
+MAX_LISTED_IN_ADDRESS = 50
+"""Most excluded items in a query string; servers and proxies bound how long an address may be."""
+
+
+class Rating(Body):
+    """What the user thought of one item of the source domain."""
+
+    item_id: Id
+    rating: float
+
+
+class _Options(Body):
+    """What both forms of the request have in common."""
+
+    k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.", examples=[20]), WHOLE] = 20
+    exclude_seen: Annotated[bool, Field(description="Leave out what the user has already rated.")] = True
+    fallback: Annotated[
+        Literal["allow", "deny"],
+        Field(description="`deny`: answer 404 rather than with the popular list."),
+    ] = "allow"
+    model: Annotated[Id | None, Field(description="A bundle id of /v1/models; the stable one if left out.")] = None
+
+
+class BatchUser(_Options):
+    """One user of a batch: who wants recommendations, and of what kind."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["user_id"], "properties": {"user_id": {"type": "string"}}},
+                {"required": ["history"], "properties": {"history": {"type": "array", "minItems": 1}}},
+            ],
+            "examples": [
+                {"user_id": "u00042", "k": 20},
+                {"user_id": "u00042", "k": 5, "exclude_items": ["t00007"], "fallback": "deny"},
+                {"history": [{"item_id": "s00003", "rating": 5}, {"item_id": "s00019", "rating": 2}]},
+            ],
+        }
+    )
+
+    user_id: Annotated[Id | None, Field(description="The user, as in the rating files.")] = None
+    exclude_items: Annotated[
+        tuple[Id, ...], Field(max_length=MAX_LISTED, description="Target items never to answer with.")
+    ] = ()
+    history: Annotated[
+        tuple[Rating, ...],
+        Field(max_length=MAX_LISTED, description="Source-domain ratings to use instead of what is stored."),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _someone(self) -> Self:
+        if self.user_id is None and not self.history:
+            raise ValueError("give user_id, or history for a user without an id")
+        return self
+
+    def query(self) -> Query:
+        """What to ask the recommender."""
+        return Query(
+            user_id=self.user_id,
+            k=self.k,
+            exclude_items=self.exclude_items,
+            exclude_seen=self.exclude_seen,
+            history=tuple((rating.item_id, rating.rating) for rating in self.history),
+            allow_fallback=self.fallback == "allow",
+        )
+
+
+class RecommendationRequest(BatchUser):
+    """Who wants recommendations, and of what kind."""
+
+    timeout_ms: Timeout = None
+
+
+class RecommendationParameters(_Options):
+    """The same, as a query string; the user stands in the path."""
+
+    # Query strings hold text, so numbers are read from it.
+    model_config = ConfigDict(strict=False)
+
+    exclude_items: Annotated[
+        tuple[Id, ...],
+        Field(max_length=MAX_LISTED_IN_ADDRESS, description="Target items never to answer with; repeatable."),
+    ] = ()
+    timeout_ms: Timeout = None
+
+    def query(self, user_id: str) -> Query:
+        """What to ask the recommender."""
+        return Query(
+            user_id=user_id,
+            k=self.k,
+            exclude_items=self.exclude_items,
+            exclude_seen=self.exclude_seen,
+            allow_fallback=self.fallback == "allow",
+        )
+
+
+class Item(Body):
+    """One recommended item."""
+
+    item_id: str
+    score: Annotated[float, Field(description="Predicted score; on the popular list, the number of ratings.")]
+    rank: Annotated[int, Field(ge=1)]
+    title: Annotated[str | None, Field(description="Left out where unknown.")] = None
+
+
+class RecommendationAnswer(Body):
+    """A ranked list, best first, and why it is what it is."""
+
+    items: Annotated[list[Item], Field(description="At most k; fewer where the catalogue has no more to offer.")]
+    strategy: Strategy
+    fallback_reason: FallbackReason | None
+    bundle: Annotated[str, Field(description="Id of the bundle that answered.")]
+    request_id: str
+
+
+class BatchError(Body):
+    """Why one user of a batch got no list."""
+
+    code: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]]
+
+
+class BatchLine(Body):
+    """One line of a batch answer: a list or an error. Lines come in the order of the request."""
+
+    index: Annotated[int, Field(ge=0, description="Position in the request, from 0; blank lines do not count.")]
+    user_id: str | None
+    items: list[Item] | None = None
+    strategy: Strategy | None = None
+    fallback_reason: FallbackReason | None = None
+    bundle: str | None = None
+    error: BatchError | None = None
+
+
+class PopularAnswer(Body):
+    """The most rated items, most first."""
+
+    items: Annotated[list[Item], Field(description="At most k; all items where there are fewer.")]
+    bundle: str
