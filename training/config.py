@@ -30,6 +30,7 @@ from training.models.configs import (
     PopularConfig,
     TGTConfig,
 )
+from training.models.configs_robust import RobustDiffCDRConfig
 
 
 class _Frozen(BaseModel):
@@ -65,7 +66,9 @@ BaseConfig = Annotated[
     _kind_of("base", "mf"),
 ]
 AnyDiffCDRConfig = Annotated[
-    Annotated[DiffCDRConfig, Tag("network")] | Annotated[GaussianDiffCDRConfig, Tag("gaussian")],
+    Annotated[DiffCDRConfig, Tag("network")]
+    | Annotated[GaussianDiffCDRConfig, Tag("gaussian")]
+    | Annotated[RobustDiffCDRConfig, Tag("robust")],
     _kind_of("diffcdr", "network"),
 ]
 

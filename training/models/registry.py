@@ -20,11 +20,13 @@ from training.models.configs import (
     PopularConfig,
     TGTConfig,
 )
+from training.models.configs_robust import RobustDiffCDRConfig
 from training.models.diffcdr import DiffCDR
 from training.models.emcdr import EMCDR
 from training.models.gaussian import GaussianDiffCDR
 from training.models.mean import Mean
 from training.models.popular import Popular
+from training.models.robust import RobustDiffCDR
 from training.models.tgt import TGT
 
 
@@ -41,8 +43,13 @@ class ModelEntry:
         return made
 
 
-def make_diffcdr(config: DiffCDRConfig | GaussianDiffCDRConfig) -> TransferModel:
+AnyDiffCDRConfig = DiffCDRConfig | GaussianDiffCDRConfig | RobustDiffCDRConfig
+
+
+def make_diffcdr(config: AnyDiffCDRConfig) -> TransferModel:
     """DiffCDR in the form of its settings."""
+    if isinstance(config, RobustDiffCDRConfig):
+        return RobustDiffCDR(config)
     return GaussianDiffCDR(config) if isinstance(config, GaussianDiffCDRConfig) else DiffCDR(config)
 
 
