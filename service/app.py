@@ -20,6 +20,7 @@ from service.loader import Loader, warm
 from service.metrics import Metrics
 from service.openapi import describe
 from service.problems import from_exception
+from service.quota import Quota
 from service.registry import Model, Registry, load_model
 from service.routes import batch, embeddings, events, health, items, models, privacy, recommendations
 from service.runtime import Lifecycle, Runtime
@@ -103,6 +104,7 @@ def create_app(
         lifecycle=lifecycle,
         access_log=settings.access_log,
         keys=key_ring(settings),
+        quota=Quota(settings.rate_limit) if settings.rate_limit else None,
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
     )
     describe(app)

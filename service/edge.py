@@ -21,6 +21,7 @@ from service.auth import KeyRing, required_scope
 from service.batcher import ClientLeft
 from service.metrics import Metrics
 from service.problems import from_exception
+from service.quota import Quota
 from service.runtime import Lifecycle
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Edge:
         lifecycle: Lifecycle,
         access_log: bool,
         keys: KeyRing,
+        quota: Quota | None = None,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
         """Wrap ``app``; requests to the ``direct`` routes do not pass through it."""
@@ -61,6 +63,7 @@ class Edge:
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
         self._keys = keys
+        self._quota = quota
         self._lifecycle = lifecycle
         self._access_log = access_log
 
@@ -89,7 +92,9 @@ class Edge:
                 scope["path"] = scope["raw_path"].decode("ascii")
             scope_needed = required_scope(scope["method"], scope["path"])
             if scope_needed is not None:
-                self._keys.check(_presented_key(scope), scope_needed)
+                caller = self._keys.check(_presented_key(scope), scope_needed)
+                if self._quota is not None:
+                    self._quota.take(caller or _client(scope))
             route = self._direct.get((scope["method"], scope["path"]))
             if route is None:
                 await self._app(scope, receive, send_with_headers)
@@ -155,6 +160,12 @@ def _presented_key(scope: Scope) -> str | None:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             return str(value[7:].strip().decode("latin-1"))
     return None
+
+
+def _client(scope: Scope) -> str:
+    """The address that the connection comes from; behind a proxy that is the proxy's."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _log_ids(scope: Scope) -> dict[str, str | None]:

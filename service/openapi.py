@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from service.problems import ProblemBody
+from service.problems import ProblemBody, responses
 from service.schemas import (
     ActivateRequest,
     BatchLine,
@@ -44,8 +44,13 @@ def request_body(*content: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Make ``app.openapi()`` list the components of ``BODIES`` too, and only the errors that can happen."""
-    schemas: dict[str, Any] = app.openapi()["components"]["schemas"]
+    """Make ``app.openapi()`` list the components of ``BODIES`` too, and just the errors that can happen."""
+    document = app.openapi()
+    for path, operations in document["paths"].items():
+        if path.startswith("/v1/"):
+            for operation in operations.values():
+                operation["responses"] |= {str(status): answer for status, answer in responses("rate_limited").items()}
+    schemas: dict[str, Any] = document["components"]["schemas"]
     _, extra = models_json_schema(
         [(model, "validation") for model in BODIES], ref_template="#/components/schemas/{model}"
     )

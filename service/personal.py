@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from diffcdr.bundle import Bundle
 from diffcdr.recommender import Query
 from service.registry import Model
@@ -36,12 +34,12 @@ async def _histories(runtime: Runtime, bundle: Bundle, queries: Sequence[Query])
     # A store that did not answer a moment ago is not waited for again.
     if bundle.manifest.fold_in is None or not runtime.guard.healthy:
         return {}
-    asked = [query.user_id for query in queries if query.user_id and query.personalise and not query.history]
-    known = np.maximum(bundle.source_users.ids.rows(asked), bundle.target_users.ids.rows(asked)) >= 0
-    strangers = sorted({user_id for user_id, is_known in zip(asked, known.tolist(), strict=True) if not is_known})
+    strangers = [query.user_id for query in queries if query.user_id and query.personalise and not query.history]
+    for known in (bundle.source_users.ids, bundle.target_users.ids):
+        strangers = [user for user, row in zip(strangers, known.rows(strangers).tolist(), strict=True) if row < 0]
     if not strangers:
         return {}
     try:
-        return await runtime.store.histories(strangers)
+        return await runtime.store.histories(list(dict.fromkeys(strangers)))
     except StateUnavailable:
         return {}

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from service.auth import Forbidden, Unauthenticated
 from service.batcher import DeadlineExceeded, QueueFull
 from service.loader import LoadRefused, LoadRunning
+from service.quota import RateLimited
 from service.registry import ModelUnknown, NothingToRollBack
 from service.state.store import StateUnavailable
 
@@ -34,6 +35,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body is of a type that is not taken here"),
     "invalid_request": (422, "The request does not follow the schema"),
     "bundle_refused": (422, "The bundle cannot be served"),
+    "rate_limited": (429, "This caller has made too many requests"),
     "internal_error": (500, "The service failed"),
     "overloaded": (503, "The service has more to do than it can"),
     "state_unavailable": (503, "What was asked cannot be remembered now"),
@@ -148,6 +150,8 @@ def from_exception(error: Exception) -> Problem:
         case QueueFull():
             detail = f"the queue is full; try again in {error.retry_after} s"
             problem = Problem("overloaded", detail, headers={"Retry-After": str(error.retry_after)})
+        case RateLimited():
+            problem = Problem("rate_limited", str(error), headers={"Retry-After": str(error.retry_after)})
         case StateUnavailable():
             problem = Problem("state_unavailable", "nothing was changed; try again", headers={"Retry-After": "1"})
         case Unauthenticated():
@@ -174,7 +178,7 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
             "description": f"{known['description']}; {title}" if known else title,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
         }
-        if status == 503:
+        if status in (429, 503):
             by_status[status]["headers"] = {
                 "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
             }

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     """More of them; changes are taken while serving."""
     allow_anonymous: bool = False
     """Serve without keys on an address that other machines can reach. Administration then still needs a key."""
+    rate_limit: float = Field(0.0, ge=0)
+    """Requests a second that each key (each client address where there are no keys) may make of this process; more
+    get 429. 0 sets no limit."""
 
     state_url: SecretStr = SecretStr("")
     """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file beside the bundle if
