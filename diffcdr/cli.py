@@ -26,6 +26,7 @@ SUMMARIES = {
     "serve": "Serve a bundle over REST.",
     "synth": "Generate a two-domain data set to try things with.",
     "score": "Recommend to many users at once, file to file.",
+    "experiment": "Compare models on two rating files, with a report.",
     "bench": "Measure speed, each figure beside the plain way to do the same.",
     "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
     "erasures": "List the users who asked to be forgotten.",

@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from diffcdr.cli import main
+from diffcdr.errors import DiffCDRError, InputError
+from tests.unit.training.tiny import QUICK, write_domains
+from training.experiment.results import RESULTS
+
+SETTINGS = [part for override in QUICK for part in ("--set", override)]
+
+
+def run(*args: str | Path) -> int:
+    """The exit code of ``diffcdr experiment`` with ``args``."""
+    try:
+        main(["experiment", *(str(arg) for arg in args)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str | Path]:
+    source, target = write_domains(tmp_path)
+    return ["--source", source, "--target", target, "--out", tmp_path / "out", *SETTINGS]
+
+
+def lines(out: Path) -> list[str]:
+    return (out / RESULTS).read_text().splitlines()
+
+
+def test_a_grid_grows_and_finished_cells_stay(
+    tmp_path: Path, command: list[str | Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    small = ["--models", "bias,emcdr", "--test-fractions", "0.2", "--seeds", "1"]
+    assert run(*command, *small) == 0
+    screen = capfd.readouterr().err
+    for expected in ("60 users in both domains", "emcdr, beta 0.2, seed 0, cold", "experiment: 2 cells", "report.html"):
+        assert expected in screen
+    first = lines(out)
+    assert [json.loads(line)["model"] for line in first] == ["bias", "emcdr"]
+
+    # As a kill leaves it: the last line broken.
+    (out / RESULTS).write_text(first[0] + "\n" + first[1][:50])
+    assert run(*command, "--models", "bias,emcdr", "--test-fractions", "0.2,0.5", "--seeds", "2", "--warm") == 0
+    assert "1 of 16 cells are there already" in capfd.readouterr().err
+    second = lines(out)
+    assert second[0] == first[0]
+    assert len({json.dumps([json.loads(line)[key] for key in ("model", "test_fraction", "seed", "scenario")])
+                for line in second}) == len(second) == 16  # fmt: skip
+    again = next(json.loads(line) for line in second if json.loads(line)["model"] == "emcdr")
+    assert again["rmse"] == json.loads(first[1])["rmse"]
+    assert "warm start, β = 0.5" in (out / "report.html").read_text(encoding="utf-8")
+
+    assert run(*command, *small) == 0
+    assert lines(out) == second
+    # The report is on what was asked for.
+    assert "warm start" not in (out / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--models", "bias,emcd"], "did you mean 'emcdr'?"),
+        (["--preset", "papr"], "did you mean 'paper'?"),
+        (["--test-fractions", "0.2,2"], "--test-fractions"),
+        (["--test-fractions", "0.2,0.999"], "each needs at least one"),
+        (["--set", "emcdr.epoch=3"], "did you mean 'epochs'?"),
+        (["--rating-range", "5,1"], "--rating-range"),
+        (["--source-columns", "who=user_id"], "--source-columns"),
+        (["--target-columns", "user=item_id"], "no user occurs in both files"),
+        (["--source", "/nowhere/films.csv"], "/nowhere/films.csv"),
+        (["--out", "/dev/null/out"], "choose another --out"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence_before_any_training(
+    command: list[str | Path], capfd: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert run(*command, *options) == InputError.exit_code
+    screen = capfd.readouterr().err
+    errors = [line for line in screen.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "beta" not in screen.replace(errors[0], "")
+
+
+def test_other_settings_want_another_place(command: list[str | Path], capfd: pytest.CaptureFixture[str]) -> None:
+    small = ["--models", "mean", "--test-fractions", "0.2", "--seeds", "1"]
+    assert run(*command, *small) == 0
+    assert run(*command, *small, "--set", "base.epochs=1") == InputError.exit_code
+    assert "differs in settings" in capfd.readouterr().err
+
+
+def test_what_cannot_be_trained_is_told_at_the_end_and_the_rest_reported(
+    tmp_path: Path, command: list[str | Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--models", "bias,emcdr", "--test-fractions", "0.2", "--seeds", "1", "--set", "emcdr.lr=1e30"]
+    assert run(*command, *options) == DiffCDRError.exit_code
+    screen = capfd.readouterr().err
+    assert "warning: emcdr, beta 0.2, seed 0, cold: training diverged" in screen
+    assert "error: not computed: 1 of emcdr" in screen
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "1 of 2 cells are missing" in report
+    assert "| bias |" in report

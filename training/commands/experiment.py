@@ -1,0 +1,124 @@
+"""``diffcdr experiment``: models x test fractions x seeds on two rating files, and a report on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffcdr.errors import DiffCDRError
+from diffcdr.progress import Reporter
+from training.commands.train import parse_rating_range
+from training.config import load_preset
+from training.data.columns import Columns
+from training.data.domains import DomainPair
+from training.experiment.plan import Grid, Setup, check_data, parse_fractions, parse_models
+from training.experiment.report import HTML, MARKDOWN, make_report, write_report
+from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
+from training.experiment.runner import Failure, run_blocks
+from training.pipeline import DomainFile, load_pair
+from training.screen import cleaning_table
+
+
+def experiment(
+    source: Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")],
+    target: Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")],
+    out: Annotated[Path, typer.Option(help="Directory for results.jsonl and the report; what is there goes on.")],
+    preset: Annotated[
+        str, typer.Option(help="Named settings: reference (released code), paper, or ranking.")
+    ] = "reference",
+    models: Annotated[str, typer.Option(help="all, or a comma-separated list.")] = "all",
+    test_fractions: Annotated[
+        str, typer.Option(metavar="SHARES", help="Shares of the overlap users held out to measure on (beta).")
+    ] = "0.2,0.5,0.8",
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Splits per test fraction, seeds 0, 1, ….")] = 5,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Also measure with half of each test user's target ratings known.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as diffcdr.nfe=10.")
+    ] = None,
+    source_columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Column names, such as user=uid,item=film,rating=stars.")
+    ] = None,
+    target_columns: Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-columns.")] = None,
+    rating_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.")] = "1,5",
+) -> None:
+    """Compare models on two rating files: a grid of runs, and a report with tables and figures.
+
+    A stopped run goes on when the same command is given again; finished cells are not computed again.
+    """
+    grid = Grid(parse_models(models), parse_fractions(test_fractions), seeds, ("cold", "warm") if warm else ("cold",))
+    setup = Setup(preset, load_preset(preset, settings or []), parse_rating_range(rating_range))
+    files = (
+        DomainFile(source, _columns(source_columns, option="--source-columns")),
+        DomainFile(target, _columns(target_columns, option="--target-columns")),
+    )
+    results = ResultsFile(out)
+    reporter = Reporter()
+    with reporter.task("read and clean", total=len(files), unit="files") as task:
+        pair = load_pair(*files, rating_range=setup.rating_range)
+        task.advance(len(files))
+    check_data(pair, setup, test_fractions=grid.test_fractions)
+    results.identify(pair, setup)
+    reporter.table("Data", *cleaning_table([pair.source.file, pair.target.file]))
+    reporter.note(pair.summary())
+    failures = _run(reporter, pair, setup, grid, results, jobs=jobs)
+    write_report(make_report(pair, setup, grid, of_cells(results.read(), grid.cells())), results)
+    reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
+    _raise_failures(failures)
+
+
+def _run(
+    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, jobs: int
+) -> list[Failure]:
+    """Compute the cells that are not there yet, and keep each at once."""
+    finished = {result.cell for result in results.read()} & set(grid.cells())
+    blocks = grid.blocks(finished=finished)
+    total = len(grid.cells())
+    if finished:
+        reporter.note(f"{len(finished):,} of {total:,} cells are there already")
+    failures = []
+    with reporter.task("experiment", total=total - len(finished), unit="cells") as task:
+        for outcome in run_blocks(pair, setup, blocks, jobs=jobs):
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+                reporter.warn(_sentence(outcome))
+                task.advance(len(outcome.cells))
+            else:
+                results.append(outcome)
+                reporter.note(_line(outcome))
+                task.advance()
+    return failures
+
+
+def _line(result: CellResult) -> str:
+    errors = "" if result.rmse_clipped is None else f"rmse_clipped {result.rmse_clipped:.4f}, "
+    return (
+        f"{result.model}, beta {result.test_fraction:g}, seed {result.seed}, {result.scenario}: "
+        f"{errors}ndcg@20 {result.ndcg:.4f} ({result.seconds:.1f} s)"
+    )
+
+
+def _sentence(failure: Failure) -> str:
+    first, others = failure.cells[0], len(failure.cells) - 1
+    more = f" and {others} more" if others else ""
+    return f"{first.model}, beta {first.test_fraction:g}, seed {first.seed}, {first.scenario}{more}: {failure.reason}"
+
+
+def _raise_failures(failures: Sequence[Failure]) -> None:
+    if failures:
+        by_model = Counter(cell.model for failure in failures for cell in failure.cells)
+        listed = ", ".join(f"{count} of {model}" for model, count in by_model.items())
+        raise DiffCDRError(
+            f"not computed: {listed} (cells of the grid, for the reasons in the warnings above); the report leaves "
+            "them out, and the same command tries them again"
+        )
+
+
+def _columns(text: str | None, *, option: str) -> Columns | None:
+    return None if text is None else Columns.parse(text, option=option)

@@ -1,0 +1,189 @@
+"""``results.jsonl``: one line per finished cell, and the file beside it that says which experiment it is.
+
+A line is appended with a single write and synced, so that a killed run leaves at worst one broken last line; it is
+cut off when the run goes on. ``experiment.json`` holds what all lines have in common; a directory that was begun with
+other data or settings is refused rather than mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from diffcdr.errors import InputError
+from training.data.domains import DomainPair
+from training.experiment.plan import Cell, Scenario, Setup
+
+RESULTS = "results.jsonl"
+IDENTITY = "experiment.json"
+
+
+class CellResult(BaseModel):
+    """One line. Metrics: :class:`training.evaluation.evaluate.Metrics`, on the test users, once.
+
+    The rating errors are None for a model whose scores are not ratings. ``train_rate``: rows a second that training
+    went through, None for models that do not count rows; ``transfer_rate``: users a second carried across, in one
+    batch of all test users. ``seconds``: training and measuring, without the base models. ``epochs``: the figures
+    after each epoch; ``best_epoch`` (from 1) is the one kept, on the validation users.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    model: str
+    preset: str
+    test_fraction: float
+    seed: int
+    scenario: Scenario
+    mae: float | None
+    rmse: float | None
+    mae_clipped: float | None
+    rmse_clipped: float | None
+    ndcg: float = Field(validation_alias="ndcg@20", serialization_alias="ndcg@20")
+    hr: float = Field(validation_alias="hr@20", serialization_alias="hr@20")
+    recall: float = Field(validation_alias="recall@20", serialization_alias="recall@20")
+    train_rate: float | None = Field(validation_alias="train rows/s", serialization_alias="train rows/s")
+    transfer_rate: float = Field(validation_alias="transfer users/s", serialization_alias="transfer users/s")
+    seconds: float
+    users: int
+    ratings: int
+    best_epoch: int
+    epochs: tuple[dict[str, float], ...] = ()
+    versions: dict[str, str]
+
+    @property
+    def cell(self) -> Cell:
+        """Its place in the grid."""
+        return Cell(self.test_fraction, self.seed, self.model, self.scenario)
+
+    def line(self) -> str:
+        """As JSON, with the public names and a line end."""
+        return self.model_dump_json(by_alias=True) + "\n"
+
+
+class ResultsFile:
+    """The results in a directory.
+
+    Raises:
+        InputError: by every method, where the directory cannot be written or read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Make ``directory`` if it is not there, and see that it can be written."""
+        self.directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):
+                pass
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+
+    def identify(self, pair: DomainPair, setup: Setup) -> None:
+        """Say which experiment this is, or check that what was begun here is the same one.
+
+        Raises:
+            InputError: other data or settings were used here.
+        """
+        mine, path = _identity(pair, setup), self.directory / IDENTITY
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if (self.directory / RESULTS).exists():
+                raise InputError(
+                    f"{self.directory} holds {RESULTS} but no {IDENTITY}, so nobody can tell what was measured; "
+                    "choose another --out"
+                ) from None
+            self._write(path, json.dumps(mine, indent=2) + "\n")
+            return
+        except OSError as error:
+            raise _unwritable(self.directory, error) from error
+        try:
+            theirs = json.loads(text)
+        except ValueError:
+            theirs = {}
+        different = [name for name, value in mine.items() if theirs.get(name) != value]
+        if different:
+            raise InputError(
+                f"{self.directory} holds an experiment that differs in {', '.join(different)}; "
+                "choose another --out, or give the same options to go on with it"
+            )
+
+    def read(self) -> list[CellResult]:
+        """All finished cells, each once, in order of the grid's cells; a broken last line is cut off.
+
+        Raises:
+            InputError: another line is broken.
+        """
+        path = self.directory / RESULTS
+        try:
+            content = path.read_bytes() if path.exists() else b""
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < len(content):
+                os.truncate(path, len(whole))
+        except OSError as error:
+            raise _unwritable(self.directory, error) from error
+        results: dict[Cell, CellResult] = {}
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                result = CellResult.model_validate_json(line)
+            except ValidationError as error:
+                raise InputError(
+                    f"{path}, line {number}, is not a result of this version; delete the line to have it computed "
+                    "again, or choose another --out"
+                ) from error
+            results[result.cell] = result
+        return [results[cell] for cell in sorted(results)]
+
+    def append(self, result: CellResult) -> None:
+        """Keep ``result`` before anything else is begun."""
+        try:
+            handle = os.open(self.directory / RESULTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(handle, result.line().encode())
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise _unwritable(self.directory, error) from error
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Put a file of the report in place, whole."""
+        path = self.directory / name
+        self._write(path, text)
+        return path
+
+    def _write(self, path: Path, text: str) -> None:
+        temporary = path.with_name(f".{path.name}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise _unwritable(self.directory, error) from error
+
+
+def of_cells(results: Iterable[CellResult], cells: Iterable[Cell]) -> list[CellResult]:
+    """The results that belong to ``cells``."""
+    wanted = set(cells)
+    return [result for result in results if result.cell in wanted]
+
+
+def _identity(pair: DomainPair, setup: Setup) -> dict[str, Any]:
+    config = setup.config.model_dump(mode="json")
+    del config["split"]["test_fraction"]  # the grid's own
+    return {
+        "source": {"name": pair.source.file.name, "sha256": pair.source.file.sha256},
+        "target": {"name": pair.target.file.name, "sha256": pair.target.file.sha256},
+        "preset": setup.preset,
+        "settings": config,
+        "rating range": list(setup.rating_range),
+    }
+
+
+def _unwritable(directory: Path, error: OSError) -> InputError:
+    return InputError(f"cannot use {directory} for results: {error.strerror}; choose another --out")

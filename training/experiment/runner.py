@@ -1,0 +1,204 @@
+"""Works through the blocks of a grid, in this process or in several, and keeps every cell as soon as it is done."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
+
+import torch
+
+from diffcdr.errors import DiffCDRError
+from training.data.domains import DomainPair
+from training.evaluation.evaluate import Metrics
+from training.experiment.plan import Block, Cell, Scenario, Setup
+from training.experiment.results import CellResult
+from training.experiment.warm import warm_metrics
+from training.pipeline import FittedModel, Prepared, Run, evaluate_test, fit_model, prepare
+
+LIBRARIES = ("diffcdr", "numpy", "polars", "scipy", "torch")
+SPEED_REPEATS = 3
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Cells that could not be computed, and the sentence that says why."""
+
+    cells: tuple[Cell, ...]
+    reason: str
+
+
+Outcome = CellResult | Failure
+
+
+def run_blocks(pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, jobs: int) -> Iterator[Outcome]:
+    """Compute ``blocks`` in up to ``jobs`` processes; yields each cell's outcome as soon as it is there.
+
+    A result depends on its cell alone, never on ``jobs`` or on which cells are computed beside it, but for the speeds.
+
+    Raises:
+        DiffCDRError: a worker process was killed, most often for lack of memory.
+    """
+    workers = min(jobs, len(blocks))
+    if workers > 1:
+        yield from _in_processes(pair, setup, blocks, workers=workers)
+        return
+    torch.set_num_threads(1)
+    for block in blocks:
+        yield from run_block(pair, setup, block)
+
+
+def run_block(pair: DomainPair, setup: Setup, block: Block) -> Iterator[Outcome]:
+    """Split and base models once, then every model of the block, in order. What fails is yielded as a failure."""
+    run = Run(config=setup.config_at(block.test_fraction), seed=block.seed, rating_range=setup.rating_range)
+    try:
+        prepared = prepare(pair, run)
+    except DiffCDRError as error:
+        yield Failure(tuple(block.cells()), str(error))
+        return
+    for model, scenarios in block.models:
+        left = list(scenarios)
+        try:
+            for result in _run_model(model, scenarios, prepared, run, setup):
+                left.remove(result.scenario)
+                yield result
+        except DiffCDRError as error:
+            yield Failure(tuple(Cell(block.test_fraction, block.seed, model, each) for each in left), str(error))
+
+
+def _run_model(
+    name: str, scenarios: Sequence[Scenario], prepared: Prepared, run: Run, setup: Setup
+) -> Iterator[CellResult]:
+    begun = time.perf_counter()
+    fitted = fit_model(name, prepared, run)
+    training = time.perf_counter() - begun
+    speed = _transfer_rate(fitted, prepared)
+    for scenario in scenarios:
+        begun = time.perf_counter()
+        if scenario == "cold":
+            metrics = evaluate_test(fitted, prepared)
+        else:
+            metrics = warm_metrics(fitted.model, prepared, seed=run.seed)
+        seconds = training + time.perf_counter() - begun
+        yield _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
+
+
+def _result(
+    fitted: FittedModel,
+    metrics: Metrics,
+    *,
+    scenario: Scenario,
+    speed: float,
+    seconds: float,
+    run: Run,
+    setup: Setup,
+) -> CellResult:
+    report = fitted.report
+    return CellResult(
+        model=fitted.name,
+        preset=setup.preset,
+        test_fraction=run.config.split.test_fraction,
+        seed=run.seed,
+        scenario=scenario,
+        mae=metrics.mae,
+        rmse=metrics.rmse,
+        mae_clipped=metrics.mae_clipped,
+        rmse_clipped=metrics.rmse_clipped,
+        ndcg=metrics.ndcg,
+        hr=metrics.hr,
+        recall=metrics.recall,
+        train_rate=report.rows / report.seconds if report.rows and report.seconds > 0 else None,
+        transfer_rate=speed,
+        seconds=seconds,
+        users=metrics.users,
+        ratings=metrics.ratings,
+        best_epoch=report.best_epoch,
+        epochs=tuple(report.epochs),
+        versions={library: version(library) for library in LIBRARIES},
+    )
+
+
+def _transfer_rate(fitted: FittedModel, prepared: Prepared) -> float:
+    """Test users a second, in one batch: the median of a few tries after one that warms up."""
+    model, times = fitted.model, []
+    vectors = model.source_vectors()[prepared.test.source_rows]
+    with torch.no_grad():
+        for _ in range(SPEED_REPEATS + 1):
+            begun = time.perf_counter()
+            model.transfer(vectors)
+            times.append(time.perf_counter() - begun)
+    return len(vectors) / max(statistics.median(times[1:]), 1e-9)
+
+
+def _in_processes(pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, workers: int) -> Iterator[Outcome]:
+    # Spawned, not forked: torch and polars keep threads, which a fork would leave in an undefined state.
+    context = multiprocessing.get_context("spawn")
+    tasks: Queue[Block | None] = context.Queue()
+    outcomes: Queue[Outcome | None] = context.Queue()
+    for task in (*blocks, *[None] * workers):
+        tasks.put(task)
+    processes = [
+        context.Process(target=_work, args=(pair, setup, tasks, outcomes), daemon=True) for _ in range(workers)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        yield from _collect(processes, outcomes)
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.terminate()
+                process.join()
+
+
+def _collect(processes: Sequence[BaseProcess], outcomes: Queue[Outcome | None]) -> Iterator[Outcome]:
+    working = len(processes)
+    while working:
+        try:
+            outcome = outcomes.get(timeout=POLL_S)
+        except queue.Empty:
+            _check_alive(processes)
+            continue
+        if outcome is None:
+            working -= 1
+        else:
+            yield outcome
+
+
+def _check_alive(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        if process.exitcode is not None and process.exitcode < 0:
+            raise DiffCDRError(
+                f"a worker process was killed by signal {-process.exitcode}, most often for lack of memory; "
+                "run the same command again to go on, with a smaller --jobs"
+            )
+        if process.exitcode:
+            raise DiffCDRError("a worker process failed, for the reason shown above; this is a defect, report it")
+
+
+def _work(pair: DomainPair, setup: Setup, tasks: Queue[Block | None], outcomes: Queue[Outcome | None]) -> None:
+    """The life of a worker process; says None at its end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for the command to report
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    while (block := tasks.get()) is not None:
+        for outcome in run_block(pair, setup, block):
+            outcomes.put(outcome)
+    outcomes.put(None)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # nobody would keep the results

@@ -1,0 +1,155 @@
+"""The report's tables, as data: Markdown and HTML are made from the same cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.domains import Domain, DomainPair
+from training.experiment.plan import Scenario
+from training.experiment.results import CellResult
+from training.experiment.statistics import METRICS, SIGNIFICANT, Comparison, Metric, Summary, by_seed, summarise
+
+SUBJECT = "diffcdr"
+"""The model the experiment is about: held against the best of the others."""
+
+SCENARIOS: dict[Scenario, str] = {"cold": "cold start", "warm": "warm start"}
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """``text``, and whether it is the best of its column."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """``rows`` are as long as ``columns``; ``notes`` are sentences below the table."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[TableCell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def is_ablation(model: str) -> bool:
+    """Whether ``model`` is DiffCDR with a part left out, which is no baseline."""
+    return model.startswith(SUBJECT) and model != SUBJECT
+
+
+def baselines_of(results: Iterable[CellResult]) -> set[str]:
+    """The models that ``SUBJECT`` is held against."""
+    return {result.model for result in results if not result.model.startswith(SUBJECT)}
+
+
+def data_table(pair: DomainPair) -> ReportTable:
+    """Table 1: what is in the data."""
+    overlap = f"{len(pair.overlap_source):,}"
+    rows = [_data_row(side, domain, overlap) for side, domain in (("source", pair.source), ("target", pair.target))]
+    columns = ("domain", "file", "users", "items", "ratings", "users in both", "density", "ratings a user", "mean")
+    return ReportTable("Table 1. Data", columns, tuple(rows))
+
+
+def result_table(
+    results: Sequence[CellResult],
+    comparisons: Sequence[Comparison],
+    *,
+    title: str,
+    models: Sequence[str],
+) -> ReportTable:
+    """Tables 2 and 3 for the results of one test fraction and scenario; ``comparisons`` of the same, if any.
+
+    The best mean of a column is marked among ``models``.
+    """
+    rows = [[TableCell(model)] for model in models]
+    for metric in METRICS:
+        figures = by_seed(results, metric)
+        means = {model: summarise(list(figures[model].values())) for model in models if model in figures}
+        best = metric.best(each.mean for each in means.values()) if means else None
+        for row, model in zip(rows, models, strict=True):
+            summary = means.get(model)
+            row.append(TableCell("–") if summary is None else TableCell(_shown(summary), summary.mean == best))
+    if comparisons:
+        rows += _comparison_rows(comparisons)
+    columns = ("model", *(metric.label for metric in METRICS))
+    return ReportTable(title, columns, tuple(tuple(row) for row in rows))
+
+
+def speed_table(results: Sequence[CellResult]) -> ReportTable:
+    """Table 4: throughput of training and of the transfer, means over all cold cells of a model."""
+    rows = []
+    for model in dict.fromkeys(result.model for result in results):
+        mine = [result for result in results if result.model == model and result.scenario == "cold"]
+        if not mine:
+            continue
+        train = [result.train_rate for result in mine if result.train_rate is not None]
+        texts = (
+            model,
+            f"{np.mean(train):,.0f}" if train else "–",
+            f"{np.mean([result.transfer_rate for result in mine]):,.0f}",
+            f"{np.mean([result.seconds for result in mine]):.1f}",
+        )
+        rows.append(tuple(map(TableCell, texts)))
+    columns = ("model", "training, rows/s", "transfer, users/s", "seconds a cell")
+    notes = (
+        "As measured in these runs; with several jobs at a time, each had a share of the machine. A dash: the model is "
+        "solved in closed form and counts no rows. Seconds are for training and measuring, without the base models.",
+    )
+    return ReportTable("Table 4. Throughput", columns, tuple(rows), notes)
+
+
+def label(fraction: float, scenario: Scenario) -> str:
+    """``cold start, β = 0.2``."""
+    return f"{SCENARIOS[scenario]}, β = {fraction:g}"
+
+
+def _data_row(side: str, domain: Domain, overlap: str) -> tuple[TableCell, ...]:
+    users, items, ratings = len(domain.users), len(domain.items), len(domain.ratings)
+    texts = (
+        side,
+        domain.file.name,
+        f"{users:,}",
+        f"{items:,}",
+        f"{ratings:,}",
+        overlap,
+        f"{ratings / (users * items):.3%}",
+        f"{ratings / users:.1f}",
+        f"{domain.ratings.mean(dtype=np.float64):.2f}",
+    )
+    return tuple(map(TableCell, texts))
+
+
+def _comparison_rows(comparisons: Sequence[Comparison]) -> list[list[TableCell]]:
+    found = {comparison.metric: comparison for comparison in comparisons}
+
+    def row(name: str, show: dict[Metric, str]) -> list[TableCell]:
+        return [TableCell(name), *(TableCell(show.get(metric, "–")) for metric in METRICS)]
+
+    return [
+        row("best baseline", {metric: each.baseline for metric, each in found.items()}),
+        row("improvement", {metric: f"{each.improvement:+.1%}{_star(each)}" for metric, each in found.items()}),
+        row("p, paired t-test", {metric: _p(each.p) for metric, each in found.items()}),
+        row("p, Holm-corrected", {metric: _p(each.p_holm) for metric, each in found.items()}),
+    ]
+
+
+def _star(comparison: Comparison) -> str:
+    """One star for a better figure significant by itself, two where it is after the correction too."""
+    if comparison.improvement <= 0:
+        return ""
+    stars = "*" * sum(p is not None and p < SIGNIFICANT for p in (comparison.p, comparison.p_holm))
+    return f" {stars}" if stars else ""
+
+
+def _shown(summary: Summary) -> str:
+    return f"{summary.mean:.4f}" if summary.error is None else f"{summary.mean:.4f} ± {summary.error:.4f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
