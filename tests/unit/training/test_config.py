@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from diffcdr.errors import InputError
 from training.config import load_preset, preset_names
+from training.models.configs import ALSConfig, GaussianDiffCDRConfig
 
 
 def test_the_presets_of_the_literature_are_there_and_load() -> None:
@@ -106,3 +107,33 @@ def test_any_text_is_a_setting_or_an_input_error(text: str) -> None:
             load_preset("reference", [override])
         except InputError:
             continue
+
+
+def test_the_ranking_preset_is_interactions_carried_in_closed_form() -> None:
+    config = load_preset("ranking")
+    assert (config.base.kind, config.diffcdr.form) == ("als", "gaussian")
+    assert load_preset("ranking", ["base.dim=16", "diffcdr.guidance_scales=[1.0]"]).base.dim == 16
+
+
+def test_another_kind_of_section_starts_from_its_own_defaults() -> None:
+    config = load_preset("reference", ["base.kind=als", "base.dim=16", "diffcdr.form=gaussian"])
+    assert config.base == ALSConfig(dim=16)
+    assert config.diffcdr == GaussianDiffCDRConfig()
+    same = load_preset("reference", ["base.kind=mf", "diffcdr.form=network"])
+    assert (same.base, same.diffcdr) == (load_preset("reference").base, load_preset("reference").diffcdr)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("base.kind=asl", "did you mean 'als'.*there are: mf, als"),
+        ("diffcdr.form=3", "there are: network, gaussian"),
+        ("base.epochs=3", r"no setting base.epochs; settings of \[base\] are: kind, dim"),
+        ("diffcdr.hidden_dim=3", "no setting diffcdr.hidden_dim; .* form, history_dim"),
+        ("base.dim=0", "setting base.dim=0 cannot be used"),
+        ("base.confidence=high", "setting base.confidence=high cannot be used"),
+    ],
+)
+def test_settings_of_one_kind_are_no_settings_of_another(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_preset("ranking", [override])
