@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from service.auth import key_ring
+from service.auth import is_loopback, key_ring
 from service.batcher import Batcher
 from service.edge import DirectRoute, Edge
 from service.loader import Loader, warm
@@ -104,6 +104,7 @@ def create_app(
         lifecycle=lifecycle,
         access_log=settings.access_log,
         keys=key_ring(settings),
+        loopback=is_loopback(settings.host),
         quota=Quota(settings.rate_limit) if settings.rate_limit else None,
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
     )

@@ -18,8 +18,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import KeyRing, required_scope
+from service.auth import Scope as Permission
 from service.batcher import ClientLeft
 from service.metrics import Metrics
+from service.origin import check_origin
 from service.problems import from_exception
 from service.quota import Quota
 from service.runtime import Lifecycle
@@ -55,6 +57,7 @@ class Edge:
         lifecycle: Lifecycle,
         access_log: bool,
         keys: KeyRing,
+        loopback: bool,
         quota: Quota | None = None,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
@@ -63,6 +66,7 @@ class Edge:
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
         self._keys = keys
+        self._loopback = loopback
         self._quota = quota
         self._lifecycle = lifecycle
         self._access_log = access_log
@@ -92,9 +96,7 @@ class Edge:
                 scope["path"] = scope["raw_path"].decode("ascii")
             scope_needed = required_scope(scope["method"], scope["path"])
             if scope_needed is not None:
-                caller = self._keys.check(_presented_key(scope), scope_needed)
-                if self._quota is not None:
-                    self._quota.take(caller or _client(scope))
+                self._admit(scope, scope_needed)
             route = self._direct.get((scope["method"], scope["path"]))
             if route is None:
                 await self._app(scope, receive, send_with_headers)
@@ -108,6 +110,14 @@ class Edge:
             await self._fail(error, scope, receive, send_with_headers, started=bool(status))
         finally:
             self._finish(scope, status or CLIENT_LEFT_STATUS, time.perf_counter() - started)
+
+    def _admit(self, scope: Scope, scope_needed: Permission) -> None:
+        """Raise what keeps this caller out: no key, another page's request, or too many of them."""
+        caller = self._keys.check(_presented_key(scope), scope_needed)
+        if not caller:
+            check_origin(scope["method"], scope["headers"], loopback=self._loopback)
+        if self._quota is not None:
+            self._quota.take(caller or _client(scope))
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
         """Answer with what ``error`` stands for; an unexpected one is logged with its traceback."""

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from service.origin import SAFE_METHODS
 from service.problems import ProblemBody, responses
 from service.schemas import (
     ActivateRequest,
@@ -48,8 +49,10 @@ def describe(app: FastAPI) -> None:
     document = app.openapi()
     for path, operations in document["paths"].items():
         if path.startswith("/v1/"):
-            for operation in operations.values():
-                operation["responses"] |= {str(status): answer for status, answer in responses("rate_limited").items()}
+            for method, operation in operations.items():
+                refusals = ("forbidden",) if method.upper() in SAFE_METHODS else ("forbidden", "cross_origin")
+                at_the_edge = responses("unauthenticated", *refusals, "rate_limited")
+                operation["responses"] |= {str(status): answer for status, answer in at_the_edge.items()}
     schemas: dict[str, Any] = document["components"]["schemas"]
     _, extra = models_json_schema(
         [(model, "validation") for model in BODIES], ref_template="#/components/schemas/{model}"

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from service.auth import Forbidden, Unauthenticated
 from service.batcher import DeadlineExceeded, QueueFull
 from service.loader import LoadRefused, LoadRunning
+from service.origin import CrossOrigin
 from service.quota import RateLimited
 from service.registry import ModelUnknown, NothingToRollBack
 from service.state.store import StateUnavailable
@@ -26,6 +27,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request cannot be read"),
     "unauthenticated": (401, "A key is needed"),
     "forbidden": (403, "The key does not open this"),
+    "cross_origin": (403, "A web page of another origin may not ask this"),
     "not_found": (404, "There is nothing at this address"),
     "user_unknown": (404, "Nothing personal is known about this user"),
     "model_unknown": (404, "No such model is loaded"),
@@ -44,6 +46,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
 """code -> (status, title). A code never changes its meaning; clients may rely on it."""
 
 _CODES: Mapping[type[Exception], str] = {
+    CrossOrigin: "cross_origin",
     DeadlineExceeded: "deadline_exceeded",
     Forbidden: "forbidden",
     LoadRefused: "bundle_refused",

@@ -182,6 +182,31 @@ def test_keys_guard_everything_but_probes_and_documents(bundle_path: Path) -> No
             assert client.get(address, headers=reader).status_code in (200, 404)
 
 
+def test_a_web_page_cannot_use_a_service_without_keys_but_its_own_pages_can(root: Path) -> None:
+    with serving(root / "stable") as client:
+        second = load(client, "candidate", activate=True).json()["id"]
+        foreign = {"Origin": "https://evil.example"}
+        for method, address in (
+            ("POST", "/v1/admin/models/rollback"),
+            ("DELETE", "/v1/users/u02500"),
+            ("POST", ADDRESS),
+            ("POST", "/v1/events"),
+        ):
+            assert code(client.request(method, address, headers=foreign)) == (403, "cross_origin")
+            assert code(client.request(method, address, headers={"Sec-Fetch-Site": "cross-site"}))[0] == 403
+        assert answering(client) == second
+        assert client.get("/v1/models", headers=foreign).status_code == 200
+        own = {"Origin": str(client.base_url).rstrip("/")}
+        assert client.post("/v1/admin/models/rollback", headers=own).status_code == 200
+        assert answering(client) != second
+
+
+def test_whoever_has_a_key_may_ask_from_anywhere(bundle_path: Path) -> None:
+    with serving(bundle_path, api_keys=f"read:{digest('reader')}") as client:
+        headers = {"X-API-Key": "reader", "Origin": "https://shop.example", "Sec-Fetch-Site": "cross-site"}
+        assert client.post(ADDRESS, json={"user_id": "u1"}, headers=headers).status_code == 200
+
+
 def test_a_stranger_learns_nothing_from_a_body_that_is_wrong(bundle_path: Path) -> None:
     with serving(bundle_path, api_keys=f"read:{digest('reader')}") as client:
         assert code(client.post(ADDRESS, content=b"{")) == (401, "unauthenticated")
