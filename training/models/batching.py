@@ -12,6 +12,7 @@ from torch import Tensor
 from training.models.base import TransferProblem
 
 BLOCK = 256
+COLUMNS = 16
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,14 @@ def blockwise(function: Callable[[Tensor], Tensor], rows: Tensor, *, width: int)
         padded[: len(part)] = part
         out[start : start + len(part)] = function(padded)[: len(part)]
     return out
+
+
+def affine_blockwise(rows: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """``rows @ matrix + offset``, [B, d] -> [B, k]: a row's result depends on that row alone, to the last bit.
+
+    Beside :func:`blockwise`, by whole groups of ``COLUMNS`` columns: with a k such as 6 or 10, kernels treat the last
+    columns of some rows of a block otherwise than those of others.
+    """
+    width = matrix.shape[1]
+    padded = torch.nn.functional.pad(matrix, (0, -width % COLUMNS))
+    return blockwise(lambda part: (part @ padded)[:, :width] + offset, rows, width=width)

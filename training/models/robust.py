@@ -23,7 +23,7 @@ from torch import Tensor
 
 from training.fit.checkpoint import CheckpointFile
 from training.models.base import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
-from training.models.batching import blockwise
+from training.models.batching import affine_blockwise
 from training.models.configs_robust import RobustDiffCDRConfig
 from training.models.robust_search import Search, Solution
 from training.models.validation import held_out_errors
@@ -68,8 +68,7 @@ class RobustDiffCDR(TransferModel):
     def transfer(self, vectors: Tensor) -> Tensor:
         """The affine map, in the dtype of ``vectors``."""
         found = fitted(self._fitted)
-        matrix, offset = found.matrix.to(vectors.dtype), found.offset.to(vectors.dtype)
-        return blockwise(lambda rows: rows @ matrix + offset, vectors, width=len(offset))
+        return affine_blockwise(vectors, found.matrix.to(vectors.dtype), found.offset.to(vectors.dtype))
 
     def fold(self) -> tuple[Tensor, Tensor]:
         """The affine map."""

@@ -12,6 +12,7 @@ import torch
 from tests.unit.training.models.planted import planted
 from training.evaluation.evaluate import evaluate
 from training.models.base import FactorTables, HeldOut, RatingTable, TransferModel, TransferProblem
+from training.models.batching import affine_blockwise
 from training.models.bias import Bias
 from training.models.configs import BiasConfig
 from training.models.configs_robust import RobustDiffCDRConfig
@@ -149,7 +150,20 @@ def test_it_is_one_affine_map_and_a_row_depends_on_itself_alone() -> None:
     assert source.shape == (USERS, 1 + SHAPE_DIM + 8)
     torch.testing.assert_close(source.double() @ matrix + offset, model.transfer(source.double()))
     together = model.transfer(source)
-    assert all(torch.equal(model.transfer(source[row : row + 1])[0], together[row]) for row in (0, 5, 300))
+    assert all(torch.equal(model.transfer(source[row : row + 1])[0], together[row]) for row in range(0, USERS, 7))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 6, 10, 16, 17])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_affine_maps_of_any_width_give_a_row_the_same_bits_alone_and_in_company(width: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(width)
+    rows, matrix = (torch.randn(*shape, generator=generator, dtype=dtype) for shape in ((300, 65), (65, width)))
+    offset = torch.arange(width).to(dtype)
+    together = affine_blockwise(rows, matrix, offset)
+    torch.testing.assert_close(together, rows @ matrix + offset, rtol=1e-4, atol=1e-4)
+    assert all(
+        torch.equal(affine_blockwise(rows[row : row + 1], matrix, offset)[0], together[row]) for row in range(300)
+    )
 
 
 def test_a_seed_fixes_it_and_the_global_generator_does_not_touch_it() -> None:
