@@ -30,6 +30,7 @@ from training.models.configs import (
     PopularConfig,
     TGTConfig,
 )
+from training.models.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
 from training.models.configs_robust import RobustDiffCDRConfig
 
 
@@ -83,7 +84,12 @@ class TrainConfig(_Frozen):
     bias: BiasConfig = BiasConfig()
     popular: PopularConfig = PopularConfig()
     tgt: TGTConfig = TGTConfig()
+    ridge: RidgeConfig = RidgeConfig()
+    cmf: CMFConfig = CMFConfig()
     emcdr: EMCDRConfig = EMCDRConfig()
+    sscdr: SSCDRConfig = SSCDRConfig()
+    lacdr: LACDRConfig = LACDRConfig()
+    ptupcdr: PTUPCDRConfig = PTUPCDRConfig()
     diffcdr: AnyDiffCDRConfig = DiffCDRConfig()
 
 

@@ -32,7 +32,7 @@ from training.models.als import fit_als
 from training.models.base import FactorTables, FitReport, HeldOut, Progress, RatingTable, TransferModel, TransferProblem
 from training.models.configs import ALSConfig
 from training.models.mf import fit_mf
-from training.models.registry import MODELS
+from training.models.registry import MODELS, section_of
 
 PLAIN_BASELINES = ("mean", "bias", "popular")
 """Trained beside every model: they cost next to nothing, and are what a model has to beat."""
@@ -150,7 +150,7 @@ def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
     Raises:
         InputError: training diverges, or a checkpoint in ``run.checkpoints`` belongs to another run.
     """
-    settings: BaseModel = getattr(run.config, name)
+    settings: BaseModel = getattr(run.config, section_of(name))
     model = MODELS[name].create(settings)
     with run.watch(name, getattr(settings, "epochs", 1)) as progress:
         report = model.fit(

@@ -25,6 +25,7 @@ from training.config import TrainConfig
 from training.evaluation.evaluate import Metrics
 from training.export import export_transfer
 from training.models.base import TransferModel, TransferProblem
+from training.models.registry import section_of
 from training.pipeline import Prepared, step_generator
 from training.ridge import prior_regularisation, ridge_vectors
 
@@ -189,5 +190,5 @@ def _manifest(
 
 def _settings(facts: RunFacts) -> dict[str, Any]:
     """The sections that had a say in this run."""
-    sections = {"split", "base", *(name for models in facts.metrics.values() for name in models)}
+    sections = {"split", "base", *(section_of(name) for models in facts.metrics.values() for name in models)}
     return facts.config.model_dump(mode="json", include=sections)

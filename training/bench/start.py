@@ -27,7 +27,7 @@ def bench(size: Size) -> Iterator[Row]:
     """At the full size, and at a tenth of it to show that opening does not grow."""
     if size == "full":
         yield from compare(users=USERS // 10, opening_floor=None, hashing_floor=None)
-    yield from compare(users=USERS if size == "full" else USERS // 2, opening_floor=20.0, hashing_floor=0.7)
+    yield from compare(users=USERS if size == "full" else USERS // 2, opening_floor=10.0, hashing_floor=0.5)
 
 
 def compare(*, users: int, opening_floor: float | None, hashing_floor: float | None) -> Iterator[Row]:

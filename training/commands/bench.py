@@ -58,11 +58,10 @@ def measure(name: str, size: Size, *, reporter: Reporter) -> Iterator[Row]:
 
 def rows_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Columns and cells for people."""
-    columns = ["bench", "case", "ours", "plain", "unit", "ratio", "floor"]
+    columns = ["case", "ours", "plain", "unit", "ratio", "floor"]
     cells = [
         [
-            row.bench,
-            row.case,
+            f"{row.bench}: {row.case}",
             figure(row.ours),
             figure(row.baseline),
             row.unit,
@@ -75,8 +74,11 @@ def rows_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def figure(value: float) -> str:
-    """Three significant digits, or whole thousands."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    """Three significant digits, with K or M for thousands or millions."""
+    for size, unit in ((1e6, " M"), (1e3, " K")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}" if value < 1000 * size else f"{value / size:,.0f}{unit}"
+    return f"{value:.3g}"
 
 
 def shortfall(row: Row) -> str:

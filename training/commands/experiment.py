@@ -11,11 +11,12 @@ import typer
 
 from diffcdr.errors import DiffCDRError
 from diffcdr.progress import Reporter
+from training.choice import parse_models
 from training.commands.train import parse_rating_range
 from training.config import load_preset
 from training.data.columns import Columns
 from training.data.domains import DomainPair
-from training.experiment.plan import Grid, Setup, check_data, parse_fractions, parse_models
+from training.experiment.plan import Grid, Setup, check_data, parse_fractions
 from training.experiment.report import HTML, MARKDOWN, make_report, write_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
@@ -52,8 +53,9 @@ def experiment(
 
     A stopped run goes on when the same command is given again; finished cells are not computed again.
     """
-    grid = Grid(parse_models(models), parse_fractions(test_fractions), seeds, ("cold", "warm") if warm else ("cold",))
     setup = Setup(preset, load_preset(preset, settings or []), parse_rating_range(rating_range))
+    names, fractions = parse_models(models, setup.config), parse_fractions(test_fractions)
+    grid = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     files = (
         DomainFile(source, _columns(source_columns, option="--source-columns")),
         DomainFile(target, _columns(target_columns, option="--target-columns")),

@@ -11,7 +11,8 @@ import typer
 
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from training.config import load_preset, nearest
+from training.choice import champion, check_metric, parse_models
+from training.config import TrainConfig, load_preset
 from training.data.columns import Columns
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
@@ -42,6 +43,10 @@ def train(
     models: Annotated[
         str, typer.Option(help="Models to train beside it: plain (mean,bias,popular), all, or a comma-separated list.")
     ] = "plain",
+    select: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC", help="Publish the model best in this on validation users, such as ndcg@20."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every random choice.")] = 0,
     test_fraction: Annotated[
         float | None, typer.Option(help="Share of overlap users held out to measure on (beta); else the preset's.")
@@ -63,7 +68,9 @@ def train(
     # Everything that can be wrong with the command itself is found before the first file is read.
     overrides = [*(settings or []), *([] if test_fraction is None else [f"split.test_fraction={test_fraction}"])]
     config = load_preset(preset, overrides)
-    names = choose_models(publish=model, others=models)
+    names = choose_models(config, publish=model, others=models)
+    if select is not None:
+        check_metric(select)
     files = (
         DomainFile(source, _columns(source_columns, option="--source-columns"), source_titles),
         DomainFile(target, _columns(target_columns, option="--target-columns"), target_titles),
@@ -90,6 +97,9 @@ def train(
     prepared = prepare(pair, run)
     fitted = {name: fit_model(name, prepared, run) for name in names}
     test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
+    if select is not None:
+        model = champion({name: each.validation for name, each in fitted.items()}, select)
+        reporter.note(f"{model} has the best {select} on validation users")
     metrics = {"validation": {name: each.validation for name, each in fitted.items()}, "test": test}
     facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics)
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
@@ -100,19 +110,15 @@ def train(
     reporter.note(f"next: diffcdr serve --bundle {bundle}")
 
 
-def choose_models(*, publish: str, others: str) -> list[str]:
+def choose_models(config: TrainConfig, *, publish: str, others: str) -> list[str]:
     """Names of the models to train, in the order of ``MODELS``: ``publish``, the plain baselines and ``others``.
 
     Raises:
         InputError: a name is not a model's.
     """
-    wanted = {publish, *PLAIN_BASELINES}
-    if others == "all":
-        wanted.update(MODELS)
-    elif others != "plain":
-        wanted.update(filter(None, (name.strip() for name in others.split(","))))
-    for name in sorted(wanted - MODELS.keys()):
-        raise InputError(f"there is no model {name!r}{nearest(name, MODELS)}; models are: {', '.join(MODELS)}")
+    wanted = {*parse_models(publish, config), *PLAIN_BASELINES}
+    if others != "plain":
+        wanted.update(parse_models(others, config))
     return [name for name in MODELS if name in wanted]
 
 

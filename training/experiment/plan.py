@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffcdr.errors import InputError
-from training.config import TrainConfig, nearest
+from training.config import TrainConfig
 from training.data.domains import DomainPair
 from training.data.splits import split_overlap
-from training.models.registry import MODELS
 
 MIN_OVERLAP = 50
 """Fewer shared users than this leave test sets on which models cannot be told apart."""
@@ -97,22 +96,6 @@ class Grid:
                 if wanted:
                     blocks.append(Block(fraction, seed, tuple(wanted)))
         return blocks
-
-
-def parse_models(text: str) -> tuple[str, ...]:
-    """``all`` or a comma-separated list -> names in the order of ``MODELS``.
-
-    Raises:
-        InputError: a name is not a model's, or there is none.
-    """
-    names = {part.strip() for part in text.split(",")} - {""}
-    if names == {"all"}:
-        return tuple(MODELS)
-    for name in sorted(names - MODELS.keys()):
-        raise InputError(f"there is no model {name!r}{nearest(name, MODELS)}; models are: all, {', '.join(MODELS)}")
-    if not names:
-        raise InputError(f"--models names no model; models are: all, {', '.join(MODELS)}")
-    return tuple(name for name in MODELS if name in names)
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ import torch
 from diffcdr.cli import main
 from training.bench.harness import Bench, Row, Size, make_row
 from training.bench.registry import BENCHES
+from training.commands.bench import figure
 
 
 def _bench(ratio: float) -> Bench:
@@ -61,3 +62,11 @@ def test_check_fails_below_a_floor_and_says_where(capsys: pytest.CaptureFixture[
 def test_an_unknown_name_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("bench", "topkk") == 2
     assert "topk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.1234, "0.123"), (3.0, "3"), (512.0, "512"), (15_690, "15.7 K"), (15_690_000, "15.7 M"), (2.5e9, "2,500 M")],
+)
+def test_figures_have_three_digits(value: float, shown: str) -> None:
+    assert figure(value) == shown

@@ -7,6 +7,8 @@ from diffcdr.cli import main
 from diffcdr.errors import InputError
 from tests.unit.training.tiny import QUICK, write_domains
 from training.commands.train import choose_models, parse_rating_range
+from training.config import load_preset
+from training.models.registry import MODELS
 
 SETTINGS = [part for override in QUICK for part in ("--set", override)]
 
@@ -139,12 +141,23 @@ def test_checkpoints_are_started_anew_unless_resumed(
 
 
 def test_models_are_trained_in_one_order_whatever_was_asked_for() -> None:
-    assert choose_models(publish="diffcdr", others="plain") == ["mean", "bias", "popular", "diffcdr"]
-    assert choose_models(publish="bias", others="plain") == ["mean", "bias", "popular"]
-    assert choose_models(publish="bias", others="emcdr, tgt,") == ["mean", "bias", "popular", "tgt", "emcdr"]
-    everything = choose_models(publish="mean", others="all")
-    assert everything[:3] == ["mean", "bias", "popular"]
-    assert {"tgt", "emcdr", "diffcdr"} <= set(everything)
+    def names(publish: str, others: str) -> list[str]:
+        return choose_models(load_preset("reference"), publish=publish, others=others)
+
+    assert names("diffcdr", "plain") == ["mean", "bias", "popular", "diffcdr"]
+    assert names("bias", "plain") == ["mean", "bias", "popular"]
+    assert names("bias", "emcdr, tgt,") == ["mean", "bias", "popular", "tgt", "emcdr"]
+    assert names("mean", "all") == list(MODELS)
+
+
+def test_the_champion_is_published(tmp_path: Path, files: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(*command(files, tmp_path / "b"), "--model", "diffcdr", "--select", "hr@20") == 0
+    manifest = open_bundle(tmp_path / "b").manifest
+    best = max(figures["hr@20"] for figures in manifest.metrics["validation"].values())
+    assert manifest.metrics["validation"][manifest.model]["hr@20"] == best
+    capfd.readouterr()
+    assert run(*command(files, tmp_path / "c"), "--select", "ndgc@20") == InputError.exit_code
+    assert "did you mean 'ndcg@20'" in capfd.readouterr().err
 
 
 def test_rating_ranges() -> None:

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from diffcdr.errors import InputError
 from diffcdr.ids import IdTable
 from training.data.domains import DomainPair
-from training.experiment.plan import Grid, Setup, check_data, parse_fractions, parse_models
-from training.models.registry import MODELS
+from training.experiment.plan import Grid, Setup, check_data, parse_fractions
 
 GRID = Grid(("mean", "bias", "emcdr"), (0.2, 0.5), 3, ("cold", "warm"))
 
@@ -26,16 +25,6 @@ def test_blocks_hold_what_is_not_finished_and_no_more(finished: set) -> None:
     assert [cell for block in blocks for cell in block.cells()] == [c for c in GRID.cells() if c not in finished]
     assert all(block.models for block in blocks)
     assert len({(block.test_fraction, block.seed) for block in blocks}) == len(blocks)
-
-
-def test_names_of_models() -> None:
-    assert parse_models("all") == tuple(MODELS)
-    assert parse_models(" emcdr,mean, mean") == ("mean", "emcdr")
-    with pytest.raises(InputError, match="did you mean 'emcdr'"):
-        parse_models("mean,emcd")
-    for text in ("", " , "):
-        with pytest.raises(InputError, match="names no model"):
-            parse_models(text)
 
 
 def test_fractions() -> None:

@@ -32,6 +32,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "emcdr": ("emcdr", {"epochs": 4}),
+    "cmf": ("cmf", {"epochs": 4}),
+    "sscdr": ("sscdr", {"epochs": 4}),
+    "lacdr": ("lacdr", {"epochs": 4}),
+    "ptupcdr": ("ptupcdr", {"epochs": 4}),
+    "diffcdr-da": ("diffcdr-da", {"epochs": 4, "nfe": 3, "hidden_dim": 8}),
+    "diffcdr-at": ("diffcdr-at", {"epochs": 4}),
 }
 
 

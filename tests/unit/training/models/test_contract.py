@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from diffcdr.errors import DiffCDRError
 from tests.unit.training.models.planted import Planted, planted
 from training.models.base import FitReport, HeldOut, RatingTable, TransferModel, TransferProblem
 from training.models.configs import GaussianDiffCDRConfig
+from training.models.configs_robust import RobustDiffCDRConfig
 from training.models.registry import MODELS
 from training.models.validation import held_out_errors
 
@@ -22,6 +24,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bias": ("bias", {}),
     "popular": ("popular", {}),
     "tgt": ("tgt", {}),
+    "ridge": ("ridge", {}),
+    "cmf": ("cmf", {"dim": 4, "epochs": 60, "lr": 0.02, "weight_decay": 0.01}),
+    "cmf-released": ("cmf", {"dim": 4, "epochs": 30, "biases": False, "init_std": 0.3, "optimizer": "adam"}),
+    "sscdr-linear": ("sscdr", {"epochs": 40, "batch_size": 16}),
+    "sscdr-mlp": ("sscdr", {"mapping": "mlp", "epochs": 40, "batch_size": 16}),
+    "lacdr-linear": ("lacdr", {"epochs": 80, "batch_size": 16}),
+    "lacdr-tanh": ("lacdr", {"activation": "tanh", "hidden_dim": 8, "epochs": 80, "batch_size": 16}),
+    "ptupcdr": ("ptupcdr", {"epochs": 20, "batch_size": 32}),
     "emcdr-linear": ("emcdr", {"epochs": 40, "batch_size": 16}),
     "emcdr-mlp": ("emcdr", {"mapping": "mlp", "epochs": 40, "batch_size": 16}),
     "diffcdr-affine": ("diffcdr", {**FAST, "activation": "none", "guidance_scale": 1.0}),
@@ -43,6 +53,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "diffcdr-gaussian": ("diffcdr", {**FAST, "activation": "none", "initial_state": "gaussian", "guidance_scale": 1.0}),
     "diffcdr-closed": ("diffcdr", {"form": "gaussian", "ridge_strengths": (1e-4, 1e-2, 1.0), "nfe": 12}),
+    "diffcdr-robust": ("diffcdr", {"form": "robust", "history_dim": 8, "taste_dim": 4}),
+    "diffcdr-da": ("diffcdr-da", {**FAST, "activation": "none", "guidance_scale": 1.0}),
+    "diffcdr-at": ("diffcdr-at", {**FAST, "epochs": 30}),
 }
 # Clipped RMSE on the planted test users. The truth reaches 0.05; answering the mean, 0.69.
 BOUNDS = {
@@ -50,6 +63,14 @@ BOUNDS = {
     "bias": 0.75,
     "popular": 0.75,
     "tgt": 0.85,
+    "ridge": 0.06,
+    "cmf": 0.6,
+    "cmf-released": 0.6,
+    "sscdr-linear": 0.1,
+    "sscdr-mlp": 0.15,
+    "lacdr-linear": 0.1,
+    "lacdr-tanh": 0.2,
+    "ptupcdr": 0.2,
     "emcdr-linear": 0.06,
     "emcdr-mlp": 0.1,
     "diffcdr-affine": 0.4,
@@ -58,12 +79,19 @@ BOUNDS = {
     "diffcdr-released": 0.5,
     "diffcdr-gaussian": 0.5,
     "diffcdr-closed": 0.06,
+    "diffcdr-robust": 0.75,
+    "diffcdr-da": 0.4,
+    "diffcdr-at": 0.1,
 }
+
+
+FORMS: dict[str, type[BaseModel]] = {"gaussian": GaussianDiffCDRConfig, "robust": RobustDiffCDRConfig}
+"""Settings of the forms of DiffCDR beside the network."""
 
 
 def fit(variant: str, problem: TransferProblem) -> tuple[TransferModel, FitReport]:
     name, settings = VARIANTS[variant]
-    config = GaussianDiffCDRConfig if settings.get("form") == "gaussian" else MODELS[name].config
+    config = FORMS.get(settings.get("form", ""), MODELS[name].config)
     model = MODELS[name].create(config(**settings))
     return model, model.fit(problem, generator=torch.Generator().manual_seed(0))
 
@@ -124,7 +152,7 @@ def test_batch_of_one_equals_batch_of_many_to_the_bit(model: TransferModel) -> N
 
 def test_fold_is_the_transfer(variant: str, model: TransferModel) -> None:
     folded = model.fold()
-    if variant in {"emcdr-mlp", "diffcdr-silu"}:
+    if variant in {"emcdr-mlp", "sscdr-mlp", "lacdr-tanh", "ptupcdr", "diffcdr-silu"}:
         assert folded is None
         return
     assert folded is not None
