@@ -29,7 +29,7 @@ PLAIN_USERS, PLAIN_BATCH = 1_024, 256
 
 def bench(size: Size) -> Iterator[Row]:
     """The catalogue of Amazon's films; then growing numbers of items."""
-    yield compare(users=50_000 if size == "full" else 8_192, items=ITEMS, floor=3.0)
+    yield compare(users=100_000 if size == "full" else 8_192, items=ITEMS, floor=3.0)
     if size == "full":
         for items in (5_000, 368_000):
             yield compare(users=20_000, items=items, floor=None)
