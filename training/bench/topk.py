@@ -22,7 +22,7 @@ MASKED = 100
 
 Float32Array = npt.NDArray[np.float32]
 
-FLOORS = {(10, 1_024, 0): 4.0, (10, 1_024, MASKED): 4.0, (10, 1, 0): 1.0, (64, 1_024, 0): 1.5, (64, 1, 0): 0.6}
+FLOORS = {(10, 1_024, 0): 4.0, (10, 1_024, MASKED): 4.0, (10, 1, 0): 1.0, (64, 1_024, 0): 1.5, (64, 1, 0): 0.5}
 """(dim, users, masked) -> least ratio; other cases show how cost grows."""
 
 
