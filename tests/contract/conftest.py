@@ -25,10 +25,3 @@ def client(bundle_path: Path) -> Iterator[httpx.Client]:
     """A client of a server with default settings."""
     with serving(bundle_path) as client:
         yield client
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give each operation's schema test an id of its own: xdist runs tests of one id once."""
-    label = getattr(item, "operation_label", None)
-    if label is not None:
-        item._nodeid = f"{item.nodeid}[{label}]"

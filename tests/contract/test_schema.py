@@ -38,15 +38,7 @@ def client(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield client
 
 
-@schema.parametrize()
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-def test_every_operation_keeps_to_the_document(client: httpx.Client, case: Any) -> None:
+def keeps_to_the_document(client: httpx.Client, case: Any) -> None:
     excluded: list[Any] = []
     if case.path in ("/v1/embeddings", "/v1/admin/models/load"):
         # How many numbers a vector has, and which bundles there are, the document cannot know.
@@ -64,3 +56,30 @@ def test_every_operation_keeps_to_the_document(client: httpx.Client, case: Any) 
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def schema_test(operation: Any) -> Any:
+    """The test of one operation."""
+
+    @schema.include(method=operation.method.upper(), path=operation.path).parametrize()
+    @settings(
+        max_examples=40,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    def test(client: httpx.Client, case: Any) -> None:
+        keeps_to_the_document(client, case)
+
+    return test
+
+
+# A name each: schemathesis gives the tests of one function one id, and xdist runs an id once.
+TESTS = {f"test_{one.ok().label}": schema_test(one.ok()) for one in schema.get_all_operations()}
+globals().update(TESTS)
+
+
+def test_no_operation_is_left_out() -> None:
+    paths = schema.raw_schema["paths"].values()
+    assert len(TESTS) == sum(len(methods) for methods in paths) > 10
