@@ -30,7 +30,7 @@ __all__ = [
     "read_manifest",
 ]
 
-ATTEMPTS = 5
+ATTEMPTS = 20
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -122,23 +122,27 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     Raises:
         BundleError: not a bundle, another schema version, or a file that is missing, extra or altered.
     """
-    for _ in range(ATTEMPTS - 1):
-        before = _hash_line(path)
+    for _ in range(ATTEMPTS):
+        before = _version(path)
         try:
             bundle = _open_once(path, verify=verify)
         except BundleError:
-            if _hash_line(path) == before:
+            if _version(path) == before:
                 raise
         else:
-            if _hash_line(path) == before:
+            if _version(path) == before:
                 return bundle
-    return _open_once(path, verify=verify)
+    raise BundleError(f"bundle {path} is replaced faster than it can be opened; stop what publishes it, and try again")
 
 
-def _hash_line(path: Path) -> bytes | None:
-    """What tells one bundle at ``path`` from the next; None where there is none."""
+def _version(path: Path) -> tuple[int, int, bytes] | None:
+    """What tells one publication at ``path`` from the next; None where there is none.
+
+    Not the bundle's hash alone: two publications of one bundle, another between them, are three directories.
+    """
     try:
-        return (path / MANIFEST_HASH).read_bytes()
+        directory = path.stat()
+        return directory.st_ino, directory.st_ctime_ns, (path / MANIFEST_HASH).read_bytes()
     except OSError:
         return None
 
