@@ -80,10 +80,12 @@ class Options:
 
 @dataclass(frozen=True)
 class ColdUser:
-    """A user with source ratings and none in the target, and the best of what they rated."""
+    """A user with source ratings and none in the target's training, and the best of what they rated."""
 
     id: str
     liked: list[str]
+    held_out: bool
+    """Has target ratings after all, which training was not shown."""
 
 
 def main() -> int:
@@ -175,7 +177,7 @@ def find_cold_user(source: Path, target: Path) -> ColdUser:
     candidates = ratings.group_by("user_id").len().sort(["len", "user_id"], descending=[True, False])
     elsewhere = read_ratings(target).frame.select("user_id")
     unseen = candidates.join(elsewhere, on="user_id", how="anti", maintain_order="left")
-    for ids in (unseen["user_id"].to_list(), candidates["user_id"].to_list()):
+    for held_out, ids in ((False, unseen["user_id"].to_list()), (True, candidates["user_id"].to_list())):
         known = bundle.source_users.ids.rows(ids) >= 0
         warm = bundle.target_users.ids.rows(ids) >= 0
         cold = [text for text, here, there in zip(ids, known, warm, strict=True) if here and not there]
@@ -187,14 +189,15 @@ def find_cold_user(source: Path, target: Path) -> ColdUser:
                 (titles[row] if titles and row >= 0 else None) or item
                 for row, item in zip(rows, own["item_id"], strict=True)
             ]
-            return ColdUser(cold[0], liked[:5])
+            return ColdUser(cold[0], liked[:5], held_out)
     raise InputError("every source user has target ratings in training; there is no cold-start user to ask for")
 
 
 def introduce(user: ColdUser, address: str) -> None:
     """Print where the service is and the one command that shows what it does."""
     out.print(f"\n[bold]The service is at {address}[/]  (interactive documentation: {address}/docs)")
-    out.print(f"{user.id} has rated nothing in the target. Best rated in the source: {', '.join(user.liked)}")
+    known = "has target ratings, which training was not shown" if user.held_out else "has rated nothing in the target"
+    out.print(f"{user.id} {known}. Best rated in the source: {', '.join(user.liked)}")
     body = shlex.quote(json.dumps({"user_id": user.id, "k": 20}))
     out.print("\nTheir top 20 in the target:\n")
     # Not through rich: a line to copy must not be wrapped or marked up.
