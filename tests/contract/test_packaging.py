@@ -59,9 +59,10 @@ def closure(extra: str) -> set[str]:
 def test_constraints_are_exact_public_versions_in_order() -> None:
     pins = list(constraints().values())
     for pin in pins:
-        name, version = re.fullmatch(r"([A-Za-z0-9._-]+)==(\S+)", pin).groups()  # type: ignore[union-attr]
+        found = re.fullmatch(r"[A-Za-z0-9._-]+==(\S+)", pin)
+        assert found is not None, pin
         # A local label (2.13.0+cpu) exists on no public index.
-        assert Version(version).local is None, pin
+        assert Version(found.group(1)).local is None, pin
     assert pins == sorted(pins, key=str.lower)
 
 

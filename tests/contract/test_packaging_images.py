@@ -43,7 +43,9 @@ def stages() -> dict[str, Stage]:
     for line in filter(None, map(str.strip, text.splitlines())):
         keyword, _, value = line.partition(" ")
         if keyword == "FROM":
-            base, name = re.fullmatch(r"(\S+) AS (\S+)", value).groups()  # type: ignore[union-attr]
+            parts = re.fullmatch(r"(\S+) AS (\S+)", value)
+            assert parts is not None, line
+            base, name = parts.groups()
             found[name] = Stage(name, base, [])
         elif found:
             list(found.values())[-1].instructions.append((keyword, value.strip()))

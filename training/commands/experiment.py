@@ -12,24 +12,32 @@ import typer
 from diffcdr.errors import DiffCDRError
 from diffcdr.progress import Reporter
 from training.choice import parse_models
-from training.commands.train import parse_rating_range
+from training.commands.inputs import (
+    RatingRange,
+    Settings,
+    Source,
+    SourceColumns,
+    Target,
+    TargetColumns,
+    domain_file,
+    parse_rating_range,
+    read_pair,
+    show_data,
+)
 from training.config import load_preset
-from training.data.columns import Columns
 from training.data.domains import DomainPair
 from training.experiment.plan import Grid, Setup, check_data, parse_fractions
 from training.experiment.report import HTML, MARKDOWN, make_report, write_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
-from training.pipeline import DomainFile, load_pair
-from training.screen import cleaning_table
 
 
 def experiment(
-    source: Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")],
-    target: Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")],
+    source: Source,
+    target: Target,
     out: Annotated[Path, typer.Option(help="Directory for results.jsonl and the report; what is there goes on.")],
     preset: Annotated[
-        str, typer.Option(help="Named settings: reference (released code), paper, or ranking.")
+        str, typer.Option(help="Named settings: reference (released code), paper, ranking or robust.")
     ] = "reference",
     models: Annotated[str, typer.Option(help="all, or a comma-separated list.")] = "all",
     test_fractions: Annotated[
@@ -40,14 +48,10 @@ def experiment(
         bool, typer.Option("--warm", help="Also measure with half of each test user's target ratings known.")
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as diffcdr.nfe=10.")
-    ] = None,
-    source_columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Column names, such as user=uid,item=film,rating=stars.")
-    ] = None,
-    target_columns: Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-columns.")] = None,
-    rating_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.")] = "1,5",
+    settings: Settings = None,
+    source_columns: SourceColumns = None,
+    target_columns: TargetColumns = None,
+    rating_range: RatingRange = "1,5",
 ) -> None:
     """Compare models on two rating files: a grid of runs, and a report with tables and figures.
 
@@ -57,18 +61,15 @@ def experiment(
     names, fractions = parse_models(models, setup.config), parse_fractions(test_fractions)
     grid = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     files = (
-        DomainFile(source, _columns(source_columns, option="--source-columns")),
-        DomainFile(target, _columns(target_columns, option="--target-columns")),
+        domain_file(source, source_columns, option="--source-columns"),
+        domain_file(target, target_columns, option="--target-columns"),
     )
     results = ResultsFile(out)
     reporter = Reporter()
-    with reporter.task("read and clean", total=len(files), unit="files") as task:
-        pair = load_pair(*files, rating_range=setup.rating_range)
-        task.advance(len(files))
+    pair = read_pair(reporter, *files, rating_range=setup.rating_range)
     check_data(pair, setup, test_fractions=grid.test_fractions)
     results.identify(pair, setup)
-    reporter.table("Data", *cleaning_table([pair.source.file, pair.target.file]))
-    reporter.note(pair.summary())
+    show_data(reporter, pair)
     failures = _run(reporter, pair, setup, grid, results, jobs=jobs)
     write_report(make_report(pair, setup, grid, of_cells(results.read(), grid.cells())), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
@@ -120,7 +121,3 @@ def _raise_failures(failures: Sequence[Failure]) -> None:
             f"not computed: {listed} (cells of the grid, for the reasons in the warnings above); the report leaves "
             "them out, and the same command tries them again"
         )
-
-
-def _columns(text: str | None, *, option: str) -> Columns | None:
-    return None if text is None else Columns.parse(text, option=option)

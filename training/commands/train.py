@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -12,32 +11,41 @@ import typer
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from training.choice import champion, check_metric, parse_models
+from training.commands.inputs import (
+    RatingRange,
+    Settings,
+    Source,
+    SourceColumns,
+    Target,
+    TargetColumns,
+    domain_file,
+    parse_rating_range,
+    read_pair,
+    show_data,
+)
 from training.config import TrainConfig, load_preset
-from training.data.columns import Columns
-from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
 from training.models.registry import MODELS
 from training.pipeline import (
     PLAIN_BASELINES,
-    DomainFile,
     FittedModel,
     Run,
     clear_checkpoints,
     evaluate_test,
     fit_model,
-    load_pair,
     prepare,
 )
 from training.publish import RunFacts, check_destination, publish_bundle
-from training.screen import cleaning_table, epoch_bar, honest_warnings, metrics_table
+from training.screen import epoch_bar, honest_warnings, metrics_table
 
 
 def train(
-    source: Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")],
-    target: Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")],
+    source: Source,
+    target: Target,
     bundle: Annotated[Path, typer.Option(help="Directory to publish to; a bundle already there is replaced whole.")],
     preset: Annotated[
-        str, typer.Option(help="Named settings: ranking (lists to serve), reference (released code) or paper.")
+        str,
+        typer.Option(help="Named settings: ranking (lists), robust (ratings), reference (released code) or paper."),
     ] = "ranking",
     model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
     models: Annotated[
@@ -51,14 +59,10 @@ def train(
     test_fraction: Annotated[
         float | None, typer.Option(help="Share of overlap users held out to measure on (beta); else the preset's.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as diffcdr.nfe=10.")
-    ] = None,
-    source_columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Column names, such as user=uid,item=film,rating=stars.")
-    ] = None,
-    target_columns: Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-columns.")] = None,
-    rating_range: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.")] = "1,5",
+    settings: Settings = None,
+    source_columns: SourceColumns = None,
+    target_columns: TargetColumns = None,
+    rating_range: RatingRange = "1,5",
     source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
     target_titles: Annotated[Path | None, typer.Option(help="As --source-titles.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
@@ -72,8 +76,8 @@ def train(
     if select is not None:
         check_metric(select)
     files = (
-        DomainFile(source, _columns(source_columns, option="--source-columns"), source_titles),
-        DomainFile(target, _columns(target_columns, option="--target-columns"), target_titles),
+        domain_file(source, source_columns, option="--source-columns", titles=source_titles),
+        domain_file(target, target_columns, option="--target-columns", titles=target_titles),
     )
     limits = parse_rating_range(rating_range)
     check_destination(bundle)
@@ -90,17 +94,16 @@ def train(
         checkpoints=checkpoint,
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
-    with reporter.task("read and clean", total=len(files), unit="files") as task:
-        pair = load_pair(*files, rating_range=limits)
-        task.advance(len(files))
-    _show_data(reporter, pair)
+    pair = read_pair(reporter, *files, rating_range=limits)
+    show_data(reporter, pair)
     prepared = prepare(pair, run)
     fitted = {name: fit_model(name, prepared, run) for name in names}
-    test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
+    validation = {name: each.validation for name, each in fitted.items()}
     if select is not None:
-        model = champion({name: each.validation for name, each in fitted.items()}, select)
+        model = champion(validation, select)
         reporter.note(f"{model} has the best {select} on validation users")
-    metrics = {"validation": {name: each.validation for name, each in fitted.items()}, "test": test}
+    test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
+    metrics = {"validation": validation, "test": test}
     facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics)
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
         bundle_id = publish_bundle(fitted[model].model, prepared, facts, destination=bundle)
@@ -122,32 +125,12 @@ def choose_models(config: TrainConfig, *, publish: str, others: str) -> list[str
     return [name for name in MODELS if name in wanted]
 
 
-def parse_rating_range(text: str) -> tuple[float, float]:
-    """``LOW,HIGH`` -> the two numbers. Raises InputError where they are not two finite ascending numbers."""
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low, high = 0.0, 0.0
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"--rating-range {text!r} is not understood; write the lowest and highest rating, such as 1,5")
-    return low, high
-
-
-def _columns(text: str | None, *, option: str) -> Columns | None:
-    return None if text is None else Columns.parse(text, option=option)
-
-
 def _check_checkpoints(directory: Path | None, *, resume: bool) -> None:
     if directory is None:
         if resume:
             raise InputError("--resume needs --checkpoint DIR, the directory of the run to go on from")
     elif not resume:
         clear_checkpoints(directory)
-
-
-def _show_data(reporter: Reporter, pair: DomainPair) -> None:
-    reporter.table("Data", *cleaning_table([pair.source.file, pair.target.file]))
-    reporter.note(pair.summary())
 
 
 def _show_models(reporter: Reporter, name: str, published: FittedModel, test: dict[str, Metrics]) -> None:

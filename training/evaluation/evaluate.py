@@ -57,28 +57,39 @@ def evaluate(
     *,
     rating_range: tuple[float, float],
     k: int = 20,
-    seen: MaskedRows | None = None,
 ) -> Metrics:
-    """Measure ``model`` on ``held_out``.
-
-    Args:
-        model: fitted.
-        held_out: users and the target ratings they are judged by.
-        rating_range: (lowest, highest) rating of the target domain.
-        k: length of the ranked lists.
-        seen: target items each held-out user has in training, never listed; None for cold-start users.
-
-    Raises:
-        InputError: no held-out ratings, or predictions that are not finite.
-    """
+    """Measure ``model``, fitted, on the cold-start users of ``held_out``; see :func:`evaluate_vectors`."""
     with torch.no_grad():
         vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
+    return evaluate_vectors(vectors, model.head(), held_out.ratings, name=model.name, rating_range=rating_range, k=k)
+
+
+def evaluate_vectors(
+    vectors: npt.NDArray[np.float32],
+    head: ScoringHead,
+    ratings: RatingTable,
+    *,
+    name: str,
+    rating_range: tuple[float, float],
+    k: int = 20,
+    seen: MaskedRows | None = None,
+) -> Metrics:
+    """Measure target vectors of held-out users.
+
+    Args:
+        vectors: float32 [U, target_dim].
+        head: the items they are scored with.
+        ratings: the target ratings the users are judged by; ``ratings.users`` are rows of ``vectors``.
+        name: of the model that the vectors come from, for messages.
+        rating_range: (lowest, highest) rating of the target domain.
+        k: length of the ranked lists.
+        seen: target items each user has in training, never listed; None for cold-start users.
+
+    Raises:
+        InputError: no held-out ratings, or vectors or predictions that are not finite.
+    """
     if not np.isfinite(vectors).all():
-        raise InputError(
-            f"the {model.name} model gives vectors that are not finite: its training diverged; lower its lr"
-        )
-    head = model.head()
-    ratings = held_out.ratings
+        raise InputError(f"the {name} model gives vectors that are not finite: its training diverged; lower its lr")
     errors: dict[str, float | None] = dict.fromkeys(field.name for field in fields(RatingMetrics))
     if head.objective == "rating":
         actual = ratings.ratings.numpy().astype(np.float64)

@@ -19,17 +19,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diffcdr.errors import DiffCDRError
 from diffcdr.topk import MaskedRows
 from training.data.domains import DomainPair
 from training.data.splits import Indices
-from training.evaluation.evaluate import Metrics, evaluate, predict
-from training.fit.checkpoint import CheckpointFile
+from training.evaluation.evaluate import Metrics, evaluate_vectors, predict
 from training.models.base import (
-    FitReport,
     HeldOut,
     ImplicitFeedback,
-    Progress,
     RatingTable,
     ScoringHead,
     TransferModel,
@@ -154,38 +150,10 @@ def _interaction_step(
 
 
 def _evaluate(vectors: Floats, model: TransferModel, halves: Halves, *, rating_range: tuple[float, float]) -> Metrics:
-    rows = torch.arange(len(vectors))
-    given = _Given(model, torch.from_numpy(vectors.astype(np.float32)))
-    return evaluate(given, HeldOut(rows, halves.judged), rating_range=rating_range, seen=halves.seen())
-
-
-class _Given(TransferModel):
-    """Users whose target vectors are there already, under the items of a fitted model."""
-
-    name = "warm"
-
-    def __init__(self, model: TransferModel, vectors: Tensor) -> None:
-        self._head = model.head()
-        self._vectors = vectors
-
-    def fit(
-        self,
-        problem: TransferProblem,
-        *,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        checkpoint: CheckpointFile | None = None,
-    ) -> FitReport:
-        raise DiffCDRError("vectors that are given cannot be fitted; fit the model they come from")
-
-    def source_vectors(self) -> Tensor:
-        return self._vectors
-
-    def transfer(self, vectors: Tensor) -> Tensor:
-        return vectors
-
-    def head(self) -> ScoringHead:
-        return self._head
+    given = vectors.astype(np.float32)
+    return evaluate_vectors(
+        given, model.head(), halves.judged, name=model.name, rating_range=rating_range, seen=halves.seen()
+    )
 
 
 def _part(table: RatingTable, keep: npt.NDArray[np.bool_]) -> RatingTable:

@@ -20,13 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from training.fit.checkpoint import CheckpointFile
 from training.models.als import draw_seed, interactions
-from training.models.base import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
-from training.models.batching import blockwise
+from training.models.base import TransferProblem, fitted
 from training.models.closed_alm import TaskLoss, fit_alignment
 from training.models.configs import GaussianDiffCDRConfig
 from training.models.gaussian_dim import GaussianDIM, Spread
@@ -34,7 +31,8 @@ from training.models.history import HistoryMap
 from training.models.ridge_path import RidgePath
 from training.models.schedule import make_schedule
 from training.models.solver import fast_plan
-from training.models.validation import Judge, held_out_errors
+from training.models.tabular import Tables, TabularModel
+from training.models.validation import Judge
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -49,16 +47,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    source: Tensor
-    matrix: Tensor
-    offset: Tensor
-    head: ScoringHead
-    history: HistoryMap | None
-    choice: Choice
-
-
-@dataclass(frozen=True)
 class _Chain:
     """One candidate: mean + (x A + b - mean) F, before the ALM; its quality on the validation users."""
 
@@ -70,73 +58,20 @@ class _Chain:
     left_out: Float64Array
 
 
-class GaussianDiffCDR(TransferModel):
+class GaussianDiffCDR(TabularModel):
     """DiffCDR with DIM and ALM in closed form; see :class:`GaussianDiffCDRConfig` for what can be set."""
 
     name = "diffcdr"
 
     def __init__(self, config: GaussianDiffCDRConfig) -> None:
+        super().__init__()
         self.config = config
-        self._fitted: _Fitted | None = None
+        self._history: HistoryMap | None = None
+        self._choice: Choice | None = None
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        *,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        checkpoint: CheckpointFile | None = None,
-    ) -> FitReport:
-        """Solve, in one "epoch"; there is nothing to resume, so ``checkpoint`` is left alone."""
-        # One thread: what is chosen must not depend on the number of cores.
-        with threadpool_limits(limits=1):
-            self._fitted = self._solve(problem, generator)
-        held_out, head = problem.validation, self.head()
-        vectors = self.transfer(self.source_vectors()[held_out.source_rows])
-        if head.objective == "rating":
-            figures = held_out_errors(vectors, held_out, head=head, rating_range=problem.rating_range)
-        else:
-            figures = {"ndcg": Judge(held_out, head=head, rating_range=problem.rating_range)(vectors)}
-        if progress is not None:
-            progress(epoch=1, epochs=1, rows=len(problem.target), figures=figures)
-        return FitReport(epochs=[figures], best_epoch=1, rows=len(problem.target))
-
-    def source_vectors(self) -> Tensor:
-        """The conditions."""
-        return fitted(self._fitted).source
-
-    def source_history(self) -> HistoryMap | None:
-        """How the conditions follow from a user's items."""
-        return fitted(self._fitted).history
-
-    def head(self) -> ScoringHead:
-        """The target base model's items."""
-        return fitted(self._fitted).head
-
-    def transfer(self, vectors: Tensor) -> Tensor:
-        """The affine map, in the dtype of ``vectors``."""
-        found = fitted(self._fitted)
-        matrix, offset = found.matrix.to(vectors.dtype), found.offset.to(vectors.dtype)
-        return blockwise(lambda rows: rows @ matrix + offset, vectors, width=len(offset))
-
-    def fold(self) -> tuple[Tensor, Tensor]:
-        """The affine map."""
-        found = fitted(self._fitted)
-        return found.matrix, found.offset
-
-    def details(self) -> dict[str, Any]:
-        """Every setting of the method, and what was chosen."""
-        choice = fitted(self._fitted).choice
-        return {
-            **self.config.model_dump(mode="json"),
-            "ridge_strength": choice.ridge_strength,
-            "guidance_scale": choice.guidance_scale,
-            "alignment": "none" if choice.task_weight is None else "closed form",
-            "task_weight": choice.task_weight,
-        }
-
-    def _solve(self, problem: TransferProblem, generator: torch.Generator) -> _Fitted:
-        history, source = self._conditions(problem, generator)
+    def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+        """Every choice in turn, on the validation users."""
+        self._history, source = self._conditions(problem, generator)
         judge = Judge(problem.validation, head=problem.target_base.head(), rating_range=problem.rating_range)
         targets = problem.target_base.user_vectors[problem.overlap_target].double().numpy()
         unit = float(targets.std()) or 1.0
@@ -150,14 +85,28 @@ class GaussianDiffCDR(TransferModel):
         chain = search.choose_chain()
         task_weight, alignment = search.choose_alignment(chain, _task_losses(self.config, problem, unit=unit))
         matrix, offset = search.fold(chain, alignment)
-        return _Fitted(
-            source=source,
+        self._choice = Choice(chain.strength, chain.scale, task_weight)
+        return Tables(
+            source_vectors=source,
             matrix=torch.from_numpy(matrix * unit),
-            offset=torch.from_numpy(offset * unit),
             head=problem.target_base.head(),
-            history=history,
-            choice=Choice(chain.strength, chain.scale, task_weight),
+            offset=torch.from_numpy(offset * unit),
         )
+
+    def source_history(self) -> HistoryMap | None:
+        """How the conditions follow from a user's items."""
+        return self._history
+
+    def details(self) -> dict[str, Any]:
+        """Every setting of the method, and what was chosen."""
+        choice = fitted(self._choice)
+        return {
+            **self.config.model_dump(mode="json"),
+            "ridge_strength": choice.ridge_strength,
+            "guidance_scale": choice.guidance_scale,
+            "alignment": "none" if choice.task_weight is None else "closed form",
+            "task_weight": choice.task_weight,
+        }
 
     def _conditions(self, problem: TransferProblem, generator: torch.Generator) -> tuple[HistoryMap | None, Tensor]:
         """The condition of every source user, float32 [n_source_users, source_dim]."""

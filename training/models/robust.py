@@ -18,63 +18,32 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
-from torch import Tensor
 
-from training.fit.checkpoint import CheckpointFile
-from training.models.base import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
-from training.models.batching import affine_blockwise
+from training.models.base import TransferProblem, fitted
 from training.models.configs_robust import RobustDiffCDRConfig
-from training.models.robust_search import Search, Solution
-from training.models.validation import held_out_errors
+from training.models.robust_search import Choice, Search
+from training.models.tabular import Tables, TabularModel
 
 
-class RobustDiffCDR(TransferModel):
-    """DiffCDR beside the biases, behind a gate; see :class:`RobustDiffCDRConfig` for what can be set."""
+class RobustDiffCDR(TabularModel):
+    """DiffCDR beside the biases, behind a gate; see :class:`RobustDiffCDRConfig` for what can be set.
+
+    Source vectors are the ``bias`` model's user bias, then the condition. Item entries: 1 for that bias, 1 + d_j for
+    the level, v_j for the taste, if any.
+    """
 
     name = "diffcdr"
 
     def __init__(self, config: RobustDiffCDRConfig) -> None:
+        super().__init__()
         self.config = config
-        self._fitted: Solution | None = None
+        self._choice: Choice | None = None
 
-    def fit(
-        self,
-        problem: TransferProblem,
-        *,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        checkpoint: CheckpointFile | None = None,
-    ) -> FitReport:
-        """Solve, in one "epoch"; there is nothing to resume, so ``checkpoint`` is left alone."""
-        # One thread: what is chosen must not depend on the number of cores.
-        with threadpool_limits(limits=1):
-            self._fitted = Search(self.config, problem, generator).solve()
-        held_out = problem.validation
-        vectors = self.transfer(self.source_vectors()[held_out.source_rows])
-        figures = held_out_errors(vectors, held_out, head=self.head(), rating_range=problem.rating_range)
-        if progress is not None:
-            progress(epoch=1, epochs=1, rows=len(problem.target), figures=figures)
-        return FitReport(epochs=[figures], best_epoch=1, rows=len(problem.target))
-
-    def source_vectors(self) -> Tensor:
-        """The ``bias`` model's user bias, then the condition."""
-        return fitted(self._fitted).source
-
-    def head(self) -> ScoringHead:
-        """Item entries: 1 for the ``bias`` model's user bias, 1 + d_j for the level, v_j for the taste, if any."""
-        return fitted(self._fitted).head
-
-    def transfer(self, vectors: Tensor) -> Tensor:
-        """The affine map, in the dtype of ``vectors``."""
-        found = fitted(self._fitted)
-        return affine_blockwise(vectors, found.matrix.to(vectors.dtype), found.offset.to(vectors.dtype))
-
-    def fold(self) -> tuple[Tensor, Tensor]:
-        """The affine map."""
-        found = fitted(self._fitted)
-        return found.matrix, found.offset
+    def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+        """Every choice in turn, on the validation users."""
+        tables, self._choice = Search(self.config, problem, generator).solve()
+        return tables
 
     def details(self) -> dict[str, Any]:
         """Every setting of the method, and what was chosen."""
-        return {**self.config.model_dump(mode="json"), **asdict(fitted(self._fitted).choice)}
+        return {**self.config.model_dump(mode="json"), **asdict(fitted(self._choice))}

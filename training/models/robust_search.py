@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
-from torch import Tensor
 
 from training.models.als import draw_seed, interactions
 from training.models.base import HeldOut, ScoringHead, TransferProblem
@@ -78,17 +77,6 @@ class _Scorer:
     left_out: Float64Array
 
 
-@dataclass(frozen=True)
-class Solution:
-    """A fitted model: target vector = ``source`` row @ ``matrix`` + ``offset`` (float64), scored by ``head``."""
-
-    source: Tensor
-    matrix: Tensor
-    offset: Tensor
-    head: ScoringHead
-    choice: Choice
-
-
 class Search:
     """The choices, one after the other, each the best on the validation users; of equals, the first of its grid."""
 
@@ -105,7 +93,7 @@ class Search:
         self._scaling = Standardised.of(self._features[self._training], first=SHAPE_DIM)
         self._inputs = self._scaling.apply(self._features[self._training])
 
-    def solve(self) -> Solution:
+    def solve(self) -> tuple[Tables, Choice]:
         """Target base and level, taste, guidance, gate."""
         level, biases, slope_penalty, item_shrinkage = self._choose_level()
         slopes = biases.slopes(self._target, penalty=slope_penalty)
@@ -122,18 +110,18 @@ class Search:
             guidance_scale=guidance_scale,
             gate=gate,
         )
-        return self._mixed(plain, scorer, mean=biases.mean, choice=choice)
+        return self._mixed(plain, scorer, mean=biases.mean, gate=gate), choice
 
-    def _mixed(self, plain: Tables, scorer: _Scorer, *, mean: float, choice: Choice) -> Solution:
+    def _mixed(self, plain: Tables, scorer: _Scorer, *, mean: float, gate: float) -> Tables:
         """Both models side by side: vectors and item biases weighted by the gate, item vectors one after the other."""
-        gate, features = choice.gate, torch.from_numpy(self._features).float()
+        features = torch.from_numpy(self._features).float()
         matrix = np.zeros((1 + scorer.matrix.shape[0], 1 + scorer.matrix.shape[1]))
         matrix[:1, :1] = (1.0 - gate) * plain.matrix.double().numpy()
         matrix[1:, 1:] = gate * scorer.matrix
         offset = np.concatenate([[0.0], gate * scorer.offset])
         biases = (1.0 - gate) * plain.head.item_biases.double().numpy() + gate * (scorer.biases - mean)
-        return Solution(
-            source=torch.cat([plain.source_vectors, features], dim=1),
+        return Tables(
+            source_vectors=torch.cat([plain.source_vectors, features], dim=1),
             matrix=torch.from_numpy(matrix),
             offset=torch.from_numpy(offset),
             head=ScoringHead(
@@ -141,7 +129,6 @@ class Search:
                 item_biases=torch.from_numpy(biases).float(),
                 offset=(1.0 - gate) * plain.head.offset + gate * mean,
             ),
-            choice=choice,
         )
 
     def _predict_plain(self, plain: Tables) -> Float64Array:

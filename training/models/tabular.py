@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from training.fit.checkpoint import CheckpointFile
@@ -18,17 +19,21 @@ from training.models.base import (
     TransferProblem,
     fitted,
 )
-from training.models.batching import blockwise
-from training.models.validation import held_out_errors
+from training.models.batching import affine_blockwise
+from training.models.validation import held_out_figures
 
 
 @dataclass(frozen=True)
 class Tables:
-    """A fitted closed-form model: ``source_vectors`` [n, s], target vector = source vector @ ``matrix`` [s, t]."""
+    """A fitted closed-form model: ``source_vectors`` [n, s], target vector = source vector @ ``matrix`` + ``offset``.
+
+    ``matrix`` [s, t]; ``offset`` [t], None for zero.
+    """
 
     source_vectors: Tensor
     matrix: Tensor
     head: ScoringHead
+    offset: Tensor | None = None
 
 
 class TabularModel(TransferModel):
@@ -41,6 +46,10 @@ class TabularModel(TransferModel):
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """The tables of this model for ``problem``."""
 
+    def rows(self, problem: TransferProblem) -> int:
+        """What :meth:`solve` learns from, counted: the target ratings, unless a model says otherwise."""
+        return len(problem.target)
+
     def fit(
         self,
         problem: TransferProblem,
@@ -50,13 +59,15 @@ class TabularModel(TransferModel):
         checkpoint: CheckpointFile | None = None,
     ) -> FitReport:
         """Solve, in one "epoch"; there is nothing to resume, so ``checkpoint`` is left alone."""
-        self._tables = self.solve(problem, generator=generator)
-        held_out = problem.validation
+        # One thread: what is chosen must not depend on the number of cores.
+        with threadpool_limits(limits=1):
+            self._tables = self.solve(problem, generator=generator)
+        held_out, rows = problem.validation, self.rows(problem)
         vectors = self.transfer(self.source_vectors()[held_out.source_rows])
-        figures = held_out_errors(vectors, held_out, head=self.head(), rating_range=problem.rating_range)
+        figures = held_out_figures(vectors, held_out, head=self.head(), rating_range=problem.rating_range)
         if progress is not None:
-            progress(epoch=1, epochs=1, rows=len(problem.target), figures=figures)
-        return FitReport(epochs=[figures], best_epoch=1, rows=len(problem.target))
+            progress(epoch=1, epochs=1, rows=rows, figures=figures)
+        return FitReport(epochs=[figures], best_epoch=1, rows=rows)
 
     def source_vectors(self) -> Tensor:
         """This model's own source table."""
@@ -67,14 +78,15 @@ class TabularModel(TransferModel):
         return fitted(self._tables).head
 
     def transfer(self, vectors: Tensor) -> Tensor:
-        """``vectors @ matrix``."""
-        matrix = fitted(self._tables).matrix.to(vectors.dtype)
-        return blockwise(lambda rows: rows @ matrix, vectors, width=matrix.shape[1])
+        """The affine map, in the dtype of ``vectors``."""
+        matrix, offset = self.fold()
+        return affine_blockwise(vectors, matrix.to(vectors.dtype), offset.to(vectors.dtype))
 
     def fold(self) -> tuple[Tensor, Tensor]:
-        """The matrix, and zero."""
-        matrix = fitted(self._tables).matrix.double()
-        return matrix, matrix.new_zeros(matrix.shape[1])
+        """The affine map, in float64."""
+        tables = fitted(self._tables)
+        matrix = tables.matrix.double()
+        return matrix, matrix.new_zeros(matrix.shape[1]) if tables.offset is None else tables.offset.double()
 
 
 def mean_rating(table: RatingTable) -> float:

@@ -44,6 +44,15 @@ class Judge:
         return float(np.mean([ranking_metrics(lists[:, :k], self._relevant).ndcg.mean() for k in CUTOFFS]))
 
 
+def held_out_figures(
+    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+) -> dict[str, float]:
+    """What to report of ``vectors`` [U, target_dim]: rating errors, or where scores are not ratings, the judgement."""
+    if head.objective == "rating":
+        return held_out_errors(vectors, held_out, head=head, rating_range=rating_range)
+    return {"ndcg": Judge(held_out, head=head, rating_range=rating_range)(vectors)}
+
+
 def held_out_errors(
     vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
 ) -> dict[str, float]:

@@ -6,7 +6,8 @@ from diffcdr.bundle import open_bundle
 from diffcdr.cli import main
 from diffcdr.errors import InputError
 from tests.unit.training.tiny import QUICK, write_domains
-from training.commands.train import choose_models, parse_rating_range
+from training.commands.inputs import parse_rating_range
+from training.commands.train import choose_models
 from training.config import load_preset
 from training.models.registry import MODELS
 

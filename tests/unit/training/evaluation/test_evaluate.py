@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffcdr.errors import InputError
 from diffcdr.topk import MaskedRows
-from training.evaluation.evaluate import Metrics, evaluate, predict
+from training.evaluation.evaluate import Metrics, evaluate, evaluate_vectors, predict
 from training.models.base import FitReport, HeldOut, RatingTable, ScoringHead, TransferModel
 
 
@@ -69,7 +69,10 @@ def test_seen_items_are_not_candidates() -> None:
     model, held = planted()
     seen = MaskedRows.pack([np.array([0]), np.array([], dtype=np.int64)])
     # User 0's best item is hidden: item 1 (3.5) leads, item 2 (2.0) is the one that is relevant.
-    assert evaluate(model, held, rating_range=(1.0, 5.0), k=1, seen=seen).hr == 0.5
+    vectors = model.transfer(model.source_vectors()[held.source_rows]).numpy()
+    limits = (1.0, 5.0)
+    figures = evaluate_vectors(vectors, model.head(), held.ratings, name="planted", rating_range=limits, k=1, seen=seen)
+    assert figures.hr == 0.5
 
 
 def test_a_diverged_model_is_an_error() -> None:
