@@ -41,6 +41,7 @@ check: $(DEV_STAMP) ## lint, format, types and import rules
 .PHONY: test
 test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 	@command -v redis-server >/dev/null || scripts/ensure-package.sh redis-server
+	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
 	@$(BIN)/pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 
 .PHONY: bench-check

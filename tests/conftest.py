@@ -15,6 +15,8 @@ import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 
+pytest_plugins = ["tests.browser"]
+
 
 @pytest.fixture
 def free_port() -> int:
