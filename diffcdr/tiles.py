@@ -26,6 +26,8 @@ TILE_ITEMS = BLOCK_ITEMS * TILE_BLOCKS
 USER_CHUNK = 256
 SCORES_IN_CACHE = TILE_ITEMS * USER_CHUNK
 """float32 scores computed at a time: 512 KiB, about one core's L2."""
+VALUES_IN_CACHE = 1 << 20
+"""Values of item blocks copied at a time: 4 MiB."""
 FIRST_TILES = 8
 
 
@@ -132,8 +134,13 @@ class ItemTiles:
         Masked items have -inf; so does the empty block that pads the list.
         """
         users, width = blocks.shape
-        gathered = self._blocks[blocks].reshape(users, width * BLOCK_ITEMS, self._dim + 1)
-        scores = np.matmul(gathered, extended[:, :, None])[:, :, 0]
+        scores = np.empty((users, width * BLOCK_ITEMS), dtype=np.float32)
+        # A few users at a time: with many blocks each, the copies of all would not fit into any cache.
+        step = max(1, VALUES_IN_CACHE // (scores.shape[1] * (self._dim + 1)))
+        for start in range(0, users, step):
+            part = slice(start, start + step)
+            gathered = self._blocks[blocks[part]].reshape(-1, scores.shape[1], self._dim + 1)
+            np.matmul(gathered, extended[part, :, None], out=scores[part, :, None])
         tile, place = np.divmod(blocks, TILE_BLOCKS)
         first = tile * TILE_ITEMS + place
         places = (first[:, :, None] + TILE_BLOCKS * np.arange(BLOCK_ITEMS)).reshape(users, -1)
