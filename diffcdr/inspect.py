@@ -12,6 +12,8 @@ from diffcdr.manifest import InputFile, Manifest
 from diffcdr.progress import make_table
 
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "mse", "logloss"})
+DESCRIPTIVE = frozenset({"coverage", "novelty", "gini", "head_share", "similarity"})
+"""Figures that say what lists are like (docs/metrics.md): shown apart, and nobody is best in them."""
 PLAIN_BASELINES = ("popular", "bias", "global_mean", "mean")
 """Models that know nothing of the user's taste; whatever loses to one of them should not be served."""
 
@@ -39,6 +41,8 @@ def shortfalls(manifest: Manifest) -> list[Shortfall]:
     for scope, models in manifest.metrics.items():
         mine = models.get(manifest.model, {})
         for metric, value in mine.items():
+            if _base_name(metric) in DESCRIPTIVE:
+                continue
             for baseline in PLAIN_BASELINES:
                 other = models.get(baseline, {}).get(metric)
                 if other is not None and baseline != manifest.model and _better(metric, other, value):
@@ -80,7 +84,9 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
     yield make_table("Data", ["", ""], [*counts, *split, ("share held out for test", f"{provenance.test_fraction:g}")])
     yield _cleaning(provenance.source, provenance.target)
     for scope, models in manifest.metrics.items():
-        yield _metrics(f"Quality on {scope} users", models, manifest.model)
+        yield _metrics(f"Quality on {scope} users (* best)", models, manifest.model, descriptive=False)
+        if any(_base_name(metric) in DESCRIPTIVE for figures in models.values() for metric in figures):
+            yield _metrics(f"Lists of {scope} users beyond accuracy", models, manifest.model, descriptive=True)
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
     yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
@@ -97,21 +103,23 @@ def _cleaning(source: InputFile, target: InputFile) -> RenderableType:
     return make_table("Cleaning", ["", f"source: {source.name}", f"target: {target.name}"], rows)
 
 
-def _metrics(title: str, models: dict[str, dict[str, float]], own: str) -> RenderableType:
-    names = list(dict.fromkeys(metric for figures in models.values() for metric in figures))
+def _metrics(title: str, models: dict[str, dict[str, float]], own: str, *, descriptive: bool) -> RenderableType:
+    every = dict.fromkeys(metric for figures in models.values() for metric in figures)
+    names = [name for name in every if (_base_name(name) in DESCRIPTIVE) == descriptive]
     best = {name: _best(name, [figures[name] for figures in models.values() if name in figures]) for name in names}
 
     def cell(figures: dict[str, float], name: str) -> str:
         if name not in figures:
             return ""
-        return f"{figures[name]:.4f}{' *' if figures[name] == best[name] else '  '}"
+        mark = "" if descriptive else " *" if figures[name] == best[name] else "  "
+        return f"{figures[name]:.4f}{mark}"
 
     rows = [
         [f"{model} (this bundle)" if model == own else model, *(cell(figures, name) for name in names)]
         for model, figures in models.items()
     ]
     place = list(models).index(own) if own in models else -1
-    return make_table(f"{title} (* best)", ["model", *names], rows, emphasised=[place])
+    return make_table(title, ["model", *names], rows, emphasised=[place])
 
 
 def _best(metric: str, values: Sequence[float]) -> float:
@@ -123,7 +131,12 @@ def _better(metric: str, first: float, second: float) -> bool:
 
 
 def _lower_is_better(metric: str) -> bool:
-    return metric.lower().partition("@")[0] in LOWER_IS_BETTER
+    return _base_name(metric) in LOWER_IS_BETTER
+
+
+def _base_name(metric: str) -> str:
+    """``rmse_clipped`` -> ``rmse``, ``ndcg@20`` -> ``ndcg``."""
+    return metric.lower().partition("@")[0].removesuffix("_clipped")
 
 
 def _size(count: int) -> str:

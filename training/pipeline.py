@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from pydantic import BaseModel
 
@@ -103,14 +104,26 @@ def step_generator(seed: int, step: str) -> torch.Generator:
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
-def load_pair(source: DomainFile, target: DomainFile, *, rating_range: tuple[float, float]) -> DomainPair:
-    """Read, clean and pair both domains.
+def load_pair(
+    source: DomainFile,
+    target: DomainFile,
+    *,
+    rating_range: tuple[float, float],
+    excluded_users: pl.Series | None = None,
+) -> DomainPair:
+    """Read, clean and pair both domains, as if the ``excluded_users`` (ids) had rated nothing in either.
 
     Raises:
         InputError: a file yields nothing usable, or the domains share too few users.
     """
     first, second = (
-        load_domain(file.path, columns=file.columns, rating_range=rating_range, titles=file.titles)
+        load_domain(
+            file.path,
+            columns=file.columns,
+            rating_range=rating_range,
+            titles=file.titles,
+            excluded_users=excluded_users,
+        )
         for file in (source, target)
     )
     return pair_domains(first, second)
@@ -156,13 +169,15 @@ def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
         report = model.fit(
             prepared.problem, generator=run.generator(name), progress=progress, checkpoint=run.checkpoint(name)
         )
-    validation = evaluate(model, prepared.problem.validation, rating_range=run.rating_range)
+    problem = prepared.problem
+    validation = evaluate(model, problem.validation, rating_range=run.rating_range, known=problem.target)
     return FittedModel(name, model, report, validation)
 
 
 def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
     """The figures on the test users. Once, after every choice has been made; nothing may be chosen by them."""
-    return evaluate(fitted.model, prepared.test, rating_range=prepared.problem.rating_range)
+    problem = prepared.problem
+    return evaluate(fitted.model, prepared.test, rating_range=problem.rating_range, known=problem.target)
 
 
 def clear_checkpoints(directory: Path) -> None:

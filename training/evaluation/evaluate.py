@@ -10,6 +10,7 @@ import torch
 
 from diffcdr.errors import InputError
 from diffcdr.topk import MaskedRows, TopK
+from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.evaluation.ratings import RatingMetrics, rating_metrics
 from training.models.base import HeldOut, RatingTable, ScoringHead, TransferModel
@@ -23,7 +24,8 @@ class Metrics:
 
     ``mae`` to ``rmse_clipped`` are pooled over ``ratings`` held-out ratings, and None for a model whose scores are
     not ratings; ``ndcg``, ``hr`` and ``recall`` are at
-    ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings).
+    ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings). ``beyond``: what
+    the lists of all these users are like besides accurate (:mod:`training.evaluation.beyond`), where it was measured.
     """
 
     mae: float | None
@@ -36,9 +38,10 @@ class Metrics:
     k: int
     users: int
     ratings: int
+    beyond: BeyondAccuracy | None = None
 
     def as_dict(self) -> dict[str, float]:
-        """The figures there are, by their public names: ``mae``, …, ``ndcg@20``, ``hr@20``, ``recall@20``."""
+        """The figures there are, by their public names: ``mae``, …, ``ndcg@20``, …, ``coverage@20``, …."""
         figures = {
             "mae": self.mae,
             "rmse": self.rmse,
@@ -48,6 +51,8 @@ class Metrics:
             f"hr@{self.k}": self.hr,
             f"recall@{self.k}": self.recall,
         }
+        if self.beyond is not None:
+            figures |= {f"{name}@{self.k}": value for name, value in asdict(self.beyond).items()}
         return {name: value for name, value in figures.items() if value is not None}
 
 
@@ -57,11 +62,14 @@ def evaluate(
     *,
     rating_range: tuple[float, float],
     k: int = 20,
+    known: RatingTable | None = None,
 ) -> Metrics:
     """Measure ``model``, fitted, on the cold-start users of ``held_out``; see :func:`evaluate_vectors`."""
     with torch.no_grad():
         vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
-    return evaluate_vectors(vectors, model.head(), held_out.ratings, name=model.name, rating_range=rating_range, k=k)
+    return evaluate_vectors(
+        vectors, model.head(), held_out.ratings, name=model.name, rating_range=rating_range, k=k, known=known
+    )
 
 
 def evaluate_vectors(
@@ -73,6 +81,7 @@ def evaluate_vectors(
     rating_range: tuple[float, float],
     k: int = 20,
     seen: MaskedRows | None = None,
+    known: RatingTable | None = None,
 ) -> Metrics:
     """Measure target vectors of held-out users.
 
@@ -84,6 +93,7 @@ def evaluate_vectors(
         rating_range: (lowest, highest) rating of the target domain.
         k: length of the ranked lists.
         seen: target items each user has in training, never listed; None for cold-start users.
+        known: the target training ratings, for the figures beyond accuracy; without it they are left out.
 
     Raises:
         InputError: no held-out ratings, or vectors or predictions that are not finite.
@@ -107,6 +117,7 @@ def evaluate_vectors(
         k=k,
         users=len(ranking.ndcg),
         ratings=len(ratings),
+        beyond=None if known is None else beyond_accuracy(lists[relevant.counts() > 0], known),
     )
 
 

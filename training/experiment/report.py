@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.data.domains import DomainPair
+from training.experiment.beyond_table import beyond_table
 from training.experiment.figures import ReportFigure, training_curves, warm_against_cold
 from training.experiment.plan import Grid, Scenario, Setup
 from training.experiment.results import CellResult, ResultsFile
@@ -135,7 +136,10 @@ def _result_tables(results: Sequence[CellResult], grid: Grid, scenario: Scenario
             if here:
                 title = f"Table 3. Ablations, {label(fraction, scenario)}"
                 tables.append(result_table(here, [], title=title, models=shown))
-    return tables
+    lists = (
+        beyond_table(mine, test_fraction=fraction, scenario=scenario, models=models) for fraction in grid.test_fractions
+    )
+    return [*tables, *(table for table in lists if table is not None)]
 
 
 def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tuple[str, ...]:

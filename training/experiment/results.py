@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffcdr.errors import InputError
 from training.data.domains import DomainPair
+from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Cell, Scenario, Setup
 
 RESULTS = "results.jsonl"
@@ -30,7 +31,8 @@ class CellResult(BaseModel):
     The rating errors are None for a model whose scores are not ratings. ``train_rate``: rows a second that training
     went through, None for models that do not count rows; ``transfer_rate``: users a second carried across, in one
     batch of all test users. ``seconds``: training and measuring, without the base models. ``epochs``: the figures
-    after each epoch; ``best_epoch`` (from 1) is the one kept, on the validation users.
+    after each epoch; ``best_epoch`` (from 1) is the one kept, on the validation users. ``beyond``: figures of the lists
+    at 20, None where they were not measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -54,6 +56,7 @@ class CellResult(BaseModel):
     ratings: int
     best_epoch: int
     epochs: tuple[dict[str, float], ...] = ()
+    beyond: BeyondAccuracy | None = None
     versions: dict[str, str]
 
     @property

@@ -122,6 +122,7 @@ def _result(
         seconds=seconds,
         users=metrics.users,
         ratings=metrics.ratings,
+        beyond=metrics.beyond,
         best_epoch=report.best_epoch,
         epochs=tuple(report.epochs),
         versions={library: version(library) for library in LIBRARIES},

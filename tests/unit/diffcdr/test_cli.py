@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from diffcdr import __version__, cli
 from diffcdr.bundle import read_manifest
 from diffcdr.errors import BundleError, DeviceError, DiffCDRError, InputError, MissingExtraError
-from diffcdr.inspect import shortfalls
+from diffcdr.inspect import render, shortfalls
 from tests.bundles import write_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -102,6 +104,23 @@ def test_a_model_worse_than_a_plain_baseline_is_called_out(tmp_path: Path, capsy
     assert [(found.metric, found.baseline) for found in shortfalls(worse)] == [("rmse", "bias"), ("ndcg@20", "popular")]
     assert shortfalls(manifest) == []
     assert shortfalls(worse.model_copy(update={"model": "popular"})) == []
+
+
+def test_errors_count_downwards_clipped_or_not_and_nobody_loses_in_what_only_describes(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle")
+    manifest, bundle_id = read_manifest(tmp_path / "bundle")
+    figures = {
+        "diffcdr": {"rmse_clipped": 0.9, "coverage@20": 0.1, "gini@20": 0.9},
+        "mean": {"rmse_clipped": 1.1, "coverage@20": 0.8, "gini@20": 0.2},
+    }
+    shown = manifest.model_copy(update={"metrics": {"test": figures}})
+    assert shortfalls(shown) == []
+    output = io.StringIO()
+    render(shown, bundle_id, console=Console(file=output, width=120))
+    text = output.getvalue()
+    assert "0.9000 *" in text and "1.1000 *" not in text
+    described = text[text.index("Lists of test users beyond accuracy") :]
+    assert "coverage@20" in described and "0.8000 *" not in described
 
 
 @pytest.mark.parametrize(

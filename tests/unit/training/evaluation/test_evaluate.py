@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffcdr.errors import InputError
 from diffcdr.topk import MaskedRows
+from training.evaluation.beyond import BeyondAccuracy
 from training.evaluation.evaluate import Metrics, evaluate, evaluate_vectors, predict
 from training.models.base import FitReport, HeldOut, RatingTable, ScoringHead, TransferModel
 
@@ -63,6 +64,18 @@ def test_hand_worked_example() -> None:
         ratings=3,
     )
     assert list(metrics.as_dict()) == ["mae", "rmse", "mae_clipped", "rmse_clipped", "ndcg@1", "hr@1", "recall@1"]
+
+
+def test_figures_beyond_accuracy_are_of_the_lists_that_are_judged_where_training_ratings_are_given() -> None:
+    model, held = planted()
+    known = RatingTable(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([5.0, 4.0]), n_users=2, n_items=3)
+    metrics = evaluate(model, held, rating_range=(1.0, 5.0), k=1, known=known)
+    # The lists are [0] and [1]: two of three items, one of them the most popular.
+    assert metrics.beyond == BeyondAccuracy(
+        coverage=pytest.approx(2 / 3), novelty=0.5, gini=pytest.approx(1 / 3), head_share=0.5, similarity=0.0
+    )
+    assert metrics.as_dict()["coverage@1"] == pytest.approx(2 / 3)
+    assert {name for name in metrics.as_dict() if name.endswith("@1")} >= {"novelty@1", "gini@1", "similarity@1"}
 
 
 def test_seen_items_are_not_candidates() -> None:

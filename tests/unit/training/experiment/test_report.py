@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.training.experiment.samples import result
 from training.data.domains import DomainPair
+from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Grid, Setup
 from training.experiment.report import Report, as_html, as_markdown, make_report, write_report
 from training.experiment.results import ResultsFile
@@ -102,6 +103,18 @@ def test_figures_are_whole_svg_and_the_same_every_time(report: Report, pair: Dom
         assert figure.svg == same.svg
     assert "diffcdr" in report.figures[0].svg
     assert "validation RMSE" in report.figures[1].svg
+
+
+def test_what_lists_are_like_has_a_table_where_it_was_measured(pair: DomainPair, setup: Setup) -> None:
+    def figures(coverage: float) -> BeyondAccuracy:
+        return BeyondAccuracy(coverage=coverage, novelty=5.25, gini=0.9, head_share=0.5, similarity=0.2)
+
+    cells = [result("popular"), *(result("diffcdr", seed=seed, beyond=figures(0.2 + seed / 10)) for seed in (0, 1))]
+    report = make_report(pair, setup, Grid(("popular", "diffcdr"), (0.2,), 2), cells)
+    (table,) = (table for table in report.tables if table.title == "Lists beyond accuracy, cold start, β = 0.2")
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["diffcdr", "0.250", "5.25", "0.900", "0.500", "0.200"]
+    ]
 
 
 def test_markup_in_names_stays_text(pair: DomainPair, setup: Setup) -> None:

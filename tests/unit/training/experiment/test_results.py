@@ -8,6 +8,7 @@ from diffcdr.errors import InputError
 from tests.unit.training.experiment.samples import result
 from tests.unit.training.tiny import quick_config
 from training.data.domains import DomainPair
+from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Setup
 from training.experiment.results import RESULTS, CellResult, ResultsFile
 
@@ -23,6 +24,15 @@ def test_a_line_has_the_public_names_and_reads_back() -> None:
     assert set(KEYS) <= json.loads(line).keys()
     assert json.loads(line)["mae"] is None
     assert CellResult.model_validate_json(line) == result("popular", rmse=None)
+
+
+def test_figures_beyond_accuracy_read_back_and_lines_without_them_still_read() -> None:
+    beyond = BeyondAccuracy(coverage=0.1, novelty=5.0, gini=0.9, head_share=0.5, similarity=0.2)
+    whole = result("diffcdr", beyond=beyond)
+    assert CellResult.model_validate_json(whole.line()) == whole
+    fields = json.loads(whole.line())
+    del fields["beyond"]
+    assert CellResult.model_validate_json(json.dumps(fields)) == result("diffcdr")
 
 
 def test_lines_are_kept_in_the_order_of_the_grid_the_last_of_a_cell_counts(tmp_path: Path) -> None:
