@@ -136,7 +136,7 @@ def read_users(path: Path) -> tuple[pl.Series, int]:
     """User ids from a file, in its order, each once, and how many lines were left out as empty or repeated.
 
     Parquet and CSV or TSV (by file name, ``.gz`` too) are read by their column ``user_id``; anything else as text,
-    one id a line.
+    one id a line, unless its first line is the header of a table that begins with ``user_id``.
 
     Raises:
         InputError: the file cannot be read, or has no such column.
@@ -156,6 +156,9 @@ def _read_column(path: Path) -> pl.Series:
     if kind not in ("parquet", "csv", "tsv"):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
+        if lines[0].startswith(f"{USER_COLUMN},"):
+            # Read as lines, no id would be anybody's, and a list of people to leave out would leave out nobody.
+            return pl.read_csv(content, infer_schema=False)[USER_COLUMN]
         return pl.Series(USER_COLUMN, lines[1:] if lines[0] == USER_COLUMN else lines, dtype=pl.String)
     if kind == "parquet":
         frame = pl.scan_parquet(path)

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from diffcdr.errors import InputError
@@ -44,11 +45,16 @@ def domain_file(path: Path, columns: str | None, *, option: str, titles: Path | 
 
 
 def read_pair(
-    reporter: Reporter, source: DomainFile, target: DomainFile, *, rating_range: tuple[float, float]
+    reporter: Reporter,
+    source: DomainFile,
+    target: DomainFile,
+    *,
+    rating_range: tuple[float, float],
+    excluded_users: pl.Series | None = None,
 ) -> DomainPair:
     """Read, clean and pair both domains; raises as :func:`training.pipeline.load_pair`."""
     with reporter.task("read and clean", total=2, unit="files") as task:
-        pair = load_pair(source, target, rating_range=rating_range)
+        pair = load_pair(source, target, rating_range=rating_range, excluded_users=excluded_users)
         task.advance(2)
     return pair
 

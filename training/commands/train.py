@@ -10,6 +10,7 @@ import typer
 
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
+from diffcdr.score import read_users
 from training.choice import champion, check_metric, parse_models
 from training.commands.inputs import (
     RatingRange,
@@ -65,6 +66,10 @@ def train(
     rating_range: RatingRange = "1,5",
     source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
     target_titles: Annotated[Path | None, typer.Option(help="As --source-titles.")] = None,
+    exclude_users: Annotated[
+        Path | None,
+        typer.Option(help="Users to leave out of both domains: ids, as `diffcdr erasures --out` writes them."),
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,
 ) -> None:
@@ -80,6 +85,7 @@ def train(
         domain_file(target, target_columns, option="--target-columns", titles=target_titles),
     )
     limits = parse_rating_range(rating_range)
+    excluded = None if exclude_users is None else read_users(exclude_users)[0]
     check_destination(bundle)
     _check_checkpoints(checkpoint, resume=resume)
     # The tables are small and the batches smaller: a second thread costs more than it brings, and with it sums
@@ -94,8 +100,10 @@ def train(
         checkpoints=checkpoint,
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
-    pair = read_pair(reporter, *files, rating_range=limits)
+    pair = read_pair(reporter, *files, rating_range=limits, excluded_users=excluded)
     show_data(reporter, pair)
+    if excluded is not None:
+        reporter.note(f"{exclude_users} names {len(excluded):,} users to leave out")
     prepared = prepare(pair, run)
     fitted = {name: fit_model(name, prepared, run) for name in names}
     validation = {name: each.validation for name, each in fitted.items()}

@@ -13,7 +13,10 @@ from diffcdr.errors import InputError
 from diffcdr.ids import MAX_ID_BYTES
 from training.data.readers import RawRatings
 
+EXCLUDED = "excluded_user"
+
 REASONS = {
+    EXCLUDED: "the user is to be left out",
     "broken_row": "the record cannot be parsed",
     "missing_user": "the user id is missing or empty",
     "missing_item": "the item id is missing or empty",
@@ -61,8 +64,12 @@ class CleanRatings:
     report: CleaningReport
 
 
-def clean(raw: RawRatings, *, rating_range: tuple[float, float] = (1.0, 5.0)) -> CleanRatings:
+def clean(
+    raw: RawRatings, *, rating_range: tuple[float, float] = (1.0, 5.0), excluded_users: pl.Series | None = None
+) -> CleanRatings:
     """Leave out what cannot be used and merge duplicates. The order of ``raw``'s rows does not matter.
+
+    Rows of ``excluded_users`` (ids, as strings) are left out before anything else is looked at.
 
     Of several ratings of one item by one user the last by time stays; where none has a time, or several share the
     last time, their mean. A rating without a time is older than any with one.
@@ -71,14 +78,19 @@ def clean(raw: RawRatings, *, rating_range: tuple[float, float] = (1.0, 5.0)) ->
         InputError: nothing is left; names the file, the first bad row, and the remedy.
     """
     low, high = rating_range
-    reason = raw.frame.select(_reason(low, high).alias("reason"))["reason"]
+    excluded = pl.lit(False) if excluded_users is None else raw.frame["user_id"].is_in(excluded_users.implode())
+    reason = raw.frame.select(_reason(low, high, excluded=excluded).alias("reason"))["reason"]
     good = raw.frame.filter(reason.is_null()).drop("defect")
     dropped = {name: count for name in REASONS if (count := int((reason == name).sum()))}
-    first = int((reason.is_not_null()).arg_max() or 0) if dropped else None
+    bad = reason.is_not_null() & (reason != EXCLUDED)
+    first = int(bad.arg_max() or 0) if bad.any() else None
     first_reason = None if first is None else str(reason[first])
     first_row = None if first is None else first + 1
     if not good.height:
-        assert first is not None and first_reason is not None
+        if first is None or first_reason is None:
+            raise InputError(
+                f"{raw.name}: all of its {raw.rows_read:,} rows are of users to be left out; check the list"
+            )
         raise InputError(_nothing_left(raw, first, reason=first_reason, rating_range=rating_range))
     merged = _merge_duplicates(_encode(good))
     if merged.height < good.height:
@@ -94,7 +106,7 @@ def ids_of(column: pl.Series) -> pl.Series:
     return column.dtype.categories
 
 
-def _reason(low: float, high: float) -> pl.Expr:
+def _reason(low: float, high: float, *, excluded: pl.Series | pl.Expr) -> pl.Expr:
     user, item, rating, defect = (pl.col(name) for name in ("user_id", "item_id", "rating", "defect"))
 
     def missing(text: pl.Expr) -> pl.Expr:
@@ -105,6 +117,7 @@ def _reason(low: float, high: float) -> pl.Expr:
         return text.str.contains_any(["\0", "\ufffd"])
 
     conditions = {
+        EXCLUDED: excluded,
         "broken_row": (defect == "broken_row").fill_null(False),
         "missing_user": missing(user),
         "missing_item": missing(item),

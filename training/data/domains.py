@@ -83,6 +83,7 @@ def load_domain(
     rating_range: tuple[float, float] = (1.0, 5.0),
     titles: Path | None = None,
     min_ratings: int = 0,
+    excluded_users: pl.Series | None = None,
 ) -> Domain:
     """Read, clean and encode the ratings at ``path``.
 
@@ -93,6 +94,7 @@ def load_domain(
         titles: a file with ``item_id`` and ``title``.
         min_ratings: keep only users and items with as many ratings, over and over until all have (the k-core);
             0 keeps all.
+        excluded_users: ids whose ratings are left out before anything else, and counted.
 
     Raises:
         InputError: as :func:`training.data.readers.read_ratings` and :func:`training.data.cleaning.clean`, or the
@@ -100,7 +102,7 @@ def load_domain(
     """
     raw = read_ratings(path, columns=columns)
     sha256 = raw.sha256
-    cleaned = clean(raw, rating_range=rating_range)
+    cleaned = clean(raw, rating_range=rating_range, excluded_users=excluded_users)
     del raw  # the largest thing in memory; not needed to encode
     frame, dropped = cleaned.frame, dict(cleaned.report.dropped)
     if min_ratings > 1:

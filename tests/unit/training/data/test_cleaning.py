@@ -28,6 +28,7 @@ def rows_of(rows: list[Row]) -> list[tuple[str, str, float, int | None]]:
 
 def test_each_reason_is_counted_and_the_first_bad_row_named() -> None:
     bad: list[tuple[str, Row]] = [
+        ("excluded_user", ("gone", "i", 99.0, None, None)),
         ("broken_row", (None, None, None, None, "broken_row")),
         ("missing_user", (None, "i", 3.0, None, None)),
         ("missing_user", (" ", "i", 3.0, None, None)),
@@ -43,17 +44,18 @@ def test_each_reason_is_counted_and_the_first_bad_row_named() -> None:
         ("rating_out_of_range", ("u", "i", 5.5, None, None)),
     ]
     good: list[Row] = [("é" * 128, "i", 1.0, None, None), ("u", "i", 5.0, None, None), ("u", "i", 4.0, None, None)]
-    cleaned = clean(raw_of([good[0], *(row for _, row in bad), *good[1:]]))
+    raw = raw_of([good[0], *(row for _, row in bad), *good[1:]])
+    cleaned = clean(raw, excluded_users=pl.Series(["gone", "never seen"]))
     expected: dict[str, int] = defaultdict(int, duplicate=1)
     for reason, _ in bad:
         expected[reason] += 1
     report = cleaned.report
     assert report.dropped == expected
     assert set(report.dropped) == set(REASONS)
-    assert (report.first_bad_row, report.first_bad_reason) == (2, "broken_row")
-    assert report.rows_read == report.rows_kept + sum(report.dropped.values()) == 16
+    assert (report.first_bad_row, report.first_bad_reason) == (3, "broken_row")
+    assert report.rows_read == report.rows_kept + sum(report.dropped.values()) == 17
     assert "2 rating_not_finite" in report.summary()
-    assert "first bad row: 2" in report.summary()
+    assert "first bad row: 3" in report.summary()
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,13 @@ def test_nothing_left_names_file_row_and_remedy(row: Row, remedy: str) -> None:
 
 def test_the_range_can_be_set() -> None:
     assert clean(raw_of([("u", "i", 9.0, None, None)]), rating_range=(0, 10)).report.rows_kept == 1
+
+
+def test_leaving_users_out_is_as_if_they_had_never_been_there() -> None:
+    rows: list[Row] = [(user, item, 4.0, None, None) for user in ("a", "gone", "b") for item in ("i", "j")]
+    without = clean(raw_of([row for row in rows if row[0] != "gone"]))
+    cleaned = clean(raw_of(rows), excluded_users=pl.Series(["gone"]))
+    assert cleaned.frame.equals(without.frame)
+    assert (cleaned.report.dropped, cleaned.report.first_bad_row) == ({"excluded_user": 2}, None)
+    with pytest.raises(InputError, match="all of its 6 rows are of users to be left out"):
+        clean(raw_of(rows), excluded_users=pl.Series(["a", "b", "gone"]))
