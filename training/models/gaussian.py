@@ -24,13 +24,10 @@ from torch import Tensor
 
 from training.models.als import draw_seed, interactions
 from training.models.base import TransferProblem, fitted
-from training.models.closed_alm import TaskLoss, fit_alignment
+from training.models.closed_alm import TaskLoss
 from training.models.configs import GaussianDiffCDRConfig
-from training.models.gaussian_dim import GaussianDIM, Spread
+from training.models.gaussian_search import Maps, Search
 from training.models.history import HistoryMap
-from training.models.ridge_path import RidgePath
-from training.models.schedule import make_schedule
-from training.models.solver import fast_plan
 from training.models.tabular import Tables, TabularModel
 from training.models.validation import Judge
 
@@ -44,18 +41,6 @@ class Choice:
     ridge_strength: float
     guidance_scale: float
     task_weight: float | None
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """One candidate: mean + (x A + b - mean) F, before the ALM; its quality on the validation users."""
-
-    quality: float
-    strength: float
-    scale: float
-    dim: GaussianDIM
-    guided: Float64Array
-    left_out: Float64Array
 
 
 class GaussianDiffCDR(TabularModel):
@@ -72,26 +57,28 @@ class GaussianDiffCDR(TabularModel):
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """Every choice in turn, on the validation users."""
         self._history, source = self._conditions(problem, generator)
+        unit = _unit(problem)
         judge = Judge(problem.validation, head=problem.target_base.head(), rating_range=problem.rating_range)
-        targets = problem.target_base.user_vectors[problem.overlap_target].double().numpy()
-        unit = float(targets.std()) or 1.0
-        search = _Search(
-            self.config,
-            inputs=source[problem.overlap_source].double().numpy(),
-            targets=targets / unit,
+        search = Search(
+            Maps(self.config, problem, source, unit=unit),
             validation=source[problem.validation.source_rows].double().numpy(),
             judge=lambda vectors: judge(torch.from_numpy(vectors * unit)),
         )
         chain = search.choose_chain()
         task_weight, alignment = search.choose_alignment(chain, _task_losses(self.config, problem, unit=unit))
-        matrix, offset = search.fold(chain, alignment)
         self._choice = Choice(chain.strength, chain.scale, task_weight)
-        return Tables(
-            source_vectors=source,
-            matrix=torch.from_numpy(matrix * unit),
-            head=problem.target_base.head(),
-            offset=torch.from_numpy(offset * unit),
-        )
+        return _tables(problem, source, search.maps.fold(chain, alignment), unit=unit)
+
+    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+        """As chosen: strength, guidance and ALM. The condition stays what it was: it knows nothing of the target."""
+        choice, source, unit = fitted(self._choice), self.source_vectors(), _unit(problem)
+        maps = Maps(self.config, problem, source, unit=unit)
+        (chain,) = maps.chains(choice.ridge_strength, (choice.guidance_scale,))
+        alignment = np.eye(len(chain.dim.mean))
+        if choice.task_weight is not None:
+            task = _task_losses(self.config, problem, unit=unit)[choice.task_weight]
+            alignment = maps.align(chain, task)
+        return _tables(problem, source, maps.fold(chain, alignment), unit=unit)
 
     def source_history(self) -> HistoryMap | None:
         """How the conditions follow from a user's items."""
@@ -120,80 +107,6 @@ class GaussianDiffCDR(TabularModel):
         return history, torch.from_numpy(history.conditions(items, base.user_vectors.numpy()))
 
 
-class _Search:
-    """The choices, one after the other, each the best on the validation users; of equals, the first of its grid."""
-
-    def __init__(
-        self,
-        config: GaussianDiffCDRConfig,
-        *,
-        inputs: Float64Array,
-        targets: Float64Array,
-        validation: Float64Array,
-        judge: Any,
-    ) -> None:
-        self._config = config
-        self._path = RidgePath(inputs, targets)
-        self._targets, self._validation, self._judge = targets, validation, judge
-        self._schedule = make_schedule(config.schedule)
-        self._plan = fast_plan(
-            self._schedule, nfe=config.nfe, order=config.solver_order, skip=config.skip, end_time=config.end_time
-        )
-
-    def choose_chain(self) -> _Chain:
-        """The strength by the ridge answers first, then guidance at that strength and its neighbours in the grid."""
-        # The strongest is the most cautious, so it comes first.
-        grid = sorted(self._config.ridge_strengths, reverse=True)
-        qualities = [self._judge(self._ridge_answers(strength)) for strength in grid]
-        best = int(np.argmax(qualities))
-        near = grid[max(best - 1, 0) : best + 2]
-        near.sort(key=lambda strength: strength != grid[best])
-        chains = [chain for strength in near for chain in self._chains(strength)]
-        return max(chains, key=lambda chain: chain.quality)
-
-    def choose_alignment(self, chain: _Chain, tasks: dict[float, TaskLoss | None]) -> tuple[float | None, Float64Array]:
-        """(task weight, W) of the ALM, or (None, identity) where none of them helps."""
-        mean = chain.dim.mean
-        solved = (self._ridge_answers(chain.strength) - mean) @ chain.guided
-        left_out = (chain.left_out - mean) @ chain.guided
-        best = chain.quality
-        found: tuple[float | None, Float64Array] = (None, np.eye(len(mean)))
-        for weight, task in tasks.items():
-            aligned = fit_alignment(left_out, self._targets - mean, prior=self._config.identity_prior, task=task)
-            quality = self._judge(solved @ aligned + mean)
-            if quality > best:
-                best, found = quality, (weight, aligned)
-        return found
-
-    def fold(self, chain: _Chain, alignment: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Ridge, guided solver and ALM as one map: A [d, k], b [k]."""
-        matrix, offset = self._path.fit(chain.strength)
-        after, mean = chain.guided @ alignment, chain.dim.mean
-        return matrix @ after, (offset - mean) @ after + mean
-
-    def _chains(self, strength: float) -> list[_Chain]:
-        left_out = self._path.leave_one_out(strength)
-        dim = GaussianDIM(
-            mean=self._targets.mean(axis=0),
-            targets=Spread.of(self._targets),
-            residuals=Spread.of(self._targets - left_out),
-            schedule=self._schedule,
-            plan=self._plan,
-        )
-        deviations = self._ridge_answers(strength) - dim.mean
-        chains = []
-        for scale in self._config.guidance_scales:
-            guided = dim.fold(guidance_scale=scale)
-            quality = self._judge(deviations @ guided + dim.mean)
-            chains.append(_Chain(quality, strength, scale, dim, guided, left_out))
-        return chains
-
-    def _ridge_answers(self, strength: float) -> Float64Array:
-        matrix, offset = self._path.fit(strength)
-        answers: Float64Array = self._validation @ matrix + offset
-        return answers
-
-
 def _task_losses(
     config: GaussianDiffCDRConfig, problem: TransferProblem, *, unit: float
 ) -> dict[float, TaskLoss | None]:
@@ -211,3 +124,15 @@ def _task_losses(
         else TaskLoss(weight, items, own, confidence=base.feedback.confidence, mean=users.mean(axis=0))
         for weight in config.task_weights
     }
+
+
+def _unit(problem: TransferProblem) -> float:
+    """What the training overlap users' target vectors are divided by for unit variance."""
+    return float(problem.target_base.user_vectors[problem.overlap_target].double().numpy().std()) or 1.0
+
+
+def _tables(
+    problem: TransferProblem, source: Tensor, folded: tuple[Float64Array, Float64Array], *, unit: float
+) -> Tables:
+    matrix, offset = (torch.from_numpy(part * unit) for part in folded)
+    return Tables(source_vectors=source, matrix=matrix, head=problem.target_base.head(), offset=offset)

@@ -33,18 +33,18 @@ class Ridge(TabularModel):
         source, head, held_out = problem.source_base.user_vectors, problem.target_base.head(), problem.validation
         judge = Judge(held_out, head=head, rating_range=problem.rating_range)
         shown = source[held_out.source_rows].double()
-        path = RidgePath(
-            source[problem.overlap_source].double().numpy(),
-            problem.target_base.user_vectors[problem.overlap_target].double().numpy(),
-        )
+        path = _path(problem)
 
         def quality(strength: float) -> float:
             matrix, offset = (torch.from_numpy(part) for part in path.fit(strength))
             return judge(affine_blockwise(shown, matrix, offset).float())
 
         self._strength = max(sorted(self.config.strengths, reverse=True), key=quality)
-        matrix, offset = (torch.from_numpy(part) for part in path.fit(self._strength))
-        return Tables(source, matrix, head, offset)
+        return _tables(problem, path, self._strength)
+
+    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+        """At the strength that was chosen."""
+        return _tables(problem, _path(problem), fitted(self._strength))
 
     def rows(self, problem: TransferProblem) -> int:
         """The training overlap users."""
@@ -53,3 +53,15 @@ class Ridge(TabularModel):
     def details(self) -> dict[str, Any]:
         """The settings, and the strength that was chosen."""
         return {**self.config.model_dump(mode="json"), "strength": fitted(self._strength)}
+
+
+def _path(problem: TransferProblem) -> RidgePath:
+    return RidgePath(
+        problem.source_base.user_vectors[problem.overlap_source].double().numpy(),
+        problem.target_base.user_vectors[problem.overlap_target].double().numpy(),
+    )
+
+
+def _tables(problem: TransferProblem, path: RidgePath, strength: float) -> Tables:
+    matrix, offset = (torch.from_numpy(part) for part in path.fit(strength))
+    return Tables(problem.source_base.user_vectors, matrix, problem.target_base.head(), offset)

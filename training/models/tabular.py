@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -45,6 +47,20 @@ class TabularModel(TransferModel):
     @abstractmethod
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """The tables of this model for ``problem``."""
+
+    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+        """The tables for ``problem`` with the choices that :meth:`solve` has made; a model without choices solves."""
+        return self.solve(problem, generator=generator)
+
+    def refit(self, problem: TransferProblem, *, generator: torch.Generator) -> Self:
+        """This model as it comes out of ``problem`` with the choices it has made: nothing is chosen again.
+
+        For once every choice has been made: ``problem`` may then hold the validation users among the training users.
+        """
+        again = copy.copy(self)
+        with threadpool_limits(limits=1):
+            again._tables = self.settle(problem, generator=generator)
+        return again
 
     def rows(self, problem: TransferProblem) -> int:
         """What :meth:`solve` learns from, counted: the target ratings, unless a model says otherwise."""
