@@ -36,6 +36,10 @@ def score(
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 20,
     lists: Annotated[bool, typer.Option("--lists", help="One row per user, with lists, not one row per item.")] = False,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Keep what users rated already.")] = False,
+    diversity: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Above 0, items of a personal list give way to others unlike them."),
+    ] = 0.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     device: Annotated[Device, typer.Option(help="Where a transfer graph runs.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Batches at a time.", show_default="one per core")] = None,
@@ -56,7 +60,9 @@ def score(
         recommender,
         ids,
         out,
-        options=ScoreOptions(k=k, exclude_seen=not include_seen, layout="lists" if lists else "long"),
+        options=ScoreOptions(
+            k=k, exclude_seen=not include_seen, layout="lists" if lists else "long", diversity=diversity
+        ),
         reporter=reporter,
         resume=resume,
         threads=threads or len(os.sched_getaffinity(0)),

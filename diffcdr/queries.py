@@ -32,6 +32,8 @@ class Query:
     """Answer with the popular list where nothing personal is possible; else with :class:`UserUnknown`."""
     personalise: bool = True
     """False for a user who opted out: the popular list, and nothing stored of the user is looked at."""
+    diversity: float = 0.0
+    """0 to 1: how much items of a personal list give way to others unlike them (:mod:`diffcdr.diversity`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ How a query is resolved, first match first:
     user with a source vector                     -> transfer
     none of these                                 -> popular     reason ``no_usable_history`` or ``unknown_user``
 
-The same exclusions hold on every path, and no answer depends, to the last bit, on the other queries of its batch.
+Personal lists go by score, or are more diverse where the query asks for it. The same exclusions hold on every path,
+and no answer depends, to the last bit, on the other queries of its batch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.bundle import Bundle
+from diffcdr.diversity import diversify, pool_size
 from diffcdr.errors import BundleError, InputError
 from diffcdr.listing import Listing
 from diffcdr.queries import (
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
@@ -91,19 +94,25 @@ class Recommender:
         return self._resolver.device
 
     def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
-        """Answer ``queries``, in their order. Raises InputError where a ``k`` is below 1."""
-        if any(query.k < 1 for query in queries):
-            raise InputError("k must be at least 1")
+        """Answer ``queries``, in their order.
+
+        Raises:
+            InputError: a ``k`` is below 1, or a ``diversity`` is not between 0 and 1.
+        """
+        for query in queries:
+            _check(query.k, query.diversity)
         resolved = self._resolver.resolve(queries)
         excluded = self._excluded(queries, resolved.warm_rows)
         personal = [i for i, strategy in enumerate(resolved.strategies) if strategy != "popular"]
         answers: list[Recommendation | UserUnknown | None] = [None] * len(queries)
-        if personal:
-            k = max(queries[i].k for i in personal)
-            rows, scores = self._topk.search(
-                resolved.vectors[personal], k, masked=MaskedRows.pack([excluded[i] for i in personal])
+        for group in _searched_together(queries, personal):
+            rows, scores = self._search(
+                resolved.vectors[group],
+                max(queries[i].k for i in group),
+                masked=MaskedRows.pack([excluded[i] for i in group]),
+                diversity=np.array([queries[i].diversity for i in group]),
             )
-            for i, row, score in zip(personal, rows, scores, strict=True):
+            for i, row, score in zip(group, rows, scores, strict=True):
                 count = min(queries[i].k, int(np.count_nonzero(row >= 0)))
                 answers[i] = self._listing.of(row[:count], score[:count], strategy=resolved.strategies[i])
         return [
@@ -128,12 +137,17 @@ class Recommender:
         """
         return self._resolver.carry(vectors)
 
-    def top_rows(self, user_ids: Sequence[str], k: int, *, exclude_seen: bool = True) -> TopRows:
-        """What :meth:`recommend` answers for plain queries of ``user_ids``, as arrays."""
+    def top_rows(
+        self, user_ids: Sequence[str], k: int, *, exclude_seen: bool = True, diversity: float = 0.0
+    ) -> TopRows:
+        """What :meth:`recommend` answers for plain queries of ``user_ids``, as arrays; raises as it does."""
+        _check(k, diversity)
         source, warm = self._resolver.rows(user_ids)
         vectors, strategies = self._resolver.known(source, warm)
         seen = self._bundle.target_users.seen_of(warm if exclude_seen else np.full_like(warm, -1))
-        rows, scores = self._topk.search(vectors, k, masked=MaskedRows(*seen))
+        rows, scores = self._search(
+            vectors, k, masked=MaskedRows(*seen), diversity=np.full(len(vectors), float(diversity))
+        )
         fallback = np.flatnonzero(strategies == ROW_STRATEGIES.index("popular"))
         popular = self._listing.order[:k]
         rows[fallback] = -1
@@ -141,6 +155,15 @@ class Recommender:
         scores[fallback] = -np.inf
         scores[fallback, : len(popular)] = self._bundle.target_items.popularity[popular]
         return TopRows(rows, scores, strategies)
+
+    def _search(
+        self, vectors: Float32Array, k: int, *, masked: MaskedRows, diversity: Float64Array
+    ) -> tuple[Int32Array, Float32Array]:
+        """The lists of ``vectors`` [B, dim], as :meth:`TopK.search`; ``diversity`` [B] is zero for all or for none."""
+        if not diversity.any():
+            return self._topk.search(vectors, k, masked=masked)
+        pool, scores = self._topk.search(vectors, pool_size(k, self._topk.n_items), masked=masked)
+        return diversify(pool, scores, self._bundle.target_items.vectors, k=k, diversity=diversity)
 
     def _excluded(self, queries: Sequence[Query], warm_rows: Int64Array) -> list[Int32Array]:
         """Item rows that each query must not be answered with; may repeat."""
@@ -158,6 +181,21 @@ class Recommender:
         if not query.allow_fallback and reason != "opted_out":
             return UserUnknown(reason)
         return self._listing.popular(query.k, excluded=excluded, reason=reason)
+
+
+def _searched_together(queries: Sequence[Query], chosen: Sequence[int]) -> list[list[int]]:
+    """Places of ``chosen`` queries that one search answers: all plain ones, and diverse ones of one ``k``."""
+    groups: dict[int, list[int]] = {}
+    for i in chosen:
+        groups.setdefault(queries[i].k if queries[i].diversity else 0, []).append(i)
+    return list(groups.values())
+
+
+def _check(k: int, diversity: float) -> None:
+    if k < 1:
+        raise InputError("k must be at least 1")
+    if not 0.0 <= diversity <= 1.0:
+        raise InputError(f"diversity must lie between 0 and 1, and is {diversity}")
 
 
 def _typical_norm(vectors: Float32Array) -> float:

@@ -39,6 +39,7 @@ Layout = Literal["long", "lists"]
 class ScoreOptions:
     """What to score, and how it is laid out.
 
+    ``diversity``: 0 to 1, see :mod:`diffcdr.diversity`.
     ``layout`` "long": one row per (user_id, rank from 1, item_id, score, strategy); "lists": one row per user with
     user_id, item_ids, scores and strategy.
     """
@@ -46,6 +47,7 @@ class ScoreOptions:
     k: int = 20
     exclude_seen: bool = True
     layout: Layout = "long"
+    diversity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class _Plan:
     k: int
     exclude_seen: bool
     layout: str
+    diversity: float
     part_users: int
 
 
@@ -94,7 +97,8 @@ def score_users(
         threads: batches scored at the same time.
 
     Raises:
-        InputError: nothing to score, ``out`` cannot be written, or the parts there are of another run.
+        InputError: nothing to score, ``out`` cannot be written, the parts there are of another run, or an option is
+            out of its range.
     """
     if options.k < 1:
         raise InputError("k must be at least 1")
@@ -181,7 +185,9 @@ class _Scorer:
 
     def __call__(self, users: pl.Series) -> pl.DataFrame:
         options = self._options
-        top = self._recommender.top_rows(users.to_list(), options.k, exclude_seen=options.exclude_seen)
+        top = self._recommender.top_rows(
+            users.to_list(), options.k, exclude_seen=options.exclude_seen, diversity=options.diversity
+        )
         strategies = self._strategies.gather(top.strategies)
         frame = self._long(users, strategies, top)
         if options.layout == "long":
@@ -221,6 +227,7 @@ def _plan(recommender: Recommender, users: pl.Series, options: ScoreOptions) -> 
         k=options.k,
         exclude_seen=options.exclude_seen,
         layout=options.layout,
+        diversity=options.diversity,
         part_users=max(BATCH_USERS, PART_ROWS // options.k),
     )
 

@@ -28,6 +28,16 @@ class _Options(Body):
 
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.", examples=[20]), WHOLE] = 20
     exclude_seen: Annotated[bool, Field(description="Leave out what the user has already rated.")] = True
+    diversity: Annotated[
+        float,
+        Field(
+            ge=0.0,
+            le=1.0,
+            allow_inf_nan=False,
+            description="Above 0, items of a personal list give way to others unlike them. Scores then need not fall.",
+            examples=[0.2],
+        ),
+    ] = 0.0
     fallback: Annotated[
         Literal["allow", "deny"],
         Field(description="`deny`: answer 404 rather than with the popular list."),
@@ -47,6 +57,7 @@ class BatchUser(_Options):
             "examples": [
                 {"user_id": "u00042", "k": 20},
                 {"user_id": "u00042", "k": 5, "exclude_items": ["t00007"], "fallback": "deny"},
+                {"user_id": "u00042", "diversity": 0.2},
                 {"history": [{"item_id": "s00003", "rating": 5}, {"item_id": "s00019", "rating": 2}]},
             ],
         }
@@ -74,6 +85,7 @@ class BatchUser(_Options):
             k=self.k,
             exclude_items=self.exclude_items,
             exclude_seen=self.exclude_seen,
+            diversity=self.diversity,
             history=tuple((rating.item_id, rating.rating) for rating in self.history),
             allow_fallback=self.fallback == "allow",
         )
@@ -104,6 +116,7 @@ class RecommendationParameters(_Options):
             k=self.k,
             exclude_items=self.exclude_items,
             exclude_seen=self.exclude_seen,
+            diversity=self.diversity,
             allow_fallback=self.fallback == "allow",
         )
 

@@ -74,7 +74,7 @@ def test_a_bad_entry_gets_an_error_line_and_spoils_nothing_else(client: httpx.Cl
 
 def test_entries_take_every_option_of_a_single_request_but_a_timeout(client: httpx.Client) -> None:
     entry = {"user_id": "u00003", "k": 4, "exclude_seen": False, "exclude_items": ["t00001"], "fallback": "deny"}
-    folded = {"history": [{"item_id": "s00003", "rating": 5}], "k": 2}
+    folded = {"history": [{"item_id": "s00003", "rating": 5}], "k": 2, "diversity": 0.5}
     first, second, third = lines(client.post(ADDRESS, json=[entry, folded, {**entry, "timeout_ms": 5}]))
     assert first["items"] == client.post("/v1/recommendations", json=entry).json()["items"]
     assert second["items"] == client.post("/v1/recommendations", json=folded).json()["items"]

@@ -55,6 +55,8 @@ def test_malformed_json_is_400(client: httpx.Client, text: bytes) -> None:
         ({"user_id": "u", "exclude_items": ["t"] * 1001}, "/exclude_items"),
         ({"user_id": "u", "exclude_items": [1]}, "/exclude_items/0"),
         ({"user_id": "u", "fallback": "maybe"}, "/fallback"),
+        ({"user_id": "u", "diversity": 1.5}, "/diversity"),
+        ({"user_id": "u", "diversity": "0.5"}, "/diversity"),
         ({"user_id": "u", "timeout_ms": 0}, "/timeout_ms"),
         ({"user_id": "u", "unknown": 1}, "/unknown"),
         ({"history": [{"item_id": "s", "rating": "5"}]}, "/history/0/rating"),

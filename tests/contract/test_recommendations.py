@@ -40,6 +40,8 @@ def ids(answer: dict[str, Any]) -> list[str]:
         ({"user_id": "u02500", "k": 7.0}, Query("u02500", k=7)),
         ({"user_id": "u00003", "exclude_seen": False, "k": 100}, Query("u00003", k=100, exclude_seen=False)),
         ({"user_id": "v00001", "k": 5}, Query("v00001", k=5)),
+        ({"user_id": "u02500", "diversity": 0.3}, Query("u02500", diversity=0.3)),
+        ({"user_id": "u02500", "diversity": 0}, Query("u02500")),
         ({"user_id": "u02500", "exclude_items": ["t00007", "nowhere"]}, Query("u02500", exclude_items=("t00007",))),
         (
             {"history": [{"item_id": "s00003", "rating": 5}, {"item_id": "s00009", "rating": 1.5}]},
@@ -84,11 +86,12 @@ def test_exclusions_hold_on_every_path(client: httpx.Client) -> None:
 def test_get_answers_what_post_answers(client: httpx.Client) -> None:
     response = client.get(
         "/v1/users/u02500/recommendations",
-        params={"k": 4, "exclude_items": ["t00001", "t00002"], "exclude_seen": False},
+        params={"k": 4, "exclude_items": ["t00001", "t00002"], "exclude_seen": False, "diversity": 0.4},
     )
     assert response.status_code == 200
-    by_post = post(client, user_id="u02500", k=4, exclude_items=["t00001", "t00002"], exclude_seen=False)
-    assert response.json()["items"] == by_post["items"]
+    wanted = {"k": 4, "exclude_items": ["t00001", "t00002"], "exclude_seen": False}
+    assert response.json()["items"] == post(client, user_id="u02500", **wanted, diversity=0.4)["items"]
+    assert response.json()["items"] != post(client, user_id="u02500", **wanted)["items"]
 
 
 def test_an_id_with_a_slash_has_an_address(client: httpx.Client) -> None:

@@ -135,6 +135,9 @@ queries = st.builds(
     history=st.sampled_from([(), HISTORY, (("nothing", 2.0),)]),
     personalise=st.booleans(),
 )
+diverse = st.builds(
+    replace, queries, diversity=st.sampled_from([0.0, 0.2, 0.2, 1.0]), k=st.sampled_from([1, 5, 20, 1000])
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -155,6 +158,27 @@ def test_exclusions_hold_on_every_path_and_batches_do_not_matter(bundle: Bundle,
         unbarred = ask(recommender, replace(query, k=900, exclude_items=(), exclude_seen=False))
         kept = [pair for pair in zip(unbarred.item_ids, unbarred.scores, strict=True) if pair[0] not in barred]
         assert list(zip(answer.item_ids, answer.scores, strict=True)) == kept[: query.k]
+
+
+@settings(max_examples=30, deadline=None)
+@given(batch=st.lists(diverse, min_size=1, max_size=6))
+def test_diverse_lists_are_of_the_best_five_times_k_and_batches_do_not_matter(
+    bundle: Bundle, batch: list[Query]
+) -> None:
+    recommender = Recommender(bundle)
+    answers = recommender.recommend(batch)
+    assert answers == [recommender.recommend([query])[0] for query in batch]
+    for query, answer in zip(batch, answers, strict=True):
+        assert isinstance(answer, Recommendation)
+        plain = ask(recommender, replace(query, diversity=0.0))
+        if answer.strategy == "popular" or not query.diversity:
+            assert answer == plain
+            continue
+        pool = ask(recommender, replace(query, diversity=0.0, k=min(5 * query.k, 900)))
+        scores = dict(zip(pool.item_ids, pool.scores, strict=True))
+        assert answer.item_ids[:1] == pool.item_ids[:1]
+        assert answer.scores == [scores[item] for item in answer.item_ids]
+        assert len(answer.item_ids) == len(set(answer.item_ids)) == len(plain.item_ids)
 
 
 def test_batch_of_one_equals_batch_of_4096(recommender: Recommender) -> None:
@@ -188,6 +212,17 @@ def test_top_rows_equals_recommend(recommender: Recommender) -> None:
                 assert ROW_STRATEGIES[code] == answer.strategy
 
 
+def test_top_rows_are_diverse_as_recommend_is(recommender: Recommender) -> None:
+    users = ["u00001", "nobody", "u00200", "v00003"]
+    top = recommender.top_rows(users, 7, diversity=0.4)
+    answers = recommender.recommend([Query(user, k=7, diversity=0.4) for user in users])
+    plain = recommender.recommend([Query(user, k=7) for user in users])
+    ids = recommender.bundle.target_items.ids
+    lists = [answer.item_ids for answer in answers if isinstance(answer, Recommendation)]
+    assert [ids.take(rows) for rows in top.items] == lists
+    assert [one == other for one, other in zip(answers, plain, strict=True)] == [False, True, False, False]
+
+
 def test_nothing_asked_nothing_answered(recommender: Recommender) -> None:
     assert recommender.recommend([]) == []
     vectors, found = recommender.embed_users([])
@@ -199,6 +234,9 @@ def test_nothing_asked_nothing_answered(recommender: Recommender) -> None:
 def test_bad_requests(recommender: Recommender) -> None:
     with pytest.raises(InputError, match="k must be"):
         recommender.recommend([Query("u00200", k=0)])
+    for diversity in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match="diversity must lie between 0 and 1"):
+            recommender.recommend([Query("u00200", diversity=diversity)])
     with pytest.raises(InputError, match="8 values each"):
         recommender.embed_vectors(np.zeros((2, 7), dtype=np.float32))
     with pytest.raises(InputError, match="finite"):

@@ -71,6 +71,15 @@ def test_the_lists_are_the_services(recommender: Recommender, tmp_path: Path, k:
     assert [found.name for found in tmp_path.iterdir()] == ["out.parquet"]
 
 
+def test_diverse_lists_are_the_services_too(recommender: Recommender, tmp_path: Path) -> None:
+    run(recommender, USERS, tmp_path / "out.parquet", options=ScoreOptions(k=5, layout="lists", diversity=0.3))
+    answers = recommender.recommend([Query(user, k=5, diversity=0.3) for user in USERS])
+    lists = pl.read_parquet(tmp_path / "out.parquet")["item_ids"].to_list()
+    assert lists == [answer.item_ids for answer in answers if isinstance(answer, Recommendation)]
+    run(recommender, USERS, tmp_path / "plain.parquet", options=ScoreOptions(k=5, layout="lists"))
+    assert lists != pl.read_parquet(tmp_path / "plain.parquet")["item_ids"].to_list()
+
+
 def test_one_row_per_user(recommender: Recommender, tmp_path: Path) -> None:
     run(recommender, USERS, tmp_path / "long.parquet", options=ScoreOptions(k=5))
     run(recommender, USERS, tmp_path / "lists.parquet", options=ScoreOptions(k=5, layout="lists"))

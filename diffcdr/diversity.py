@@ -1,0 +1,99 @@
+"""Lists that repeat themselves less: maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) over the best.
+
+Of the ``POOL_FACTOR`` k best items of a user, one after the other is taken whose
+
+    (1 - diversity) relevance(j)  -  diversity max_{i taken} cos(v_i, v_j)
+
+is largest, the better item of equals. The relevance is the item's score, moved linearly so that the pool's best has 1
+and its last 0; v are the vectors that items are scored with, and an item without direction (a zero vector) is like no
+other. The best item always comes first. ``diversity`` 0 is the order of the scores, 1 looks at the vectors alone.
+
+A user's list depends on the user, ``k`` and ``diversity``, never on who else is in the batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+POOL_FACTOR = 5
+"""Candidates looked at for each place of a list."""
+WORKING_BYTES = 1 << 20
+"""Of the pools worked on at a time: about one core's L2."""
+
+
+def pool_size(k: int, n_items: int) -> int:
+    """How many of a user's best items are looked at for a list of ``k``."""
+    return max(k, min(POOL_FACTOR * k, n_items))
+
+
+def diversify(
+    rows: Int32Array, scores: Float32Array, vectors: Float32Array, *, k: int, diversity: float | Float64Array
+) -> tuple[Int32Array, Float32Array]:
+    """Choose ``k`` of each user's pool.
+
+    Args:
+        rows: int32 [B, P], the pool: item rows, best first, -1 after the last.
+        scores: float32 [B, P] of the same, falling, -inf after the last.
+        vectors: float32 [n, dim], of all items.
+        k: at most P.
+        diversity: 0 to 1, one for all or [B].
+
+    Returns:
+        (item rows int32 [B, k], scores float32 [B, k]) in the order they were chosen; -1 and -inf after the last.
+    """
+    users, pool = rows.shape
+    weights = np.broadcast_to(np.asarray(diversity, dtype=np.float64), users)
+    places = np.empty((users, k), dtype=np.int64)
+    step = max(1, WORKING_BYTES // (8 * pool * vectors.shape[1]))
+    for start in range(0, users, step):
+        part = slice(start, start + step)
+        relevance = _relevance(rows[part], scores[part])
+        places[part] = _choose(relevance, _directions(rows[part], vectors), k=k, diversity=weights[part])
+    left = np.arange(k) < np.count_nonzero(rows >= 0, axis=1)[:, None]
+    chosen = np.where(left, np.take_along_axis(rows, places, axis=1), -1)
+    return chosen.astype(np.int32), np.where(left, np.take_along_axis(scores, places, axis=1), -np.inf)
+
+
+def _relevance(rows: Int32Array, scores: Float32Array) -> Float64Array:
+    """Scores on a scale from 1 to 0 over each pool, float64 [B, P]; -inf where there is no item."""
+    there = rows >= 0
+    values = np.where(there, scores, np.inf).astype(np.float64)
+    lowest = values.min(axis=1, keepdims=True)
+    span = np.where(there, values, -np.inf).max(axis=1, keepdims=True) - lowest
+    # No span where all scores are equal (then all are as good as the last), and where there is no item at all.
+    with np.errstate(invalid="ignore"):
+        scaled = (values - lowest) / np.where(span > 0.0, span, 1.0)
+    return np.where(there, scaled, -np.inf)
+
+
+def _directions(rows: Int32Array, vectors: Float32Array) -> Float64Array:
+    """Unit vectors of each pool's items, float64 [B, P, dim]; zeros for an item without direction, and for none."""
+    taken = vectors[np.maximum(rows, 0)].astype(np.float64)
+    norms = np.sqrt(np.einsum("bpd,bpd->bp", taken, taken))[:, :, None]
+    return np.divide(taken, norms, out=np.zeros_like(taken), where=(norms > 0.0) & (rows >= 0)[:, :, None])
+
+
+def _choose(relevance: Float64Array, directions: Float64Array, *, k: int, diversity: Float64Array) -> Int64Array:
+    """Places in the pool, int64 [B, k], in the order in which they are chosen; anything after the last item."""
+    users = np.arange(len(relevance))
+    there = np.isfinite(relevance)
+    gain = np.where(there, (1.0 - diversity)[:, None] * np.where(there, relevance, 0.0), -np.inf)
+    closest = np.full(relevance.shape, -np.inf, dtype=np.float32)
+    chosen = np.zeros((len(relevance), k), dtype=np.int64)
+    # The pool is in order of the scores: its first is the best, and comes first.
+    for place in range(k):
+        if place:
+            chosen[:, place] = np.argmax(gain - diversity[:, None] * closest, axis=1)
+        picked = chosen[:, place]
+        gain[users, picked] = -np.inf
+        # One product of one shape a user, whoever shares the batch. Rounded, so that equal vectors are equally alike
+        # wherever the kernel put them.
+        alike = np.matmul(directions, directions[users, picked][:, :, None])[:, :, 0].astype(np.float32)
+        np.maximum(closest, alike, out=closest)
+    return chosen
