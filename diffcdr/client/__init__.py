@@ -1,0 +1,60 @@
+"""A typed client of the service: ``Client``, and ``AsyncClient`` with the same methods.
+
+    with Client("http://127.0.0.1:8000", api_key=KEY) as client:
+        print(client.recommend("ann", k=20).items)
+
+Answers are frozen models; what the service refuses is raised as :class:`ServiceError` with its problem document.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from diffcdr.errors import MissingExtraError
+
+if find_spec("httpx") is None:
+    raise MissingExtraError("diffcdr.client", extra="client")
+
+from diffcdr.client.asynchronous import AsyncClient
+from diffcdr.client.failures import ClientError, Problem, ServiceError, Unreachable
+from diffcdr.client.questions import Event, User
+from diffcdr.client.results import (
+    BatchLine,
+    Embeddings,
+    ErasureReceipt,
+    EventsResult,
+    Item,
+    ItemList,
+    LineError,
+    ModelsResult,
+    ModelSummary,
+    RecommendationList,
+    RejectedEvent,
+    TrafficSplit,
+)
+from diffcdr.client.retries import Retries
+from diffcdr.client.synchronous import Client
+
+__all__ = [
+    "AsyncClient",
+    "BatchLine",
+    "Client",
+    "ClientError",
+    "Embeddings",
+    "ErasureReceipt",
+    "Event",
+    "EventsResult",
+    "Item",
+    "ItemList",
+    "LineError",
+    "ModelSummary",
+    "ModelsResult",
+    "Problem",
+    "RecommendationList",
+    "RejectedEvent",
+    "Retries",
+    "ServiceError",
+    "TrafficSplit",
+    "Unreachable",
+    "User",
+]

@@ -1,0 +1,66 @@
+"""Both directions of a batch: users to NDJSON, NDJSON to lines, each in pieces of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+
+import orjson
+
+from diffcdr.client.questions import User
+from diffcdr.client.results import BatchLine
+
+PATH = "/v1/recommendations/batch"
+HEADERS = {"content-type": "application/x-ndjson", "accept": "application/x-ndjson"}
+PIECE_BYTES = 64 << 10
+"""Lines are sent in pieces of about this size: one write a line would cost more than the line."""
+
+AsyncUsers = Iterable[str | User] | AsyncIterable[str | User]
+
+
+def line_of(user: str | User) -> bytes:
+    """One line of the request; a bare id asks for what the service gives by default."""
+    content = {"user_id": user} if isinstance(user, str) else user.body()
+    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def pieces(users: Iterable[str | User]) -> Iterator[bytes]:
+    """The request's body."""
+    waiting = bytearray()
+    for user in users:
+        waiting += line_of(user)
+        if len(waiting) >= PIECE_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
+
+
+async def async_pieces(users: AsyncUsers) -> AsyncIterator[bytes]:
+    """The request's body, of users that may come as they are awaited."""
+    if not isinstance(users, AsyncIterable):
+        for piece in pieces(users):
+            yield piece
+        return
+    waiting = bytearray()
+    async for user in users:
+        waiting += line_of(user)
+        if len(waiting) >= PIECE_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
+
+
+class Lines:
+    """Puts an answer's lines together from parts cut anywhere.
+
+    At newlines alone: titles may hold other characters at which Python's own line splitting would cut.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, part: bytes) -> Iterator[BatchLine]:
+        """The lines that ``part`` completes."""
+        *whole, self._rest = (self._rest + part).split(b"\n")
+        return (BatchLine.model_validate_json(line) for line in whole)

@@ -1,0 +1,192 @@
+"""Every call of /v1 as a value: what to send, how to read the answer, and whether it may be sent twice.
+
+Both clients take their methods from here (:mod:`diffcdr.client.synchronous`, :mod:`diffcdr.client.asynchronous`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.client.results import (
+    Embeddings,
+    ErasureReceipt,
+    EventsResult,
+    ItemList,
+    ModelsResult,
+    ModelSummary,
+    RecommendationList,
+)
+
+T = TypeVar("T")
+Fallback = Literal["allow", "deny"]
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request. ``repeatable``: sending it twice does what sending it once does."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    body: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] | None = None
+    repeatable: bool = True
+
+
+@dataclass(frozen=True)
+class User:
+    """One user of a batch. ``history``: (source item, rating) pairs to use instead of what is known."""
+
+    user_id: str | None = None
+    k: int = 20
+    exclude_items: Sequence[str] = ()
+    exclude_seen: bool = True
+    history: Sequence[tuple[str, float]] = ()
+    fallback: Fallback = "allow"
+    model: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """As the service takes it."""
+        history = [{"item_id": item_id, "rating": rating} for item_id, rating in self.history]
+        return {**asdict(self), "exclude_items": list(self.exclude_items), "history": history}
+
+
+@dataclass(frozen=True)
+class Event:
+    """A rating of a source item; ``event_id`` is drawn by the sender, another for each rating of a user."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    rating: float
+
+
+def recommend(
+    user_id: str | None = None,
+    *,
+    k: int = 20,
+    history: Sequence[tuple[str, float]] = (),
+    exclude_items: Sequence[str] = (),
+    exclude_seen: bool = True,
+    fallback: Fallback = "allow",
+    model: str | None = None,
+    timeout_ms: int | None = None,
+) -> Call[RecommendationList]:
+    """A ranked list for a user, or for whoever has this ``history`` of (source item, rating) pairs."""
+    user = User(user_id, k, exclude_items, exclude_seen, history, fallback, model)
+    body = {**user.body(), "timeout_ms": timeout_ms}
+    return Call("POST", "/v1/recommendations", RecommendationList.read, body=body)
+
+
+def recommend_user(
+    user_id: str,
+    *,
+    k: int = 20,
+    exclude_items: Sequence[str] = (),
+    exclude_seen: bool = True,
+    fallback: Fallback = "allow",
+    model: str | None = None,
+    timeout_ms: int | None = None,
+) -> Call[RecommendationList]:
+    """The same by address, with GET: for callers behind a cache or a proxy that knows addresses alone."""
+    wanted = {"k": k, "exclude_items": list(exclude_items), "exclude_seen": exclude_seen, "fallback": fallback}
+    optional = {"model": model, "timeout_ms": timeout_ms}
+    parameters = wanted | {name: value for name, value in optional.items() if value is not None}
+    return Call("GET", f"{_address(user_id)}/recommendations", RecommendationList.read, parameters=parameters)
+
+
+def embed_users(
+    user_ids: Sequence[str], *, model: str | None = None, timeout_ms: int | None = None
+) -> Call[Embeddings]:
+    """Target vectors of up to 1,024 users."""
+    return _embed({"user_ids": list(user_ids)}, model=model, timeout_ms=timeout_ms)
+
+
+def embed_vectors(
+    vectors: npt.NDArray[np.float32], *, model: str | None = None, timeout_ms: int | None = None
+) -> Call[Embeddings]:
+    """Source vectors, float32 [B, source_dim], carried into the target domain; B is at most 1,024."""
+    return _embed({"vectors": vectors.tolist()}, model=model, timeout_ms=timeout_ms)
+
+
+def add_events(events: Iterable[Event]) -> Call[EventsResult]:
+    """Have up to 1,000 ratings remembered, oldest first. Event ids make a repetition harmless."""
+    return Call("POST", "/v1/events", EventsResult.read, body={"events": [asdict(event) for event in events]})
+
+
+def popular(*, k: int = 20) -> Call[ItemList]:
+    """The most rated items, as strangers get them."""
+    return Call("GET", "/v1/items/popular", ItemList.read, parameters={"k": k})
+
+
+def opt_out(user_id: str) -> Call[None]:
+    """From now on nothing is personalised for this user."""
+    return Call("PUT", f"{_address(user_id)}/opt-out", _nothing)
+
+
+def opt_in(user_id: str) -> Call[None]:
+    """Take an opt-out back."""
+    return Call("DELETE", f"{_address(user_id)}/opt-out", _nothing)
+
+
+def erase(user_id: str) -> Call[ErasureReceipt]:
+    """Forget this user."""
+    return Call("DELETE", _address(user_id), ErasureReceipt.read)
+
+
+def models() -> Call[ModelsResult]:
+    """Every loaded bundle, and how users are divided."""
+    return Call("GET", "/v1/models", ModelsResult.read)
+
+
+def model(model_id: str) -> Call[ModelSummary]:
+    """One loaded bundle."""
+    return Call("GET", f"/v1/models/{_segment(model_id)}", ModelSummary.read)
+
+
+def load_model(path: str, *, activate: bool = False) -> Call[ModelSummary]:
+    """Load the bundle at ``path`` below the service's bundle root beside those that serve."""
+    body = {"path": path, "activate": activate}
+    return Call("POST", "/v1/admin/models/load", ModelSummary.read, body=body, repeatable=False)
+
+
+def activate_model(model_id: str) -> Call[ModelSummary]:
+    """Make a loaded model the stable one."""
+    # Whether the model that was stable is the one to roll back to depends on how often this is sent.
+    return Call("POST", "/v1/admin/models/activate", ModelSummary.read, body={"model": model_id}, repeatable=False)
+
+
+def roll_back() -> Call[ModelSummary]:
+    """Go back to the model that was stable before; a second call undoes the first."""
+    return Call("POST", "/v1/admin/models/rollback", ModelSummary.read, repeatable=False)
+
+
+def set_traffic(*, canary: str | None = None, percent: float = 0.0, salt: str = "") -> Call[ModelsResult]:
+    """Have ``percent`` of the users answered by the model ``canary``; nothing given ends the split."""
+    body = {"canary": canary, "percent": percent, "salt": salt}
+    return Call("PUT", "/v1/admin/traffic", ModelsResult.read, body=body)
+
+
+def _embed(asked: dict[str, Any], *, model: str | None, timeout_ms: int | None) -> Call[Embeddings]:
+    body = {**asked, "encoding": "base64", "model": model, "timeout_ms": timeout_ms}
+    return Call("POST", "/v1/embeddings", Embeddings.read, body=body)
+
+
+def _address(user_id: str) -> str:
+    return f"/v1/users/{_segment(user_id)}"
+
+
+def _segment(text: str) -> str:
+    """``text`` as one segment of an address. An id of dots alone would name a folder above."""
+    return text.replace(".", "%2E") if not text.strip(".") else quote(text, safe="")
+
+
+def _nothing(response: httpx.Response) -> None:
+    """There is no body."""

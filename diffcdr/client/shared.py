@@ -1,0 +1,42 @@
+"""What both clients are made from: their settings, and requests from calls."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffcdr.client.questions import Call
+from diffcdr.client.retries import NO_RETRIES, Retries
+
+TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where the service is and how to ask it. The key is in no ``repr``."""
+
+    address: str
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = TIMEOUT_SECONDS
+    retries: Retries = Retries()
+    rng: random.Random = field(default_factory=random.Random, repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of httpx's clients, which keep connections and use them again."""
+        headers = {"x-api-key": self.api_key} if self.api_key else {}
+        return {"base_url": self.address, "headers": headers, "timeout": self.timeout}
+
+    def retries_of(self, *, repeatable: bool) -> Retries:
+        """How often a call is tried."""
+        return self.retries if repeatable else NO_RETRIES
+
+
+def request_options(call: Call[Any]) -> dict[str, Any]:
+    """Arguments of ``httpx.Client.request`` beside method and address."""
+    options: dict[str, Any] = {}
+    if call.body is not None:
+        options["json"] = dict(call.body)
+    if call.parameters is not None:
+        options["params"] = dict(call.parameters)
+    return options
