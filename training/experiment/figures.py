@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from training.experiment.plan import Scenario
 from training.experiment.results import CellResult
 from training.experiment.statistics import METRICS, by_seed, summarise
+from training.experiment.svg import as_svg
 
 SCENARIO_COLOURS: dict[Scenario, str] = {"cold": "#4477aa", "warm": "#ee6677"}
 SHOWN = tuple(metric for metric in METRICS if metric.field in ("rmse_clipped", "ndcg"))
@@ -66,7 +64,7 @@ def warm_against_cold(results: Sequence[CellResult]) -> ReportFigure | None:
         title="Figure 3. Warm start against cold start",
         caption=f"β = {fraction:g}; means over seeds, bars of one standard error. Warm figures are on the half of the "
         "test users' ratings that is not known, cold ones on all of them.",
-        svg=_svg(figure, "figure-3"),
+        svg=as_svg(figure, "figure-3"),
     )
 
 
@@ -100,14 +98,5 @@ def training_curves(results: Sequence[CellResult]) -> ReportFigure | None:
         title="Training curves",
         caption=f"β = {first[0]:g}, seed {first[1]}, on the validation users; the dot is the epoch kept. Models solved "
         "in closed form have no epochs.",
-        svg=_svg(figure, "training-curves"),
+        svg=as_svg(figure, "training-curves"),
     )
-
-
-def _svg(figure: Figure, name: str) -> str:
-    # Text stays text, and ids follow from the name: the same figures give the same file, and several fit on one page.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = file.getvalue()
-    return re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
