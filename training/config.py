@@ -45,6 +45,8 @@ class SplitConfig(_Frozen):
     """beta: share of the overlap users held out for the one final evaluation."""
     validation_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the remaining overlap users held out for every choice made on the way."""
+    min_validation_users: int = Field(default=0, ge=0)
+    """Where that share is fewer users than this, so many are held out for choices, but no more than a quarter."""
 
 
 KINDS: Final = {"base": "kind", "diffcdr": "form"}
@@ -124,8 +126,10 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
         return TrainConfig.model_validate_json(json.dumps(settings), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        # The kind of a section, which pydantic names between the section and the setting, is no part of its path.
-        where = ".".join(str(part) for place, part in enumerate(first["loc"]) if place != 1 or len(first["loc"]) < 3)
+        # What pydantic names of a section's kind or of a union's member is no part of the setting's path.
+        section, *rest = first["loc"]
+        known = {key for kind in _kinds(str(section)).values() for key in kind.model_fields}
+        where = ".".join(str(part) for part in (section, *rest) if part in (section, *known) or isinstance(part, int))
         reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         raise InputError(f"setting {where}={first['input']} cannot be used: it {reason}") from error
 

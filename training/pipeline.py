@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,14 @@ from training.models.base import FactorTables, FitReport, HeldOut, Progress, Rat
 from training.models.configs import ALSConfig
 from training.models.mf import fit_mf
 from training.models.registry import MODELS, section_of
+from training.models.ridge import ridge_quality
+from training.models.tabular import TabularModel
 
 PLAIN_BASELINES = ("mean", "bias", "popular")
 """Trained beside every model: they cost next to nothing, and are what a model has to beat."""
+
+PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Strengths of the ridge map that base models are compared by."""
 
 CHECKPOINT_SUFFIX = ".safetensors"
 
@@ -86,16 +91,28 @@ class Prepared:
     split: Split
     problem: TransferProblem
     test: HeldOut
+    complete: TransferProblem | None = None
+    """``problem`` with the validation users among the training users, for when all is chosen; None for no refit."""
+
+    def final(self, model: TransferModel) -> TransferProblem:
+        """What ``model`` was fitted to in the end."""
+        refitted = self.complete is not None and isinstance(model, TabularModel)
+        return self.complete if refitted and self.complete is not None else self.problem
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A model, how it was fitted, and its figures on the validation users."""
+    """A model, how it was fitted, and its figures on the validation users.
+
+    ``judged``: the model those figures are of. ``model`` is the same, or what came of it once the validation users
+    were learnt from too (:attr:`Prepared.complete`): nothing more may be chosen by them with that one.
+    """
 
     name: str
     model: TransferModel
     report: FitReport
     validation: Metrics
+    judged: TransferModel
 
 
 def step_generator(seed: int, step: str) -> torch.Generator:
@@ -140,21 +157,32 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
         pair.overlap_ids(),
         test_fraction=fractions.test_fraction,
         validation_fraction=fractions.validation_fraction,
+        min_validation_users=fractions.min_validation_users,
         seed=run.seed,
     )
     held = hold_out(pair, split)
     source, target = _table(source_ratings(pair)), _table(held.train)
-    problem = TransferProblem(
-        source=source,
-        target=target,
-        source_base=_fit_base("source", source, run),
-        target_base=_fit_base("target", target, run),
-        overlap_source=torch.from_numpy(pair.overlap_source[split.train]),
-        overlap_target=torch.from_numpy(pair.overlap_target[split.train]),
-        validation=_held_out(pair, split.validation, held.validation),
-        rating_range=run.rating_range,
+
+    def problem(dim: int | None) -> TransferProblem:
+        return TransferProblem(
+            source=source,
+            target=target,
+            source_base=_fit_base("source", source, run, dim=dim),
+            target_base=_fit_base("target", target, run, dim=dim),
+            overlap_source=torch.from_numpy(pair.overlap_source[split.train]),
+            overlap_target=torch.from_numpy(pair.overlap_target[split.train]),
+            validation=_held_out(pair, split.validation, held.validation),
+            rating_range=run.rating_range,
+        )
+
+    base = run.config.base
+    dims = base.dims() if isinstance(base, ALSConfig) else (None,)
+    problems = {dim: problem(dim) for dim in dims}
+    dim = max(dims, key=lambda dim: ridge_quality(problems[dim], PROBES)) if len(dims) > 1 else dims[0]
+    complete = (
+        _complete(pair, split, problems[dim], run, dim=dim) if isinstance(base, ALSConfig) and base.refit else None
     )
-    return Prepared(pair, split, problem, _held_out(pair, split.test, held.test))
+    return Prepared(pair, split, problems[dim], _held_out(pair, split.test, held.test), complete)
 
 
 def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
@@ -171,7 +199,10 @@ def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
         )
     problem = prepared.problem
     validation = evaluate(model, problem.validation, rating_range=run.rating_range, known=problem.target)
-    return FittedModel(name, model, report, validation)
+    final = model
+    if prepared.complete is not None and isinstance(model, TabularModel):
+        final = model.refit(prepared.complete, generator=run.generator(name))
+    return FittedModel(name, final, report, validation, judged=model)
 
 
 def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
@@ -194,11 +225,25 @@ def clear_checkpoints(directory: Path) -> None:
         raise InputError(f"cannot write to {directory}: {error.strerror}; choose another --checkpoint") from error
 
 
-def _fit_base(domain: str, table: RatingTable, run: Run) -> FactorTables:
+def _complete(
+    pair: DomainPair, split: Split, problem: TransferProblem, run: Run, *, dim: int | None
+) -> TransferProblem:
+    learnt = np.sort(np.concatenate([split.train, split.validation]))
+    target = _table(hold_out(pair, replace(split, train=learnt, validation=split.validation[:0])).train)
+    return replace(
+        problem,
+        target=target,
+        target_base=_fit_base("target", target, run, dim=dim),
+        overlap_source=torch.from_numpy(pair.overlap_source[learnt]),
+        overlap_target=torch.from_numpy(pair.overlap_target[learnt]),
+    )
+
+
+def _fit_base(domain: str, table: RatingTable, run: Run, *, dim: int | None) -> FactorTables:
     step, config = f"base-{domain}", run.config.base
     if isinstance(config, ALSConfig):  # takes seconds: nothing to resume
         with run.watch(step, config.iterations) as progress:
-            return fit_als(table, config, generator=run.generator(step), progress=progress)
+            return fit_als(table, config, dim=dim, generator=run.generator(step), progress=progress)
     with run.watch(step, config.epochs) as progress:
         return fit_mf(
             table,

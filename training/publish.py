@@ -58,7 +58,7 @@ def publish_bundle(model: TransferModel, prepared: Prepared, facts: RunFacts, *,
         InputError: the destination cannot be written, or the disk is full. What was there before is untouched.
     """
     exported = export_transfer(model, generator=step_generator(facts.seed, "parity"))
-    fold_in = source_fold_in(model, prepared.problem)
+    fold_in = source_fold_in(model, prepared.final(model))
     with BundleWriter(destination) as writer:
         exported.write(writer)
         _write_source(writer, model, prepared, has_fold_in=fold_in is not None)
@@ -107,7 +107,7 @@ def warm_vectors(
 
 
 def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared, *, has_fold_in: bool) -> None:
-    domain, base = prepared.pair.source, prepared.problem.source_base
+    domain, base = prepared.pair.source, prepared.final(model).source_base
     vectors = model.source_vectors().numpy()
     writer.ids("source_users", domain.users)
     writer.array("source_users/vectors.npy", vectors.astype(np.float32))
@@ -127,11 +127,11 @@ def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared
 
 def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared) -> int:
     """Write the target tables; returns the number of warm users."""
-    domain, ratings, head = prepared.pair.target, prepared.problem.target, model.head()
+    domain, ratings, head = prepared.pair.target, prepared.final(model).target, model.head()
     users, items = ratings.users.numpy(), ratings.items.numpy()
     rows, counts = np.unique(users, return_counts=True)
     writer.ids("target_users", IdTable(domain.users.array[rows]))
-    writer.array("target_users/vectors.npy", warm_vectors(model, prepared.problem, rows))
+    writer.array("target_users/vectors.npy", warm_vectors(model, prepared.final(model), rows))
     writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     writer.array("target_users/seen_items.npy", items.astype(np.int32))
     writer.ids("target_items", domain.items)

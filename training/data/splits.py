@@ -55,7 +55,9 @@ class HeldOutTables:
     test: RatingColumns
 
 
-def split_overlap(ids: Sequence[str], *, test_fraction: float, validation_fraction: float, seed: int) -> Split:
+def split_overlap(
+    ids: Sequence[str], *, test_fraction: float, validation_fraction: float, min_validation_users: int = 0, seed: int
+) -> Split:
     """Split the overlap users ``ids``.
 
     Each user's place follows from a hash of the seed and the id alone, so the split depends neither on the order of
@@ -65,6 +67,7 @@ def split_overlap(ids: Sequence[str], *, test_fraction: float, validation_fracti
         ids: the overlap users, without repetition; the split holds positions in it.
         test_fraction: share (0 to 1) of all users held out for the evaluation (the paper's beta).
         validation_fraction: share (0 to 1) of the remaining users held out for choices.
+        min_validation_users: where that share is fewer users than this, so many are taken, but no more than a quarter.
         seed: any integer.
 
     Raises:
@@ -76,6 +79,7 @@ def split_overlap(ids: Sequence[str], *, test_fraction: float, validation_fracti
             raise InputError(f"the {name} must lie between 0 and 1, and {value:g} does not; give one such as 0.2")
     n_test = round(n * test_fraction)
     n_validation = round((n - n_test) * validation_fraction)
+    n_validation = max(n_validation, min(min_validation_users, (n - n_test) // 4))
     n_train = n - n_test - n_validation
     if min(n_test, n_validation, n_train) < 1:
         raise InputError(

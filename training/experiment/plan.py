@@ -134,5 +134,6 @@ def check_data(pair: DomainPair, setup: Setup, *, test_fractions: Sequence[float
             pair.overlap_ids(),
             test_fraction=fraction,
             validation_fraction=setup.config.split.validation_fraction,
+            min_validation_users=setup.config.split.min_validation_users,
             seed=0,
         )

@@ -88,7 +88,7 @@ def _run_model(
         if scenario == "cold":
             metrics = evaluate_test(fitted, prepared)
         else:
-            metrics = warm_metrics(fitted.model, prepared, seed=run.seed)
+            metrics = warm_metrics(fitted, prepared, seed=run.seed)
         seconds = training + time.perf_counter() - begun
         yield _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
 

@@ -31,7 +31,7 @@ from training.models.base import (
     TransferModel,
     TransferProblem,
 )
-from training.pipeline import Prepared
+from training.pipeline import FittedModel, Prepared
 from training.ridge import ridge_vectors
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -81,14 +81,13 @@ def halve(pair: DomainPair, users: Indices, held_out: HeldOut, *, seed: int) -> 
     return Halves(held_out.source_rows, _part(table, known), _part(table, ~known))
 
 
-def warm_metrics(model: TransferModel, prepared: Prepared, *, seed: int) -> Metrics:
-    """Figures of ``model`` on the judged half of the test users' ratings, with the known half used."""
-    problem, split = prepared.problem, prepared.split
-    limits = problem.rating_range
-    validation = halve(prepared.pair, split.validation, problem.validation, seed=seed)
-    strength = _choose(model, problem, validation)
+def warm_metrics(fitted: FittedModel, prepared: Prepared, *, seed: int) -> Metrics:
+    """Figures of a model on the judged half of the test users' ratings, with the known half used."""
+    split, model, final = prepared.split, fitted.model, prepared.final(fitted.model)
+    validation = halve(prepared.pair, split.validation, prepared.problem.validation, seed=seed)
+    strength = _choose(fitted.judged, prepared.problem, validation)
     test = halve(prepared.pair, split.test, prepared.test, seed=seed)
-    return _evaluate(_adapt(model, problem, test, strength), model, test, rating_range=limits)
+    return _evaluate(_adapt(model, final, test, strength), model, test, rating_range=final.rating_range)
 
 
 def _choose(model: TransferModel, problem: TransferProblem, halves: Halves) -> float | None:

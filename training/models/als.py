@@ -13,16 +13,23 @@ from training.models.configs import ALSConfig
 
 
 def fit_als(
-    table: RatingTable, config: ALSConfig, *, generator: torch.Generator, progress: Progress | None = None
+    table: RatingTable,
+    config: ALSConfig,
+    *,
+    generator: torch.Generator,
+    dim: int | None = None,
+    progress: Progress | None = None,
 ) -> FactorTables:
     """Factorise who has which items.
+
+    ``dim``: k, fewer where there are fewer users or items than that; None for the first that ``config`` names.
 
     The library alternates with a few steps of conjugate gradients. At the end every user vector is solved exactly
     against the final item vectors, so that it is what a fold-in of the user's items gives. Users and items without
     interactions get zeros.
     """
     items = sparse.csr_matrix(interactions(table))  # the library knows no sparse arrays
-    dim = max(1, min(config.dim, table.n_users - 1, table.n_items - 1))
+    dim = max(1, min(dim or config.dims()[0], table.n_users - 1, table.n_items - 1))
 
     def report(iteration: int, seconds: float, loss: float | None) -> None:
         if progress is not None:

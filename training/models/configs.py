@@ -6,7 +6,7 @@ what the released code does instead is said at each field, and is what the ``ref
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,7 @@ ScheduleName = Literal["discrete", "continuous"]
 
 LossName = Literal["smooth_l1", "l1", "l2"]
 SelectBy = Literal["rmse", "mae"]
+Dim = Annotated[int, Field(ge=1, le=1024)]
 
 
 class _Config(BaseModel):
@@ -50,12 +51,18 @@ class ALSConfig(_Config):
     """
 
     kind: Literal["als"] = "als"
-    dim: int = Field(default=128, ge=1, le=1024)
-    """k; less where a domain has fewer users or items than that."""
+    dim: Dim | Annotated[tuple[Dim, ...], Field(min_length=1)] = 128
+    """k; less where a domain has fewer users or items than that. A list is a grid: see :meth:`dims`."""
     confidence: float = Field(default=10.0, gt=1.0)
     """c of an item the user has; an item the user has not counts 1."""
     regularisation: float = Field(default=0.05, gt=0.0)
     iterations: int = Field(default=10, ge=1)
+    refit: bool = False
+    """Once all is chosen, fit the target's base model and the closed-form models again, on validation users too."""
+
+    def dims(self) -> tuple[int, ...]:
+        """What k is chosen from, on the validation users: of k that do as well, the first."""
+        return self.dim if isinstance(self.dim, tuple) else (self.dim,)
 
 
 class DiffCDRConfig(_Config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,16 +31,8 @@ class Ridge(TabularModel):
 
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """One eigendecomposition, every strength, and the best on the validation users."""
-        source, head, held_out = problem.source_base.user_vectors, problem.target_base.head(), problem.validation
-        judge = Judge(held_out, head=head, rating_range=problem.rating_range)
-        shown = source[held_out.source_rows].double()
         path = _path(problem)
-
-        def quality(strength: float) -> float:
-            matrix, offset = (torch.from_numpy(part) for part in path.fit(strength))
-            return judge(affine_blockwise(shown, matrix, offset).float())
-
-        self._strength = max(sorted(self.config.strengths, reverse=True), key=quality)
+        self._strength, _ = _best(problem, path, self.config.strengths)
         return _tables(problem, path, self._strength)
 
     def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
@@ -53,6 +46,22 @@ class Ridge(TabularModel):
     def details(self) -> dict[str, Any]:
         """The settings, and the strength that was chosen."""
         return {**self.config.model_dump(mode="json"), "strength": fitted(self._strength)}
+
+
+def ridge_quality(problem: TransferProblem, strengths: Sequence[float]) -> float:
+    """How good the best of these ridge maps is on the validation users (:class:`Judge`): a probe of base models."""
+    return _best(problem, _path(problem), strengths)[1]
+
+
+def _best(problem: TransferProblem, path: RidgePath, strengths: Sequence[float]) -> tuple[float, float]:
+    """(strength, quality) with the best quality; of equals, the strongest."""
+    judge = Judge(problem.validation, head=problem.target_base.head(), rating_range=problem.rating_range)
+    shown = problem.source_base.user_vectors[problem.validation.source_rows].double()
+    judged = []
+    for strength in sorted(strengths, reverse=True):
+        matrix, offset = (torch.from_numpy(part) for part in path.fit(strength))
+        judged.append((strength, judge(affine_blockwise(shown, matrix, offset).float())))
+    return max(judged, key=lambda pair: pair[1])
 
 
 def _path(problem: TransferProblem) -> RidgePath:

@@ -127,3 +127,18 @@ def test_seen_items_by_user(pair: DomainPair) -> None:
         assert items[indptr[user] : indptr[user + 1]].tolist() == sorted(train.items[train.users == user].tolist())
     for user in pair.overlap_target[parts.test]:
         assert indptr[user] == indptr[user + 1]
+
+
+@pytest.mark.parametrize(
+    ("users", "least", "validation"),
+    [(400, 0, 32), (400, 20, 32), (400, 60, 60), (400, 90, 80), (40, 60, 8)],
+)
+def test_a_floor_of_validation_users_takes_no_more_than_a_quarter(users: int, least: int, validation: int) -> None:
+    ids = [f"u{n}" for n in range(users)]
+    with_floor, plain = (
+        split_overlap(ids, test_fraction=0.2, validation_fraction=0.1, min_validation_users=floor, seed=1)
+        for floor in (least, 0)
+    )
+    assert len(with_floor.validation) == validation
+    assert with_floor.test.tolist() == plain.test.tolist()  # whom one is measured on does not hang on the floor
+    assert set(plain.validation.tolist()) <= set(with_floor.validation.tolist())

@@ -126,7 +126,7 @@ def test_what_is_judged_reaches_no_vector(prepared: Prepared, run: Run, name: st
 
 def test_warm_figures_are_on_the_judged_half_and_better_where_the_taste_is_told(prepared: Prepared, run: Run) -> None:
     fitted = fit_model("tgt", prepared, run)  # knows nothing of a cold user
-    cold, warm = evaluate_test(fitted, prepared), warm_metrics(fitted.model, prepared, seed=0)
+    cold, warm = evaluate_test(fitted, prepared), warm_metrics(fitted, prepared, seed=0)
     halves = halves_of(prepared, seed=0)
     assert (warm.users, warm.ratings) == (cold.users, len(halves.judged))
     assert warm.ratings < cold.ratings
@@ -138,5 +138,5 @@ def test_a_model_that_cannot_move_stays(prepared: Prepared) -> None:
     run = quick_run("base.kind=als", "base.dim=3")
     with_als = prepare(prepared.pair, run)
     fitted = fit_model("popular", with_als, run)
-    metrics = warm_metrics(fitted.model, with_als, seed=0)
+    metrics = warm_metrics(fitted, with_als, seed=0)
     assert 0.0 < metrics.ndcg <= metrics.hr
