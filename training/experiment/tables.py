@@ -72,7 +72,7 @@ def result_table(
         best = metric.best(each.mean for each in means.values()) if means else None
         for row, model in zip(rows, models, strict=True):
             summary = means.get(model)
-            row.append(TableCell("–") if summary is None else TableCell(_shown(summary), summary.mean == best))
+            row.append(TableCell("–") if summary is None else TableCell(shown(summary), summary.mean == best))
     if comparisons:
         rows += _comparison_rows(comparisons)
     columns = ("model", *(metric.label for metric in METRICS))
@@ -132,8 +132,8 @@ def _comparison_rows(comparisons: Sequence[Comparison]) -> list[list[TableCell]]
     return [
         row("best baseline", {metric: each.baseline for metric, each in found.items()}),
         row("improvement", {metric: f"{each.improvement:+.1%}{_star(each)}" for metric, each in found.items()}),
-        row("p, paired t-test", {metric: _p(each.p) for metric, each in found.items()}),
-        row("p, Holm-corrected", {metric: _p(each.p_holm) for metric, each in found.items()}),
+        row("p, paired t-test", {metric: p_text(each.p) for metric, each in found.items()}),
+        row("p, Holm-corrected", {metric: p_text(each.p_holm) for metric, each in found.items()}),
     ]
 
 
@@ -145,11 +145,13 @@ def _star(comparison: Comparison) -> str:
     return f" {stars}" if stars else ""
 
 
-def _shown(summary: Summary) -> str:
+def shown(summary: Summary) -> str:
+    """``0.9351 ± 0.0021``, without the error where there is one seed."""
     return f"{summary.mean:.4f}" if summary.error is None else f"{summary.mean:.4f} ± {summary.error:.4f}"
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
+    """A p-value to four places; a dash where there is none."""
     if value is None:
         return "–"
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
