@@ -34,6 +34,7 @@ from diffcdr.queries import (
     UserUnknown,
 )
 from diffcdr.resolving import Resolver
+from diffcdr.stages import stage
 from diffcdr.topk import MaskedRows, TopK
 from diffcdr.transfer import Device
 
@@ -101,17 +102,19 @@ class Recommender:
         """
         for query in queries:
             _check(query.k, query.diversity)
-        resolved = self._resolver.resolve(queries)
+        with stage("transfer"):
+            resolved = self._resolver.resolve(queries)
         excluded = self._excluded(queries, resolved.warm_rows)
         personal = [i for i, strategy in enumerate(resolved.strategies) if strategy != "popular"]
         answers: list[Recommendation | UserUnknown | None] = [None] * len(queries)
         for group in _searched_together(queries, personal):
-            rows, scores = self._search(
-                resolved.vectors[group],
-                max(queries[i].k for i in group),
-                masked=MaskedRows.pack([excluded[i] for i in group]),
-                diversity=np.array([queries[i].diversity for i in group]),
-            )
+            with stage("topk"):
+                rows, scores = self._search(
+                    resolved.vectors[group],
+                    max(queries[i].k for i in group),
+                    masked=MaskedRows.pack([excluded[i] for i in group]),
+                    diversity=np.array([queries[i].diversity for i in group]),
+                )
             for i, row, score in zip(group, rows, scores, strict=True):
                 count = min(queries[i].k, int(np.count_nonzero(row >= 0)))
                 answers[i] = self._listing.of(row[:count], score[:count], strategy=resolved.strategies[i])
@@ -126,7 +129,8 @@ class Recommender:
 
     def embed_users(self, user_ids: Sequence[str]) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
         """Target vectors float32 [B, target_dim] of ``user_ids`` and found bool [B]; zeros where not found."""
-        vectors, strategies = self._resolver.known(*self._resolver.rows(user_ids))
+        with stage("transfer"):
+            vectors, strategies = self._resolver.known(*self._resolver.rows(user_ids))
         return vectors, strategies != ROW_STRATEGIES.index("popular")
 
     def embed_vectors(self, vectors: Float32Array) -> Float32Array:
@@ -135,7 +139,8 @@ class Recommender:
         Raises:
             InputError: the shape is another, or a value is not finite.
         """
-        return self._resolver.carry(vectors)
+        with stage("transfer"):
+            return self._resolver.carry(vectors)
 
     def top_rows(
         self, user_ids: Sequence[str], k: int, *, exclude_seen: bool = True, diversity: float = 0.0

@@ -27,6 +27,7 @@ from service.runtime import Lifecycle, Runtime
 from service.settings import Settings
 from service.state.guard import Guard
 from service.state.opening import open_store
+from service.timing import open_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +49,12 @@ def create_app(
 
     Raises:
         InputError: there are no usable settings or keys, or no keys where other machines can reach the service.
+        MissingExtraError: traces are wanted, and what makes them is not installed.
     """
     settings = settings or Settings.read()
     lifecycle = lifecycle or Lifecycle()
     metrics = Metrics()
+    tracing = open_tracing(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -77,6 +80,8 @@ def create_app(
         finally:
             await batcher.close()
             await store.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = FastAPIOffline(
         title="DiffCDR",
@@ -108,6 +113,8 @@ def create_app(
         quota=Quota(settings.rate_limit) if settings.rate_limit else None,
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
     )
+    if tracing is not None:
+        app.add_middleware(tracing.middleware)
     describe(app)
     return app
 

@@ -16,16 +16,16 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from diffcdr.recommender import Query, Recommendation, UserUnknown
+from diffcdr.stages import measured
 from service.metrics import Metrics
 from service.pace import Pace
 
-Answer = Recommendation | UserUnknown
 T = TypeVar("T")
 
 SWEEP_SECONDS = 0.01
@@ -34,60 +34,9 @@ WATCH_AFTER_SECONDS = 0.02
 """Younger jobs are not watched for their client leaving: most are answered before the watch would pay."""
 
 
-class Engine(Protocol):
-    """What the batcher computes with: a :class:`diffcdr.recommender.Recommender`, or a test's stand-in."""
-
-    def recommend(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer ``queries`` in their order."""
-        ...
-
-
-class QueueFull(Exception):
-    """No room for these rows now. ``retry_after``: whole seconds until there should be, at least 1."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the queue is full for about {retry_after} s")
-        self.retry_after = retry_after
-
-
-class DeadlineExceeded(Exception):
-    """The deadline passed before the answer was there."""
-
-    def __init__(self) -> None:
-        super().__init__("the answer was not ready in time; raise timeout_ms or try again")
-
-
-class ClientLeft(Exception):
-    """Nobody waits for the answer any more."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """Rows for one engine call. ``queries`` may share a call with other jobs; ``call`` has one of its own."""
-
-    engine: Engine
-    rows: int
-    future: asyncio.Future[Any]
-    admitted: float
-    queries: Sequence[Query] = ()
-    call: Callable[[], Any] | None = None
-    deadline: float = math.inf
-    gone: Callable[[], Awaitable[None]] | None = None
-    watch: asyncio.Task[None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Timed(Generic[T]):
-    """A result, and where the time went: seconds waiting and seconds computing."""
-
-    result: T
-    queued: float
-    computed: float
-
-
 @dataclass(slots=True)
 class _Batch:
-    jobs: list[_Job]
+    jobs: list[Job]
     rows: int
     started: float = field(default_factory=time.perf_counter)
 
@@ -101,7 +50,7 @@ class Batcher:
         self._batch_rows = batch_rows
         self._metrics = metrics
         self._pace = Pace()
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[Job] = deque()
         self._waiting_rows = 0
         self._running: _Batch | None = None
         self._room = asyncio.Event()
@@ -163,12 +112,12 @@ class Batcher:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for job in self._waiting:
-            _fail(job, QueueFull(1))
+            fail(job, QueueFull(1))
         self._waiting.clear()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._thread.shutdown()
 
-    def _admit(self, engine: Engine, rows: int, *, timeout: float) -> _Job:
+    def _admit(self, engine: Engine, rows: int, *, timeout: float) -> Job:
         """Take in a job of ``rows`` rows, or refuse it before it costs anything."""
         ahead = self._waiting_rows + (self._running.rows if self._running else 0)
         expected = self._pace.seconds(rows=ahead + rows, batch_rows=self._batch_rows) if ahead else 0.0
@@ -179,9 +128,9 @@ class Batcher:
         self._metrics.admitted_rows.inc(rows)
         loop = asyncio.get_running_loop()
         now = time.perf_counter()
-        return _Job(engine, rows, loop.create_future(), now, deadline=now + timeout)
+        return Job(engine, rows, loop.create_future(), now, deadline=now + timeout)
 
-    async def _wait(self, job: _Job) -> Any:
+    async def _wait(self, job: Job) -> Any:
         self._waiting.append(job)
         self._waiting_rows += job.rows
         if self._sweeper is None or self._sweeper.done():
@@ -210,10 +159,10 @@ class Batcher:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _form(self) -> list[_Job]:
+    def _form(self) -> list[Job]:
         """The next batch: jobs from the front of the queue that somebody still waits for."""
         self._drop_unwanted()
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         rows = 0
         while self._waiting and (not jobs or self._fits(self._waiting[0], jobs[0], rows)):
             job = self._waiting.popleft()
@@ -224,7 +173,7 @@ class Batcher:
         self._metrics.queue_rows.set(self._waiting_rows)
         return jobs
 
-    def _fits(self, job: _Job, first: _Job, rows: int) -> bool:
+    def _fits(self, job: Job, first: Job, rows: int) -> bool:
         """Whether ``job`` may join a batch of ``rows`` rows that began with ``first``."""
         mergeable = job.call is None and first.call is None and job.engine is first.engine
         return mergeable and rows + job.rows <= self._batch_rows
@@ -249,7 +198,7 @@ class Batcher:
 
     async def _compute(self, batch: _Batch) -> None:
         try:
-            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, _run, batch.jobs)
+            outcomes, stages = await asyncio.get_running_loop().run_in_executor(self._thread, _run_measured, batch.jobs)
         finally:
             self._running = None
             self._schedule_pump()
@@ -257,9 +206,10 @@ class Batcher:
         self._count(batch, seconds)
         for job, outcome in zip(batch.jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                _fail(job, outcome)
+                fail(job, outcome)
             elif not job.future.done():
-                job.future.set_result(Timed(outcome, queued=batch.started - job.admitted, computed=seconds))
+                queued = batch.started - job.admitted
+                job.future.set_result(Timed(outcome, queued=queued, computed=seconds, stages=stages))
 
     def _count(self, batch: _Batch, seconds: float) -> None:
         self._pace.add(rows=batch.rows, seconds=seconds)
@@ -276,36 +226,12 @@ class Batcher:
             now = time.perf_counter()
             for job in self._running.jobs if self._running else ():
                 if job.deadline <= now:
-                    _fail(job, DeadlineExceeded())
+                    fail(job, DeadlineExceeded())
             for job in self._waiting:
                 if job.gone is not None and job.watch is None and now - job.admitted > WATCH_AFTER_SECONDS:
-                    job.watch = asyncio.get_running_loop().create_task(_watch(job, job.gone))
+                    job.watch = asyncio.get_running_loop().create_task(watch(job, job.gone))
 
 
-def _run(jobs: Sequence[_Job]) -> list[Any]:
-    """On the engine thread: one call for all ``jobs``; to each its part of the answers, or what it raised."""
-    try:
-        return _call(jobs)
-    except Exception as error:
-        # One job must not fail its neighbours: each is tried alone.
-        return [error] if len(jobs) == 1 else [_run([job])[0] for job in jobs]
-
-
-def _call(jobs: Sequence[_Job]) -> list[Any]:
-    first = jobs[0]
-    if first.call is not None:
-        return [first.call()]
-    answers = first.engine.recommend([query for job in jobs for query in job.queries])
-    ends = itertools.accumulate(job.rows for job in jobs)
-    return [answers[end - job.rows : end] for job, end in zip(jobs, ends, strict=True)]
-
-
-async def _watch(job: _Job, gone: Callable[[], Awaitable[None]]) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        await gone()
-        _fail(job, ClientLeft())
-
-
-def _fail(job: _Job, error: Exception) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)
+def _run_measured(jobs: Sequence[Job]) -> tuple[list[Any], Mapping[str, float]]:
+    with measured() as stages:
+        return _run(jobs), stages

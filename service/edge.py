@@ -124,15 +124,15 @@ class Edge:
         request_id = scope["state"]["request_id"]
         problem = from_exception(error)
         if problem.code == "internal_error":
-            logger.error("request failed", exc_info=error, extra={**_log_ids(scope), "route": _route(scope)})
+            logger.error("request failed", exc_info=error, extra={**_log_ids(scope), "route": route_of(scope)})
         if started:
             raise error
         response = problem.response(instance=scope["path"], request_id=request_id)
         await response(scope, receive, send)
 
     def _finish(self, scope: Scope, status: str, seconds: float) -> None:
-        route = _route(scope)
-        self._metrics.count_request(route=route, method=_method(scope), status=status, seconds=seconds)
+        route = route_of(scope)
+        self._metrics.count_request(route=route, method=method_of(scope), status=status, seconds=seconds)
         if self._access_log:
             logger.info(
                 "request",
@@ -182,12 +182,13 @@ def _log_ids(scope: Scope) -> dict[str, str | None]:
     return {"request_id": scope["state"]["request_id"], "trace_id": scope["state"].get("trace_id")}
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
     """The route's template, so that ids in paths never become labels."""
     route = scope.get("route")
     return str(getattr(route, "path_format", None) or getattr(route, "path", "unmatched"))
 
 
-def _method(scope: Scope) -> str:
+def method_of(scope: Scope) -> str:
+    """The method, or ``other``: whatever a caller makes up must not become a label."""
     method = str(scope["method"])
     return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"

@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: bool = False
     """One log line a request."""
+    tracing: bool | None = None
+    """Send OpenTelemetry traces; if not set, where ``OTEL_EXPORTER_OTLP_ENDPOINT`` names a collector."""
 
     @classmethod
     def read(cls, **overrides: Any) -> Self:

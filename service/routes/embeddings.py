@@ -18,6 +18,7 @@ from service.problems import FieldError, Problem, responses
 from service.registry import Model
 from service.runtime import runtime_of
 from service.schemas import EmbeddingsAnswer, EmbeddingsRequest
+from service.timing import timing_headers
 
 router = APIRouter(tags=["embeddings"])
 
@@ -70,8 +71,7 @@ async def embed(request: Request) -> Response:
         "bundle": model.id,
         "request_id": request.scope["state"]["request_id"],
     }
-    timing = f"queue;dur={timed.queued * 1000:.3f}, engine;dur={timed.computed * 1000:.3f}"
-    return json_response(content, headers={"Server-Timing": timing})
+    return json_response(content, headers=timing_headers(request, timed))
 
 
 def _task(wanted: EmbeddingsRequest, model: Model) -> Callable[[], Vectors]:

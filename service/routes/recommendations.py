@@ -17,6 +17,7 @@ from service.problems import responses
 from service.routes.parameters import UserInAddress
 from service.runtime import runtime_of
 from service.schemas import RecommendationAnswer, RecommendationParameters, RecommendationRequest
+from service.timing import timing_headers
 
 ADDRESS = "/v1/recommendations"
 
@@ -86,8 +87,7 @@ async def _answer(
     runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
     content = list_content(answer, model)
     content["request_id"] = request.scope["state"]["request_id"]
-    timing = f"queue;dur={timed.queued * 1000:.3f}, engine;dur={timed.computed * 1000:.3f}"
-    return json_response(content, headers={"Server-Timing": timing})
+    return json_response(content, headers=timing_headers(request, timed))
 
 
 async def _disconnected(request: Request) -> None:

@@ -122,8 +122,8 @@ def test_a_trace_is_carried_on(client: httpx.Client) -> None:
 
 
 def test_the_answer_says_where_the_time_went(client: httpx.Client) -> None:
-    parts = client.post(ADDRESS, json={"user_id": "u1"}).headers["server-timing"].split(", ")
-    assert [part.partition(";dur=")[0] for part in parts] == ["queue", "engine"]
+    parts = client.post(ADDRESS, json={"user_id": "u00042"}).headers["server-timing"].split(", ")
+    assert [part.partition(";dur=")[0] for part in parts] == ["queue", "engine", "transfer", "topk"]
     assert all(float(part.partition(";dur=")[2]) >= 0 for part in parts)
 
 
