@@ -48,6 +48,10 @@ test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check
 
+.PHONY: results
+results: $(DEV_STAMP) ## published comparisons into docs/results (hours; resumable; DIFFCDR_DATA= JOBS=)
+	@exec $(BIN)/python scripts/results.py --jobs $(JOBS)
+
 .PHONY: clean
 clean: ## remove .venv, the demo's files and caches
 	@rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -76,7 +76,9 @@ def _directions(rows: Int32Array, vectors: Float32Array) -> Float64Array:
     """Unit vectors of each pool's items, float64 [B, P, dim]; zeros for an item without direction, and for none."""
     taken = vectors[np.maximum(rows, 0)].astype(np.float64)
     norms = np.sqrt(np.einsum("bpd,bpd->bp", taken, taken))[:, :, None]
-    return np.divide(taken, norms, out=np.zeros_like(taken), where=(norms > 0.0) & (rows >= 0)[:, :, None])
+    # What is nothing is divided by infinity, and stays or becomes zero.
+    unit: Float64Array = taken / np.where((norms > 0.0) & (rows >= 0)[:, :, None], norms, np.inf)
+    return unit
 
 
 def _choose(relevance: Float64Array, directions: Float64Array, *, k: int, diversity: Float64Array) -> Int64Array:

@@ -87,7 +87,7 @@ def _similarities(lists: IntArray, known: RatingTable) -> npt.NDArray[np.float64
         owners, places = np.nonzero(part >= 0)
         listed = part[owners, places]
         chosen = sparse.csr_array((np.ones(len(listed)), (owners, listed)), shape=(len(part), known.n_items))
-        together = (chosen @ raters).power(2).sum(axis=1)
+        together: npt.NDArray[np.float64] = (chosen @ raters).power(2).sum(axis=1)
         sizes, rated = np.bincount(owners), chosen @ (counts > 0).astype(np.float64)
         found.append((together - rated) / (sizes * (sizes - 1)))
     return np.concatenate(found)
