@@ -11,18 +11,16 @@ Single requests and bulk chunks pass the same door and are counted by rows (user
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from diffcdr.recommender import Query, Recommendation, UserUnknown
-from diffcdr.stages import measured
+from diffcdr.recommender import Query
+from service.jobs import Answer, DeadlineExceeded, Engine, Job, QueueFull, Timed, fail, run, watch
 from service.metrics import Metrics
 from service.pace import Pace
 
@@ -198,7 +196,7 @@ class Batcher:
 
     async def _compute(self, batch: _Batch) -> None:
         try:
-            outcomes, stages = await asyncio.get_running_loop().run_in_executor(self._thread, _run_measured, batch.jobs)
+            outcomes, stages = await asyncio.get_running_loop().run_in_executor(self._thread, run, batch.jobs)
         finally:
             self._running = None
             self._schedule_pump()
@@ -230,8 +228,3 @@ class Batcher:
             for job in self._waiting:
                 if job.gone is not None and job.watch is None and now - job.admitted > WATCH_AFTER_SECONDS:
                     job.watch = asyncio.get_running_loop().create_task(watch(job, job.gone))
-
-
-def _run_measured(jobs: Sequence[Job]) -> tuple[list[Any], Mapping[str, float]]:
-    with measured() as stages:
-        return _run(jobs), stages

@@ -11,8 +11,8 @@ import orjson
 
 from diffcdr.recommender import Query, Recommendation
 from service.answers import list_content, user_unknown
-from service.batcher import Answer, QueueFull
 from service.bodies import parse
+from service.jobs import Answer, QueueFull
 from service.personal import informed
 from service.problems import Problem, from_exception
 from service.registry import Model, ModelUnknown

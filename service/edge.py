@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import KeyRing, required_scope
 from service.auth import Scope as Permission
-from service.batcher import ClientLeft
+from service.jobs import ClientLeft
 from service.metrics import Metrics
 from service.origin import check_origin
 from service.problems import from_exception

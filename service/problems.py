@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from service.auth import Forbidden, Unauthenticated
-from service.batcher import DeadlineExceeded, QueueFull
+from service.jobs import DeadlineExceeded, QueueFull
 from service.loader import LoadRefused, LoadRunning
 from service.origin import CrossOrigin
 from service.quota import RateLimited

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from starlette.requests import Request
 
 from diffcdr.errors import MissingExtraError
-from service.batcher import Timed
+from service.jobs import Timed
 from service.settings import Settings
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.batcher import Timed
 from service.edge import CLIENT_LEFT_STATUS, method_of, route_of
+from service.jobs import Timed
 
 CLOSE_SECONDS = 2.0
 _propagator = TraceContextTextMapPropagator()

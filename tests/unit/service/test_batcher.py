@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcdr.recommender import Query, Recommendation
-from service.batcher import Answer, Batcher, ClientLeft, DeadlineExceeded, QueueFull
+from service.batcher import Batcher
+from service.jobs import Answer, ClientLeft, DeadlineExceeded, QueueFull
 from service.metrics import Metrics
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from service.batcher import DeadlineExceeded, QueueFull
+from service.jobs import DeadlineExceeded, QueueFull
 from service.problems import CATALOGUE, MAX_ERRORS, Problem, ProblemBody, from_exception, from_validation, responses
 from service.schemas import RecommendationRequest
 
