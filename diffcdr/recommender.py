@@ -33,7 +33,7 @@ from diffcdr.queries import (
     TopRows,
     UserUnknown,
 )
-from diffcdr.resolving import Resolver
+from diffcdr.resolving import NO_ITEMS, Resolved, Resolver
 from diffcdr.stages import stage
 from diffcdr.topk import MaskedRows, TopK
 from diffcdr.transfer import Device
@@ -54,7 +54,8 @@ Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
-NO_ITEMS = np.empty(0, dtype=np.int32)
+TYPICAL_USERS = 256
+"""Whose vectors' lengths the top-k search is laid out for."""
 
 
 class Recommender:
@@ -80,7 +81,7 @@ class Recommender:
             items.vectors,
             items.biases,
             offset=bundle.manifest.scoring.offset,
-            typical_norm=_typical_norm(bundle.target_users.vectors),
+            typical_norm=_typical_norm(self._sampled_vectors()),
         )
         self._listing = Listing(items)
 
@@ -104,7 +105,7 @@ class Recommender:
             _check(query.k, query.diversity)
         with stage("transfer"):
             resolved = self._resolver.resolve(queries)
-        excluded = self._excluded(queries, resolved.warm_rows)
+        excluded = self._excluded(queries, resolved)
         personal = [i for i, strategy in enumerate(resolved.strategies) if strategy != "popular"]
         answers: list[Recommendation | UserUnknown | None] = [None] * len(queries)
         for group in _searched_together(queries, personal):
@@ -126,6 +127,13 @@ class Recommender:
     def popular(self, k: int) -> Recommendation:
         """The ``k`` most rated items, ties in id order; no fallback reason, as it was asked for."""
         return self._listing.popular(k, excluded=NO_ITEMS, reason=None)
+
+    def _sampled_vectors(self) -> Float32Array:
+        """Target vectors of source users at even distances in the table, finite: whom this bundle is there for."""
+        count = len(self._bundle.source_users.ids)
+        rows = np.arange(0, count, max(1, count // TYPICAL_USERS))
+        vectors, _ = self._resolver.known(rows, np.full(len(rows), -1))
+        return vectors
 
     def embed_users(self, user_ids: Sequence[str]) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
         """Target vectors float32 [B, target_dim] of ``user_ids`` and found bool [B]; zeros where not found."""
@@ -170,13 +178,15 @@ class Recommender:
         pool, scores = self._topk.search(vectors, pool_size(k, self._topk.n_items), masked=masked)
         return diversify(pool, scores, self._bundle.target_items.vectors, k=k, diversity=diversity)
 
-    def _excluded(self, queries: Sequence[Query], warm_rows: Int64Array) -> list[Int32Array]:
+    def _excluded(self, queries: Sequence[Query], resolved: Resolved) -> list[Int32Array]:
         """Item rows that each query must not be answered with; may repeat."""
         flat = self._bundle.target_items.ids.rows([item for query in queries for item in query.exclude_items])
         named = np.split(flat, np.cumsum([len(query.exclude_items) for query in queries])[:-1]) if queries else []
         excluded: list[Int32Array] = []
-        for query, warm, rows in zip(queries, warm_rows.tolist(), named, strict=True):
+        for query, warm, rated, rows in zip(queries, resolved.warm_rows.tolist(), resolved.rated, named, strict=True):
             parts = [rows[rows >= 0].astype(np.int32)]
+            if query.exclude_seen:
+                parts.append(rated)
             if query.exclude_seen and warm >= 0:
                 parts.append(self._bundle.target_users.seen(warm))
             excluded.append(np.concatenate(parts))
@@ -204,8 +214,8 @@ def _check(k: int, diversity: float) -> None:
 
 
 def _typical_norm(vectors: Float32Array) -> float:
-    sample = vectors[:: max(1, len(vectors) // 1000)].astype(np.float64)
-    return (float(np.median(np.linalg.norm(sample, axis=1))) if len(sample) else 0.0) or 1.0
+    """Median length of ``vectors`` [n, dim]; 1 where there are none, or all are zero."""
+    return (float(np.median(np.linalg.norm(vectors.astype(np.float64), axis=1))) if len(vectors) else 0.0) or 1.0
 
 
 def _check_tables(bundle: Bundle) -> None:
