@@ -25,6 +25,7 @@ from service.registry import Model, Registry, load_model
 from service.routes import batch, embeddings, events, health, items, models, privacy, recommendations
 from service.runtime import Lifecycle, Runtime
 from service.settings import Settings
+from service.shadow import Shadow
 from service.state.guard import Guard
 from service.state.opening import open_store
 from service.timing import open_tracing
@@ -71,7 +72,8 @@ def create_app(
             await warm(batcher, loaded, batch_rows=settings.batch_rows)
             registry = Registry(loaded)
             loader = Loader(registry, batcher, settings, metrics)
-            app.state.runtime = Runtime(settings, metrics, registry, batcher, loader, store, guard, lifecycle)
+            shadow = Shadow(batcher, metrics)
+            app.state.runtime = Runtime(settings, metrics, registry, batcher, loader, shadow, store, guard, lifecycle)
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
             watching = asyncio.create_task(loader.watch(settings.watch_seconds)) if settings.watch_seconds else None
             yield

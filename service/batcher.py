@@ -5,7 +5,8 @@ is formed at the moment the engine is free, from whatever is waiting and still w
 
     admit (or QueueFull) -> wait -> form: leave out cancelled and expired jobs -> compute -> deliver
 
-Single requests and bulk chunks pass the same door and are counted by rows (users), not by requests.
+Single requests and bulk chunks pass the same door and are counted by rows (users), not by requests. Beside it is
+an idle lane: its jobs run one at a time, only when nothing else waits, and may find no room.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ SWEEP_SECONDS = 0.01
 """How often waiting jobs are looked at for a passed deadline or a client that has left."""
 WATCH_AFTER_SECONDS = 0.02
 """Younger jobs are not watched for their client leaving: most are answered before the watch would pay."""
+IDLE_JOBS = 64
+"""Most jobs that may wait for the engine to have nothing else to do."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class Batcher:
         self._pace = Pace()
         self._waiting: deque[Job] = deque()
         self._waiting_rows = 0
+        self._idle: deque[Job] = deque()
         self._running: _Batch | None = None
         self._room = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -99,6 +103,18 @@ class Batcher:
         result: Timed[T] = await self._wait(job)
         return result
 
+    def when_idle(self, engine: Engine, query: Query) -> asyncio.Future[Timed[list[Answer]]] | None:
+        """Answer ``query`` once nothing else waits; None where too many such jobs wait already.
+
+        Whatever is admitted meanwhile goes first, and has at most this one row to wait for.
+        """
+        if len(self._idle) >= IDLE_JOBS:
+            return None
+        job = Job(engine, 1, asyncio.get_running_loop().create_future(), time.perf_counter(), queries=(query,))
+        self._idle.append(job)
+        self._schedule_pump()
+        return job.future
+
     async def room(self, rows: int) -> None:
         """Wait until half the queue is free of ``rows`` more, so that bulk work leaves room for single requests."""
         while self._waiting_rows and self._waiting_rows + rows > self._queue_rows // 2:
@@ -109,9 +125,10 @@ class Batcher:
         """Finish the running batch, fail what waits, and end the thread."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for job in self._waiting:
+        for job in (*self._waiting, *self._idle):
             fail(job, QueueFull(1))
         self._waiting.clear()
+        self._idle.clear()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._thread.shutdown()
 
@@ -150,7 +167,7 @@ class Batcher:
         self._pump_scheduled = False
         if self._running is not None:
             return
-        jobs = self._form()
+        jobs = self._form() or ([self._idle.popleft()] if self._idle else [])
         if jobs:
             self._running = _Batch(jobs, sum(job.rows for job in jobs))
             task = asyncio.get_running_loop().create_task(self._compute(self._running))

@@ -9,6 +9,7 @@ from prometheus_client.exposition import generate_latest
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class Metrics:
@@ -53,6 +54,18 @@ class Metrics:
         )
         self.events = Counter(
             "diffcdr_events", "Ratings sent by callers, by what became of them.", ["outcome"], registry=registry
+        )
+        self.shadow_overlap = Histogram(
+            "diffcdr_shadow_overlap",
+            "Share of the first 20 items that the shadow bundle's list has in common with the answer.",
+            buckets=SHARES,
+            registry=registry,
+        )
+        self.shadowed = Counter(
+            "diffcdr_shadow_requests",
+            "Requests drawn for the shadow bundle, by outcome.",
+            ["outcome"],
+            registry=registry,
         )
         # Looking a child up by its labels costs more than counting; the few there are stay at hand.
         self._request_child = cache(self._requests.labels)

@@ -21,7 +21,7 @@ from diffcdr.manifest import Manifest
 from diffcdr.recommender import Query, Recommendation, Recommender
 from diffcdr.transfer import Device
 
-State = Literal["stable", "previous", "canary", "loaded"]
+State = Literal["stable", "previous", "canary", "shadow", "loaded"]
 
 MAX_K = 100
 """Longest list anyone may ask for."""
@@ -85,11 +85,24 @@ class LoadFailure:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Who is answered by the canary: ``percent`` of user ids, by a hash salted with ``salt``."""
+    """Who is answered by the canary: ``percent`` of user ids, by a hash salted with ``salt``; and what is shadowed."""
 
     canary: str | None = None
     percent: float = 0.0
     salt: str = ""
+    shadow: str | None = None
+    """Asked again, after the answer was sent, what the stable model was asked."""
+    shadow_percent: float = 0.0
+    """Share of the stable model's answers that the shadow is asked for too."""
+
+    def without(self, model_id: str) -> Traffic:
+        """The same, once ``model_id`` is neither canary nor shadow any more."""
+        kept = self
+        if kept.canary == model_id:
+            kept = replace(kept, canary=None, percent=0.0, salt="")
+        if kept.shadow == model_id:
+            kept = replace(kept, shadow=None, shadow_percent=0.0)
+        return kept
 
     def takes(self, user_id: str) -> bool:
         """Whether the canary answers ``user_id``. The same user always gets the same answer, on every replica."""
@@ -117,6 +130,8 @@ class Lineup:
             return "stable"
         if model.id == self.traffic.canary:
             return "canary"
+        if model.id == self.traffic.shadow:
+            return "shadow"
         return "previous" if model is self.previous else "loaded"
 
     def find(self, model_id: str) -> Model:
@@ -173,11 +188,11 @@ class Registry:
         self._failures.append(LoadFailure(str(path), reason, datetime.now(UTC)))
 
     def activate(self, model_id: str) -> Model:
-        """Make the model called ``model_id`` stable; if it was the canary, it has arrived. Raises ModelUnknown."""
+        """Make the model called ``model_id`` stable; as canary or shadow it has arrived. Raises ModelUnknown."""
         lineup = self._lineup
         model = lineup.find(model_id)
         if model is not lineup.stable:
-            traffic = Traffic() if lineup.traffic.canary == model_id else lineup.traffic
+            traffic = lineup.traffic.without(model_id)
             self._lineup = replace(lineup, stable=model, previous=lineup.stable, traffic=traffic)
         return model
 
@@ -188,9 +203,10 @@ class Registry:
         return self.activate(self._lineup.previous.id)
 
     def split(self, traffic: Traffic) -> None:
-        """Send part of the users to a canary from now on. Raises ModelUnknown."""
-        if traffic.canary is not None:
-            self._lineup.find(traffic.canary)
+        """Send part of the users to a canary, and part of the questions to a shadow too. Raises ModelUnknown."""
+        for named in (traffic.canary, traffic.shadow):
+            if named is not None:
+                self._lineup.find(named)
         self._lineup = replace(self._lineup, traffic=traffic)
 
 

@@ -12,6 +12,7 @@ from service.loader import Loader
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
+from service.shadow import Shadow
 from service.state.guard import Guard
 from service.state.store import Store
 
@@ -32,6 +33,7 @@ class Runtime:
     registry: Registry
     batcher: Batcher
     loader: Loader
+    shadow: Shadow
     store: Store
     guard: Guard
     lifecycle: Lifecycle

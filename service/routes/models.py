@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from service.schemas import (
     ModelsAnswer,
     ModelSummary,
     Refusal,
+    ShadowShare,
     TrafficSplit,
 )
 
@@ -116,16 +117,23 @@ async def rollback(request: Request) -> Response:
 
 @admin.put(
     "/traffic",
-    summary="Send part of the users to a canary",
+    summary="Send part of the users to a canary, or ask a shadow too",
     response_class=Response,
     responses={200: {"model": ModelsAnswer}, **responses("model_unknown", *_CHANGE)},
     openapi_extra=request_body((JSON, reference("TrafficSplit"))),
 )
-async def traffic(request: Request) -> Response:
-    """Nothing is stored about anyone: a salted hash of the user id decides, on every replica alike."""
+async def set_traffic(request: Request) -> Response:
+    """Nothing is stored about anyone: a salted hash of the user id decides, on every replica alike.
+
+    A shadow is asked again what the stable model was asked, after the answer and only while the engine is idle;
+    `diffcdr_shadow_overlap` tells how far its lists agree.
+    """
     runtime = runtime_of(request)
     wanted = await read_json(request, TrafficSplit, limit=runtime.settings.max_body_bytes)
-    runtime.registry.split(Traffic(canary=wanted.canary, percent=wanted.percent, salt=wanted.salt))
+    traffic = Traffic(canary=wanted.canary, percent=wanted.percent, salt=wanted.salt)
+    if wanted.shadow is not None:
+        traffic = replace(traffic, shadow=wanted.shadow.model, shadow_percent=wanted.shadow.percent)
+    runtime.registry.split(traffic)
     show(runtime.registry, runtime.metrics)
     return json_response(_answer(runtime))
 
@@ -139,10 +147,17 @@ def _answer(runtime: Runtime) -> dict[str, Any]:
     lineup = runtime.registry.lineup
     answer = ModelsAnswer(
         models=[_summary(model, lineup) for model in lineup.all()],
-        traffic=TrafficSplit(**asdict(lineup.traffic)),
+        traffic=_split(lineup.traffic),
         refused=[Refusal(**asdict(failure)) for failure in runtime.registry.failures],
     )
     return answer.model_dump(mode="json")
+
+
+def _split(traffic: Traffic) -> TrafficSplit:
+    shadow = None
+    if traffic.shadow is not None:
+        shadow = ShadowShare(model=traffic.shadow, percent=traffic.shadow_percent)
+    return TrafficSplit(canary=traffic.canary, percent=traffic.percent, salt=traffic.salt, shadow=shadow)
 
 
 def _tag(content: dict[str, Any]) -> str:

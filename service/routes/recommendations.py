@@ -74,10 +74,12 @@ async def _answer(
 ) -> Response:
     runtime = runtime_of(request)
     await runtime.guard.refresh()
-    model = runtime.registry.lineup.choose(model_id, query.user_id)
+    lineup = runtime.registry.lineup
+    model = lineup.choose(model_id, query.user_id)
+    asked = await informed(runtime, model, (query,))
     timed = await runtime.batcher.recommend(
         model.recommender,
-        await informed(runtime, model, (query,)),
+        asked,
         timeout=(timeout_ms or runtime.settings.timeout_ms) / 1000,
         gone=partial(_disconnected, request),
     )
@@ -85,6 +87,7 @@ async def _answer(
     if not isinstance(answer, Recommendation):
         raise user_unknown(query)
     runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
+    runtime.shadow.observe(lineup, model, query=asked[0], answer=answer)
     content = list_content(answer, model)
     content["request_id"] = request.scope["state"]["request_id"]
     return json_response(content, headers=timing_headers(request, timed))

@@ -11,6 +11,7 @@ from service.schemas.operations import (
     ModelSummary,
     Readiness,
     Refusal,
+    ShadowShare,
     TrafficSplit,
 )
 from service.schemas.people import MAX_EVENTS, ErasureReceipt, EventsAnswer, EventsRequest, RatingEvent, RejectedEvent
@@ -57,5 +58,6 @@ __all__ = [
     "RecommendationRequest",
     "Refusal",
     "RejectedEvent",
+    "ShadowShare",
     "TrafficSplit",
 ]

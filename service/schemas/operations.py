@@ -35,12 +35,20 @@ class Refusal(Body):
     at: datetime
 
 
+class ShadowShare(Body):
+    """A model that is asked again, unseen, what the stable one was asked; /metrics has how far they agree."""
+
+    model: Annotated[Id, Field(description="A loaded model.")]
+    percent: Annotated[float, Field(ge=0, le=100, description="Share of the stable model's answers.")]
+
+
 class TrafficSplit(Body):
     """Who is answered by the canary: `percent` of user ids, by a salted hash of the id, the same on every replica."""
 
     canary: Annotated[Id | None, Field(description="A loaded model; null ends the split.")] = None
     percent: Annotated[float, Field(ge=0, le=100)] = 0.0
     salt: Annotated[str, Field(max_length=64, description="Another salt draws other users.")] = ""
+    shadow: Annotated[ShadowShare | None, Field(description="null ends it. It waits until the engine is idle.")] = None
 
 
 class ModelsAnswer(Body):

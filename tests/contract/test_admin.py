@@ -102,7 +102,7 @@ def test_a_canary_answers_its_share_of_users_always_the_same(root: Path) -> None
     with serving(root / "stable") as client:
         first, other = stable(client), load(client, "candidate").json()["id"]
         split = client.put("/v1/admin/traffic", json={"canary": other, "percent": 25, "salt": "s"})
-        assert split.json()["traffic"] == {"canary": other, "percent": 25, "salt": "s"}
+        assert split.json()["traffic"] == {"canary": other, "percent": 25, "salt": "s", "shadow": None}
         assert states(client) == ["stable", "canary"]
         answers = client.post(f"{ADDRESS}/batch", json=[{"user_id": user, "k": 1} for user in users])
         by_batch = [line.partition('"bundle":"')[2][:64] for line in answers.text.splitlines()]
@@ -111,6 +111,24 @@ def test_a_canary_answers_its_share_of_users_always_the_same(root: Path) -> None
         assert [answering(client, user) for user in users[:40]] == by_batch[:40]
         client.put("/v1/admin/traffic", json={})
         assert {answering(client, user) for user in users[:40]} == {first}
+
+
+def test_a_shadow_answers_nobody_and_its_agreement_is_a_metric(root: Path) -> None:
+    with serving(root / "stable") as client:
+        first, other = stable(client), load(client, "candidate").json()["id"]
+        wanted = {"shadow": {"model": other, "percent": 100}}
+        assert client.put("/v1/admin/traffic", json=wanted).json()["traffic"]["shadow"] == wanted["shadow"]
+        assert states(client) == ["stable", "shadow"]
+        client.put("/v1/users/u00001/opt-out")
+        assert {answering(client, f"u{row:05d}") for row in range(20)} == {first}
+        deadline = time.monotonic() + 10
+        while metric(client, "diffcdr_shadow_requests_total", outcome="compared") < 19:
+            assert time.monotonic() < deadline
+        assert metric(client, "diffcdr_shadow_overlap_count") == 19
+        assert 0 <= metric(client, "diffcdr_shadow_overlap_sum") < 19
+        assert code(client.put("/v1/admin/traffic", json={"shadow": {"model": "x", "percent": 1}}))[0] == 404
+        client.put("/v1/admin/traffic", json={})
+        assert states(client) == ["stable", "loaded"]
 
 
 def test_nothing_fails_while_bundles_are_swapped(root: Path) -> None:

@@ -99,6 +99,22 @@ def test_a_canary_that_is_activated_has_arrived(models: list[Model]) -> None:
     assert registry.lineup.traffic == Traffic()
 
 
+def test_a_shadow_is_held_until_it_is_activated(models: list[Model]) -> None:
+    registry = Registry(models[0])
+    registry.add(models[1])
+    with pytest.raises(ModelUnknown):
+        registry.split(Traffic(shadow="nobody", shadow_percent=1))
+    canary = Traffic(canary=models[0].id, percent=10, salt="s")
+    registry.split(replace(canary, shadow=models[1].id, shadow_percent=50))
+    assert registry.lineup.state(models[1]) == "shadow"
+    assert registry.lineup.choose(None, None) is models[0]
+    for model in models[2:]:
+        registry.add(model)
+    assert models[1] in registry.lineup.all(), "what has a part is not let go"
+    registry.activate(models[1].id)
+    assert registry.lineup.traffic == canary
+
+
 @settings(max_examples=50)
 @given(percent=st.floats(0, 100), other=st.floats(0, 100), salt=st.text(max_size=64), user=st.text())
 def test_a_larger_share_keeps_who_was_in_it(percent: float, other: float, salt: str, user: str) -> None:
