@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from diffcdr.bundle import SourceItems
 from diffcdr.errors import BundleError
+from diffcdr.ids import IdTable
 from diffcdr.manifest import FoldInSpec, HistorySpec
 
 Float32Array = npt.NDArray[np.float32]
@@ -46,7 +47,7 @@ class FoldIn:
         The last rating of an item counts. Unknown items and ratings that are not finite are left out; None where
         nothing is left or the result is not finite.
         """
-        rows, ratings = self._known(history)
+        rows, ratings = known_ratings(self._items.ids, history)
         if not len(rows):
             return None
         vectors = self._items.vectors[rows].astype(np.float64)
@@ -60,14 +61,6 @@ class FoldIn:
         with np.errstate(over="ignore"):
             vector = solution.astype(np.float32)
         return vector if np.isfinite(vector).all() else None
-
-    def _known(self, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:
-        found = self._items.ids.rows([item for item, _ in history]).tolist()
-        # A later pair replaces an earlier one of the same item.
-        kept = dict(zip(found, (float(rating) for _, rating in history), strict=True))
-        pairs = sorted((row, rating) for row, rating in kept.items() if row >= 0 and np.isfinite(rating))
-        rows = np.array([row for row, _ in pairs], dtype=np.int64)
-        return rows, np.array([rating for _, rating in pairs], dtype=np.float64)
 
     def _solve_ridge(self, vectors: Float64Array, residuals: Float64Array) -> Float64Array:
         # As one stacked least-squares problem: better conditioned than the normal equations, and defined (the
@@ -87,6 +80,19 @@ class FoldIn:
         return np.concatenate(
             [_over_length(features, weights), history.vector_weight * _over_length(solution, solution)]
         )
+
+
+def known_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:
+    """Rows, ascending, and ratings of the (item id, rating) pairs that can be used; the last rating of an item counts.
+
+    Items that ``ids`` does not hold and ratings that are not finite are left out.
+    """
+    found = ids.rows([item for item, _ in history]).tolist()
+    # A later pair replaces an earlier one of the same item.
+    kept = dict(zip(found, (float(rating) for _, rating in history), strict=True))
+    pairs = sorted((row, rating) for row, rating in kept.items() if row >= 0 and np.isfinite(rating))
+    rows = np.array([row for row, _ in pairs], dtype=np.int64)
+    return rows, np.array([rating for _, rating in pairs], dtype=np.float64)
 
 
 def _over_length(values: Float64Array, vector: Float64Array) -> Float64Array:

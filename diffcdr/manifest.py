@@ -75,6 +75,23 @@ class FoldInSpec(_Frozen):
     history: HistorySpec | None = None
 
 
+class WarmSpec(_Frozen):
+    """How target ratings r of a user move the vector u0 that the user has without them.
+
+    ``ridge``: argmin_u  sum (r - score(u, j))^2 + strength |u - u0|^2.
+    ``als`` (implicit feedback): argmin_u  sum_all_items c (p - v.u)^2 + strength |u - u0|^2 with p = 1 and c =
+    ``confidence`` on the rated items, whatever their ratings, p = 0 and c = 1 elsewhere.
+    Without ratings u is u0. ``strength`` was chosen on validation users.
+    ``stored``: what ``target_users/vectors.npy`` holds: the base model's own vectors, or ``blended`` with the
+    transferred one for users who have a source vector.
+    """
+
+    kind: Literal["ridge", "als"]
+    strength: float = Field(gt=0.0)
+    confidence: float = Field(default=1.0, ge=1.0)
+    stored: Literal["own", "blended"] = "own"
+
+
 class Counts(_Frozen):
     """Rows of each table, and the users seen in both domains."""
 
@@ -119,6 +136,8 @@ class Manifest(_Frozen):
     transfer: TransferSpec
     scoring: ScoringSpec
     fold_in: FoldInSpec | None = None
+    warm: WarmSpec | None = None
+    """None where target ratings cannot move a user's list: the popular list, for one."""
     counts: Counts
     provenance: Provenance
     metrics: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)

@@ -28,6 +28,8 @@ class Query:
     """Leave out the items the user rated in training (warm users have some)."""
     history: tuple[tuple[str, float], ...] = ()
     """(source item id, rating) pairs for fold-in; takes precedence over what is stored of the user."""
+    target_history: tuple[tuple[str, float], ...] = ()
+    """(target item id, rating) pairs that the user's vector is moved by; the items count as seen."""
     allow_fallback: bool = True
     """Answer with the popular list where nothing personal is possible; else with :class:`UserUnknown`."""
     personalise: bool = True

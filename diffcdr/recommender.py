@@ -3,10 +3,13 @@
 How a query is resolved, first match first:
 
     opted out (``personalise`` False)             -> popular     reason ``opted_out``
-    ratings given with the query, some usable     -> fold_in     closed-form source vector, then transfer
+    target ratings given, some usable             -> warm        what follows, moved by them (``blend.py``)
+    source ratings given, some usable             -> fold_in     closed-form source vector, then transfer
     user with target ratings in training          -> warm        the user's own target vector
     user with a source vector                     -> transfer
     none of these                                 -> popular     reason ``no_usable_history`` or ``unknown_user``
+
+Target ratings of a user of whom nothing else is known move the vector zero, at which every user has the same list.
 
 Personal lists go by score, or are more diverse where the query asks for it. The same exclusions hold on every path,
 and no answer depends, to the last bit, on the other queries of its batch.

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.blend import Blend
 from diffcdr.bundle import Bundle
 from diffcdr.errors import InputError
-from diffcdr.foldin import FoldIn
+from diffcdr.foldin import FoldIn, known_ratings
 from diffcdr.queries import ROW_STRATEGIES, FallbackReason, Query, Strategy
 from diffcdr.transfer import Device, load_transfer
 
 Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
+
+NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Resolved:
     reasons: list[FallbackReason]
     """Why the popular list, should it come to that."""
     warm_rows: Int64Array
+    rated: list[Int32Array]
+    """Target item rows that each query brought ratings of."""
 
 
 class Resolver:
@@ -41,7 +47,11 @@ class Resolver:
         """Raises as :class:`diffcdr.recommender.Recommender`."""
         self._bundle = bundle
         self._transfer = load_transfer(bundle, device=device, threads=threads)
-        self._fold_in = FoldIn(bundle.manifest.fold_in, bundle.source_items) if bundle.manifest.fold_in else None
+        manifest, items = bundle.manifest, bundle.target_items
+        self._fold_in = FoldIn(manifest.fold_in, bundle.source_items) if manifest.fold_in else None
+        self._blend = (
+            Blend(manifest.warm, items.vectors, items.biases, offset=manifest.scoring.offset) if manifest.warm else None
+        )
 
     @property
     def device(self) -> str:
@@ -99,7 +109,43 @@ class Resolver:
             for (i, _), vector in zip(folded, carried, strict=True):
                 if np.isfinite(vector).all():
                     vectors[i], strategies[i] = vector, "fold_in"
-        return Resolved(vectors, strategies, reasons, warm)
+        resolved = Resolved(vectors, strategies, reasons, warm, [NO_ITEMS] * len(queries))
+        for i, query in enumerate(queries):
+            if query.personalise and query.target_history:
+                self._warm_up(resolved, i, query, source=int(source[i]))
+        return resolved
+
+    def _warm_up(self, resolved: Resolved, i: int, query: Query, *, source: int) -> None:
+        """Move the vector of query ``i`` by the target ratings that came with it."""
+        if resolved.strategies[i] == "popular":
+            resolved.reasons[i] = "no_usable_history"
+        rows, ratings = known_ratings(self._bundle.target_items.ids, query.target_history)
+        resolved.rated[i] = rows.astype(np.int32)
+        if self._blend is None or not len(rows):
+            return
+        limits = self._bundle.manifest.scoring.rating_range
+        if limits is not None:
+            ratings = np.clip(ratings, *limits)
+        start, warm = resolved.vectors[i], int(resolved.warm_rows[i])
+        if warm >= 0 and self._blend.counts_absence:
+            # What is not given counts as not liked, so what was rated in training is given along, beside the prior
+            # that knew nothing of it.
+            rows = np.union1d(rows, self._bundle.target_users.seen(warm))
+            ratings = np.ones(len(rows))
+            if resolved.strategies[i] == "warm":
+                start = self._prior(source)
+        with np.errstate(over="ignore"):
+            moved = self._blend(start, rows, ratings).astype(np.float32)
+        if np.isfinite(moved).all():
+            resolved.vectors[i], resolved.strategies[i] = moved, "warm"
+
+    def _prior(self, source: int) -> Float32Array:
+        """What is known of the source user in row ``source`` (-1 for none) without target ratings, [target_dim]."""
+        if source >= 0:
+            carried: Float32Array = self._carry(self._bundle.source_users.vectors[source : source + 1])[0]
+            if np.isfinite(carried).all():
+                return carried
+        return np.zeros(self._bundle.manifest.transfer.target_dim, dtype=np.float32)
 
     def _carry(self, vectors: Float32Array) -> Float32Array:
         with np.errstate(over="ignore", invalid="ignore"):

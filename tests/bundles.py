@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from diffcdr.bundle import ONNX_FILE, BundleWriter
 from diffcdr.ids import IdTable
-from diffcdr.manifest import Counts, FoldInSpec, InputFile, Manifest, Provenance, ScoringSpec, TransferSpec
+from diffcdr.manifest import Counts, FoldInSpec, InputFile, Manifest, Provenance, ScoringSpec, TransferSpec, WarmSpec
 
 METRICS = {
     "test": {
@@ -37,6 +37,7 @@ def write_bundle(
     kind: Literal["affine", "onnx"] = "affine",
     objective: Literal["rating", "ranking"] = "rating",
     fold_in: Literal["ridge", "als"] | None = "ridge",
+    warm: Literal["ridge", "als"] | None = "ridge",
     titles: bool = True,
 ) -> str:
     """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
@@ -91,6 +92,7 @@ def write_bundle(
                     objective=objective, offset=3.5, rating_range=(1.0, 5.0) if objective == "rating" else None
                 ),
                 fold_in=_fold_in(fold_in, source_dim),
+                warm=WarmSpec(kind=warm, strength=2.0, confidence=10.0 if warm == "als" else 1.0) if warm else None,
                 counts=Counts(
                     source_users=len(user_table),
                     source_items=source_items,
