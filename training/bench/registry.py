@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from training.bench import base, prepare, score, start, topk, train, transfer
+from training.bench import base, prepare, score, serve, start, topk, train, transfer
 from training.bench.harness import Bench
 
-_MODULES = (transfer, train, base, prepare, topk, score, start)
+_MODULES = (transfer, train, base, prepare, topk, score, start, serve)
 
 BENCHES: dict[str, Bench] = {module.NAME: module.bench for module in _MODULES}
 """In the order in which ``all`` runs them."""

@@ -1,0 +1,56 @@
+"""What the service is measured against: FastAPI alone, which parses the same body and returns the same bytes.
+
+    python -m training.bench.bare PORT FILE
+
+FILE holds the answer that the service gave. Everything is as the framework does it by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import uvicorn
+from fastapi import FastAPI, Response
+from pydantic import BaseModel, ConfigDict
+
+
+class Rating(BaseModel):
+    """A rating sent along."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: str
+    rating: float
+
+
+class Wanted(BaseModel):
+    """The body of a recommendation request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: str
+    k: int = 20
+    exclude_items: tuple[str, ...] = ()
+    exclude_seen: bool = True
+    history: tuple[Rating, ...] = ()
+    fallback: Literal["allow", "deny"] = "allow"
+    model: str | None = None
+    timeout_ms: int | None = None
+
+
+def make_app(answer: bytes) -> FastAPI:
+    """An application with one endpoint, which answers with ``answer`` whatever is asked."""
+    app = FastAPI()
+
+    @app.post("/v1/recommendations")
+    async def recommend(wanted: Wanted) -> Response:
+        return Response(answer, media_type="application/json")
+
+    return app
+
+
+if __name__ == "__main__":
+    port, file = int(sys.argv[1]), Path(sys.argv[2])
+    uvicorn.run(make_app(file.read_bytes()), port=port, log_level="warning", access_log=False)
