@@ -15,19 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from diffcdr.ids import IdTable
-from diffcdr.manifest import Counts, FoldInSpec, HistorySpec, Manifest, Provenance, ScoringSpec, TransferSpec
+from diffcdr.manifest import (
+    Counts,
+    FoldInSpec,
+    HistorySpec,
+    Manifest,
+    Provenance,
+    ScoringSpec,
+    TransferSpec,
+    WarmSpec,
+)
 from diffcdr.publish import BundleWriter
 from training.config import TrainConfig
 from training.evaluation.evaluate import Metrics
 from training.export import export_transfer
 from training.models.base import TransferModel, TransferProblem
 from training.models.registry import section_of
-from training.pipeline import Prepared, step_generator
-from training.ridge import prior_regularisation, ridge_vectors
+from training.pipeline import FittedModel, Prepared, step_generator
+from training.ridge import prior_regularisation
+from training.warm import choose_warm, stored_vectors
 
 LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
 
@@ -50,20 +59,24 @@ def check_destination(path: Path) -> None:
         pass
 
 
-def publish_bundle(model: TransferModel, prepared: Prepared, facts: RunFacts, *, destination: Path) -> str:
-    """Export ``model``, write the bundle, and put it in place in one step; returns the bundle's id.
+def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, destination: Path) -> str:
+    """Export ``fitted.model``, write the bundle, and put it in place in one step; returns the bundle's id.
 
     Raises:
         BundleError: the exported transfer differs from the trained one.
         InputError: the destination cannot be written, or the disk is full. What was there before is untouched.
     """
+    model = fitted.model
     exported = export_transfer(model, generator=step_generator(facts.seed, "parity"))
     fold_in = source_fold_in(model, prepared.final(model))
+    warm = choose_warm(fitted, prepared, seed=facts.seed)
     with BundleWriter(destination) as writer:
         exported.write(writer)
         _write_source(writer, model, prepared, has_fold_in=fold_in is not None)
-        warm = _write_target(writer, model, prepared)
-        manifest = _manifest(model, prepared, facts, transfer=exported.spec, fold_in=fold_in, warm_users=warm)
+        users = _write_target(writer, model, prepared, warm=warm)
+        manifest = _manifest(
+            model, prepared, facts, transfer=exported.spec, fold_in=fold_in, warm=warm, warm_users=users
+        )
         return writer.publish(manifest)
 
 
@@ -87,25 +100,6 @@ def source_fold_in(model: TransferModel, problem: TransferProblem) -> FoldInSpec
     return FoldInSpec(kind="ridge", offset=base.offset, regularisation=tuple(regularisation.tolist()), history=features)
 
 
-def warm_vectors(
-    model: TransferModel, problem: TransferProblem, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Target vectors of the users with target training ratings: float32 [len(rows), target_dim].
-
-    The target base model's own where ``model`` scores with that model's items; elsewhere each user's ridge solution
-    against the model's items, regularised as the transferred vectors of the training overlap users suggest.
-    """
-    base, head = problem.target_base, model.head()
-    if torch.equal(head.item_vectors, base.item_vectors) and torch.equal(head.item_biases, base.item_biases):
-        return base.user_vectors.numpy()[rows]
-    with torch.no_grad():
-        carried = model.transfer(model.source_vectors()[problem.overlap_source]).numpy()
-    vectors = np.zeros((problem.target.n_users, carried.shape[1]), dtype=np.float32)
-    vectors[problem.overlap_target.numpy()] = carried
-    regularisation = prior_regularisation(vectors, head, problem.target)
-    return ridge_vectors(problem.target, head, regularisation)[rows].astype(np.float32)
-
-
 def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared, *, has_fold_in: bool) -> None:
     domain, base = prepared.pair.source, prepared.final(model).source_base
     vectors = model.source_vectors().numpy()
@@ -125,13 +119,13 @@ def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared
         writer.titles("source_items", domain.titles)
 
 
-def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared) -> int:
+def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared, *, warm: WarmSpec | None) -> int:
     """Write the target tables; returns the number of warm users."""
     domain, ratings, head = prepared.pair.target, prepared.final(model).target, model.head()
     users, items = ratings.users.numpy(), ratings.items.numpy()
     rows, counts = np.unique(users, return_counts=True)
     writer.ids("target_users", IdTable(domain.users.array[rows]))
-    writer.array("target_users/vectors.npy", warm_vectors(model, prepared.final(model), rows))
+    writer.array("target_users/vectors.npy", stored_vectors(model, prepared.final(model), rows, spec=warm))
     writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     writer.array("target_users/seen_items.npy", items.astype(np.int32))
     writer.ids("target_items", domain.items)
@@ -150,6 +144,7 @@ def _manifest(
     *,
     transfer: TransferSpec,
     fold_in: FoldInSpec | None,
+    warm: WarmSpec | None,
     warm_users: int,
 ) -> Manifest:
     pair, split, head = prepared.pair, prepared.split, model.head()
@@ -165,6 +160,7 @@ def _manifest(
             rating_range=facts.rating_range if head.objective == "rating" else None,
         ),
         fold_in=fold_in,
+        warm=warm,
         counts=Counts(
             source_users=len(pair.source.users),
             source_items=len(pair.source.items),

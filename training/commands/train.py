@@ -114,7 +114,7 @@ def train(
     metrics = {"validation": validation, "test": test}
     facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics)
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
-        bundle_id = publish_bundle(fitted[model].model, prepared, facts, destination=bundle)
+        bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle)
         task.advance()
     _show_models(reporter, model, fitted[model], test)
     reporter.note(f"published {model} as {bundle} (bundle {bundle_id[:12]})")

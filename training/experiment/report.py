@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from training.data.domains import DomainPair
 from training.experiment.beyond_table import beyond_table
 from training.experiment.figures import ReportFigure, training_curves, warm_against_cold
+from training.experiment.first_ratings import first_ratings
 from training.experiment.plan import Grid, Scenario, Setup
 from training.experiment.results import CellResult, ResultsFile
 from training.experiment.statistics import compare
@@ -54,7 +55,7 @@ def make_report(pair: DomainPair, setup: Setup, grid: Grid, results: Sequence[Ce
     for scenario in grid.scenarios:
         tables += _result_tables(results, grid, scenario)
     tables.append(speed_table(results))
-    figures = (warm_against_cold(results), training_curves(results))
+    figures = (warm_against_cold(results), first_ratings(results), training_curves(results))
     return Report(
         title=f"{pair.source.file.name} → {pair.target.file.name}, preset {setup.preset}",
         introduction=_introduction(setup, grid, results),

@@ -20,6 +20,7 @@ from diffcdr.errors import InputError
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Cell, Scenario, Setup
+from training.experiment.warm import WarmPoint
 
 RESULTS = "results.jsonl"
 IDENTITY = "experiment.json"
@@ -32,7 +33,7 @@ class CellResult(BaseModel):
     went through, None for models that do not count rows; ``transfer_rate``: users a second carried across, in one
     batch of all test users. ``seconds``: training and measuring, without the base models. ``epochs``: the figures
     after each epoch; ``best_epoch`` (from 1) is the one kept, on the validation users. ``beyond``: figures of the lists
-    at 20, None where they were not measured.
+    at 20, None where they were not measured. ``first_ratings``: of the warm scenario, with the first few ratings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -57,6 +58,7 @@ class CellResult(BaseModel):
     best_epoch: int
     epochs: tuple[dict[str, float], ...] = ()
     beyond: BeyondAccuracy | None = None
+    first_ratings: tuple[WarmPoint, ...] = ()
     versions: dict[str, str]
 
     @property

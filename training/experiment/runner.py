@@ -22,7 +22,7 @@ from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
-from training.experiment.warm import warm_metrics
+from training.experiment.warm import WarmPoint, warm_figures
 from training.pipeline import FittedModel, Prepared, Run, evaluate_test, fit_model, prepare
 
 LIBRARIES = ("diffcdr", "numpy", "polars", "scipy", "torch")
@@ -85,12 +85,15 @@ def _run_model(
     speed = _transfer_rate(fitted, prepared)
     for scenario in scenarios:
         begun = time.perf_counter()
+        points: tuple[WarmPoint, ...] = ()
         if scenario == "cold":
             metrics = evaluate_test(fitted, prepared)
         else:
-            metrics = warm_metrics(fitted, prepared, seed=run.seed)
+            figures = warm_figures(fitted, prepared, seed=run.seed)
+            metrics, points = figures.metrics, figures.points
         seconds = training + time.perf_counter() - begun
-        yield _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
+        result = _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
+        yield result.model_copy(update={"first_ratings": points})
 
 
 def _result(

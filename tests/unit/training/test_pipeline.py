@@ -21,7 +21,8 @@ from training.pipeline import (
     prepare,
     step_generator,
 )
-from training.publish import RunFacts, check_destination, publish_bundle, warm_vectors
+from training.publish import RunFacts, check_destination, publish_bundle
+from training.warm import stored_vectors
 
 
 def publish(model: str, prepared: Prepared, run: Run, path: Path, *, beside: tuple[str, ...] = ()) -> FittedModel:
@@ -32,7 +33,7 @@ def publish(model: str, prepared: Prepared, run: Run, path: Path, *, beside: tup
         "test": {name: evaluate_test(each, prepared) for name, each in fitted.items()},
     }
     facts = RunFacts(preset="reference", config=run.config, seed=run.seed, rating_range=RANGE, metrics=metrics)
-    publish_bundle(fitted[model].model, prepared, facts, destination=path)
+    publish_bundle(fitted[model], prepared, facts, destination=path)
     return fitted[model]
 
 
@@ -184,7 +185,7 @@ def test_a_warm_user_of_the_bias_model_has_their_own_shrunk_target_bias(prepared
     model = fit_model("bias", prepared, quick_run()).model
     target, head = prepared.problem.target, model.head()
     rows = np.unique(target.users.numpy())
-    vectors = warm_vectors(model, prepared.problem, rows)[:, 0]
+    vectors = stored_vectors(model, prepared.problem, rows, spec=None)[:, 0]
     residuals = target.ratings - head.offset - head.item_biases[target.items]
     plain = np.array([residuals[target.users == row].mean() for row in rows.tolist()])
     assert np.corrcoef(vectors, plain)[0, 1] > 0.95

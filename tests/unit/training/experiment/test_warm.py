@@ -1,17 +1,25 @@
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 
 from tests.unit.training.tiny import quick_prepared, quick_run
 from training.data.domains import DomainPair
-from training.evaluation.evaluate import predict
-from training.experiment.warm import Halves, _adapt, halve, warm_metrics
+from training.experiment.warm import warm_figures
 from training.models.base import RatingTable, TransferModel
 from training.pipeline import Prepared, Run, evaluate_test, fit_model, prepare
+from training.warm import (
+    COUNTS,
+    Halves,
+    adapt,
+    blended,
+    choose_warm,
+    halve,
+    own_vectors,
+    stored_vectors,
+    warm_spec,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,63 +78,20 @@ def test_without_times_the_seed_decides_and_nothing_else(prepared: Prepared) -> 
     assert halves.known.items.tolist() == whole.known.items[whole.known.users == 0].tolist()
 
 
-def test_ratings_move_a_vector_to_the_optimum(prepared: Prepared, model: TransferModel) -> None:
-    halves, head = halves_of(prepared, seed=0), model.head()
-    with torch.no_grad():
-        start = model.transfer(model.source_vectors()[halves.source_rows]).double().numpy()
-    moved = _adapt(model, prepared.problem, halves, 3.0)
-    user = int(halves.known.users[0])
-    mine = (halves.known.users == user).numpy()
-
-    def cost(vector: Any) -> float:
-        everyone = start.copy()
-        everyone[user] = vector
-        errors = (predict(everyone, head, halves.known) - halves.known.ratings.numpy())[mine]
-        return float(np.square(errors).sum() + 3.0 * np.square(vector - start[user]).sum())
-
-    found = minimize(cost, start[user], tol=1e-12).x
-    np.testing.assert_allclose(moved[user], found, atol=1e-4)
-    np.testing.assert_allclose(_adapt(model, prepared.problem, halves, 1e12), start, atol=1e-6)
-
-
-def test_interactions_move_a_vector_to_the_optimum(prepared: Prepared) -> None:
-    run = quick_run("base.kind=als", "base.dim=3")
-    prepared = prepare(prepared.pair, run)
-    base = prepared.problem.target_base
-    assert base.feedback is not None
-    model = fit_model("emcdr", prepared, run).model
-    halves = halves_of(prepared, seed=0)
-    with torch.no_grad():
-        start = model.transfer(model.source_vectors()[halves.source_rows]).double().numpy()
-    moved = _adapt(model, prepared.problem, halves, 0.5)
-    items = base.item_vectors.double().numpy()
-    strength = 0.5 * np.trace(items.T @ items) / items.shape[1]
-    user = int(halves.known.users[0])
-    has = np.zeros(len(items))
-    has[halves.known.items[halves.known.users == user]] = 1.0
-    weights = np.where(has == 1.0, base.feedback.confidence, 1.0)
-
-    def cost(vector: Any) -> float:
-        return float(weights @ np.square(has - items @ vector) + strength * np.square(vector - start[user]).sum())
-
-    np.testing.assert_allclose(moved[user], minimize(cost, start[user], tol=1e-12).x, atol=1e-4)
-
-
 @pytest.mark.parametrize("name", ["mean", "bias", "popular", "emcdr", "diffcdr"])
 def test_what_is_judged_reaches_no_vector(prepared: Prepared, run: Run, name: str) -> None:
     fitted = fit_model(name, prepared, run).model
     halves = halves_of(prepared, seed=0)
     judged = halves.judged
     upside_down = RatingTable(judged.users, judged.items, 6.0 - judged.ratings, judged.n_users, judged.n_items)
-    first, second = (
-        _adapt(fitted, prepared.problem, each, 1.0) for each in (halves, replace(halves, judged=upside_down))
-    )
+    spec = warm_spec(fitted, prepared.problem, strength=1.0)
+    first, second = (adapt(fitted, each, spec) for each in (halves, replace(halves, judged=upside_down)))
     np.testing.assert_array_equal(first, second)
 
 
 def test_warm_figures_are_on_the_judged_half_and_better_where_the_taste_is_told(prepared: Prepared, run: Run) -> None:
     fitted = fit_model("tgt", prepared, run)  # knows nothing of a cold user
-    cold, warm = evaluate_test(fitted, prepared), warm_metrics(fitted, prepared, seed=0)
+    cold, warm = evaluate_test(fitted, prepared), warm_figures(fitted, prepared, seed=0).metrics
     halves = halves_of(prepared, seed=0)
     assert (warm.users, warm.ratings) == (cold.users, len(halves.judged))
     assert warm.ratings < cold.ratings
@@ -138,5 +103,67 @@ def test_a_model_that_cannot_move_stays(prepared: Prepared) -> None:
     run = quick_run("base.kind=als", "base.dim=3")
     with_als = prepare(prepared.pair, run)
     fitted = fit_model("popular", with_als, run)
-    metrics = warm_metrics(fitted, with_als, seed=0)
-    assert 0.0 < metrics.ndcg <= metrics.hr
+    figures = warm_figures(fitted, with_als, seed=0)
+    assert choose_warm(fitted, with_als, seed=0) is None
+    assert 0.0 < figures.metrics.ndcg <= figures.metrics.hr
+    assert {point.ndcg for point in figures.points} == {figures.metrics.ndcg}
+
+
+def test_the_first_ratings_are_the_ones_rated_first(prepared: Prepared) -> None:
+    target = prepared.pair.target
+    timed = replace(prepared.pair, target=replace(target, timestamps=-target.item_rows))  # later items were rated first
+    halves = halves_of(prepared, seed=0, pair=timed)
+    for user in range(prepared.test.ratings.n_users):
+        known = halves.known.items[halves.known.users == user].tolist()
+        for count in (0, 1, 3, 100):
+            first = halves.first(count)
+            assert first.items[first.users == user].tolist() == known[max(0, len(known) - count) :]
+
+
+def test_without_known_ratings_a_user_stays(prepared: Prepared, model: TransferModel) -> None:
+    halves = halves_of(prepared, seed=0)
+    spec = warm_spec(model, prepared.problem, strength=1.0)
+    with torch.no_grad():
+        cold = model.transfer(model.source_vectors()[halves.source_rows]).double().numpy()
+    assert np.array_equal(adapt(model, halves, spec, count=0), cold)
+    assert not np.array_equal(adapt(model, halves, spec, count=1), cold)
+
+
+def test_quality_rises_with_the_first_ratings_where_the_taste_is_planted(prepared: Prepared) -> None:
+    """On one set of judged ratings; a model that knows nothing of the source has the most to learn."""
+    run = quick_run("base.epochs=30", "base.init_std=0.1")
+    fitted = fit_model("tgt", prepare(prepared.pair, run), run)
+    points = warm_figures(fitted, prepare(prepared.pair, run), seed=0).points
+    assert [point.known for point in points] == [0, *COUNTS]
+    errors = [point.rmse_clipped for point in points if point.rmse_clipped is not None]
+    assert len(errors) == len(points)
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.97 * errors[0]
+
+
+def test_the_rule_of_interactions_is_that_of_their_base_model(prepared: Prepared) -> None:
+    run = quick_run("base.kind=als", "base.dim=3", "diffcdr.form=gaussian", "diffcdr.history_dim=4")
+    with_als = prepare(prepared.pair, run)
+    spec = choose_warm(fit_model("diffcdr", with_als, run), with_als, seed=0)
+    assert spec is not None
+    assert (spec.kind, spec.confidence) == ("als", 10.0)
+
+
+@pytest.mark.parametrize("name", ["ridge", "bias"])
+def test_users_of_training_are_stored_as_the_validation_users_say(prepared: Prepared, run: Run, name: str) -> None:
+    model, problem = fit_model(name, prepared, run).model, prepared.problem
+    spec = warm_spec(model, problem, strength=3.0)
+    assert spec is not None
+    rows = np.arange(problem.target.n_users)
+    own = stored_vectors(model, problem, rows, spec=spec)
+    blend = stored_vectors(model, problem, rows, spec=spec.model_copy(update={"stored": "blended"}))
+    overlap = problem.overlap_target.numpy()
+    others = np.setdiff1d(rows, overlap)
+    np.testing.assert_array_equal(own[others], blend[others])
+    carried = np.zeros(own.shape)
+    with torch.no_grad():
+        carried[overlap] = model.transfer(model.source_vectors()[problem.overlap_source]).numpy()
+    expected = blended(model.head(), spec, carried, problem.target)
+    np.testing.assert_allclose(blend[overlap], expected[overlap], rtol=1e-6)
+    if name == "bias":
+        np.testing.assert_allclose(own, own_vectors(model, problem, problem.target), rtol=1e-6)
