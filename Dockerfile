@@ -5,7 +5,8 @@
 #   docker build -t diffcdr-train --target train .                      training
 #
 # Pin the base by digest for a build that repeats: --build-arg BASE=python:3.11-slim@sha256:…
-# PIP_EXTRA_INDEX_URL is handed to pip: name PyTorch's CPU index there for a train image without CUDA.
+# PIP_EXTRA_INDEX_URL is handed to pip: name PyTorch's CPU index there for a train image without CUDA. An index that
+# wants a password belongs into a pip.conf of its own, which no layer keeps: --secret id=pip_conf,src=pip.conf
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build-base
@@ -19,18 +20,18 @@ RUN touch README.md
 
 FROM build-base AS build-serve
 ARG EXTRA=serve
-RUN /opt/diffcdr/bin/pip install --quiet --constraint constraints.txt ".[${EXTRA}]"
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf /opt/diffcdr/bin/pip install --quiet --constraint constraints.txt ".[${EXTRA}]"
 COPY diffcdr diffcdr
 COPY service service
 COPY training training
-RUN /opt/diffcdr/bin/pip install --quiet --no-deps --force-reinstall . && /opt/diffcdr/bin/pip uninstall --quiet --yes pip setuptools
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf /opt/diffcdr/bin/pip install --quiet --no-deps --force-reinstall . && /opt/diffcdr/bin/pip uninstall --quiet --yes pip setuptools
 
 FROM build-base AS build-train
-RUN /opt/diffcdr/bin/pip install --quiet --constraint constraints.txt ".[train]"
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf /opt/diffcdr/bin/pip install --quiet --constraint constraints.txt ".[train]"
 COPY diffcdr diffcdr
 COPY service service
 COPY training training
-RUN /opt/diffcdr/bin/pip install --quiet --no-deps --force-reinstall . && /opt/diffcdr/bin/pip uninstall --quiet --yes pip setuptools
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf /opt/diffcdr/bin/pip install --quiet --no-deps --force-reinstall . && /opt/diffcdr/bin/pip uninstall --quiet --yes pip setuptools
 
 FROM ${BASE} AS runtime
 ENV PATH=/opt/diffcdr/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

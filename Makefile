@@ -19,6 +19,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --constraint constrai
 REQUIREMENTS := pyproject.toml constraints.txt
 DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP := $(VENV)/.installed-dev
+AUDIT_STAMP := $(VENV)/.installed-audit
 
 .PHONY: help
 help: ## list these targets
@@ -52,6 +53,16 @@ bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a 
 results: $(DEV_STAMP) ## published comparisons into docs/results (hours; resumable; DIFFCDR_DATA= JOBS=)
 	@exec $(BIN)/python scripts/results.py --jobs $(JOBS)
 
+.PHONY: audit
+audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among the files
+	@$(BIN)/python scripts/audit.py
+
+.PHONY: image-check
+image-check: | $(BIN)/python ## build both images without a daemon, run and ask them (root; BASE=image to build on; some 10 minutes)
+	@command -v buildah >/dev/null || scripts/ensure-package.sh buildah
+	@command -v debootstrap >/dev/null || scripts/ensure-package.sh debootstrap
+	@$(BIN)/python scripts/image_check.py $(if $(BASE),--base '$(BASE)')
+
 .PHONY: clean
 clean: ## remove .venv, the demo's files and caches
 	@rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -64,6 +75,10 @@ $(BIN)/python:
 $(DEMO_STAMP): $(REQUIREMENTS) | $(BIN)/python
 	@echo "Installing what training and serving need into $(VENV) (about a minute, once)"
 	@$(PIP_INSTALL) '.[train,serve]'
+	@touch $@
+
+$(AUDIT_STAMP): $(REQUIREMENTS) | $(BIN)/python
+	@$(PIP_INSTALL) '.[audit]'
 	@touch $@
 
 $(DEV_STAMP): $(REQUIREMENTS) | $(BIN)/python

@@ -1,0 +1,62 @@
+"""What ``make audit`` makes of its tools' answers: a silent tool must never read as a clean bill of health."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+AUDIT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "scripts" / "audit.py"))
+
+
+def pip_audit(*packages: dict[str, Any]) -> str:
+    return json.dumps({"dependencies": packages, "fixes": []})
+
+
+CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
+BAD = {"name": "old", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1"]}]}
+SKIPPED = {"name": "odd", "skip_reason": "Dependency not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("output", "found", "missed"),
+    [
+        (pip_audit(CLEAN), [], 0),
+        (pip_audit(CLEAN, BAD), ["old 1.0: PYSEC-1, fixed in 1.1"], 0),
+        (pip_audit(CLEAN, SKIPPED), [], 1),
+        ("", [], 1),
+        ("{}", [], 1),
+    ],
+)
+def test_what_is_vulnerable_and_what_was_not_looked_at_are_told_apart(
+    output: str, found: list[str], missed: int
+) -> None:
+    report = AUDIT["vulnerabilities"](output)
+    assert (report.found, len(report.missed)) == (found, missed)
+
+
+def test_only_what_nobody_has_looked_at_is_a_secret() -> None:
+    def findings(*hashes: str) -> str:
+        return json.dumps(
+            {"results": {"a.py": [{"hashed_secret": each, "line_number": 7, "type": "Key"} for each in hashes]}}
+        )
+
+    assert AUDIT["secrets"](findings("x"), known=findings("x", "y")).found == []
+    assert AUDIT["secrets"](findings("x", "z"), known=findings("x")).found == ["a.py:7: Key"]
+
+
+@pytest.mark.parametrize(("output", "status"), [(pip_audit(CLEAN), 0), (pip_audit(BAD), 1), (pip_audit(SKIPPED), 2)])
+def test_the_status_tells_found_from_not_audited(output: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    namespace = AUDIT["main"].__globals__
+
+    class Done:
+        stdout = output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(namespace, "tool", lambda *_: Done)
+        patch.setitem(namespace, "scan", lambda: json.dumps({"results": {}}))
+        assert AUDIT["main"]([]) == status
+    assert "secrets: nothing found" in capsys.readouterr().out
