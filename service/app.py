@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from service.auth import is_loopback, key_ring
 from service.batcher import Batcher
 from service.edge import DirectRoute, Edge
+from service.lineup_file import LineupFile
 from service.loader import Loader, warm
 from service.metrics import Metrics
 from service.openapi import describe
@@ -39,7 +41,11 @@ Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every ans
 
 
 def create_app(
-    settings: Settings | None = None, *, model: Model | None = None, lifecycle: Lifecycle | None = None
+    settings: Settings | None = None,
+    *,
+    model: Model | None = None,
+    lifecycle: Lifecycle | None = None,
+    folder: Path | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -47,6 +53,7 @@ def create_app(
         settings: read from the environment if not given.
         model: a model already loaded from ``settings.bundle``; loaded at start-up otherwise.
         lifecycle: shared with whoever tells the application to drain.
+        folder: what several workers share: their lineup and metrics.
 
     Raises:
         InputError: there are no usable settings or keys, or no keys where other machines can reach the service.
@@ -54,7 +61,8 @@ def create_app(
     """
     settings = settings or Settings.read()
     lifecycle = lifecycle or Lifecycle()
-    metrics = Metrics()
+    metrics = Metrics(folder=folder)
+    shared = LineupFile(folder) if folder is not None else None
     tracing = open_tracing(settings)
 
     @asynccontextmanager
@@ -71,14 +79,18 @@ def create_app(
         try:
             await warm(batcher, loaded, batch_rows=settings.batch_rows)
             registry = Registry(loaded)
-            loader = Loader(registry, batcher, settings, metrics)
+            loader = Loader(registry, batcher, settings, metrics, shared=shared)
+            await loader.begin()
             shadow = Shadow(batcher, metrics)
             app.state.runtime = Runtime(settings, metrics, registry, batcher, loader, shadow, store, guard, lifecycle)
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
-            watching = asyncio.create_task(loader.watch(settings.watch_seconds)) if settings.watch_seconds else None
+            metrics.workers.set(1)
+            background = [asyncio.create_task(loader.follow())]
+            if settings.watch_seconds:
+                background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
             yield
-            if watching is not None:
-                watching.cancel()
+            for task in background:
+                task.cancel()
         finally:
             await batcher.close()
             await store.close()

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import csv
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from socket import socket
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from diffcdr.errors import InputError
+from diffcdr.errors import BundleError, InputError
 from service import logs
 from service.app import create_app
+from service.lineup_file import LineupFile
+from service.metrics import forget_worker, keep_values_in
 from service.registry import load_model
 from service.runtime import Lifecycle
 from service.server import bind, make_server
 from service.settings import Settings
 from service.state.opening import open_store, sqlite_path
 from service.state.store import Erasure, StateUnavailable
+from service.workers import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +35,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [DIFFCDR_PORT, 8000]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [DIFFCDR_DEVICE, auto]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a transfer graph. [DIFFCDR_THREADS, 1]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on the one port. [DIFFCDR_WORKERS, 1]")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json. [DIFFCDR_LOG_FORMAT, text]")] = None,
     access_log: Annotated[bool | None, typer.Option(help="Log every request. [DIFFCDR_ACCESS_LOG, off]")] = None,
 ) -> None:
@@ -42,26 +49,59 @@ def serve(
         port=port,
         device=device,
         threads=threads,
+        workers=workers,
         log_format=log_format,
         access_log=access_log,
     )
     logs.configure(settings)
     listener = bind(settings.host, settings.port)
     with listener:
-        model = load_model(settings.bundle, device=settings.device, threads=settings.threads)
-        lifecycle = Lifecycle()
-        server = make_server(create_app(settings, model=model, lifecycle=lifecycle), settings, lifecycle)
-        address, port_taken = listener.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
-        logger.info(
-            "serving %s on http://%s:%d (API at /docs)",
-            settings.bundle,
-            shown,
-            port_taken,
-            extra={"bundle": model.id, "device": model.device},
-        )
-        server.run(sockets=[listener])
+        if settings.workers == 1:
+            _serve_alone(settings, listener)
+        else:
+            _serve_together(settings, listener)
     logger.info("stopped")
+
+
+def _serve_alone(settings: Settings, listener: socket) -> None:
+    model = load_model(settings.bundle, device=settings.device, threads=settings.threads)
+    lifecycle = Lifecycle()
+    server = make_server(create_app(settings, model=model, lifecycle=lifecycle), settings, lifecycle)
+    _say_where(settings, listener, {"bundle": model.id, "device": model.device})
+    server.run(sockets=[listener])
+
+
+def _serve_together(settings: Settings, listener: socket) -> None:
+    with TemporaryDirectory(prefix="diffcdr-") as name:
+        folder = Path(name)
+        lineup = LineupFile(folder)
+
+        def run(index: int, ready: Callable[[], None]) -> None:
+            keep_values_in(folder, worker=index)
+            record = lineup.read()
+            path = settings.bundle if record is None else record.stable_path
+            model = load_model(path, device=settings.device, threads=settings.threads)
+            if record is not None and model.id != record.stable:
+                raise BundleError(f"the other workers serve {record.stable}, which is not at {path} any more")
+            # One that watches is enough; the others follow it.
+            mine = settings if index == 0 else settings.model_copy(update={"watch_seconds": 0.0})
+            lifecycle = Lifecycle()
+            app = create_app(mine, model=model, lifecycle=lifecycle, folder=folder)
+            make_server(app, mine, lifecycle, on_start=ready).run(sockets=[listener])
+
+        Supervisor(
+            settings.workers,
+            run,
+            on_ready=lambda: _say_where(settings, listener, {}),
+            on_death=lambda index: forget_worker(folder, worker=index),
+            on_empty=lineup.forget,
+        ).serve()
+
+
+def _say_where(settings: Settings, listener: socket, extra: dict[str, str]) -> None:
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    logger.info("serving %s on http://%s:%d (API at /docs)", settings.bundle, shown, port, extra=extra)
 
 
 def erasures(

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from diffcdr.bundle import read_manifest
 from diffcdr.errors import BundleError, DiffCDRError
 from service.batcher import Batcher
+from service.lineup_file import FOLLOW_SECONDS, LineupFile, LineupRecord
 from service.metrics import Metrics
-from service.registry import Model, Registry, load_model, warm_queries
+from service.registry import Lineup, Model, Registry, load_model, warm_queries
 from service.settings import Settings
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +37,19 @@ class LoadRunning(Exception):
 class Loader:
     """Brings bundles into a registry, one at a time."""
 
-    def __init__(self, registry: Registry, batcher: Batcher, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        batcher: Batcher,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        shared: LineupFile | None = None,
+    ) -> None:
+        """``shared``: the lineup of all workers, where there are several."""
+        self._shared = shared
+        self._changing = asyncio.Lock()
+        self._behind = False
         self._registry = registry
         self._batcher = batcher
         self._settings = settings
@@ -49,23 +68,85 @@ class Loader:
             raise LoadRunning
         self._running = True
         try:
-            where = self._within_root(path)
-            model = await asyncio.to_thread(
-                load_model, where, device=self._settings.device, threads=self._settings.threads
-            )
-            await warm(self._batcher, model, batch_rows=self._settings.batch_rows)
+            model = await self._open(self._within_root(path))
         except DiffCDRError as error:
-            self._registry.fail(path, str(error))
+            reason = str(error)
+            await self.change(lambda registry: registry.fail(path, reason))
             self._metrics.loads.labels("refused").inc()
             logger.warning("bundle refused: %s", error)
-            raise LoadRefused(str(error)) from error
+            raise LoadRefused(reason) from error
         finally:
             self._running = False
         self._metrics.loads.labels("loaded").inc()
-        model = self._registry.add(model)
-        show(self._registry, self._metrics)
+        model = await self.change(lambda registry: registry.add(model))
         logger.info("loaded", extra={"bundle": model.id, "device": model.device})
         return model
+
+    @property
+    def behind(self) -> bool:
+        """Whether the other workers have a stable model that cannot be loaded here."""
+        return self._behind
+
+    async def change(self, apply: Callable[[Registry], T]) -> T:
+        """Change the lineup by ``apply(registry)``, here and in every other worker; what it returns."""
+        async with self._changing:
+            if self._shared is None:
+                result = apply(self._registry)
+            else:
+                async with self._shared.locked():
+                    await self._take_over(self._shared)
+                    result = apply(self._registry)
+                    self._write(self._shared)
+            show(self._registry, self._metrics)
+            return result
+
+    async def begin(self) -> None:
+        """Join the other workers: take their lineup over, or write down the first one."""
+        await self.change(lambda registry: None)
+
+    async def follow(self) -> None:
+        """For ever: take over what other workers change."""
+        while self._shared is not None:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            if self._shared.changed():
+                async with self._changing:
+                    await self._take_over(self._shared)
+                    show(self._registry, self._metrics)
+
+    async def _open(self, path: Path) -> Model:
+        model = await asyncio.to_thread(load_model, path, device=self._settings.device, threads=self._settings.threads)
+        await warm(self._batcher, model, batch_rows=self._settings.batch_rows)
+        return model
+
+    async def _take_over(self, shared: LineupFile) -> None:
+        record = shared.read() if shared.changed() else None
+        if record is None:
+            return
+        models: dict[str, Model] = {}
+        for held in record.models:
+            try:
+                model = self._registry.lineup.models.get(held.id) or await self._open(held.path)
+            except DiffCDRError as error:
+                logger.error("a bundle that another worker serves cannot be loaded: %s", error)
+                continue
+            if model.id == held.id:
+                models[held.id] = replace(model, loaded_at=held.loaded_at)
+            else:
+                logger.error("another worker serves %s, which is not at %s any more", held.id, held.path)
+        self._behind = record.stable not in models
+        if self._behind:
+            return
+        traffic = record.traffic
+        for missing in {held.id for held in record.models} - set(models):
+            traffic = traffic.without(missing)
+        previous = models.get(record.previous) if record.previous else None
+        lineup = Lineup(models[record.stable], previous=previous, traffic=traffic, models=models)
+        self._registry.arrange(lineup, record.failures)
+
+    def _write(self, shared: LineupFile) -> None:
+        if not self._behind:
+            failures = tuple(reversed(self._registry.failures))
+            shared.write(LineupRecord.of(self._registry.lineup, failures))
 
     async def watch(self, seconds: float) -> None:
         """For ever: load and activate what is published at ``settings.bundle``, looking every ``seconds`` seconds."""
@@ -81,10 +162,10 @@ class Loader:
                 continue
             tried = found
             try:
-                self._registry.activate((await self.load(self._settings.bundle)).id)
+                model_id = (await self.load(self._settings.bundle)).id
+                await self.change(partial(Registry.activate, model_id=model_id))
             except (LoadRefused, LoadRunning) as error:
                 logger.warning("the published bundle is not served: %s", error)
-            show(self._registry, self._metrics)
 
     def _within_root(self, path: Path) -> Path:
         root = (self._settings.bundle_root or self._settings.bundle.absolute().parent).resolve()
@@ -99,11 +180,10 @@ class Loader:
 
 def show(registry: Registry, metrics: Metrics) -> None:
     """Bring the bundle metric up to date with ``registry``."""
-    metrics.bundle.clear()
     lineup = registry.lineup
-    for model in lineup.all():
-        labels = (model.id, model.manifest.model, lineup.state(model), model.device)
-        metrics.bundle.labels(*labels).set(1)
+    metrics.bundles.show(
+        [(model.id, model.manifest.model, lineup.state(model), model.device) for model in lineup.all()]
+    )
 
 
 async def warm(batcher: Batcher, model: Model, *, batch_rows: int) -> None:

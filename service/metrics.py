@@ -1,11 +1,22 @@
-"""Prometheus metrics, in a registry of their own."""
+"""Prometheus metrics, in a registry of their own.
+
+Several workers keep their values in files of one folder (the client library's multiprocess mode), so that any of them
+can show the whole. The files are numbered by worker, not by process: one that takes another's place counts on.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -15,7 +26,9 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 class Metrics:
     """What the service counts. Every label has few values: no user, item or request id is ever one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, folder: Path | None = None) -> None:
+        """``folder``: where all workers keep their values, after :func:`keep_values_in` it."""
+        self._folder = folder
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(
             "diffcdr_requests", "Requests answered.", ["route", "method", "status"], registry=registry
@@ -42,13 +55,13 @@ class Metrics:
         self.dropped_rows = Counter(
             "diffcdr_dropped_rows", "Rows not computed because nobody waited any more.", ["why"], registry=registry
         )
-        self.queue_rows = Gauge("diffcdr_queue_rows", "Rows waiting for the engine.", registry=registry)
-        self.bundle = Gauge(
-            "diffcdr_bundle_info",
-            "1 for each bundle in use.",
-            ["bundle", "model", "state", "device"],
-            registry=registry,
+        self.queue_rows = Gauge(
+            "diffcdr_queue_rows", "Rows waiting for the engine.", registry=registry, multiprocess_mode="livesum"
         )
+        self.workers = Gauge(
+            "diffcdr_workers", "Worker processes that answer.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.bundles = Bundles()
         self.loads = Counter(
             "diffcdr_bundle_loads", "Bundles loaded beside, by outcome.", ["outcome"], registry=registry
         )
@@ -82,5 +95,42 @@ class Metrics:
         self._answer_child(strategy, fallback_reason or "none").inc()
 
     def render(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Everything, of all workers, in Prometheus' text format."""
+        registry = self.registry
+        if self._folder is not None:
+            registry = CollectorRegistry()
+            collect: Callable[[CollectorRegistry, str], object] = MultiProcessCollector
+            collect(registry, str(self._folder))
+        return generate_latest(registry) + generate_latest(self.bundles)
+
+
+class Bundles(Collector):
+    """The bundles in use. Not a stored gauge: files of values forget nothing, and all workers have the same bundles."""
+
+    def __init__(self) -> None:
+        self._rows: Sequence[tuple[str, str, str, str]] = ()
+
+    def show(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
+        """``rows``: (bundle, model, state, device) of each."""
+        self._rows = rows
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What the client library asks for."""
+        labels = ("bundle", "model", "state", "device")
+        family = GaugeMetricFamily("diffcdr_bundle_info", "1 for each bundle in use.", labels=labels)
+        for row in self._rows:
+            family.add_metric(row, 1)
+        yield family
+
+
+def keep_values_in(folder: Path, *, worker: int) -> None:
+    """Keep the values of all metrics that this process makes from now on in ``folder``, as those of ``worker``."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    make: Callable[[Callable[[], int]], Any] = values.MultiProcessValue
+    values.ValueClass = make(lambda: worker)
+
+
+def forget_worker(folder: Path, *, worker: int) -> None:
+    """Take the gauges of a worker that died out of ``folder``; what it counted stays counted."""
+    for file in folder.glob(f"gauge_live*_{worker}.db"):
+        file.unlink(missing_ok=True)

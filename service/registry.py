@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,6 +208,11 @@ class Registry:
             if named is not None:
                 self._lineup.find(named)
         self._lineup = replace(self._lineup, traffic=traffic)
+
+    def arrange(self, lineup: Lineup, failures: Sequence[LoadFailure]) -> None:
+        """Take over a whole lineup and the bundles that were refused, oldest first."""
+        self._lineup = lineup
+        self._failures = deque(failures, maxlen=MAX_FAILURES)
 
 
 def load_model(path: Path, *, device: Device, threads: int) -> Model:

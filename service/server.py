@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import uuid
+from collections.abc import Callable
 from types import FrameType
 
 import orjson
@@ -44,10 +45,25 @@ class DrainingServer(uvicorn.Server):
     connections are refused. A second signal cuts the grace time short; a third, what is in flight.
     """
 
-    def __init__(self, config: uvicorn.Config, *, lifecycle: Lifecycle, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        lifecycle: Lifecycle,
+        drain_seconds: float,
+        on_start: Callable[[], None] | None = None,
+    ) -> None:
+        """``on_start`` is called once requests are answered."""
         super().__init__(config)
+        self._on_start = on_start
         self._lifecycle = lifecycle
         self._drain_seconds = drain_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        if self.started and self._on_start is not None:
+            self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal. Unlike uvicorn's, it is not raised again afterwards: a clean stop exits with status 0."""
@@ -82,8 +98,10 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_server(app: FastAPI, settings: Settings, lifecycle: Lifecycle) -> DrainingServer:
-    """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``."""
+def make_server(
+    app: FastAPI, settings: Settings, lifecycle: Lifecycle, *, on_start: Callable[[], None] | None = None
+) -> DrainingServer:
+    """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``. ``on_start``: called once it answers."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -96,4 +114,4 @@ def make_server(app: FastAPI, settings: Settings, lifecycle: Lifecycle) -> Drain
         lifespan="on",
         ws="none",
     )
-    return DrainingServer(config, lifecycle=lifecycle, drain_seconds=settings.drain_seconds)
+    return DrainingServer(config, lifecycle=lifecycle, drain_seconds=settings.drain_seconds, on_start=on_start)

@@ -12,7 +12,7 @@ from diffcdr.errors import InputError
 from diffcdr.transfer import Device
 
 PREFIX = "DIFFCDR_"
-OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log"})
+OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log", "workers"})
 """Settings that are options of ``diffcdr serve`` too."""
 SECRETS = frozenset({"api_keys", "state_url"})
 """Settings whose values are never shown."""
@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """0 takes any free port; the one taken is logged."""
     device: Device = "auto"
     """Where a transfer graph runs. Without a CUDA provider ``cuda`` refuses to start and ``auto`` takes the CPU."""
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that answer on the one port, sharing the memory-mapped tables."""
     threads: int = Field(1, ge=1, le=256)
     """Intra-op threads of a transfer graph."""
 

@@ -14,7 +14,7 @@ from service.schemas import Health, Readiness
 
 router = APIRouter(tags=["health"])
 
-State = Literal["ok", "draining", "stalled"]
+State = Literal["ok", "draining", "stalled", "behind"]
 Component = Literal[State, "degraded"]
 
 
@@ -36,22 +36,23 @@ async def livez(request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"model": Readiness},
-        503: {"model": Readiness, "description": "Draining or stalled"},
+        503: {"model": Readiness, "description": "Draining, stalled, or behind the other workers"},
         **responses("internal_error"),
     },
 )
 async def readyz(request: Request) -> Response:
     """200 once the bundle is loaded, verified and warmed; 503 from the moment the service begins to drain."""
     runtime = runtime_of(request)
-    engine, lifecycle = _engine_state(runtime), _lifecycle_state(runtime)
+    engine, lifecycle, bundle = _engine_state(runtime), _lifecycle_state(runtime), _bundle_state(runtime)
     # The service answers without its store, only less: that is no reason to send its callers away.
     components: dict[str, Component] = {
-        "bundle": "ok",
+        "bundle": bundle,
         "engine": engine,
         "lifecycle": lifecycle,
         "state": "ok" if runtime.guard.healthy else "degraded",
     }
-    status = engine if engine != "ok" else lifecycle
+    parts: tuple[State, ...] = (engine, lifecycle, bundle)
+    status: State = next((part for part in parts if part != "ok"), "ok")
     model = runtime.registry.lineup.stable
     body = Readiness(status=status, components=components, bundle=model.id, device=model.device)
     return _health(body, ok=status == "ok")
@@ -67,7 +68,7 @@ async def readyz(request: Request) -> Response:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Everything counted since the start."""
+    """Everything counted since the start, by all workers."""
     return Response(runtime_of(request).metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -77,6 +78,10 @@ def _engine_state(runtime: Runtime) -> State:
 
 def _lifecycle_state(runtime: Runtime) -> State:
     return "draining" if runtime.lifecycle.draining else "ok"
+
+
+def _bundle_state(runtime: Runtime) -> State:
+    return "behind" if runtime.loader.behind else "ok"
 
 
 def _health(body: Health, *, ok: bool) -> Response:

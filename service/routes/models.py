@@ -14,10 +14,9 @@ from fastapi import APIRouter, Request, Response
 from diffcdr.ids import MAX_ID_BYTES
 from service.answers import etag_response, json_response
 from service.bodies import JSON, read_json
-from service.loader import show
 from service.openapi import reference, request_body
 from service.problems import responses
-from service.registry import Lineup, Model, Traffic
+from service.registry import Lineup, Model, Registry, Traffic
 from service.runtime import Runtime, runtime_of
 from service.schemas import (
     ActivateRequest,
@@ -85,7 +84,7 @@ async def load(request: Request) -> Response:
     wanted = await read_json(request, LoadRequest, limit=runtime.settings.max_body_bytes)
     loaded = await runtime.loader.load(Path(wanted.path))
     if wanted.activate:
-        runtime.registry.activate(loaded.id)
+        await runtime.loader.change(lambda registry: registry.activate(loaded.id))
     return _changed(runtime, loaded)
 
 
@@ -100,7 +99,7 @@ async def activate(request: Request) -> Response:
     """From the next request on. Requests in flight finish on the model they began with; the old one stays loaded."""
     runtime = runtime_of(request)
     wanted = await read_json(request, ActivateRequest, limit=runtime.settings.max_body_bytes)
-    return _changed(runtime, runtime.registry.activate(wanted.model))
+    return _changed(runtime, await runtime.loader.change(lambda registry: registry.activate(wanted.model)))
 
 
 @admin.post(
@@ -112,7 +111,7 @@ async def activate(request: Request) -> Response:
 async def rollback(request: Request) -> Response:
     """The two change places, so that a second call undoes the first."""
     runtime = runtime_of(request)
-    return _changed(runtime, runtime.registry.roll_back())
+    return _changed(runtime, await runtime.loader.change(Registry.roll_back))
 
 
 @admin.put(
@@ -133,13 +132,11 @@ async def set_traffic(request: Request) -> Response:
     traffic = Traffic(canary=wanted.canary, percent=wanted.percent, salt=wanted.salt)
     if wanted.shadow is not None:
         traffic = replace(traffic, shadow=wanted.shadow.model, shadow_percent=wanted.shadow.percent)
-    runtime.registry.split(traffic)
-    show(runtime.registry, runtime.metrics)
+    await runtime.loader.change(lambda registry: registry.split(traffic))
     return json_response(_answer(runtime))
 
 
 def _changed(runtime: Runtime, found: Model) -> Response:
-    show(runtime.registry, runtime.metrics)
     return json_response(_summary(found, runtime.registry.lineup).model_dump(mode="json"))
 
 

@@ -77,15 +77,18 @@ class ActivateRequest(Body):
 class Health(Body):
     """Whether the service is up."""
 
-    status: Literal["ok", "draining", "stalled"]
+    status: Literal["ok", "draining", "stalled", "behind"]
 
 
 class Readiness(Health):
     """Whether the service wants traffic, and the state of each part."""
 
     components: Annotated[
-        dict[str, Literal["ok", "draining", "stalled", "degraded"]],
-        Field(description="`degraded` state: opt-outs are known from a copy, and none can be taken down."),
+        dict[str, Literal["ok", "draining", "stalled", "behind", "degraded"]],
+        Field(
+            description="`degraded` state: opt-outs are known from a copy, and none can be taken down. "
+            "`behind` bundle: the other workers serve one that cannot be loaded here."
+        ),
     ]
     bundle: str
     device: Annotated[str, Field(description="What transfers run on: cpu or cuda.")]

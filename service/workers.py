@@ -1,0 +1,193 @@
+"""Several worker processes on one socket: started, watched, replaced when they die, and drained together.
+
+The parent serves nothing: it makes the socket and the folder that workers share, and then only waits for signals. So
+it may fork at any time, and what it has imported is in memory once. Tables are memory-mapped: one copy serves all.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from diffcdr.errors import DiffCDRError
+
+logger = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
+LOOK_SECONDS = 0.1
+"""How often the parent looks around when no signal wakes it."""
+HEALTHY_SECONDS = 5.0
+"""A worker that lived this long is replaced at once; another after a while that doubles."""
+FIRST_DELAY_SECONDS = 0.2
+LONGEST_DELAY_SECONDS = 10.0
+
+Run = Callable[[int, Callable[[], None]], None]
+"""Serve as worker number so and so until told to stop; call the function when ready."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    index: int
+    report: int
+    """Read end of a pipe: what the worker has to say of its start."""
+    started: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    said: str = ""
+
+
+class Supervisor:
+    """Keeps ``count`` workers alive. Make it in a process without threads, and call :meth:`serve` once."""
+
+    def __init__(
+        self,
+        count: int,
+        run: Run,
+        *,
+        on_ready: Callable[[], None],
+        on_death: Callable[[int], None],
+        on_empty: Callable[[], None],
+    ) -> None:
+        """What to do.
+
+        Args:
+            count: workers to keep.
+            run: what each of them does.
+            on_ready: called once, when all of them are ready for the first time.
+            on_death: called with the number of a worker that died.
+            on_empty: called when none is left that ever was ready, before others are started.
+        """
+        self._count = count
+        self._run = run
+        self._on_ready = on_ready
+        self._on_death = on_death
+        self._on_empty = on_empty
+        self._workers: dict[int, _Worker] = {}
+        self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
+        self._failures = [0] * count
+        self._serving = self._stopping = False
+        self._life = os.pipe()
+
+    def serve(self) -> None:
+        """Until SIGTERM or SIGINT, which every worker gets too, as often as they come.
+
+        Raises:
+            DiffCDRError: a worker could not start, and the service never served; with that worker's exit code.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        # Collecting would write to every page that the workers share with this process.
+        gc.freeze()
+        try:
+            while self._workers or not self._stopping:
+                self._start_due()
+                found = signal.sigtimedwait(SIGNALS, LOOK_SECONDS)
+                if found is not None and found.si_signo in STOP_SIGNALS:
+                    self._stopping = True
+                    self._signal(found.si_signo)
+                self._listen()
+                self._bury()
+        finally:
+            self._signal(signal.SIGKILL)
+            for pid in self._workers:
+                os.waitpid(pid, 0)
+            os.close(self._life[1])
+            os.close(self._life[0])
+            gc.unfreeze()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _start_due(self) -> None:
+        if self._stopping:
+            return
+        now = time.monotonic()
+        for index in [index for index, at in self._due.items() if at <= now]:
+            del self._due[index]
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.close(read)
+                self._be_worker(index, write)
+            os.close(write)
+            os.set_blocking(read, False)
+            self._workers[pid] = _Worker(index, read)
+
+    def _be_worker(self, index: int, report: int) -> None:
+        """In the new process; does not return."""
+        status = 1
+        try:
+            # A group of its own: Ctrl-C reaches the parent only, which hands it on.
+            os.setpgid(0, 0)
+            os.close(self._life[1])
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            threading.Thread(target=_stop_with_parent, args=(self._life[0],), daemon=True).start()
+            self._run(index, lambda: _say(report, "ready\n"))
+            status = 0
+        except DiffCDRError as error:
+            _say(report, str(error))
+            status = error.exit_code
+        except BaseException:
+            logger.exception("worker %d failed", index)
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def _listen(self) -> None:
+        for worker in self._workers.values():
+            try:
+                worker.said += os.read(worker.report, 1 << 16).decode()
+            except BlockingIOError:
+                continue
+            if not worker.ready and worker.said.startswith("ready\n"):
+                worker.ready = True
+                worker.said = ""
+        if not self._serving and len(self._workers) == self._count and all(w.ready for w in self._workers.values()):
+            self._serving = True
+            self._on_ready()
+
+    def _bury(self) -> None:
+        for pid in list(self._workers):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                worker = self._workers.pop(pid)
+                os.close(worker.report)
+                self._on_death(worker.index)
+                if not self._stopping:
+                    self._mourn(worker, os.waitstatus_to_exitcode(status))
+
+    def _mourn(self, worker: _Worker, status: int) -> None:
+        """Say that ``worker`` is dead, and plan for another in its place."""
+        reason = worker.said or f"ended with status {status}"
+        if not self._serving:
+            error = DiffCDRError(worker.said or f"worker {worker.index} {reason} before it was ready; see the log")
+            error.exit_code = max(status, 1)
+            raise error
+        lived = time.monotonic() - worker.started
+        healthy = worker.ready and lived >= HEALTHY_SECONDS
+        self._failures[worker.index] = 0 if healthy else self._failures[worker.index] + 1
+        doublings = self._failures[worker.index] - 1
+        delay = 0.0 if healthy else min(FIRST_DELAY_SECONDS * 2**doublings, LONGEST_DELAY_SECONDS)
+        logger.error("worker %d: %s; another starts in %.1f s", worker.index, reason, delay)
+        self._due[worker.index] = time.monotonic() + delay
+        if not any(other.ready for other in self._workers.values()):
+            self._on_empty()
+
+    def _signal(self, number: int) -> None:
+        for pid in self._workers:
+            os.kill(pid, number)
+
+
+def _say(pipe: int, text: str) -> None:
+    os.write(pipe, text.encode())
+
+
+def _stop_with_parent(life: int) -> None:
+    """On a thread of a worker: nothing is ever written to ``life``, so reading it ends when the parent does."""
+    os.read(life, 1)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,143 @@
+"""Several worker processes as one service: they follow each other, and one may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.bundles import write_bundle
+from tests.servers import Server, diffcdr, running_server
+from tests.serving import metric
+
+WORKERS = 3
+BODY = {"user_id": "u00100", "k": 5}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("stable", "candidate")):
+        write_bundle(tmp_path / name, seed=seed, users=500)
+    return tmp_path
+
+
+@pytest.fixture
+def server(root: Path, tmp_path: Path) -> Iterator[Server]:
+    with running_server(root / "stable", log=tmp_path / "log", DIFFCDR_WORKERS=str(WORKERS)) as server:
+        yield server
+        pids = workers(server)
+        assert server.stop() == 0
+        assert not any(alive(pid) for pid in pids), "nobody is left behind"
+
+
+def workers(server: Server) -> list[int]:
+    parent = server.process.pid
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def answers(server: Server, count: int = 12) -> list[str]:
+    """Which bundles answer; a connection each, so that every worker gets some."""
+    return [httpx.post(f"{server.address}/v1/recommendations", json=BODY).json()["bundle"] for _ in range(count)]
+
+
+def restored(server: Server, dead: int) -> None:
+    """Wait until another worker answers in the place of ``dead``."""
+    deadline = time.monotonic() + 20
+    with httpx.Client(base_url=server.address) as client:
+        while dead in workers(server) or metric(client, "diffcdr_workers") < WORKERS:
+            assert time.monotonic() < deadline, server.log.read_text()
+            time.sleep(0.05)
+
+
+def test_a_change_made_through_one_worker_holds_in_all_and_in_those_that_come_later(server: Server) -> None:
+    (first,) = set(answers(server))
+    load = {"path": "candidate", "activate": True}
+    second = httpx.post(f"{server.address}/v1/admin/models/load", json=load, timeout=30).json()["id"]
+    time.sleep(1)
+    assert set(answers(server)) == {second}
+    for pid in workers(server):
+        os.kill(pid, signal.SIGKILL)
+        restored(server, pid)
+    assert set(answers(server)) == {second}
+    listed = {httpx.get(f"{server.address}/v1/models").text for _ in range(12)}
+    assert len(listed) == 1, "whoever is asked, the answer is the same"
+    assert httpx.post(f"{server.address}/v1/admin/models/rollback").json()["id"] == first
+    refused = httpx.post(f"{server.address}/v1/admin/models/load", json={"path": "missing"})
+    assert refused.status_code == 422
+    time.sleep(1)
+    assert set(answers(server)) == {first}
+    shown = [httpx.get(f"{server.address}/v1/models").json()["refused"][0]["path"] for _ in range(12)]
+    assert set(shown) == {"missing"}
+
+
+def test_a_worker_that_is_killed_under_load_takes_only_its_own_requests_along(server: Server) -> None:
+    done = threading.Event()
+    answered: list[int] = []
+    failed: list[Exception] = []
+    sums: list[float] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.address, timeout=10) as client:
+            while not done.is_set():
+                try:
+                    answered.append(client.post("/v1/recommendations", json=BODY).status_code)
+                except httpx.TransportError as error:
+                    failed.append(error)
+
+    def watch() -> None:
+        while not done.is_set():
+            with httpx.Client(base_url=server.address) as client:
+                sums.append(metric(client, "diffcdr_recommendations_total"))
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in askers:
+        thread.start()
+    time.sleep(0.5)
+    victim = workers(server)[0]
+    os.kill(victim, signal.SIGKILL)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    restored(server, victim)
+    time.sleep(0.3)
+    done.set()
+    for thread in (*askers, watcher):
+        thread.join()
+    assert set(answered) == {200}
+    assert len(failed) <= len(askers), "what was in flight there, and nothing else"
+    assert sums == sorted(sums), "what a dead worker counted stays counted"
+    with httpx.Client(base_url=server.address) as client:
+        lost = len(answered) - metric(client, "diffcdr_recommendations_total")
+        assert 0 >= lost >= -len(askers), "metrics are whole: every answer, and those that never arrived"
+
+
+def test_workers_end_with_whoever_started_them(root: Path, tmp_path: Path) -> None:
+    with running_server(root / "stable", log=tmp_path / "log", DIFFCDR_WORKERS="2") as server:
+        pids = workers(server)
+        assert len(pids) == 2
+        server.process.kill()
+        server.process.wait()
+        deadline = time.monotonic() + 10
+        while any(alive(pid) for pid in pids):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_what_cannot_be_served_ends_the_program_as_with_one_process(root: Path) -> None:
+    vectors = root / "stable" / "target_items" / "vectors.npy"
+    content = bytearray(vectors.read_bytes())
+    content[-1] ^= 1
+    vectors.write_bytes(content)
+    done = diffcdr("serve", "--bundle", root / "stable", "--port", "0", "--workers", "2", check=False)
+    assert done.returncode == 3
+    assert "vectors.npy" in done.stderr
+    assert "Traceback" not in done.stderr
