@@ -52,8 +52,6 @@ PAIRS = (
 MODELS = {"robust": "mean,bias,popular,diffcdr", "ranking": "all", "reference": "all", "paper": "all"}
 """By preset, in the order in which they run."""
 NOT_RUN = {("epinions-ac", "reference"), ("epinions-ac", "paper")}
-STUDIED = PAIRS[0]
-"""The pair on which diversity is tried."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def main(
         done = subprocess.run([DIFFCDR, "experiment", *files, *options], check=False)
         if done.returncode:
             raise DiffCDRError(f"{comparison.name} was not computed, for the reason above; run this again to go on")
-    diversity = study_diversity(data, out, run=not report_only and only is None)
+    diversity = {pair.label: study_diversity(pair, data, out, run=not report_only and only is None) for pair in PAIRS}
     pages = ResultsFile(docs)
     write_page(robust_page(list(results_of("robust", out))), "robust.md", pages)
     write_page(ranking_page(list(results_of("ranking", out)), diversity), "ranking.md", pages)
@@ -128,18 +126,17 @@ def results_of(preset: str, out: Path) -> Iterator[PairResults]:
             yield PairResults(comparison.pair.name, comparison.pair.label, results)
 
 
-def study_diversity(data: Path, out: Path, *, run: bool) -> list[DiversityFigures]:
-    """What diverse lists cost; computed where it is not there yet and ``run`` says so."""
-    path = out / "diversity.json"
+def study_diversity(pair: Pair, data: Path, out: Path, *, run: bool) -> list[DiversityFigures]:
+    """What diverse lists of ``pair`` cost; computed where it is not there yet and ``run`` says so."""
+    path = out / f"diversity-{pair.name}.json"
     if path.is_file():
         return DIVERSITY.validate_json(path.read_bytes())
     if not run:
         return []
-    source, target = rating_files(STUDIED, data)
+    source, target = rating_files(pair, data)
     torch.set_num_threads(1)
     settings = Run(config=load_preset("ranking", ()), seed=0, rating_range=RATING_RANGE)
-    pair = load_pair(DomainFile(source), DomainFile(target), rating_range=RATING_RANGE)
-    prepared = prepare(pair, settings)
+    prepared = prepare(load_pair(DomainFile(source), DomainFile(target), rating_range=RATING_RANGE), settings)
     found = diversity_study(fit_model("diffcdr", prepared, settings).model, prepared)
     ResultsFile(out).write_text(path.name, DIVERSITY.dump_json(found, indent=2).decode())
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,11 +61,12 @@ def diversity_study(
     return found
 
 
-def diversity_table(found: Sequence[DiversityFigures]) -> ReportTable:
-    """A row a degree."""
+def diversity_table(found: Mapping[str, Sequence[DiversityFigures]]) -> ReportTable:
+    """A row a degree, pair by pair; ``found`` is by the pair's name."""
     rows = []
-    for each in found:
+    for pair, each in ((pair, each) for pair, figures in found.items() for each in figures):
         figures = (
+            pair,
             f"{each.diversity:g}",
             f"{each.ndcg:.4f}",
             f"{each.hr:.4f}",
@@ -78,9 +79,9 @@ def diversity_table(found: Sequence[DiversityFigures]) -> ReportTable:
         )
         rows.append(tuple(map(TableCell, figures)))
     accuracy, beyond = ("NDCG@20", "HR@20", "Recall@20"), ("coverage", "novelty, bits", "Gini", "intra-list distance")
-    columns = ("diversity", *accuracy, *beyond, "ms a user")
+    columns = ("pair", "diversity", *accuracy, *beyond, "ms a user")
     note = (
-        "One split (seed 0, β = 0.2) of Amazon movies → music; lists of 20 chosen from the best 100 of each user. "
+        "One split each (seed 0, β = 0.2); lists of 20 chosen from the best 100 of each user. "
         "Intra-list distance is by who rated the items, not by the vectors that the choice goes by. Milliseconds: the "
         "choosing alone, one thread, all users in one batch."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from training.experiment.beyond_table import beyond_table
 from training.experiment.diversity_study import DiversityFigures, diversity_table
@@ -63,7 +63,7 @@ def robust_page(pairs: Sequence[PairResults]) -> Report:
     return Report(title, (_seeds(cold), HOW_TO_READ), tuple(tables), (figure,))
 
 
-def ranking_page(pairs: Sequence[PairResults], diversity: Sequence[DiversityFigures] = ()) -> Report:
+def ranking_page(pairs: Sequence[PairResults], diversity: Mapping[str, Sequence[DiversityFigures]]) -> Report:
     """Lists, against the popular list and the ridge map of the same base vectors; what diversity costs, if measured."""
     title = "Preset ranking: lists"
     popular = standings(pairs, NDCG, model=SUBJECT, baseline="popular")
@@ -75,7 +75,7 @@ def ranking_page(pairs: Sequence[PairResults], diversity: Sequence[DiversityFigu
         for metric in (NDCG, BY_FIELD["hr"], BY_FIELD["recall"]):
             tables += _against_table(pairs, metric, baseline="ridge", others=("popular",), scenario=scenario)
     tables += _beyond_tables(pairs)
-    tables += [diversity_table(diversity)] if diversity else []
+    tables += [diversity_table(diversity)] if any(diversity.values()) else []
     figures = (
         ratios_figure(
             popular,

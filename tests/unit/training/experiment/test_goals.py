@@ -85,17 +85,17 @@ def test_the_page_on_lists_has_goals_of_each_pair_and_what_diversity_costs() -> 
         pair("douban", ndcg_popular=[0.1] * 3, ndcg_ridge=[0.10] * 3, ndcg_diffcdr=[0.105] * 3),
         pair("elsewhere", ndcg_popular=[0.1] * 3, ndcg_ridge=[0.10] * 3, ndcg_diffcdr=[0.2] * 3),
     ]
-    costs = [DiversityFigures(0.1, 0.15, 0.7, 0.07, beyond, 0.5)]
+    costs = {"Douban": [DiversityFigures(0.1, 0.15, 0.7, 0.07, beyond, 0.5)]}
     text = as_markdown(ranking_page(pairs, costs))
     found = goals_of(text)
     assert [verdict for goal, (_, verdict) in found.items() if "popular" in goal] == ["**reached**", "not reached"]
     assert [figure for goal, (figure, _) in found.items() if "popular" in goal] == ["2.40 ×", "1.05 ×"]
     assert ("3 of 3", "**reached**") in found.values()
-    assert "| 0.1 | 0.1500 | 0.7000 | 0.0700 | 0.100 | 5.00 | 0.900 | 0.750 | 0.50 |" in text
+    assert "| Douban | 0.1 | 0.1500 | 0.7000 | 0.0700 | 0.100 | 5.00 | 0.900 | 0.750 | 0.50 |" in text
     assert "| elsewhere here | 0.2 | 0.1000 ± 0.0000 | 0.2000 ± 0.0000 | 2.00 ± 0.00 | – | – |" in text
 
 
 def test_pages_of_nothing_yet_say_so() -> None:
-    for page in (robust_page([]), ranking_page([])):
+    for page in (robust_page([]), ranking_page([], {})):
         assert "No cell has been computed yet" in page.introduction[0]
         assert (page.tables, page.figures) == ((), ())
