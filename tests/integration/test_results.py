@@ -1,0 +1,51 @@
+"""``make results`` in small: comparisons by the command, pages from what is there, nothing computed twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.servers import ENVIRONMENT
+from tests.unit.training.tiny import write_domains
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def results(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """``scripts/results.py`` with everything below ``folder``."""
+    script = [sys.executable, str(ROOT / "scripts" / "results.py"), "--data", str(folder), "--jobs", "1"]
+    places = ["--out", str(folder / "out"), "--docs", str(folder / "docs"), "--seeds", "1", "--test-fractions", "0.5"]
+    environment = {"PATH": "/usr/bin:/bin", **ENVIRONMENT}
+    return subprocess.run([*script, *places, *options], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The Douban pair, generated, where the script looks for it."""
+    folder = tmp_path / "douban_books_music"
+    folder.mkdir()
+    for path, name in zip(write_domains(tmp_path), ("books", "music"), strict=True):
+        pl.read_csv(path).write_parquet(folder / f"{name}.parquet")
+    return tmp_path
+
+
+def test_comparisons_become_pages_and_are_not_computed_again(data: Path) -> None:
+    first = results(data, "--only", "douban-robust")
+    assert first.returncode == 0, first.stderr
+    assert "8 cells" in first.stderr
+    again = results(data, "--only", "douban-robust")
+    assert "8 of 8 cells are there already" in again.stderr
+    page = (data / "docs" / "robust.md").read_text(encoding="utf-8")
+    assert "| Douban books → music | 0.5 |" in page
+    assert (data / "docs" / "robust-change.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert "No cell has been computed yet" in (data / "docs" / "ranking.md").read_text(encoding="utf-8")
+
+
+def test_a_mistake_is_one_sentence(data: Path) -> None:
+    unknown = results(data, "--only", "douban-robst")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
+    assert "there is no comparison 'douban-robst'; there are: movies-music-robust" in unknown.stderr
