@@ -112,6 +112,21 @@ class InputFile(_Frozen):
     cleaning: dict[str, int] = Field(default_factory=dict)
 
 
+class Trial(_Frozen):
+    """One combination of settings that was tried, and its figures on the validation users."""
+
+    settings: dict[str, Any]
+    validation: dict[str, float]
+
+
+class Tuning(_Frozen):
+    """How settings were chosen from grids: the best ``metric`` on validation users, of equals the first tried."""
+
+    metric: str
+    chosen: dict[str, Any]
+    trials: tuple[Trial, ...]
+
+
 class Provenance(_Frozen):
     """Where the bundle comes from: enough to train it again."""
 
@@ -122,6 +137,8 @@ class Provenance(_Frozen):
     split: dict[str, int]
     """Overlap users in ``train``, ``validation`` and ``test``."""
     config: dict[str, Any] = Field(default_factory=dict)
+    tuning: dict[str, Tuning] = Field(default_factory=dict)
+    """By model, where settings were chosen from grids: ``chosen`` goes before what ``config`` says."""
     versions: dict[str, str] = Field(default_factory=dict)
 
 

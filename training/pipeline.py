@@ -66,13 +66,18 @@ class DomainFile:
 
 @dataclass(frozen=True)
 class Run:
-    """What all steps of a run share. ``checkpoints``: a directory to keep each step's latest state in, or None."""
+    """What all steps of a run share.
+
+    ``checkpoints``: a directory to keep each step's latest state in, or None. ``variant``: added to the names of these
+    files, where one model is trained several times.
+    """
 
     config: TrainConfig
     seed: int
     rating_range: tuple[float, float]
     checkpoints: Path | None = None
     watch: Watch = watch_nothing
+    variant: str = ""
 
     def generator(self, step: str) -> torch.Generator:
         """The random stream of the step named ``step``."""
@@ -80,7 +85,9 @@ class Run:
 
     def checkpoint(self, step: str) -> CheckpointFile | None:
         """Where the step named ``step`` keeps its state."""
-        return None if self.checkpoints is None else CheckpointFile(self.checkpoints / f"{step}{CHECKPOINT_SUFFIX}")
+        if self.checkpoints is None:
+            return None
+        return CheckpointFile(self.checkpoints / f"{step}{self.variant}{CHECKPOINT_SUFFIX}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from diffcdr.manifest import (
     Provenance,
     ScoringSpec,
     TransferSpec,
+    Tuning,
     WarmSpec,
 )
 from diffcdr.publish import BundleWriter
@@ -51,6 +52,8 @@ class RunFacts:
     rating_range: tuple[float, float]
     metrics: Mapping[str, Mapping[str, Metrics]]
     """[scope][model]; scope is ``validation`` or ``test``. Every model of the run, the published one among them."""
+    tuning: Mapping[str, Tuning] = field(default_factory=dict)
+    """What was tried for the models whose settings were chosen from grids."""
 
 
 def check_destination(path: Path) -> None:
@@ -175,6 +178,7 @@ def _manifest(
             test_fraction=facts.config.split.test_fraction,
             split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             config=_settings(facts),
+            tuning=dict(facts.tuning),
             versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         ),
         metrics={

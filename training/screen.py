@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from diffcdr.manifest import InputFile
+from diffcdr.manifest import InputFile, Tuning
 from diffcdr.progress import Reporter
 from training.evaluation.evaluate import Metrics
 from training.models.base import Progress
@@ -52,6 +52,17 @@ def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[s
 
     rows = [[name, *(cell(values, metric) for metric in SHOWN_METRICS)] for name, values in figures.items()]
     return ["model", *SHOWN_METRICS], rows
+
+
+def show_tunings(reporter: Reporter, tunings: Mapping[str, Tuning]) -> None:
+    """What was chosen from the grids of each model, and by what."""
+    for name, tuning in tunings.items():
+        chosen = ", ".join(f"{key} {value}" for key, value in tuning.chosen.items())
+        best = next(trial for trial in tuning.trials if trial.settings == tuning.chosen)
+        reporter.note(
+            f"{name}: chose {chosen} of {len(tuning.trials)} combinations "
+            f"({tuning.metric} {best.validation[tuning.metric]:.4f} on validation users)"
+        )
 
 
 def honest_warnings(model: str, models: Mapping[str, Metrics]) -> list[str]:

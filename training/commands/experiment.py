@@ -13,6 +13,8 @@ from diffcdr.errors import DiffCDRError
 from diffcdr.progress import Reporter
 from training.choice import parse_models
 from training.commands.inputs import (
+    OwnGrids,
+    PaperGrids,
     RatingRange,
     Settings,
     Source,
@@ -30,6 +32,7 @@ from training.experiment.plan import Grid, Setup, check_data, parse_fractions
 from training.experiment.report import HTML, MARKDOWN, make_report, write_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
+from training.grids import parse_grids
 
 
 def experiment(
@@ -49,6 +52,8 @@ def experiment(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
     settings: Settings = None,
+    grid: PaperGrids = False,
+    grid_values: OwnGrids = None,
     source_columns: SourceColumns = None,
     target_columns: TargetColumns = None,
     rating_range: RatingRange = "1,5",
@@ -57,9 +62,11 @@ def experiment(
 
     A stopped run goes on when the same command is given again; finished cells are not computed again.
     """
-    setup = Setup(preset, load_preset(preset, settings or []), parse_rating_range(rating_range))
-    names, fractions = parse_models(models, setup.config), parse_fractions(test_fractions)
-    grid = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
+    config = load_preset(preset, settings or [])
+    names, fractions = parse_models(models, config), parse_fractions(test_fractions)
+    grids = parse_grids(preset, settings or [], paper=grid, own=grid_values or [], models=names)
+    setup = Setup(preset, config, parse_rating_range(rating_range), grids)
+    cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     files = (
         domain_file(source, source_columns, option="--source-columns"),
         domain_file(target, target_columns, option="--target-columns"),
@@ -67,11 +74,13 @@ def experiment(
     results = ResultsFile(out)
     reporter = Reporter()
     pair = read_pair(reporter, *files, rating_range=setup.rating_range)
-    check_data(pair, setup, test_fractions=grid.test_fractions)
+    check_data(pair, setup, test_fractions=cells.test_fractions)
     results.identify(pair, setup)
     show_data(reporter, pair)
-    failures = _run(reporter, pair, setup, grid, results, jobs=jobs)
-    write_report(make_report(pair, setup, grid, of_cells(results.read(), grid.cells())), results)
+    for sentence in grids.cost(names):
+        reporter.note(f"in every cell, {sentence}")
+    failures = _run(reporter, pair, setup, cells, results, jobs=jobs)
+    write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells())), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(failures)
 

@@ -25,6 +25,13 @@ SourceColumns = Annotated[
     str | None, typer.Option(metavar="NAMES", help="Column names, such as user=uid,item=film,rating=stars.")
 ]
 TargetColumns = Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-columns.")]
+PaperGrids = Annotated[
+    bool, typer.Option("--grid", help="Try the paper's values of lambda and s; the best on validation users is kept.")
+]
+OwnGrids = Annotated[
+    list[str] | None,
+    typer.Option("--grid-values", metavar="KEY=V1,V2", help="Values to try, such as diffcdr.task_weight=0.01,0.1."),
+]
 RatingRange = Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.")]
 
 

@@ -13,6 +13,8 @@ from diffcdr.progress import Reporter
 from diffcdr.score import read_users
 from training.choice import champion, check_metric, parse_models
 from training.commands.inputs import (
+    OwnGrids,
+    PaperGrids,
     RatingRange,
     Settings,
     Source,
@@ -26,6 +28,7 @@ from training.commands.inputs import (
 )
 from training.config import TrainConfig, load_preset
 from training.evaluation.evaluate import Metrics
+from training.grids import parse_grids
 from training.models.registry import MODELS
 from training.pipeline import (
     PLAIN_BASELINES,
@@ -33,11 +36,11 @@ from training.pipeline import (
     Run,
     clear_checkpoints,
     evaluate_test,
-    fit_model,
     prepare,
 )
 from training.publish import RunFacts, check_destination, publish_bundle
-from training.screen import epoch_bar, honest_warnings, metrics_table
+from training.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
+from training.tuning import fit_tuned
 
 
 def train(
@@ -61,6 +64,8 @@ def train(
         float | None, typer.Option(help="Share of overlap users held out to measure on (beta); else the preset's.")
     ] = None,
     settings: Settings = None,
+    grid: PaperGrids = False,
+    grid_values: OwnGrids = None,
     source_columns: SourceColumns = None,
     target_columns: TargetColumns = None,
     rating_range: RatingRange = "1,5",
@@ -78,6 +83,7 @@ def train(
     overrides = [*(settings or []), *([] if test_fraction is None else [f"split.test_fraction={test_fraction}"])]
     config = load_preset(preset, overrides)
     names = choose_models(config, publish=model, others=models)
+    grids = parse_grids(preset, overrides, paper=grid, own=grid_values or [], models=names)
     if select is not None:
         check_metric(select)
     files = (
@@ -105,14 +111,19 @@ def train(
     if excluded is not None:
         reporter.note(f"{exclude_users} names {len(excluded):,} users to leave out")
     prepared = prepare(pair, run)
-    fitted = {name: fit_model(name, prepared, run) for name in names}
+    for sentence in grids.cost(names):
+        reporter.note(sentence)
+    tuned = {name: fit_tuned(name, prepared, run, grids) for name in names}
+    fitted = {name: each.fitted for name, each in tuned.items()}
+    tunings = {name: each.tuning for name, each in tuned.items() if each.tuning is not None}
+    show_tunings(reporter, tunings)
     validation = {name: each.validation for name, each in fitted.items()}
     if select is not None:
         model = champion(validation, select)
         reporter.note(f"{model} has the best {select} on validation users")
     test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
     metrics = {"validation": validation, "test": test}
-    facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics)
+    facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics, tuning=tunings)
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
         bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle)
         task.advance()

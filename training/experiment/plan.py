@@ -14,6 +14,7 @@ from diffcdr.errors import InputError
 from training.config import TrainConfig
 from training.data.domains import DomainPair
 from training.data.splits import split_overlap
+from training.grids import SettingGrids
 
 MIN_OVERLAP = 50
 """Fewer shared users than this leave test sets on which models cannot be told apart."""
@@ -56,6 +57,7 @@ class Setup:
     preset: str
     config: TrainConfig
     rating_range: tuple[float, float]
+    grids: SettingGrids = SettingGrids()
 
     def config_at(self, test_fraction: float) -> TrainConfig:
         """The settings of the cells with ``test_fraction``."""

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffcdr.errors import InputError
+from diffcdr.manifest import Tuning
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Cell, Scenario, Setup
@@ -34,6 +35,7 @@ class CellResult(BaseModel):
     batch of all test users. ``seconds``: training and measuring, without the base models. ``epochs``: the figures
     after each epoch; ``best_epoch`` (from 1) is the one kept, on the validation users. ``beyond``: figures of the lists
     at 20, None where they were not measured. ``first_ratings``: of the warm scenario, with the first few ratings.
+    ``tuning``: what was tried, where settings were chosen from grids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -59,6 +61,7 @@ class CellResult(BaseModel):
     epochs: tuple[dict[str, float], ...] = ()
     beyond: BeyondAccuracy | None = None
     first_ratings: tuple[WarmPoint, ...] = ()
+    tuning: Tuning | None = None
     versions: dict[str, str]
 
     @property
@@ -108,7 +111,7 @@ class ResultsFile:
         except OSError as error:
             raise _unwritable(self.directory, error) from error
         try:
-            theirs = json.loads(text)
+            theirs = {"grid": {}} | json.loads(text)  # older files know none
         except ValueError:
             theirs = {}
         different = [name for name, value in mine.items() if theirs.get(name) != value]
@@ -187,6 +190,7 @@ def _identity(pair: DomainPair, setup: Setup) -> dict[str, Any]:
         "preset": setup.preset,
         "settings": config,
         "rating range": list(setup.rating_range),
+        "grid": setup.grids.as_dict(),
     }
 
 

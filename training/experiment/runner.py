@@ -23,7 +23,8 @@ from training.evaluation.evaluate import Metrics
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
 from training.experiment.warm import WarmPoint, warm_figures
-from training.pipeline import FittedModel, Prepared, Run, evaluate_test, fit_model, prepare
+from training.pipeline import FittedModel, Prepared, Run, evaluate_test, prepare
+from training.tuning import fit_tuned
 
 LIBRARIES = ("diffcdr", "numpy", "polars", "scipy", "torch")
 SPEED_REPEATS = 3
@@ -80,7 +81,8 @@ def _run_model(
     name: str, scenarios: Sequence[Scenario], prepared: Prepared, run: Run, setup: Setup
 ) -> Iterator[CellResult]:
     begun = time.perf_counter()
-    fitted = fit_model(name, prepared, run)
+    tuned = fit_tuned(name, prepared, run, setup.grids)
+    fitted = tuned.fitted
     training = time.perf_counter() - begun
     speed = _transfer_rate(fitted, prepared)
     for scenario in scenarios:
@@ -93,7 +95,7 @@ def _run_model(
             metrics, points = figures.metrics, figures.points
         seconds = training + time.perf_counter() - begun
         result = _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
-        yield result.model_copy(update={"first_ratings": points})
+        yield result.model_copy(update={"first_ratings": points, "tuning": tuned.tuning})
 
 
 def _result(

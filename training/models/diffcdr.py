@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,12 @@ class DiffCDR(TransferModel):
             progress=progress,
             checkpoint=checkpoint,
         )
+
+    def with_guidance(self, scale: float) -> Self:
+        """The same trained weights, sampled with guidance ``scale`` (s of Eq. 3)."""
+        other = copy.copy(self)
+        other.config = self.config.model_copy(update={"guidance_scale": scale})
+        return other
 
     def source_vectors(self) -> Tensor:
         """The source base model's user vectors."""
