@@ -1,7 +1,8 @@
-"""What may be known about who asks: nothing of the suppressed, and what newcomers rated since training."""
+"""What may be known about who asks: nothing of the suppressed, and what others rated since training."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,37 +10,62 @@ from diffcdr.bundle import Bundle
 from diffcdr.recommender import Query
 from service.registry import Model
 from service.runtime import Runtime
-from service.state.store import History, StateUnavailable
+from service.state.store import Domain, History, StateUnavailable
 
 
 async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> list[Query]:
     """``queries`` as ``model`` may be asked them, in their order; call it after ``runtime.guard.refresh()``.
 
-    A suppressed user is not personalised. A user whom the bundle does not know and who brings no history gets the
-    events in the store for one; where the store does not answer, the user stays unknown.
+    A suppressed user is not personalised. Others who bring no ratings get their events in the store for them: of
+    source items where the bundle does not know the user, of target items whoever it is. Where the store does not
+    answer, there are none.
     """
     allowed = [query if runtime.guard.allows(query.user_id) else replace(query, personalise=False) for query in queries]
-    histories = await _histories(runtime, model.recommender.bundle, allowed)
-    if not histories:
+    bundle = model.recommender.bundle
+    sources, targets = await asyncio.gather(
+        _events(runtime, _strangers(bundle, allowed), "source"),
+        _events(runtime, _movable(bundle, allowed), "target"),
+    )
+    if not sources and not targets:
         return allowed
     return [
-        replace(query, history=histories[query.user_id])
-        if query.personalise and not query.history and query.user_id in histories
+        replace(
+            query,
+            history=query.history or sources.get(query.user_id or "", ()),
+            target_history=query.target_history or targets.get(query.user_id or "", ()),
+        )
+        if query.personalise and (query.user_id in sources or query.user_id in targets)
         else query
         for query in allowed
     ]
 
 
-async def _histories(runtime: Runtime, bundle: Bundle, queries: Sequence[Query]) -> dict[str, History]:
-    # A store that did not answer a moment ago is not waited for again.
-    if bundle.manifest.fold_in is None or not runtime.guard.healthy:
-        return {}
-    strangers = [query.user_id for query in queries if query.user_id and query.personalise and not query.history]
+def _strangers(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
+    """Users without a vector, to be folded in."""
+    if bundle.manifest.fold_in is None:
+        return []
+    strangers = [
+        query.user_id
+        for query in queries
+        if query.user_id and query.personalise and not query.history
+    ]
     for known in (bundle.source_users.ids, bundle.target_users.ids):
         strangers = [user for user, row in zip(strangers, known.rows(strangers).tolist(), strict=True) if row < 0]
-    if not strangers:
+    return strangers
+
+
+def _movable(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
+    """Users whose vector target ratings would move."""
+    if bundle.manifest.warm is None:
+        return []
+    return [query.user_id for query in queries if query.user_id and query.personalise and not query.target_history]
+
+
+async def _events(runtime: Runtime, users: Sequence[str], domain: Domain) -> dict[str, History]:
+    # A store that did not answer a moment ago is not waited for again.
+    if not users or not runtime.guard.healthy:
         return {}
     try:
-        return await runtime.store.histories(list(dict.fromkeys(strangers)))
+        return await runtime.store.histories(list(dict.fromkeys(users)), domain)
     except StateUnavailable:
         return {}

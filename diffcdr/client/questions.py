@@ -42,7 +42,10 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True)
 class User:
-    """One user of a batch. ``history``: (source item, rating) pairs to use instead of what is known."""
+    """One user of a batch. ``history``: (source item, rating) pairs to use instead of what is known.
+
+    ``target_history``: (target item, rating) pairs that move the list; the items count as seen.
+    """
 
     user_id: str | None = None
     k: int = 20
@@ -51,21 +54,26 @@ class User:
     history: Sequence[tuple[str, float]] = ()
     fallback: Fallback = "allow"
     model: str | None = None
+    target_history: Sequence[tuple[str, float]] = ()
 
     def body(self) -> dict[str, Any]:
         """As the service takes it."""
-        history = [{"item_id": item_id, "rating": rating} for item_id, rating in self.history]
-        return {**asdict(self), "exclude_items": list(self.exclude_items), "history": history}
+        histories = {
+            name: [{"item_id": item_id, "rating": rating} for item_id, rating in pairs]
+            for name, pairs in (("history", self.history), ("target_history", self.target_history))
+        }
+        return {**asdict(self), "exclude_items": list(self.exclude_items), **histories}
 
 
 @dataclass(frozen=True)
 class Event:
-    """A rating of a source item; ``event_id`` is drawn by the sender, another for each rating of a user."""
+    """A rating of an item; ``event_id`` is drawn by the sender, another for each rating of a user."""
 
     event_id: str
     user_id: str
     item_id: str
     rating: float
+    domain: Literal["source", "target"] = "source"
 
 
 def recommend(

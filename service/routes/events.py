@@ -1,4 +1,4 @@
-"""Ratings of source items as they happen, so that newcomers need not wait for the next training."""
+"""Ratings as they happen, so that nobody has to wait for the next training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["events"])
 
 @router.post(
     "/v1/events",
-    summary="Remember what users rated in the source domain",
+    summary="Remember what users rated",
     response_class=Response,
     responses={
         200: {"model": EventsAnswer},
@@ -37,7 +37,8 @@ router = APIRouter(tags=["events"])
     openapi_extra=request_body((JSON, reference("EventsRequest"))),
 )
 async def add_events(request: Request) -> Response:
-    """A user without a vector is recommended to from these ratings, with the next request, on every replica.
+    """Used with the next request, on every replica: the source ratings of a user without a vector, the target
+    ratings of any user, whose list they move (`warm`) and whose items count as seen.
 
     Up to 1,000 ratings, durable before the answer. Event ids make it harmless to send a rating twice: after any
     failure send the same request again. Of each user the last 1,000 are kept, for `DIFFCDR_EVENT_DAYS` days after
@@ -45,7 +46,9 @@ async def add_events(request: Request) -> Response:
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, EventsRequest, limit=runtime.settings.max_bulk_body_bytes)
-    events = [Event(event.event_id, event.user_id, event.item_id, event.rating) for event in wanted.events]
+    events = [
+        Event(event.event_id, event.user_id, event.item_id, event.rating, event.domain) for event in wanted.events
+    ]
     outcomes = await runtime.store.add_events(events, keep_seconds=runtime.settings.event_days * DAY_SECONDS)
     for outcome in outcomes:
         runtime.metrics.events.labels(outcome).inc()

@@ -7,18 +7,20 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from service.schemas.base import Body, Id
+from service.state.store import Domain
 
 MAX_EVENTS = 1000
 """Most ratings in one request."""
 
 
 class RatingEvent(Body):
-    """A rating that a user gave to an item of the source domain."""
+    """A rating that a user gave to an item."""
 
     event_id: Annotated[Id, Field(description="Drawn by the sender, another for each rating of a user.")]
     user_id: Annotated[Id, Field(description="The user, as in the rating files.")]
-    item_id: Annotated[Id, Field(description="The source item, as in the rating files.")]
+    item_id: Annotated[Id, Field(description="The item, as in the rating files.")]
     rating: float
+    domain: Annotated[Domain, Field(description="Where the item is from.")] = "source"
 
 
 class EventsRequest(Body):
@@ -31,6 +33,13 @@ class EventsRequest(Body):
                     "events": [
                         {"event_id": "9f1c", "user_id": "newcomer", "item_id": "s00003", "rating": 5},
                         {"event_id": "9f1d", "user_id": "newcomer", "item_id": "s00019", "rating": 2},
+                        {
+                            "event_id": "9f1e",
+                            "user_id": "newcomer",
+                            "item_id": "t00007",
+                            "rating": 4,
+                            "domain": "target",
+                        },
                     ]
                 }
             ]

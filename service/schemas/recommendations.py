@@ -17,7 +17,7 @@ MAX_LISTED_IN_ADDRESS = 50
 
 
 class Rating(Body):
-    """What the user thought of one item of the source domain."""
+    """What the user thought of one item."""
 
     item_id: Id
     rating: float
@@ -53,12 +53,14 @@ class BatchUser(_Options):
             "anyOf": [
                 {"required": ["user_id"], "properties": {"user_id": {"type": "string"}}},
                 {"required": ["history"], "properties": {"history": {"type": "array", "minItems": 1}}},
+                {"required": ["target_history"], "properties": {"target_history": {"type": "array", "minItems": 1}}},
             ],
             "examples": [
                 {"user_id": "u00042", "k": 20},
                 {"user_id": "u00042", "k": 5, "exclude_items": ["t00007"], "fallback": "deny"},
                 {"user_id": "u00042", "diversity": 0.2},
                 {"history": [{"item_id": "s00003", "rating": 5}, {"item_id": "s00019", "rating": 2}]},
+                {"user_id": "u00042", "target_history": [{"item_id": "t00007", "rating": 4}]},
             ],
         }
     )
@@ -72,10 +74,15 @@ class BatchUser(_Options):
         Field(max_length=MAX_LISTED, description="Source-domain ratings to use instead of what is stored."),
     ] = ()
 
+    target_history: Annotated[
+        tuple[Rating, ...],
+        Field(max_length=MAX_LISTED, description="Target-domain ratings: they move the list, and count as seen."),
+    ] = ()
+
     @model_validator(mode="after")
     def _someone(self) -> Self:
-        if self.user_id is None and not self.history:
-            raise ValueError("give user_id, or history for a user without an id")
+        if self.user_id is None and not self.history and not self.target_history:
+            raise ValueError("give user_id, or history or target_history for a user without an id")
         return self
 
     def query(self) -> Query:
@@ -87,6 +94,7 @@ class BatchUser(_Options):
             exclude_seen=self.exclude_seen,
             diversity=self.diversity,
             history=tuple((rating.item_id, rating.rating) for rating in self.history),
+            target_history=tuple((rating.item_id, rating.rating) for rating in self.target_history),
             allow_fallback=self.fallback == "allow",
         )
 

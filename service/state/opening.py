@@ -9,7 +9,7 @@ from pathlib import Path
 from diffcdr.errors import InputError
 from service.state.redis import RedisStore
 from service.state.sqlite import SqliteStore
-from service.state.store import Changes, Erasure, Event, History, Outcome, StateUnavailable, Store, Version
+from service.state.store import Changes, Domain, Erasure, Event, History, Outcome, StateUnavailable, Store, Version
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class NowhereStore:
         """Raises StateUnavailable."""
         raise StateUnavailable(self._reason)
 
-    async def histories(self, user_ids: Sequence[str]) -> dict[str, History]:
+    async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
         """None."""
         return {}
 

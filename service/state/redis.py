@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from service.state.store import (
     MAX_EVENTS_PER_USER,
     Changes,
+    Domain,
     Erasure,
     Event,
     History,
@@ -32,6 +33,7 @@ _SEQUENCE, _OPTED_OUT, _ERASED, _CHANGED, _IDENTITY = _KEYS = tuple(
 )
 _EVENT_NUMBER = PREFIX + "event_number"
 _PAGE = 10_000
+_MARKS: dict[Domain, str] = {"source": "", "target": "t"}
 
 # Scripts run whole or not at all, so that the sequence and what it numbers never part.
 _SET_OPT_OUT = """
@@ -50,7 +52,8 @@ end
 redis.call('DEL', KEYS[6], KEYS[7])
 return redis.call('HGET', KEYS[3], ARGV[1])
 """
-# A user's events are a hash, id -> "number rating item", and a sorted set of ids by number to find the oldest.
+# A user's events are a hash, id -> "number rating item", the rating followed by "t" where the item is of the target,
+# and a sorted set of ids by number to find the oldest.
 _ADD_EVENTS = """
 local user, keep, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if redis.call('HGET', KEYS[2], user) == '1' or redis.call('HEXISTS', KEYS[3], user) == 1 then
@@ -111,7 +114,7 @@ class RedisStore:
             for user_id, indices in by_user.items():
                 args: list[str | int] = [user_id, keep, MAX_EVENTS_PER_USER]
                 for event in (events[index] for index in indices):
-                    args += (event.event_id, repr(event.rating), event.item_id)
+                    args += (event.event_id, repr(event.rating) + _MARKS[event.domain], event.item_id)
                 keys = (*_KEYS, *_event_keys(user_id), _EVENT_NUMBER)
                 await self._add_events(keys=keys, args=args, client=pipe)
             replies = await _answered(pipe.execute())
@@ -121,13 +124,14 @@ class RedisStore:
                 outcomes[index] = "accepted" if fresh else "duplicate"
         return outcomes
 
-    async def histories(self, user_ids: Sequence[str]) -> dict[str, History]:
+    async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
         """As :class:`service.state.store.Store` says."""
         async with self._client.pipeline(transaction=False) as pipe:
             for user_id in user_ids:
                 pipe.hvals(_event_keys(user_id)[0])
             found = await _answered(pipe.execute())
-        return {user_id: _history(texts) for user_id, texts in zip(user_ids, found, strict=True) if texts}
+        histories = {user: _history(texts, domain) for user, texts in zip(user_ids, found, strict=True) if texts}
+        return {user: history for user, history in histories.items() if history}
 
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""
@@ -169,9 +173,14 @@ def _event_keys(user_id: str) -> tuple[str, str]:
     return f"{PREFIX}events:{user_id}", f"{PREFIX}event_order:{user_id}"
 
 
-def _history(texts: Sequence[str]) -> History:
+def _history(texts: Sequence[str], domain: Domain) -> History:
     parts = sorted((text.split(" ", 2) for text in texts), key=lambda part: int(part[0]))
-    return tuple((item_id, float(rating)) for _, rating, item_id in parts)
+    mark = _MARKS["target"]
+    return tuple(
+        (item_id, float(rating.removesuffix(mark)))
+        for _, rating, item_id in parts
+        if rating.endswith(mark) == (domain == "target")
+    )
 
 
 def _erasure(user_id: str, text: str) -> Erasure:

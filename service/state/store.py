@@ -20,6 +20,9 @@ MAX_EVENTS_PER_USER = 1000
 Outcome = Literal["accepted", "duplicate", "suppressed"]
 """What became of an event."""
 
+Domain = Literal["source", "target"]
+"""Where an item is from."""
+
 History = tuple[tuple[str, float], ...]
 """(item id, rating) pairs in the order in which they were taken."""
 
@@ -39,12 +42,13 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A rating of a source item. ``event_id`` is drawn by the sender and makes sending it twice harmless."""
+    """A rating of an item. ``event_id`` is drawn by the sender and makes sending it twice harmless."""
 
     event_id: str
     user_id: str
     item_id: str
     rating: float
+    domain: Domain = "source"
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,11 @@ class Store(Protocol):
         """
         ...
 
-    async def histories(self, user_ids: Sequence[str]) -> dict[str, History]:
-        """What is remembered of those of ``user_ids`` who have any events."""
+    async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
+        """What is remembered of those of ``user_ids`` who have any events of ``domain``.
+
+        Cheap where nobody has: it may be asked before every answer.
+        """
         ...
 
     async def version(self) -> Version:

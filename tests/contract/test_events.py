@@ -138,7 +138,7 @@ def test_each_user_costs_one_engine_row_however_the_answer_is_found(bundle_path:
         ({"item_id": None}, "/events/0/item_id"),
         ({"rating": "5"}, "/events/0/rating"),
         ({"rating": True}, "/events/0/rating"),
-        ({"domain": "target"}, "/events/0/domain"),
+        ({"domain": "elsewhere"}, "/events/0/domain"),
     ],
 )
 def test_one_bad_event_refuses_the_request_and_nothing_is_kept(
@@ -164,3 +164,52 @@ def test_without_a_place_for_state_events_are_refused_and_strangers_answered(bun
         assert ProblemBody.model_validate_json(refused.content).code == "state_unavailable"
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert ask(client, user_id="new")["strategy"] == "popular"
+
+
+TARGET_RATINGS = [("t00003", 5.0), ("t00007", 1.0)]
+TARGET_HISTORY = [{"item_id": item, "rating": rating} for item, rating in TARGET_RATINGS]
+
+
+def send_targets(client: httpx.Client, *users: str) -> None:
+    body = [
+        {"event_id": f"t{number}", "user_id": user, "item_id": item, "rating": rating, "domain": "target"}
+        for user in users
+        for number, (item, rating) in enumerate(TARGET_RATINGS)
+    ]
+    response = client.post("/v1/events", json={"events": body})
+    assert response.status_code == 200, response.text
+
+
+def test_target_ratings_move_everybody_s_list_as_if_they_came_with_the_request(
+    bundle_path: Path, state_url: str
+) -> None:
+    users = ("u02500", "u00003", "v00001", "nobody")
+    with serving(bundle_path, state_url=state_url) as client:
+        before = {user: said(ask(client, user_id=user)) for user in users}
+        expected = {user: said(ask(client, user_id=user, target_history=TARGET_HISTORY)) for user in users}
+        send_targets(client, *users)
+        for user in users:
+            found = said(ask(client, user_id=user))
+            assert found == expected[user]
+            assert found != before[user]
+            assert found[:2] == ("warm", None)
+            assert not {item for item, _ in TARGET_RATINGS} & {item["item_id"] for item in found[2]}
+        # Ratings in the request come before those in the store.
+        other = [{"item_id": "t00011", "rating": 5.0}]
+        assert said(ask(client, user_id="nobody", target_history=other)) == said(ask(client, target_history=other))
+        # Both kinds of a newcomer's ratings are put to use together.
+        send(client, "nobody")
+        both = said(ask(client, history=HISTORY, target_history=TARGET_HISTORY))
+        assert said(ask(client, user_id="nobody")) == both
+
+
+def test_target_ratings_are_gone_with_an_erasure_and_unused_after_an_opt_out(bundle_path: Path, state_url: str) -> None:
+    with serving(bundle_path, state_url=state_url) as client:
+        send_targets(client, "out", "gone")
+        assert client.put("/v1/users/out/opt-out").status_code < 300
+        assert client.delete("/v1/users/gone").status_code < 300
+        for user in ("out", "gone"):
+            assert said(ask(client, user_id=user))[:2] == ("popular", "opted_out")
+            body = {"event_id": "t9", "user_id": user, "item_id": "t00001", "rating": 1, "domain": "target"}
+            answer = client.post("/v1/events", json={"events": [body]}).json()
+            assert [each["code"] for each in answer["rejected"]] == ["opted_out"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -273,3 +275,45 @@ def test_the_default_is_a_file_beside_the_bundle(tmp_path: Path) -> None:
     asyncio.run(store.close())
     assert (tmp_path / "bundle.state.sqlite").exists()
     assert isinstance(open_store("redis://localhost", bundle=BUNDLE), RedisStore)
+
+
+def test_events_of_both_domains_are_told_apart_and_forgotten_together(url: str) -> None:
+    async def body(store: Store) -> None:
+        sent = [
+            event("1", "a", item="t 1", rating=4.0),
+            Event("2", "a", "t 1", 1e300, "target"),
+            Event("3", "a", "9 t", -0.5, "target"),
+            Event("1", "b", "t2", 2.0, "target"),
+        ]
+        assert set(await store.add_events(sent, keep_seconds=60)) == {"accepted"}
+        # One event id means one event, wherever its item is from.
+        assert await store.add_events([Event("1", "a", "t3", 1.0, "target")], keep_seconds=60) == ["duplicate"]
+        assert await store.histories(["a", "b", "c"]) == {"a": (("t 1", 4.0),)}
+        assert await store.histories(["a", "b", "c"], "target") == {
+            "a": (("t 1", 1e300), ("9 t", -0.5)),
+            "b": (("t2", 2.0),),
+        }
+        await store.erase("a")
+        assert await store.histories(["a"]) == await store.histories(["a"], "target") == {}
+
+    run(url, body)
+
+
+def test_a_state_file_from_before_there_were_domains_is_carried_on(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(
+            "CREATE TABLE newcomers (user_id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, user_id TEXT NOT NULL REFERENCES newcomers "
+            "(user_id) ON DELETE CASCADE, event_id TEXT NOT NULL, item_id TEXT NOT NULL, rating REAL NOT NULL, "
+            "UNIQUE (user_id, event_id));"
+            "INSERT INTO newcomers VALUES ('a', 1e12);"
+            "INSERT INTO events (user_id, event_id, item_id, rating) VALUES ('a', '1', 's1', 5.0);"
+        )
+
+    async def body(store: Store) -> None:
+        assert await store.histories(["a"]) == {"a": (("s1", 5.0),)}
+        assert await store.add_events([Event("2", "a", "t1", 3.0, "target")], keep_seconds=60) == ["accepted"]
+        assert await store.histories(["a"], "target") == {"a": (("t1", 3.0),)}
+
+    run(f"sqlite:{path}", body)
