@@ -42,6 +42,7 @@ check: $(DEV_STAMP) ## lint, format, types and import rules
 .PHONY: test
 test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 	@command -v redis-server >/dev/null || scripts/ensure-package.sh redis-server
+	@PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || scripts/ensure-package.sh nginx-light
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
 	@$(BIN)/pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 

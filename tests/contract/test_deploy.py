@@ -1,0 +1,168 @@
+"""deploy/: what it names exists in the code, and what reads it in production would take it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.metrics import Metrics
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+ALERTS: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "diffcdr.json").read_text())
+SETTINGS = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+KUBERNETES_VERSION = "1.30"
+
+
+def manifests() -> dict[str, dict[str, Any]]:
+    folder = DEPLOY / "kubernetes"
+    listed = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    assert {path.name for path in folder.iterdir()} == {*listed, "kustomization.yaml"}
+    found = [yaml.safe_load((folder / name).read_text()) for name in listed]
+    return {manifest["kind"]: manifest for manifest in found}
+
+
+MANIFESTS = manifests()
+POD: dict[str, Any] = MANIFESTS["Deployment"]["spec"]["template"]["spec"]
+CONTAINER: dict[str, Any] = POD["containers"][0]
+
+
+def samples() -> dict[str, set[str]]:
+    """Name of every sample that /metrics can show -> its labels."""
+    found: dict[str, set[str]] = {}
+    endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
+    metrics = Metrics()
+    for collector in metrics.registry._collector_to_names:
+        # Nothing was counted yet, so no sample tells of its labels; the collector itself knows them.
+        labels = set(vars(collector)["_labelnames"])
+        for family in collector.collect():
+            for ending in endings[family.type]:
+                found[family.name + ending] = labels | ({"le"} if ending == "_bucket" else set())
+    metrics.bundles.show([("id", "diffcdr", "stable", "cpu")])
+    found |= {sample.name: set(sample.labels) for family in metrics.bundles.collect() for sample in family.samples}
+    return found
+
+
+def expressions() -> list[str]:
+    return [rule["expr"] for rule in ALERTS] + [
+        target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]
+    ]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_every_metric_and_label_asked_for_exists(expression: str) -> None:
+    known = samples() | {"up": {"job", "instance"}}
+    asked = re.findall(r"\b(diffcdr_[a-z_]+|up)\b(?:\{([^}]*)\})?", expression)
+    assert asked
+    for name, matchers in asked:
+        assert name in known
+        assert set(re.findall(r"([a-z_]+)(?:=~|!~|!=|=)", matchers)) <= known[name]
+    grouped = {label.strip() for group in re.findall(r"\bby \(([^)]*)\)", expression) for label in group.split(",")}
+    assert grouped <= {"instance"}.union(*(known[name] for name, _ in asked))
+
+
+def test_every_alert_says_what_it_saw_and_the_runbook_what_to_do() -> None:
+    runbook = (ROOT / "docs" / "operations.md").read_text()
+    assert {rule["alert"] for rule in ALERTS} == set(re.findall(r"^\| `(DiffCDR\w+)` \|", runbook, flags=re.MULTILINE))
+    for rule in ALERTS:
+        assert rule["annotations"]["summary"]
+        assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_prometheus_itself_takes_the_configuration() -> None:
+    promtool = shutil.which("promtool")
+    configuration = DEPLOY / "prometheus" / "prometheus.yml"
+    content = yaml.safe_load(configuration.read_text())
+    assert content["rule_files"] == ["alerts.yml"]
+    (job,) = content["scrape_configs"]
+    assert job["dns_sd_configs"][0]["names"] == ["service"] <= list(COMPOSE["services"])
+    if promtool is not None:
+        done = subprocess.run([promtool, "check", "config", configuration], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_asks_the_provisioned_source_and_its_panels_lie_apart() -> None:
+    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        assert {target["datasource"]["uid"] for target in panel["targets"]} == {source["uid"]}
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken and place["x"] + place["w"] <= 24
+        taken |= cells
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    provider = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/dashboards.yml").read_text())["providers"][0]
+    mounts = [volume.split(":") for volume in COMPOSE["services"]["grafana"]["volumes"]]
+    assert ["./deploy/grafana/diffcdr.json", f"{provider['options']['path']}/diffcdr.json", "ro"] in mounts
+
+
+def test_compose_serves_two_replicas_that_only_the_proxy_shows() -> None:
+    services = COMPOSE["services"]
+    assert services["service"]["deploy"]["replicas"] == "${REPLICAS:-2}"
+    assert "ports" not in services["service"]
+    assert services["proxy"]["depends_on"]["service"]["condition"] == "service_healthy"
+    (upstream,) = re.findall(r"^server (\w+):(\d+)", (DEPLOY / "nginx/upstream.conf").read_text(), flags=re.MULTILINE)
+    assert upstream == ("service", "8000")
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert all(port.startswith(("127.0.0.1:", "${BIND:-127.0.0.1}:")) for port in published)
+    started = [name for name, service in services.items() if "profiles" not in service]
+    assert started == ["service", "proxy", "redis"]
+    for name, service in services.items():
+        for volume in service["volumes"]:
+            if volume.startswith("./"):
+                assert (ROOT / volume.split(":")[0]).exists(), f"{name} mounts {volume}"
+
+
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_kubernetes_knows_every_field(kind: str) -> None:
+    kubernetes_validate.validate(MANIFESTS[kind], KUBERNETES_VERSION, strict=True)
+
+
+def test_a_field_that_is_not_there_would_be_found() -> None:
+    manifest = json.loads(json.dumps(MANIFESTS["Deployment"]).replace("readOnlyRootFilesystem", "readOnlyRoot"))
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
+
+
+def test_pods_are_locked_down() -> None:
+    assert POD["securityContext"]["runAsNonRoot"] is True
+    assert f"USER {POD['securityContext']['runAsUser']}:" in (ROOT / "Dockerfile").read_text()
+    own = CONTAINER["securityContext"]
+    assert own["readOnlyRootFilesystem"] is True and own["allowPrivilegeEscalation"] is False
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert POD["automountServiceAccountToken"] is False
+    writable = {mount["mountPath"] for mount in CONTAINER["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == {"/tmp"}
+
+
+def test_pods_are_probed_where_the_service_answers_and_have_the_time_to_drain() -> None:
+    probes = {name: CONTAINER[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert probes == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/livez"}
+    data = MANIFESTS["ConfigMap"]["data"]
+    assert data.keys() <= SETTINGS
+    drain, finish = float(data["DIFFCDR_DRAIN_SECONDS"]), float(data["DIFFCDR_FINISH_SECONDS"])
+    assert POD["terminationGracePeriodSeconds"] > drain + finish
+    readiness = CONTAINER["readinessProbe"]
+    assert drain > readiness["periodSeconds"] * readiness["failureThreshold"]
+
+
+def test_everything_that_selects_pods_selects_these() -> None:
+    labels = MANIFESTS["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    spec = {kind: manifest.get("spec", {}) for kind, manifest in MANIFESTS.items()}
+    assert spec["Deployment"]["selector"]["matchLabels"] == labels
+    assert spec["Service"]["selector"] == spec["PodDisruptionBudget"]["selector"]["matchLabels"] == labels
+    target = spec["HorizontalPodAutoscaler"]["scaleTargetRef"]
+    assert target["name"] == MANIFESTS["Deployment"]["metadata"]["name"]
+    assert spec["HorizontalPodAutoscaler"]["minReplicas"] > spec["PodDisruptionBudget"]["minAvailable"]
+    assert spec["Service"]["ports"][0]["targetPort"] == CONTAINER["ports"][0]["name"]

@@ -1,0 +1,165 @@
+"""deploy/nginx in a real nginx, before two real replicas: what it passes, what it repeats, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from diffcdr.client import Client, Retries
+from service.problems import ProblemBody
+from tests.bundles import write_bundle
+from tests.servers import Server, running_server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "current"
+    write_bundle(path, users=500)
+    return path
+
+
+@contextmanager
+def proxy(folder: Path, port: int, upstreams: list[str], *, rate: str = "100000r/s") -> Iterator[str]:
+    """The committed configuration; only where it listens, where it writes and whom it asks are this test's own."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if nginx is None:
+        pytest.fail("nginx is not installed; `make test` installs it, or: apt-get install nginx-light")
+    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
+    replaced = {
+        "listen 8000": f"listen 127.0.0.1:{port}",
+        "/tmp/": f"{folder}/",
+        "rate=200r/s": f"rate={rate}",
+        "burst=200": "burst=5" if rate != "100000r/s" else "burst=1000",
+        "worker_processes auto": "worker_processes 1",
+    }
+    for old, new in replaced.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "nginx.conf").write_text(text)
+    server = (ROOT / "deploy" / "nginx" / "upstream.conf").read_text()
+    own = [server.replace("service:8000", address.removeprefix("http://")) for address in upstreams]
+    (folder / "upstream.conf").write_text("\n".join(own))
+    command = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+    with (folder / "nginx.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 10
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "nginx.log").read_text()
+            try:
+                httpx.get(f"{address}/metrics")
+                break
+            except httpx.ConnectError:
+                time.sleep(0.02)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def replicas(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    folder = tmp_path_factory.mktemp("replicas")
+    state = f"sqlite:{folder / 'state.sqlite'}"
+    with (
+        running_server(bundle, log=folder / "one", DIFFCDR_STATE_URL=state) as one,
+        running_server(bundle, log=folder / "two", DIFFCDR_STATE_URL=state) as two,
+    ):
+        yield one, two
+
+
+def test_everything_passes_as_the_service_means_it(
+    replicas: tuple[Server, Server], tmp_path: Path, free_port: int
+) -> None:
+    with (
+        proxy(tmp_path, free_port, [server.address for server in replicas]) as address,
+        Client(address, retries=Retries(attempts=1)) as client,
+    ):
+        client.opt_out("a/b")
+        assert client.recommend_user("a/b").fallback_reason == "opted_out"
+        assert client.recommend("u00042").items == next(client.recommend_batch(["u00042"])).items
+        assert httpx.get(f"{address}/metrics").status_code == 404
+        asked = httpx.get(f"{address}/v1/items/popular", headers={"x-request-id": "mine"})
+        assert asked.headers["x-request-id"] == "mine"
+
+
+def test_a_batch_is_not_held_back(replicas: tuple[Server, Server], tmp_path: Path, free_port: int) -> None:
+    """The first lines are there while the request is still being sent."""
+    with (
+        proxy(tmp_path, free_port, [replicas[0].address]),
+        socket.create_connection(("127.0.0.1", free_port), timeout=10) as connection,
+    ):
+        head = "POST /v1/recommendations/batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
+        connection.sendall(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
+        body = b"".join(json.dumps({"user_id": "u00042", "k": 1}).encode() + b"\n" for _ in range(2000))
+        connection.sendall(f"{len(body):x}\r\n".encode() + body + b"\r\n")
+        received = b""
+        while b'"index":0' not in received:
+            part = connection.recv(65536)
+            assert part
+            received += part
+        connection.sendall(b"0\r\n\r\n")
+        while b'"index":1999' not in received:
+            received += connection.recv(65536)
+
+
+def test_a_caller_that_asks_too_often_is_told_when_to_come_back(
+    replicas: tuple[Server, Server], tmp_path: Path, free_port: int
+) -> None:
+    with (
+        proxy(tmp_path, free_port, [replicas[0].address], rate="1r/s") as address,
+        httpx.Client(base_url=address) as client,
+    ):
+        answers = [client.get("/v1/items/popular") for _ in range(8)]
+        assert [answer.status_code for answer in answers].count(429) == 2
+        assert ProblemBody.model_validate_json(answers[-1].content).code == "rate_limited"
+        assert answers[-1].headers["retry-after"] == "1"
+        assert client.get("/livez").status_code == 200
+        other = client.get("/v1/items/popular", headers={"x-api-key": "another caller"})
+        assert other.status_code == 401
+
+
+def test_a_killed_replica_costs_callers_nothing_they_can_repeat(
+    replicas: tuple[Server, Server], tmp_path: Path, free_port: int
+) -> None:
+    """Reads are asked elsewhere; nobody sees a replica die under load. Comes last: none is left after it."""
+    outcomes: list[int] = []
+    stop = threading.Event()
+
+    def ask(address: str) -> None:
+        with httpx.Client(base_url=address, timeout=10) as client:
+            while not stop.is_set():
+                outcomes.append(client.post("/v1/recommendations", json={"user_id": "u00042"}).status_code)
+
+    with proxy(tmp_path, free_port, [server.address for server in replicas]) as address:
+        threads = [threading.Thread(target=ask, args=(address,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        before = len(outcomes)
+        replicas[0].process.kill()
+        time.sleep(1.0)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert 0 < before < len(outcomes)
+        assert set(outcomes) == {200}
+
+        replicas[1].process.kill()
+        replicas[1].process.wait()
+        away = httpx.get(f"{address}/v1/items/popular")
+        assert (away.status_code, away.headers["retry-after"]) == (503, "1")
+        assert ProblemBody.model_validate_json(away.content).code == "overloaded"
