@@ -70,6 +70,7 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
     about = [
         ("id", bundle_id),
         ("model", f"{manifest.model} (preset {manifest.preset})"),
+        ("chosen", f"best {provenance.selected_by} on validation users" if provenance.selected_by else "by name"),
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
         ("transfer", f"{kind}, {transfer.source_dim} -> {transfer.target_dim} dimensions"),
         ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),

@@ -139,6 +139,8 @@ class Provenance(_Frozen):
     config: dict[str, Any] = Field(default_factory=dict)
     tuning: dict[str, Tuning] = Field(default_factory=dict)
     """By model, where settings were chosen from grids: ``chosen`` goes before what ``config`` says."""
+    selected_by: str | None = None
+    """The figure on validation users that chose the model among those of ``metrics``; None where it was named."""
     versions: dict[str, str] = Field(default_factory=dict)
 
 

@@ -54,6 +54,8 @@ class RunFacts:
     """[scope][model]; scope is ``validation`` or ``test``. Every model of the run, the published one among them."""
     tuning: Mapping[str, Tuning] = field(default_factory=dict)
     """What was tried for the models whose settings were chosen from grids."""
+    selected_by: str | None = None
+    """The validation figure that chose the published model; None where it was named."""
 
 
 def check_destination(path: Path) -> None:
@@ -179,6 +181,7 @@ def _manifest(
             split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             config=_settings(facts),
             tuning=dict(facts.tuning),
+            selected_by=facts.selected_by,
             versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         ),
         metrics={

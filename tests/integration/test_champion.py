@@ -18,9 +18,9 @@ LISTS = ["mean", "bias", "popular", "ridge", "diffcdr"]
 
 @pytest.fixture(scope="module")
 def rating_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Domains whose tastes are linked, with some three hundred users in both."""
+    """Domains whose tastes are linked, with some hundreds of users in both."""
     folder = tmp_path_factory.mktemp("ratings")
-    diffcdr("synth", "--out", folder, "--users", "900", "--items", "200", "--seed", "3")
+    diffcdr("synth", "--out", folder, "--users", "600", "--items", "150", "--seed", "3")
     return folder / "films.parquet", folder / "books.parquet"
 
 
@@ -47,6 +47,7 @@ def test_the_best_on_validation_users_is_published_with_the_figures_of_all(champ
     validation = {name: figures["ndcg@20"] for name, figures in manifest.metrics["validation"].items()}
     assert validation[manifest.model] == max(validation.values())
     assert f"{manifest.model} has the best ndcg@20 on validation users" in screen
+    assert manifest.provenance.selected_by == "ndcg@20"
 
 
 def test_a_planted_link_between_tastes_is_found(champion: tuple[Bundle, str]) -> None:
@@ -59,6 +60,7 @@ def test_a_planted_link_between_tastes_is_found(champion: tuple[Bundle, str]) ->
 def test_inspect_and_the_service_show_every_model(champion: tuple[Bundle, str]) -> None:
     bundle = champion[0]
     shown = diffcdr("inspect", bundle.path).stdout
+    assert "best ndcg@20 on validation users" in shown
     tables = shown[shown.index("Quality on validation users") :]
     for name, figures in bundle.manifest.metrics["test"].items():
         assert name in tables

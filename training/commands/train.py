@@ -11,6 +11,7 @@ import typer
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from diffcdr.score import read_users
+from training.checks import check_data
 from training.choice import champion, check_metric, parse_models
 from training.commands.inputs import (
     OwnGrids,
@@ -110,6 +111,8 @@ def train(
     show_data(reporter, pair)
     if excluded is not None:
         reporter.note(f"{exclude_users} names {len(excluded):,} users to leave out")
+    for warning in check_data(pair, config, models=names, test_fractions=[config.split.test_fraction], seeds=[seed]):
+        reporter.warn(warning)
     prepared = prepare(pair, run)
     for sentence in grids.cost(names):
         reporter.note(sentence)
@@ -123,7 +126,15 @@ def train(
         reporter.note(f"{model} has the best {select} on validation users")
     test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
     metrics = {"validation": validation, "test": test}
-    facts = RunFacts(preset=preset, config=config, seed=seed, rating_range=limits, metrics=metrics, tuning=tunings)
+    facts = RunFacts(
+        preset=preset,
+        config=config,
+        seed=seed,
+        rating_range=limits,
+        metrics=metrics,
+        tuning=tunings,
+        selected_by=select,
+    )
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
         bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle)
         task.advance()
