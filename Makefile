@@ -52,7 +52,7 @@ bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a 
 
 .PHONY: results
 results: $(DEV_STAMP) ## published comparisons into docs/results (hours; resumable; DIFFCDR_DATA= JOBS=)
-	@exec $(BIN)/python scripts/results.py --jobs $(JOBS)
+	@OMP_NUM_THREADS=1 exec $(BIN)/python scripts/results.py --jobs $(JOBS)
 
 .PHONY: audit
 audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among the files
