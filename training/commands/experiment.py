@@ -11,6 +11,7 @@ import typer
 
 from diffcdr.errors import DiffCDRError
 from diffcdr.progress import Reporter
+from training.checks import check_data
 from training.choice import parse_models
 from training.commands.inputs import (
     OwnGrids,
@@ -28,7 +29,7 @@ from training.commands.inputs import (
 )
 from training.config import load_preset
 from training.data.domains import DomainPair
-from training.experiment.plan import Grid, Setup, check_data, parse_fractions
+from training.experiment.plan import Grid, Setup, parse_fractions
 from training.experiment.report import HTML, MARKDOWN, make_report, write_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
@@ -74,9 +75,11 @@ def experiment(
     results = ResultsFile(out)
     reporter = Reporter()
     pair = read_pair(reporter, *files, rating_range=setup.rating_range)
-    check_data(pair, setup, test_fractions=cells.test_fractions)
+    warnings = check_data(pair, config, models=names, test_fractions=fractions, seeds=range(seeds))
     results.identify(pair, setup)
     show_data(reporter, pair)
+    for warning in warnings:
+        reporter.warn(warning)
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
     failures = _run(reporter, pair, setup, cells, results, jobs=jobs)

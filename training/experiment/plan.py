@@ -1,4 +1,4 @@
-"""What an experiment is made of: a grid of cells, found to be possible before anything is trained.
+"""What an experiment is made of: a grid of cells.
 
 cell    one model, one test fraction, one seed, one scenario: one line of ``results.jsonl``
 block   all cells of one test fraction and seed: they share the split, the base models and each fitted model
@@ -6,18 +6,13 @@ block   all cells of one test fraction and seed: they share the split, the base 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from diffcdr.errors import InputError
 from training.config import TrainConfig
-from training.data.domains import DomainPair
-from training.data.splits import split_overlap
 from training.grids import SettingGrids
-
-MIN_OVERLAP = 50
-"""Fewer shared users than this leave test sets on which models cannot be told apart."""
 
 Scenario = Literal["cold", "warm"]
 """``cold``: test users without target ratings. ``warm``: half of each test user's target ratings known."""
@@ -111,31 +106,3 @@ def parse_fractions(text: str) -> tuple[float, ...]:
             f"--test-fractions {text!r} is not understood; write shares between 0 and 1, such as 0.2,0.5,0.8"
         )
     return tuple(fractions)
-
-
-def check_data(pair: DomainPair, setup: Setup, *, test_fractions: Sequence[float]) -> None:
-    """Find out before any training whether every cell can be computed.
-
-    Raises:
-        InputError: too few users in both domains, a domain of one item, or a fraction that leaves a part without users.
-    """
-    overlap = len(pair.overlap_source)
-    if overlap < MIN_OVERLAP:
-        raise InputError(
-            f"only {overlap} users occur in both {pair.source.file.name} and {pair.target.file.name}, and an "
-            f"experiment needs at least {MIN_OVERLAP} to tell models apart; give files with more shared users"
-        )
-    for domain in (pair.source, pair.target):
-        if len(domain.items) < 2:
-            raise InputError(
-                f"{domain.file.name} has ratings of {len(domain.items)} item only, which leaves nothing to predict "
-                "or to rank; give a file with more items, or name the item's column with --source-columns"
-            )
-    for fraction in test_fractions:
-        split_overlap(
-            pair.overlap_ids(),
-            test_fraction=fraction,
-            validation_fraction=setup.config.split.validation_fraction,
-            min_validation_users=setup.config.split.min_validation_users,
-            seed=0,
-        )
