@@ -30,6 +30,7 @@ from diffcdr.client.results import (
     ModelSummary,
     RecommendationList,
     RejectedEvent,
+    ShadowShare,
     TrafficSplit,
 )
 from diffcdr.client.retries import Retries
@@ -54,6 +55,7 @@ __all__ = [
     "RejectedEvent",
     "Retries",
     "ServiceError",
+    "ShadowShare",
     "TrafficSplit",
     "Unreachable",
     "User",

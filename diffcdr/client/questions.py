@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
@@ -22,10 +22,10 @@ from diffcdr.client.results import (
     ModelsResult,
     ModelSummary,
     RecommendationList,
+    ShadowShare,
 )
 
 T = TypeVar("T")
-Fallback = Literal["allow", "deny"]
 
 
 @dataclass(frozen=True)
@@ -40,29 +40,39 @@ class Call(Generic[T]):
     repeatable: bool = True
 
 
-@dataclass(frozen=True)
+class Options(TypedDict, total=False):
+    """What may be wished of a list; what is left out is as the service has it by default."""
+
+    k: int
+    exclude_items: Sequence[str]
+    exclude_seen: bool
+    diversity: float
+    fallback: Literal["allow", "deny"]
+    model: str
+
+
+class Wishes(Options, total=False):
+    """And ratings, (item, rating) pairs, that come with the request."""
+
+    history: Sequence[tuple[str, float]]
+    target_history: Sequence[tuple[str, float]]
+
+
 class User:
-    """One user of a batch. ``history``: (source item, rating) pairs to use instead of what is known.
+    """One user of a batch, with wishes of their own: ``User("ann", k=5)``, ``User(history=[("film", 4.0)])``."""
 
-    ``target_history``: (target item, rating) pairs that move the list; the items count as seen.
-    """
-
-    user_id: str | None = None
-    k: int = 20
-    exclude_items: Sequence[str] = ()
-    exclude_seen: bool = True
-    history: Sequence[tuple[str, float]] = ()
-    fallback: Fallback = "allow"
-    model: str | None = None
-    target_history: Sequence[tuple[str, float]] = ()
+    def __init__(self, user_id: str | None = None, **wishes: Unpack[Wishes]) -> None:
+        self.user_id = user_id
+        self.wishes = wishes
 
     def body(self) -> dict[str, Any]:
         """As the service takes it."""
-        histories = {
-            name: [{"item_id": item_id, "rating": rating} for item_id, rating in pairs]
-            for name, pairs in (("history", self.history), ("target_history", self.target_history))
-        }
-        return {**asdict(self), "exclude_items": list(self.exclude_items), **histories}
+        body = _given(user_id=self.user_id) | dict(self.wishes)
+        if "history" in self.wishes:
+            body["history"] = _ratings(self.wishes["history"])
+        if "target_history" in self.wishes:
+            body["target_history"] = _ratings(self.wishes["target_history"])
+        return body
 
 
 @dataclass(frozen=True)
@@ -77,36 +87,18 @@ class Event:
 
 
 def recommend(
-    user_id: str | None = None,
-    *,
-    k: int = 20,
-    history: Sequence[tuple[str, float]] = (),
-    exclude_items: Sequence[str] = (),
-    exclude_seen: bool = True,
-    fallback: Fallback = "allow",
-    model: str | None = None,
-    timeout_ms: int | None = None,
+    user_id: str | None = None, *, timeout_ms: int | None = None, **wishes: Unpack[Wishes]
 ) -> Call[RecommendationList]:
-    """A ranked list for a user, or for whoever has this ``history`` of (source item, rating) pairs."""
-    user = User(user_id, k, exclude_items, exclude_seen, history, fallback, model)
-    body = {**user.body(), "timeout_ms": timeout_ms}
+    """A ranked list for a user, or for whoever has this ``history``; ``wishes`` as in :class:`Wishes`."""
+    body = User(user_id, **wishes).body() | _given(timeout_ms=timeout_ms)
     return Call("POST", "/v1/recommendations", RecommendationList.read, body=body)
 
 
 def recommend_user(
-    user_id: str,
-    *,
-    k: int = 20,
-    exclude_items: Sequence[str] = (),
-    exclude_seen: bool = True,
-    fallback: Fallback = "allow",
-    model: str | None = None,
-    timeout_ms: int | None = None,
+    user_id: str, *, timeout_ms: int | None = None, **options: Unpack[Options]
 ) -> Call[RecommendationList]:
     """The same by address, with GET: for callers behind a cache or a proxy that knows addresses alone."""
-    wanted = {"k": k, "exclude_items": list(exclude_items), "exclude_seen": exclude_seen, "fallback": fallback}
-    optional = {"model": model, "timeout_ms": timeout_ms}
-    parameters = wanted | {name: value for name, value in optional.items() if value is not None}
+    parameters = _given(timeout_ms=timeout_ms, **options)
     return Call("GET", f"{_address(user_id)}/recommendations", RecommendationList.read, parameters=parameters)
 
 
@@ -176,15 +168,27 @@ def roll_back() -> Call[ModelSummary]:
     return Call("POST", "/v1/admin/models/rollback", ModelSummary.read, repeatable=False)
 
 
-def set_traffic(*, canary: str | None = None, percent: float = 0.0, salt: str = "") -> Call[ModelsResult]:
-    """Have ``percent`` of the users answered by the model ``canary``; nothing given ends the split."""
-    body = {"canary": canary, "percent": percent, "salt": salt}
+def set_traffic(
+    *, canary: str | None = None, percent: float = 0.0, salt: str = "", shadow: ShadowShare | None = None
+) -> Call[ModelsResult]:
+    """Have ``percent`` of the users answered by ``canary``, and ``shadow`` asked unseen; nothing given ends both."""
+    asked = None if shadow is None else shadow.model_dump()
+    body = {"canary": canary, "percent": percent, "salt": salt, **_given(shadow=asked)}
     return Call("PUT", "/v1/admin/traffic", ModelsResult.read, body=body)
 
 
 def _embed(asked: dict[str, Any], *, model: str | None, timeout_ms: int | None) -> Call[Embeddings]:
-    body = {**asked, "encoding": "base64", "model": model, "timeout_ms": timeout_ms}
+    body = {**asked, "encoding": "base64", **_given(model=model, timeout_ms=timeout_ms)}
     return Call("POST", "/v1/embeddings", Embeddings.read, body=body)
+
+
+def _ratings(pairs: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"item_id": item_id, "rating": rating} for item_id, rating in pairs]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The ``values`` that are there."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _address(user_id: str) -> str:

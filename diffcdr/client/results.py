@@ -108,12 +108,20 @@ class ModelSummary(Answer):
     metrics: dict[str, dict[str, dict[str, float]]]
 
 
+class ShadowShare(Answer):
+    """``model`` is asked again, unseen, what ``percent`` of the stable model's answers were asked."""
+
+    model: str
+    percent: float
+
+
 class TrafficSplit(Answer):
     """``percent`` of users, by a hash of their id with ``salt``, are answered by the model ``canary``."""
 
     canary: str | None = None
     percent: float = 0.0
     salt: str = ""
+    shadow: ShadowShare | None = None
 
 
 class ModelsResult(Answer):

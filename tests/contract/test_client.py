@@ -7,16 +7,31 @@ import hashlib
 import http.server
 import inspect
 import random
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
-from diffcdr.client import AsyncClient, Client, Event, Retries, ServiceError, Unreachable, User, results
+from diffcdr.client import (
+    AsyncClient,
+    Client,
+    Event,
+    Retries,
+    ServiceError,
+    ShadowShare,
+    Unreachable,
+    User,
+    batches,
+    questions,
+    results,
+)
+from diffcdr.client.questions import Call
 from service import schemas
 from tests.bundles import write_bundle
 from tests.serving import gated_model, serving
@@ -47,9 +62,9 @@ def client(address: str) -> Iterator[Client]:
 
 
 def test_a_list_is_the_same_by_body_by_address_and_in_a_batch(client: Client) -> None:
-    first = client.recommend(USERS[0], k=5, exclude_items=["t00001"])
-    second = client.recommend_user(USERS[0], k=5, exclude_items=["t00001"])
-    (line,) = client.recommend_batch([User(USERS[0], k=5, exclude_items=["t00001"])])
+    first = client.recommend(USERS[0], k=5, exclude_items=["t00001"], diversity=0.5, timeout_ms=10_000)
+    second = client.recommend_user(USERS[0], k=5, exclude_items=["t00001"], diversity=0.5, timeout_ms=10_000)
+    (line,) = client.recommend_batch([User(USERS[0], k=5, exclude_items=["t00001"], diversity=0.5)])
     assert first.items == second.items == line.items
     assert (first.strategy, [item.rank for item in first.items]) == ("transfer", [1, 2, 3, 4, 5])
     assert client.recommend(history=[("s00003", 5.0)]).strategy == "fold_in"
@@ -88,7 +103,10 @@ def test_any_id_is_one_segment_of_an_address(client: Client, user: str) -> None:
 def test_models_are_loaded_split_and_rolled_back(client: Client) -> None:
     before = client.models().models[0].id
     loaded = client.load_model("candidate")
-    assert client.set_traffic(canary=loaded.id, percent=5, salt="s").traffic.percent == 5
+    shadow = ShadowShare(model=loaded.id, percent=50)
+    traffic = client.set_traffic(canary=loaded.id, percent=5, salt="s", shadow=shadow).traffic
+    assert (traffic.percent, traffic.shadow) == (5, shadow)
+    assert client.set_traffic().traffic.shadow is None
     assert client.activate_model(loaded.id).state == client.model(loaded.id).state == "stable"
     assert client.roll_back().id == before
     assert client.popular(k=3).bundle == before
@@ -121,6 +139,7 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
         results.ModelSummary: schemas.ModelSummary,
         results.ModelsResult: schemas.ModelsAnswer,
         results.TrafficSplit: schemas.TrafficSplit,
+        results.ShadowShare: schemas.ShadowShare,
     }
     for read, sent in pairs.items():
         assert read.model_fields.keys() <= sent.model_fields.keys(), read
@@ -133,7 +152,41 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
 
     ours, theirs = methods(Client), methods(AsyncClient)
     assert ours == theirs
-    assert ours["recommend"][:2] == ["user_id", "k"]
+    assert ours["recommend"] == ["user_id", "timeout_ms", "wishes"]
+
+
+def test_every_operation_of_v1_has_a_method(address: str) -> None:
+    calls: list[Call[Any]] = [
+        questions.recommend("ID"),
+        questions.recommend_user("ID"),
+        questions.embed_users(["ID"]),
+        questions.add_events([]),
+        questions.popular(),
+        questions.opt_out("ID"),
+        questions.opt_in("ID"),
+        questions.erase("ID"),
+        questions.models(),
+        questions.model("ID"),
+        questions.load_model("ID"),
+        questions.activate_model("ID"),
+        questions.roll_back(),
+        questions.set_traffic(),
+    ]
+    ours = {(call.method, call.path) for call in calls} | {("POST", batches.PATH)}
+    document = httpx.get(f"{address}/openapi.json").json()["paths"]
+    offered = {
+        (method.upper(), re.sub(r"\{\w+\}", "ID", path))
+        for path, operations in document.items()
+        for method in operations
+        if path.startswith("/v1/")
+    }
+    assert ours == offered
+
+
+def test_what_may_be_wished_is_what_the_service_takes() -> None:
+    taken = schemas.RecommendationRequest.model_fields.keys()
+    assert questions.Wishes.__annotations__.keys() <= taken
+    assert questions.Options.__annotations__.keys() <= schemas.RecommendationParameters.model_fields.keys()
 
 
 def test_the_asynchronous_client_answers_alike_and_at_once(address: str, client: Client) -> None:
