@@ -64,8 +64,9 @@ class GaussianDiffCDR(TabularModel):
             validation=source[problem.validation.source_rows].double().numpy(),
             judge=lambda vectors: judge(torch.from_numpy(vectors * unit)),
         )
-        chain = search.choose_chain()
-        task_weight, alignment = search.choose_alignment(chain, _task_losses(self.config, problem, unit=unit))
+        chain, quality = search.choose_chain()
+        tasks = _task_losses(self.config, problem, unit=unit)
+        task_weight, alignment = search.choose_alignment(chain, tasks, best=quality)
         self._choice = Choice(chain.strength, chain.scale, task_weight)
         return _tables(problem, source, search.maps.fold(chain, alignment), unit=unit)
 

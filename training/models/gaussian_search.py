@@ -84,22 +84,23 @@ class Search:
         self.maps = maps
         self._validation, self._judge = validation, judge
 
-    def choose_chain(self) -> Chain:
-        """The strength by the ridge answers first, then guidance at that strength and its neighbours in the grid."""
+    def choose_chain(self) -> tuple[Chain, float]:
+        """The chain and its quality: strength by the ridge answers, guidance, then the strengths beside in the grid."""
         config = self.maps.config
         # The strongest is the most cautious, so it comes first.
         grid = sorted(config.ridge_strengths, reverse=True)
-        best = int(np.argmax([self._judge(self._ridge_answers(strength)) for strength in grid]))
-        near = grid[max(best - 1, 0) : best + 2]
-        near.sort(key=lambda strength: strength != grid[best])
-        chains = [chain for strength in near for chain in self.maps.chains(strength, config.guidance_scales)]
-        return max(chains, key=self._quality)
+        place = int(np.argmax([self._judge(self._ridge_answers(strength)) for strength in grid]))
+        judged = [(chain, self._quality(chain)) for chain in self.maps.chains(grid[place], config.guidance_scales)]
+        best = max(judged, key=lambda pair: pair[1])
+        beside = [*grid[max(place - 1, 0) : place], *grid[place + 1 : place + 2]]
+        chains = [chain for strength in beside for chain in self.maps.chains(strength, (best[0].scale,))]
+        return max([best, *((chain, self._quality(chain)) for chain in chains)], key=lambda pair: pair[1])
 
     def choose_alignment(
-        self, chain: Chain, tasks: Mapping[float, TaskLoss | None]
+        self, chain: Chain, tasks: Mapping[float, TaskLoss | None], *, best: float
     ) -> tuple[float | None, Float64Array]:
-        """(task weight, W) of the ALM, or (None, identity) where none of them helps."""
-        best, identity = self._quality(chain), np.eye(len(chain.dim.mean))
+        """(task weight, W) of the ALM, or (None, identity) where none does better than ``best``, that of no ALM."""
+        identity = np.eye(len(chain.dim.mean))
         found: tuple[float | None, Float64Array] = (None, identity)
         for weight, task in tasks.items():
             aligned = self.maps.align(chain, task)
