@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffcdr.errors import InputError
 from diffcdr.manifest import Tuning
+from training.config import TrainConfig
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Cell, Scenario, Setup
@@ -112,7 +113,8 @@ class ResultsFile:
             raise _unwritable(self.directory, error) from error
         try:
             theirs = {"grid": {}} | json.loads(text)  # older files know none
-        except ValueError:
+            theirs["settings"] = _completed(theirs["settings"])
+        except (ValueError, KeyError, TypeError):
             theirs = {}
         different = [name for name, value in mine.items() if theirs.get(name) != value]
         if different:
@@ -182,16 +184,25 @@ def of_cells(results: Iterable[CellResult], cells: Iterable[Cell]) -> list[CellR
 
 
 def _identity(pair: DomainPair, setup: Setup) -> dict[str, Any]:
-    config = setup.config.model_dump(mode="json")
-    del config["split"]["test_fraction"]  # the grid's own
     return {
         "source": {"name": pair.source.file.name, "sha256": pair.source.file.sha256},
         "target": {"name": pair.target.file.name, "sha256": pair.target.file.sha256},
         "preset": setup.preset,
-        "settings": config,
+        "settings": _settings(setup.config),
         "rating range": list(setup.rating_range),
         "grid": setup.grids.as_dict(),
     }
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    settings = config.model_dump(mode="json")
+    del settings["split"]["test_fraction"]  # the grid's own
+    return settings
+
+
+def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` as written, with those that came later at their defaults, which leave a model as it was."""
+    return _settings(TrainConfig.model_validate(settings))
 
 
 def _unwritable(directory: Path, error: OSError) -> InputError:

@@ -10,7 +10,7 @@ from tests.unit.training.tiny import quick_config
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Setup
-from training.experiment.results import RESULTS, CellResult, ResultsFile
+from training.experiment.results import IDENTITY, RESULTS, CellResult, ResultsFile
 
 KEYS = [
     *("model", "preset", "test_fraction", "seed", "scenario", "mae", "rmse", "mae_clipped", "rmse_clipped"),
@@ -73,6 +73,23 @@ def test_a_directory_is_of_one_experiment(tmp_path: Path, pair: DomainPair, setu
     ):
         with pytest.raises(InputError, match=f"differs in {what};"):
             file.identify(changed_pair, changed_setup)
+
+
+def test_an_experiment_begun_before_a_setting_was_known_goes_on(
+    tmp_path: Path, pair: DomainPair, setup: Setup
+) -> None:
+    file = ResultsFile(tmp_path)
+    file.identify(pair, setup)
+    known = json.loads((tmp_path / IDENTITY).read_text())
+    del known["settings"]["split"]["min_validation_users"]
+    (tmp_path / IDENTITY).write_text(json.dumps(known))
+    file.identify(pair, setup)
+    with pytest.raises(InputError, match="differs in settings"):
+        file.identify(pair, replace(setup, config=quick_config("split.min_validation_users=7")))
+    del known["settings"]
+    (tmp_path / IDENTITY).write_text(json.dumps(known))
+    with pytest.raises(InputError, match="differs in"):
+        file.identify(pair, setup)
 
 
 def test_results_of_nobody_knows_what_are_refused(tmp_path: Path, pair: DomainPair, setup: Setup) -> None:
