@@ -57,7 +57,7 @@ def beyond_accuracy(lists: IntArray, known: RatingTable) -> BeyondAccuracy:
         novelty=float(exposure @ information / shown),
         gini=gini(exposure),
         head_share=float(exposure[head].sum() / shown),
-        similarity=float(_similarities(lists, known).mean()),
+        similarity=_mean_similarity(lists, known),
     )
 
 
@@ -68,14 +68,16 @@ def gini(exposure: IntArray) -> float:
     return float(ranks @ np.sort(exposure) / (n * exposure.sum()))
 
 
-def _similarities(lists: IntArray, known: RatingTable) -> npt.NDArray[np.float64]:
-    """Mean cosine of each two items of a list, float64 [U'], of the lists with two or more; [0.0] where there is none.
+def _mean_similarity(lists: IntArray, known: RatingTable) -> float:
+    """Mean over the lists with two items or more of the mean cosine of each two; 0 where there is no such list.
 
     With unit vectors b, the cosines of all pairs add up to (|sum b|^2 - sum |b|^2) / 2: no pair is looked at.
     """
     lists = lists[np.count_nonzero(lists >= 0, axis=1) >= 2]
     if not len(lists):
-        return np.zeros(1)
+        return 0.0
+    # Models without personal lists give everyone the same.
+    lists, copies = np.unique(lists, axis=0, return_counts=True)
     items, users = known.items.numpy(), known.users.numpy()
     counts = np.bincount(items, minlength=known.n_items)
     raters = sparse.csr_array(
@@ -90,4 +92,4 @@ def _similarities(lists: IntArray, known: RatingTable) -> npt.NDArray[np.float64
         together: npt.NDArray[np.float64] = (chosen @ raters).power(2).sum(axis=1)
         sizes, rated = np.bincount(owners), chosen @ (counts > 0).astype(np.float64)
         found.append((together - rated) / (sizes * (sizes - 1)))
-    return np.concatenate(found)
+    return float(np.average(np.concatenate(found), weights=copies))
