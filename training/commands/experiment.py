@@ -51,6 +51,9 @@ def experiment(
     warm: Annotated[
         bool, typer.Option("--warm", help="Also measure with half of each test user's target ratings known.")
     ] = False,
+    sampled_negatives: Annotated[
+        int, typer.Option(min=0, help="Also rank each held-out item among so many sampled ones; older papers take 99.")
+    ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
     settings: Settings = None,
     grid: PaperGrids = False,
@@ -66,7 +69,7 @@ def experiment(
     config = load_preset(preset, settings or [])
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
     grids = parse_grids(preset, settings or [], paper=grid, own=grid_values or [], models=names)
-    setup = Setup(preset, config, parse_rating_range(rating_range), grids)
+    setup = Setup(preset, config, parse_rating_range(rating_range), grids, sampled_negatives)
     cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     files = (
         domain_file(source, source_columns, option="--source-columns"),

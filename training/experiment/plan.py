@@ -53,6 +53,8 @@ class Setup:
     config: TrainConfig
     rating_range: tuple[float, float]
     grids: SettingGrids = SettingGrids()
+    sampled_negatives: int = 0
+    """Rank against so many sampled items too; 0 leaves that out."""
 
     def config_at(self, test_fraction: float) -> TrainConfig:
         """The settings of the cells with ``test_fraction``."""

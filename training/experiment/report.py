@@ -13,6 +13,7 @@ from training.experiment.figures import ReportFigure, training_curves, warm_agai
 from training.experiment.first_ratings import first_ratings
 from training.experiment.plan import Grid, Scenario, Setup
 from training.experiment.results import CellResult, ResultsFile
+from training.experiment.sampled_table import sampled_table
 from training.experiment.statistics import compare
 from training.experiment.tables import (
     SUBJECT,
@@ -140,7 +141,8 @@ def _result_tables(results: Sequence[CellResult], grid: Grid, scenario: Scenario
     lists = (
         beyond_table(mine, test_fraction=fraction, scenario=scenario, models=models) for fraction in grid.test_fractions
     )
-    return [*tables, *(table for table in lists if table is not None)]
+    sampled = (sampled_table(mine, test_fraction=fraction, models=models) for fraction in grid.test_fractions)
+    return [*tables, *(table for table in (*lists, *sampled) if table is not None)]
 
 
 def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tuple[str, ...]:

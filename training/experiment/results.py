@@ -21,6 +21,7 @@ from diffcdr.manifest import Tuning
 from training.config import TrainConfig
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
+from training.evaluation.sampled import SampledRanking
 from training.experiment.plan import Cell, Scenario, Setup
 from training.experiment.warm import WarmPoint
 
@@ -37,6 +38,7 @@ class CellResult(BaseModel):
     after each epoch; ``best_epoch`` (from 1) is the one kept, on the validation users. ``beyond``: figures of the lists
     at 20, None where they were not measured. ``first_ratings``: of the warm scenario, with the first few ratings.
     ``tuning``: what was tried, where settings were chosen from grids.
+    ``sampled``: ranking against sampled negatives, of cold cells where it was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -63,6 +65,7 @@ class CellResult(BaseModel):
     beyond: BeyondAccuracy | None = None
     first_ratings: tuple[WarmPoint, ...] = ()
     tuning: Tuning | None = None
+    sampled: SampledRanking | None = None
     versions: dict[str, str]
 
     @property
@@ -112,7 +115,7 @@ class ResultsFile:
         except OSError as error:
             raise _unwritable(self.directory, error) from error
         try:
-            theirs = {"grid": {}} | json.loads(text)  # older files know none
+            theirs = {"grid": {}, "sampled negatives": 0} | json.loads(text)  # older files know none
             theirs["settings"] = _completed(theirs["settings"])
         except (ValueError, KeyError, TypeError):
             theirs = {}
@@ -191,6 +194,7 @@ def _identity(pair: DomainPair, setup: Setup) -> dict[str, Any]:
         "settings": _settings(setup.config),
         "rating range": list(setup.rating_range),
         "grid": setup.grids.as_dict(),
+        "sampled negatives": setup.sampled_negatives,
     }
 
 

@@ -20,6 +20,7 @@ import torch
 from diffcdr.errors import DiffCDRError
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
+from training.evaluation.sampled import evaluate_sampled
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
 from training.experiment.warm import WarmPoint, warm_figures
@@ -88,14 +89,19 @@ def _run_model(
     for scenario in scenarios:
         begun = time.perf_counter()
         points: tuple[WarmPoint, ...] = ()
+        sampled = None
         if scenario == "cold":
             metrics = evaluate_test(fitted, prepared)
+            if setup.sampled_negatives:
+                sampled = evaluate_sampled(
+                    fitted.model, prepared.test, negatives=setup.sampled_negatives, seed=run.seed
+                )
         else:
             figures = warm_figures(fitted, prepared, seed=run.seed)
             metrics, points = figures.metrics, figures.points
         seconds = training + time.perf_counter() - begun
         result = _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
-        yield result.model_copy(update={"first_ratings": points, "tuning": tuned.tuning})
+        yield result.model_copy(update={"first_ratings": points, "tuning": tuned.tuning, "sampled": sampled})
 
 
 def _result(
