@@ -80,6 +80,11 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        # Shown as 0 from the start: from nothing to 1, Prometheus sees no increase, and the first would not be told of.
+        for outcome in ("loaded", "refused"):
+            self.loads.labels(outcome)
+        for why in ("deadline", "cancelled"):
+            self.dropped_rows.labels(why)
         # Looking a child up by its labels costs more than counting; the few there are stay at hand.
         self._request_child = cache(self._requests.labels)
         self._latency_child = cache(self._latency.labels)

@@ -88,8 +88,24 @@ def test_prometheus_itself_takes_the_configuration() -> None:
     (job,) = content["scrape_configs"]
     assert job["dns_sd_configs"][0]["names"] == ["service"] <= list(COMPOSE["services"])
     if promtool is not None:
-        done = subprocess.run([promtool, "check", "config", configuration], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        for command in (
+            ["check", "config", configuration],
+            ["test", "rules", configuration.with_name("alerts_test.yml")],
+        ):
+            done = subprocess.run([promtool, *command], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_alerts_count_the_first_of_is_there_before_it() -> None:
+    shown = Metrics().render().decode()
+    matched = {
+        (name, label, value)
+        for rule in ALERTS
+        for name, label, value in re.findall(r'(diffcdr_\w+_total)\{(\w+)="(\w+)"\}', rule["expr"])
+    }
+    assert {name for name, _, _ in matched} == {"diffcdr_dropped_rows_total", "diffcdr_bundle_loads_total"}
+    for name, label, value in matched:
+        assert f'{name}{{{label}="{value}"}} 0.0' in shown
 
 
 def test_the_dashboard_asks_the_provisioned_source_and_its_panels_lie_apart() -> None:
