@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from training.models.base import TransferProblem
 from training.models.batching import Batch, OverlapRatings
 from training.models.configs import DiffCDRConfig
-from training.models.network import DiffCDRNetwork, folder, solver_plan
+from training.models.network import DiffCDRNetwork, solver_plan
 from training.models.objectives import LOSSES, task_loss
 from training.models.sampler import Sampler
 from training.models.schedule import make_schedule
@@ -30,7 +30,6 @@ class AlternatingUpdates:
         self._items = problem.target_base
         self._schedule = make_schedule(config.schedule)
         self._plan = solver_plan(config)
-        self._folder = folder(config)
         groups = [list(network.noise_predictor.parameters()), list(network.alignment.parameters())]
         if config.optimizers == "one":
             groups = [groups[0] + groups[1]]
@@ -75,29 +74,26 @@ class AlternatingUpdates:
 
     def _dim_loss(self, source: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         """Eq. 5, with the condition of a share of the rows masked."""
-        config = self._config
-        t = self._schedule.draw_times(
-            len(target), end_time=config.end_time, antithetic=config.antithetic, generator=generator
-        )
+        t, noise, kept = self._draw(len(target), generator)
         state = self._schedule(t)
-        noise = torch.randn(target.shape, generator=generator)
         noisy = state.alpha.float()[:, None] * target + state.sigma.float()[:, None] * noise
-        kept = torch.rand(len(source), 1, generator=generator) >= config.condition_dropout
-        return LOSSES[config.dim_loss](self._network.noise_predictor(noisy, t, source * kept), noise)
+        return LOSSES[self._config.dim_loss](self._network.noise_predictor(noisy, t, source * kept), noise)
+
+    def _draw(self, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one batch: times [B], noise [B, k], and whether a row keeps its condition, bool [B, 1]."""
+        config = self._config
+        t = self._schedule.draw_times(rows, end_time=config.end_time, antithetic=config.antithetic, generator=generator)
+        noise = torch.randn(rows, self._target.shape[1], generator=generator)
+        return t, noise, torch.rand(rows, 1, generator=generator) >= config.condition_dropout
 
     @torch.no_grad()
     def _solved(self, source: Tensor) -> Tensor:
-        """Eq. 4: the solver's answer for ``source``. An affine DIM is folded: same answer, a fraction of the time."""
-        network = self._network
-        predictor, start = network.noise_predictor, network.initial_state
-        if predictor.is_affine:
-            folded = self._folder.fold(predictor, initial_state=start)
-            return torch.addmm(torch.from_numpy(folded.offset).float(), source, torch.from_numpy(folded.matrix).float())
+        """Eq. 4: the solver's answer for ``source``."""
         sampler = Sampler(
-            predictor,
+            self._network.noise_predictor,
             self._plan,
             guidance_scale=self._config.guidance_scale,
-            initial_state=start,
+            initial_state=self._network.initial_state,
             alignment=nn.Identity(),
         )
         solved: Tensor = sampler(source)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training.fit.checkpoint import CheckpointFile
 from training.fit.identity import run_settings
 from training.fit.loop import Training, run_epochs
+from training.models.affine_updates import AffineUpdates
 from training.models.alternating import AlternatingUpdates
 from training.models.base import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
 from training.models.batching import blockwise
@@ -46,7 +47,8 @@ class DiffCDR(TransferModel):
         self._network = network
         self._head = target.head()
         self._source_vectors = problem.source_base.user_vectors
-        updates = AlternatingUpdates(network, config, problem=problem)
+        kind = AffineUpdates if network.noise_predictor.is_affine else AlternatingUpdates
+        updates = kind(network, config, problem=problem)
         held_out = problem.validation
 
         def validate() -> dict[str, float]:

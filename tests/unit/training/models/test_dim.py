@@ -111,6 +111,20 @@ def test_fold_equals_the_plain_path(nfe: int, scale: float, gaussian: bool) -> N
     assert relative(ours, expected) < 1e-6
 
 
+@pytest.mark.parametrize("size", [0.1, 1.0, 4.0, 40.0])
+def test_fold_by_horner_or_by_stages_is_the_solver_s(size: float) -> None:
+    """Large weights are where the polynomial's terms would cancel."""
+    net = predictor("none").double()
+    with torch.no_grad():
+        net.third.weight *= size / torch.linalg.matrix_norm(net.third.weight @ net.second.weight @ net.first.weight, 2)
+    source = torch.randn(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    folded = Folder(fast_plan(DiscreteSchedule(), nfe=30), guidance_scale=0.1, time_features=6).fold(
+        net, initial_state=None
+    )
+    expected = oracle(net, source, nfe=30, scale=0.1, start=None)
+    assert relative(torch.from_numpy(source.numpy() @ folded.matrix + folded.offset), expected) < 1e-8
+
+
 def test_fold_costs_a_fraction_of_a_training_step() -> None:
     net = NoisePredictor(
         source_dim=10,
