@@ -47,7 +47,8 @@ class SourceUsers:
 class SourceItems:
     """``vectors``: float32 [m, k], k = source_dim less the history features; ``biases``: float32 [m].
 
-    ``idf`` float32 [m] and ``basis`` float32 [m, d]: where the manifest has ``fold_in.history``.
+    ``idf`` float32 [m] and ``basis`` float32 [m, d]: where the manifest has ``fold_in.history``. ``level_biases``
+    float32 [m]: where it has ``fold_in.shape``.
     """
 
     ids: IdTable
@@ -56,6 +57,7 @@ class SourceItems:
     titles: TitleTable | None
     idf: Float32Array | None = None
     basis: Float32Array | None = None
+    level_biases: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             return None
         return TitleTable(array(f"{folder}/title_offsets.npy"), array(f"{folder}/title_text.npy"))
 
+    has_shape = manifest.fold_in is not None and manifest.fold_in.shape is not None
     has_history = manifest.fold_in is not None and manifest.fold_in.history is not None
     affine = None
     if manifest.transfer.kind == "affine":
@@ -190,7 +193,8 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             array("source_items/vectors.npy"),
             array("source_items/biases.npy"),
             titles("source_items"),
-            *((array("source_items/idf.npy"), array("source_items/basis.npy")) if has_history else ()),
+            *((array("source_items/idf.npy"), array("source_items/basis.npy")) if has_history else (None, None)),
+            array("source_items/level_biases.npy") if has_shape else None,
         ),
         target_users=TargetUsers(
             ids("target_users"),

@@ -5,7 +5,7 @@
     transfer.onnx                  DIM + guidance + unrolled solver + ALM, dynamic batch (where there is one)
     transfer/matrix.npy offset.npy the folded map (where the transfer is affine)
     source_users/  ids vectors
-    source_items/  ids vectors biases [titles]         for fold-in [idf basis: history features]
+    source_items/  ids vectors biases [titles]         for fold-in [idf basis: history features] [level_biases]
     target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR
     target_items/  ids vectors biases popularity [titles]
 

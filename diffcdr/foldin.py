@@ -10,7 +10,8 @@ import numpy.typing as npt
 from diffcdr.bundle import SourceItems
 from diffcdr.errors import BundleError
 from diffcdr.ids import IdTable
-from diffcdr.manifest import FoldInSpec, HistorySpec
+from diffcdr.manifest import FoldInSpec, RatingShapeSpec
+from diffcdr.shape import rating_shape
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -36,6 +37,8 @@ class FoldIn:
         self._ridge = np.broadcast_to(np.asarray(spec.regularisation, dtype=np.float64), (dim,))
         if spec.history is not None and (items.idf is None or items.basis is None):
             raise BundleError("fold_in.history needs source_items/idf.npy and basis.npy; publish the bundle again")
+        if spec.shape is not None and items.level_biases is None:
+            raise BundleError("fold_in.shape needs source_items/level_biases.npy; publish the bundle again")
         self._gram: Float64Array | None = None
         if spec.kind == "als":
             vectors = np.asarray(items.vectors, dtype=np.float64)
@@ -56,8 +59,11 @@ class FoldIn:
             solution = self._solve_ridge(vectors, residuals)
         else:
             solution = self._solve_als(self._gram, vectors)
-        if self._spec.history is not None:
-            solution = self._with_history(self._spec.history, rows, solution)
+        if self._spec.shape is not None:
+            solution = self._with_shape(self._spec.shape, rows, ratings, solution)
+        elif self._spec.history is not None:
+            length = self._spec.history.vector_weight * _over_length(solution, solution)
+            solution = np.concatenate([self._features(rows), length])
         with np.errstate(over="ignore"):
             vector = solution.astype(np.float32)
         return vector if np.isfinite(vector).all() else None
@@ -73,13 +79,19 @@ class FoldIn:
         left = gram + (confidence - 1.0) * (vectors.T @ vectors) + np.diag(self._ridge)
         return _least_squares(left, confidence * vectors.sum(axis=0))
 
-    def _with_history(self, history: HistorySpec, rows: npt.NDArray[np.int64], solution: Float64Array) -> Float64Array:
+    def _with_shape(
+        self, shape: RatingShapeSpec, rows: npt.NDArray[np.int64], ratings: Float64Array, solution: Float64Array
+    ) -> Float64Array:
+        assert self._items.level_biases is not None  # seen to at the start
+        residuals = ratings - shape.offset - self._items.level_biases[rows].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            (own,) = rating_shape(shape, np.zeros(len(rows), dtype=np.int64), ratings, residuals, n_users=1)
+        return np.concatenate([solution, own, *([self._features(rows)] if self._spec.history else [])])
+
+    def _features(self, rows: npt.NDArray[np.int64]) -> Float64Array:
         assert self._items.idf is not None and self._items.basis is not None  # seen to at the start
         weights = self._items.idf[rows].astype(np.float64)
-        features = weights @ self._items.basis[rows].astype(np.float64)
-        return np.concatenate(
-            [_over_length(features, weights), history.vector_weight * _over_length(solution, solution)]
-        )
+        return _over_length(weights @ self._items.basis[rows].astype(np.float64), weights)
 
 
 def known_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:

@@ -59,6 +59,28 @@ class HistorySpec(_Frozen):
     vector_weight: float
 
 
+class RatingShapeSpec(_Frozen):
+    """How a user rates: of n ratings with residuals e about ``offset`` and ``source_items/level_biases.npy`` [m],
+
+        sum e / (n + s) for each s of ``level_shrinkages``;
+        (ratings at each level but the last + shrinkage * its share) / (n + shrinkage), levels evenly spaced;
+        sqrt((sum (e - own)^2 + shrinkage * spread) / (n + shrinkage)) with own = sum e / (n + shrinkage);
+        ln(1 + n).
+    """
+
+    offset: float
+    shrinkage: float = Field(gt=0.0)
+    level_shrinkages: tuple[float, ...]
+    level_shares: tuple[float, ...]
+    spread: float = Field(ge=0.0)
+    rating_range: tuple[float, float]
+
+    @property
+    def dim(self) -> int:
+        """Numbers a user."""
+        return len(self.level_shrinkages) + len(self.level_shares) + 2
+
+
 class FoldInSpec(_Frozen):
     """Closed-form source vector for ratings r of items with vectors v and biases b.
 
@@ -73,6 +95,8 @@ class FoldInSpec(_Frozen):
     regularisation: tuple[float, ...]
     confidence: float = Field(default=1.0, ge=1.0)
     history: HistorySpec | None = None
+    shape: RatingShapeSpec | None = None
+    """Where given, the source vector is [u ; rating shape ; history features]."""
 
 
 class WarmSpec(_Frozen):

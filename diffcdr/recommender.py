@@ -240,6 +240,9 @@ def _check_tables(bundle: Bundle) -> None:
                 ("source_items/idf", items.idf, (len(items.ids),)),
                 ("source_items/basis", items.basis, (len(items.ids), history.dim)),
             ]
+        if bundle.manifest.fold_in.shape is not None and items.level_biases is not None:
+            width -= bundle.manifest.fold_in.shape.dim
+            tables.append(("source_items/level_biases", items.level_biases, (len(items.ids),)))
         tables += [
             ("source_items/vectors", items.vectors, (len(items.ids), width)),
             ("source_items/biases", items.biases, (len(items.ids),)),

@@ -33,7 +33,7 @@ from diffcdr.publish import BundleWriter
 from training.config import TrainConfig
 from training.evaluation.evaluate import Metrics
 from training.export import export_transfer
-from training.models.base import TransferModel, TransferProblem
+from training.models.base import SourceFold, TransferModel, TransferProblem
 from training.models.registry import section_of
 from training.pipeline import FittedModel, Prepared, step_generator
 from training.ridge import prior_regularisation
@@ -73,49 +73,62 @@ def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, 
     """
     model = fitted.model
     exported = export_transfer(model, generator=step_generator(facts.seed, "parity"))
-    fold_in = source_fold_in(model, prepared.final(model))
+    fold = source_fold(model, prepared.final(model))
     warm = choose_warm(fitted, prepared, seed=facts.seed)
     with BundleWriter(destination) as writer:
         exported.write(writer)
-        _write_source(writer, model, prepared, has_fold_in=fold_in is not None)
+        _write_source(writer, model, prepared, fold)
         users = _write_target(writer, model, prepared, warm=warm)
         manifest = _manifest(
-            model, prepared, facts, transfer=exported.spec, fold_in=fold_in, warm=warm, warm_users=users
+            model,
+            prepared,
+            facts,
+            transfer=exported.spec,
+            fold_in=fold.spec if fold else None,
+            warm=warm,
+            warm_users=users,
         )
         return writer.publish(manifest)
 
 
-def source_fold_in(model: TransferModel, problem: TransferProblem) -> FoldInSpec | None:
-    """The fold-in rule of models whose source vectors are the base model's, with history features or without.
+def source_fold(model: TransferModel, problem: TransferProblem) -> SourceFold | None:
+    """How the source vector of a newcomer follows from their ratings.
 
-    None for the others.
+    By the model's own rule, or by the base model's where the source vectors are that model's, with history features
+    or without. None for the others: models to which a source user says nothing, and jointly trained ones.
     """
+    own = model.source_fold()
+    if own is not None:
+        return own
     base, history = problem.source_base, model.source_history()
     if history is None and not torch.equal(model.source_vectors(), base.user_vectors):
         return None
     features = None if history is None else HistorySpec(dim=history.dim, vector_weight=history.vector_weight)
     if base.feedback is not None:
-        return FoldInSpec(
-            kind="als",
-            confidence=base.feedback.confidence,
-            regularisation=(base.feedback.regularisation,),
-            history=features,
+        regularisation: tuple[float, ...] = (base.feedback.regularisation,)
+        spec = FoldInSpec(
+            kind="als", confidence=base.feedback.confidence, regularisation=regularisation, history=features
         )
-    regularisation = prior_regularisation(base.user_vectors.numpy(), base.head(), problem.source)
-    return FoldInSpec(kind="ridge", offset=base.offset, regularisation=tuple(regularisation.tolist()), history=features)
+    else:
+        found = prior_regularisation(base.user_vectors.numpy(), base.head(), problem.source)
+        regularisation = tuple(found.tolist())
+        spec = FoldInSpec(kind="ridge", offset=base.offset, regularisation=regularisation, history=features)
+    return SourceFold(spec, base.item_vectors, base.item_biases)
 
 
-def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared, *, has_fold_in: bool) -> None:
-    domain, base = prepared.pair.source, prepared.final(model).source_base
+def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared, fold: SourceFold | None) -> None:
+    domain = prepared.pair.source
     vectors = model.source_vectors().numpy()
     writer.ids("source_users", domain.users)
     writer.array("source_users/vectors.npy", vectors.astype(np.float32))
     writer.ids("source_items", domain.items)
     # Without a fold-in rule nothing reads these tables; their shape is kept.
-    items = base.item_vectors.numpy() if has_fold_in else np.zeros((len(domain.items), vectors.shape[1]))
-    biases = base.item_biases.numpy() if has_fold_in else np.zeros(len(domain.items))
+    items = fold.item_vectors.numpy() if fold else np.zeros((len(domain.items), vectors.shape[1]))
+    biases = fold.item_biases.numpy() if fold else np.zeros(len(domain.items))
     writer.array("source_items/vectors.npy", items.astype(np.float32))
     writer.array("source_items/biases.npy", biases.astype(np.float32))
+    if fold is not None and fold.level_biases is not None:
+        writer.array("source_items/level_biases.npy", fold.level_biases.numpy().astype(np.float32))
     history = model.source_history()
     if history is not None:
         writer.array("source_items/idf.npy", history.idf)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diffcdr.errors import DiffCDRError
+from diffcdr.manifest import FoldInSpec
 from training.fit.checkpoint import CheckpointFile
 from training.models.history import HistoryMap
 
@@ -78,6 +79,16 @@ class FactorTables:
         """The item side, to score user vectors with."""
         objective: Objective = "rating" if self.feedback is None else "ranking"
         return ScoringHead(self.item_vectors, self.item_biases, self.offset, objective)
+
+
+@dataclass(frozen=True)
+class SourceFold:
+    """A fold-in rule of a model's own: the tables that ``spec`` speaks of, ``item_vectors`` [m, k] and the rest [m]."""
+
+    spec: FoldInSpec
+    item_vectors: Tensor
+    item_biases: Tensor
+    level_biases: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,10 @@ class TransferModel(ABC):
 
     def export_module(self) -> torch.nn.Module | None:
         """A module ``forward(source [B, source_dim]) -> [B, target_dim]`` to export; None for a plain table map."""
+        return None
+
+    def source_fold(self) -> SourceFold | None:
+        """How source vectors follow from ratings, where they are not the base model's; None where that is unknown."""
         return None
 
     def source_history(self) -> HistoryMap | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from training.models.base import ScoringHead, TransferProblem
+from diffcdr.manifest import FoldInSpec
+from training.models.base import ScoringHead, SourceFold, TransferProblem, fitted
 from training.models.configs import BiasConfig
 from training.models.tabular import Tables, TabularModel, mean_rating, shrunk_biases
 from training.models.validation import held_out_errors
@@ -25,6 +26,7 @@ class Bias(TabularModel):
         super().__init__()
         self.config = config
         self.weight = 0.0
+        self._source_fold: SourceFold | None = None
 
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """Source biases (items, then users), target item biases, then the weight."""
@@ -35,9 +37,15 @@ class Bias(TabularModel):
             count=source.n_items,
             shrinkage=config.item_shrinkage,
         )
+        mean = mean_rating(source)
+        self._source_fold = SourceFold(
+            FoldInSpec(kind="ridge", offset=mean, regularisation=(config.user_shrinkage,)),
+            item_vectors=torch.ones(source.n_items, 1),
+            item_biases=source_items,
+        )
         users = shrunk_biases(
             source.users,
-            source.ratings - mean_rating(source) - source_items[source.items],
+            source.ratings - mean - source_items[source.items],
             count=source.n_users,
             shrinkage=config.user_shrinkage,
         )[:, None]
@@ -53,6 +61,10 @@ class Bias(TabularModel):
         """With the weight that was chosen."""
         settled = self.config.model_copy(update={"weights": (self.weight,)})
         return Bias(settled).solve(problem, generator=generator)
+
+    def source_fold(self) -> SourceFold:
+        """A user's shrunk mean residual, as for the users of training."""
+        return fitted(self._source_fold)
 
     def details(self) -> dict[str, Any]:
         """The settings, and the weight that was chosen."""

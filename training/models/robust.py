@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
-from training.models.base import TransferProblem, fitted
+from training.models.base import SourceFold, TransferProblem, fitted
 from training.models.configs_robust import RobustDiffCDRConfig
+from training.models.history import HistoryMap
 from training.models.robust_search import Choice, Search
 from training.models.tabular import Tables, TabularModel
 
@@ -38,11 +39,23 @@ class RobustDiffCDR(TabularModel):
         super().__init__()
         self.config = config
         self._choice: Choice | None = None
+        self._source_fold: SourceFold | None = None
+        self._history: HistoryMap | None = None
 
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """Every choice in turn, on the validation users."""
-        tables, self._choice = Search(self.config, problem, generator).solve()
+        search = Search(self.config, problem, generator)
+        tables, self._choice = search.solve()
+        self._source_fold, self._history = search.source_fold(), search.history
         return tables
+
+    def source_fold(self) -> SourceFold:
+        """All of the condition, in closed form."""
+        return fitted(self._source_fold)
+
+    def source_history(self) -> HistoryMap:
+        """The history features at the end of the condition."""
+        return fitted(self._history)
 
     def details(self) -> dict[str, Any]:
         """Every setting of the method, and what was chosen."""

@@ -9,13 +9,15 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
+from diffcdr.manifest import HistorySpec
 from training.models.als import draw_seed, interactions
-from training.models.base import HeldOut, ScoringHead, TransferProblem
+from training.models.base import HeldOut, ScoringHead, SourceFold, TransferProblem
 from training.models.bias import Bias
 from training.models.configs import BiasConfig
 from training.models.configs_robust import RobustDiffCDRConfig
 from training.models.gaussian_dim import GaussianDIM, Spread
-from training.models.robust_condition import SHAPE_DIM, history_features, rating_shape
+from training.models.history import HistoryMap
+from training.models.robust_condition import SHAPE_DIM, RatingShapes
 from training.models.robust_maps import LevelMap, Standardised, fit_levels, own_tastes, taste_maps
 from training.models.robust_target import JointBiases, Ratings, taste_items
 from training.models.schedule import make_schedule
@@ -81,15 +83,19 @@ class Search:
     """The choices, one after the other, each the best on the validation users; of equals, the first of its grid."""
 
     def __init__(self, config: RobustDiffCDRConfig, problem: TransferProblem, generator: torch.Generator) -> None:
-        self._config, self._problem = config, problem
+        self._config, self._problem, self._bias = config, problem, Bias(BiasConfig())
         self._target = Ratings.of(problem.target)
         self._judge = _Judge(problem.validation, problem.rating_range)
         self._training = problem.overlap_source.numpy()
         self._overlap = problem.overlap_target.numpy()
         self._numbers = self._target.by_user()[self._overlap]
-        self._history_seed, self._taste_seed = draw_seed(generator), draw_seed(generator)
+        history_seed, self._taste_seed = draw_seed(generator), draw_seed(generator)
+        self._shapes = RatingShapes.fit(Ratings.of(problem.source), rating_range=problem.rating_range)
+        items = interactions(problem.source)
+        self.history = HistoryMap.fit(items, dim=config.history_dim, vector_weight=0.0, seed=history_seed)
+        features = self.history.conditions(items, np.zeros((items.shape[0], 0)))
         # As float32, the precision they are served with.
-        self._features = self._condition().astype(np.float32).astype(np.float64)
+        self._features = np.hstack([self._shapes.users, features]).astype(np.float32).astype(np.float64)
         self._scaling = Standardised.of(self._features[self._training], first=SHAPE_DIM)
         self._inputs = self._scaling.apply(self._features[self._training])
 
@@ -98,7 +104,7 @@ class Search:
         level, biases, slope_penalty, item_shrinkage = self._choose_level()
         slopes = biases.slopes(self._target, penalty=slope_penalty)
         taste_penalty, scorer = self._choose_taste(self._level_scorer(level, biases, slopes), biases, slopes)
-        plain = Bias(BiasConfig()).solve(self._problem, generator=torch.Generator())
+        plain = self._bias.solve(self._problem, generator=torch.Generator())
         guidance_scale, gate, scorer = self._choose_gate(scorer, self._predict_plain(plain))
         choice = Choice(
             item_shrinkage=item_shrinkage,
@@ -111,6 +117,17 @@ class Search:
             gate=gate,
         )
         return self._mixed(plain, scorer, mean=biases.mean, gate=gate), choice
+
+    def source_fold(self) -> SourceFold:
+        """The bias, rating shape and history of anyone's source ratings, as of the users of training."""
+        plain = self._bias.source_fold()
+        history = HistorySpec(dim=self.history.dim, vector_weight=0.0)
+        return SourceFold(
+            plain.spec.model_copy(update={"history": history, "shape": self._shapes.spec}),
+            item_vectors=plain.item_vectors,
+            item_biases=plain.item_biases,
+            level_biases=torch.from_numpy(self._shapes.level_biases),
+        )
 
     def _mixed(self, plain: Tables, scorer: _Scorer, *, mean: float, gate: float) -> Tables:
         """Both models side by side: vectors and item biases weighted by the gate, item vectors one after the other."""
@@ -138,12 +155,6 @@ class Search:
             plain.head.item_vectors.double().numpy(),
             plain.head.item_biases.double().numpy() + plain.head.offset,
         )
-
-    def _condition(self) -> Float64Array:
-        problem = self._problem
-        shape = rating_shape(Ratings.of(problem.source), rating_range=problem.rating_range)
-        items = interactions(problem.source)
-        return np.hstack([shape, history_features(items, dim=self._config.history_dim, seed=self._history_seed)])
 
     def _choose_level(self) -> tuple[LevelMap, JointBiases, float, float]:
         """(level map, biases, slope penalty, item shrinkage), penalties of the map by leave-one-out."""

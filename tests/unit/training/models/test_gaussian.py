@@ -20,7 +20,7 @@ from training.models.base import HeldOut, RatingTable, TransferProblem
 from training.models.configs import ALSConfig, GaussianDiffCDRConfig, PopularConfig
 from training.models.gaussian import GaussianDiffCDR
 from training.models.popular import Popular
-from training.publish import source_fold_in
+from training.publish import source_fold
 
 USERS, ITEMS, TASTES, PER_USER = 400, 120, 5, 18
 TRAINING, VALIDATION = 240, 60
@@ -158,9 +158,9 @@ def test_without_validation_ratings_the_cautious_choice(domains: Domains) -> Non
 
 def test_a_history_folds_in_to_the_trained_condition(domains: Domains, model: GaussianDiffCDR) -> None:
     problem, history = domains.problem, model.source_history()
-    spec = source_fold_in(model, problem)
+    fold = source_fold(model, problem)
     assert history is not None
-    assert spec is not None
+    assert fold is not None
     items = SourceItems(
         ids=IdTable.build([f"s{row:03}" for row in range(ITEMS)]),
         vectors=problem.source_base.item_vectors.numpy(),
@@ -169,7 +169,7 @@ def test_a_history_folds_in_to_the_trained_condition(domains: Domains, model: Ga
         idf=history.idf,
         basis=history.basis,
     )
-    fold_in = FoldIn(spec, items)
+    fold_in = FoldIn(fold.spec, items)
     for user in (0, 100, USERS - 1):
         own = problem.source.items[problem.source.users == user].tolist()
         vector = fold_in([(f"s{item:03}", 4.0) for item in own])

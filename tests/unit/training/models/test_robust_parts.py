@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from training.models.robust_condition import SHAPE_DIM, history_features, rating_levels, rating_shape
+from diffcdr.shape import rating_levels
+from training.models.history import HistoryMap
+from training.models.robust_condition import SHAPE_DIM, RatingShapes
 from training.models.robust_maps import Standardised, fit_levels, own_tastes, taste_maps
 from training.models.robust_target import JointBiases, Ratings, taste_items
 
@@ -49,14 +51,14 @@ def test_slopes_are_shrunk_regressions_on_the_level() -> None:
 
 def test_levels_of_ratings_are_stars() -> None:
     stars = np.array([1.0, 1.4, 2.0, 2.5, 3.0, 4.0, 4.6, 5.0])
-    assert rating_levels(stars, rating_range=RANGE).tolist() == [0, 0, 1, 2, 2, 3, 4, 4]
-    assert rating_levels(np.array([0.0, 10.0]), rating_range=(0.0, 10.0)).tolist() == [0, 4]
+    assert rating_levels(stars, rating_range=RANGE, count=5).tolist() == [0, 0, 1, 2, 2, 3, 4, 4]
+    assert rating_levels(np.array([0.0, 10.0]), rating_range=(0.0, 10.0), count=5).tolist() == [0, 4]
 
 
 def test_shape_of_ratings_by_hand() -> None:
     """Two users, one item each: all biases are those of one rating above and one below the mean."""
     ratings = Ratings(np.array([0, 1]), np.array([0, 1]), np.array([5.0, 1.0]), 3, 2)
-    shape = rating_shape(ratings, rating_range=RANGE)
+    shape = RatingShapes.fit(ratings, rating_range=RANGE).users
     assert shape.shape == (3, SHAPE_DIM)
     np.testing.assert_allclose(shape[:, -1], [math.log(2), math.log(2), 0.0])
     np.testing.assert_allclose(shape[:, 2], [2.5 / 6, 3.5 / 6, 0.5])  # share of one star, shrunk to a half
@@ -146,9 +148,10 @@ def test_taste_items_find_a_planted_direction_and_damp_rare_items() -> None:
 def test_history_features_depend_on_the_users_own_items_alone() -> None:
     random = np.random.default_rng(7)
     items = sparse.csr_array((random.random((40, 15)) < 0.4).astype(np.float32))
-    features = history_features(items, dim=6, seed=0)
+    nothing = np.zeros((80, 0))
+    features = HistoryMap.fit(items, dim=6, vector_weight=0.0, seed=0).conditions(items, nothing[:40])
     assert features.shape == (40, 6)
     doubled = sparse.csr_array(sparse.vstack([items, items]))
-    same = history_features(doubled, dim=6, seed=0)
+    same = HistoryMap.fit(doubled, dim=6, vector_weight=0.0, seed=0).conditions(doubled, nothing)
     np.testing.assert_array_equal(same[:40], same[40:])
     assert np.linalg.norm(features, axis=1).max() <= 1.0 + 1e-6
