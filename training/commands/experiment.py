@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from diffcdr.errors import DiffCDRError
+from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.progress import Reporter
 from training.checks import check_data
 from training.choice import parse_models
@@ -18,9 +18,7 @@ from training.commands.inputs import (
     PaperGrids,
     RatingRange,
     Settings,
-    Source,
     SourceColumns,
-    Target,
     TargetColumns,
     domain_file,
     parse_rating_range,
@@ -29,6 +27,7 @@ from training.commands.inputs import (
 )
 from training.config import load_preset
 from training.data.domains import DomainPair
+from training.experiment.paper import paper_task as task_named
 from training.experiment.plan import Grid, Setup, parse_fractions
 from training.experiment.report import HTML, MARKDOWN, make_report, write_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
@@ -37,8 +36,13 @@ from training.grids import parse_grids
 
 
 def experiment(
-    source: Source,
-    target: Target,
+    *,
+    source: Annotated[Path | None, typer.Option(help="Ratings of the domain users are known in.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Ratings of the domain to recommend in.")] = None,
+    paper_task: Annotated[
+        int | None, typer.Option(help="1, 2 or 3: the paper's pair of Amazon files, in --data.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the files of --paper-task, as published.")] = None,
     out: Annotated[Path, typer.Option(help="Directory for results.jsonl and the report; what is there goes on.")],
     preset: Annotated[
         str, typer.Option(help="Named settings: reference (released code), paper, ranking or robust.")
@@ -71,6 +75,7 @@ def experiment(
     grids = parse_grids(preset, settings or [], paper=grid, own=grid_values or [], models=names)
     setup = Setup(preset, config, parse_rating_range(rating_range), grids, sampled_negatives)
     cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
+    source, target = _paths(source, target, paper_task, data)
     files = (
         domain_file(source, source_columns, option="--source-columns"),
         domain_file(target, target_columns, option="--target-columns"),
@@ -89,6 +94,15 @@ def experiment(
     write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells())), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(failures)
+
+
+def _paths(source: Path | None, target: Path | None, task: int | None, data: Path | None) -> tuple[Path, Path]:
+    """Both rating files, named one way or the other. Raises InputError where they are named by neither or by both."""
+    if task is not None and data is not None and source is None and target is None:
+        return task_named(task).files(data)
+    if task is None and data is None and source is not None and target is not None:
+        return source, target
+    raise InputError("name the rating files: either --source and --target, or --paper-task (1, 2 or 3) and --data")
 
 
 def _run(

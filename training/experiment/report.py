@@ -11,6 +11,8 @@ from training.data.domains import DomainPair
 from training.experiment.beyond_table import beyond_table
 from training.experiment.figures import ReportFigure, training_curves, warm_against_cold
 from training.experiment.first_ratings import first_ratings
+from training.experiment.paper import task_of
+from training.experiment.paper_tables import beside_table, counts_table, speeds_table
 from training.experiment.plan import Grid, Scenario, Setup
 from training.experiment.results import CellResult, ResultsFile
 from training.experiment.sampled_table import sampled_table
@@ -56,6 +58,7 @@ def make_report(pair: DomainPair, setup: Setup, grid: Grid, results: Sequence[Ce
     for scenario in grid.scenarios:
         tables += _result_tables(results, grid, scenario)
     tables.append(speed_table(results))
+    tables += _paper_tables(pair, grid, results)
     figures = (warm_against_cold(results), first_ratings(results), training_curves(results))
     return Report(
         title=f"{pair.source.file.name} → {pair.target.file.name}, preset {setup.preset}",
@@ -143,6 +146,15 @@ def _result_tables(results: Sequence[CellResult], grid: Grid, scenario: Scenario
     )
     sampled = (sampled_table(mine, test_fraction=fraction, models=models) for fraction in grid.test_fractions)
     return [*tables, *(table for table in (*lists, *sampled) if table is not None)]
+
+
+def _paper_tables(pair: DomainPair, grid: Grid, results: Sequence[CellResult]) -> list[ReportTable]:
+    """The paper's figures beside these, where the files are those of one of its tasks."""
+    task = task_of(pair)
+    if task is None:
+        return []
+    beside = (beside_table(results, task, test_fraction=fraction) for fraction in grid.test_fractions)
+    return [table for table in (counts_table(pair, task), *beside, speeds_table(results)) if table is not None]
 
 
 def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tuple[str, ...]:

@@ -20,6 +20,14 @@ def run(*args: str | Path) -> int:
     return 0
 
 
+def main_ok(args: list[str]) -> None:
+    """Run ``diffcdr`` with ``args``, which has to succeed."""
+    try:
+        main(args)
+    except SystemExit as stop:
+        assert not stop.code
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> list[str | Path]:
     source, target = write_domains(tmp_path)
@@ -104,3 +112,24 @@ def test_what_cannot_be_trained_is_told_at_the_end_and_the_rest_reported(
     report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "1 of 2 cells are missing" in report
     assert "| bias |" in report
+
+
+def test_a_task_of_the_paper_by_its_number(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made, data = tmp_path / "made", tmp_path / "data"
+    main_ok(["synth", "--out", str(made), "--users", "150", "--items", "60", "--ratings-per-user", "12",
+             "--format", "amazon-json"])  # fmt: skip
+    data.mkdir()
+    options = ["--paper-task", "1", "--data", data, "--out", tmp_path / "out", "--models", "bias,diffcdr",
+               "--test-fractions", "0.2", "--seeds", "1", *SETTINGS]  # fmt: skip
+    (made / "films.json.gz").rename(data / "reviews_Movies_and_TV_5.json.gz")
+    assert run(*options) == InputError.exit_code
+    assert "has no reviews_CDs_and_Vinyl_5.json.gz, which task 1 of the paper needs" in capfd.readouterr().err
+    (made / "books.json.gz").rename(data / "reviews_CDs_and_Vinyl_5.json.gz")
+    assert run(*options) == 0
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "## Table 1 beside the paper's" in report and "| users, source | 124 K |" in report
+    assert "## Tables 2 and 3 beside the paper's, task 1, cold start, β = 0.2" in report
+    assert "| diffcdr | 1.0435 |" in report and "| diffcdr | 2.9 K |" in report
+    for wrong in (["--paper-task", "1"], ["--data", data], ["--source", data]):
+        assert run("--out", tmp_path / "out", *wrong) == InputError.exit_code
+        assert "either --source and --target, or --paper-task" in capfd.readouterr().err
