@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Strategy = Literal["transfer", "fold_in", "warm", "popular"]
-FallbackReason = Literal["unknown_user", "no_usable_history", "opted_out"]
+FallbackReason = Literal["unknown_user", "no_usable_history", "opted_out", "vectors_unavailable"]
 
 ROW_STRATEGIES: tuple[Strategy, ...] = ("popular", "transfer", "warm")
 """What :attr:`TopRows.strategies` indexes."""
@@ -34,6 +34,10 @@ class Query:
     """Answer with the popular list where nothing personal is possible; else with :class:`UserUnknown`."""
     personalise: bool = True
     """False for a user who opted out: the popular list, and nothing stored of the user is looked at."""
+    source_vector: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    """The user's source vector, float32 [source_dim], where the bundle does not keep it; a warm user needs none."""
+    unknown_reason: FallbackReason = "unknown_user"
+    """Why, should nothing be known about the user."""
     diversity: float = 0.0
     """0 to 1: how much items of a personal list give way to others unlike them (:mod:`diffcdr.diversity`)."""
 

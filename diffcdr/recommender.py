@@ -17,7 +17,8 @@ and no answer depends, to the last bit, on the other queries of its batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,8 @@ Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
+
+NONE_GIVEN: Mapping[str, Float32Array] = MappingProxyType({})
 
 TYPICAL_USERS = 256
 """Whose vectors' lengths the top-k search is laid out for."""
@@ -121,7 +124,9 @@ class Recommender:
                 )
             for i, row, score in zip(group, rows, scores, strict=True):
                 count = min(queries[i].k, int(np.count_nonzero(row >= 0)))
-                answers[i] = self._listing.of(row[:count], score[:count], strategy=resolved.strategies[i])
+                answers[i] = self._listing.of(
+                    row[:count], self._in_range(score[:count]), strategy=resolved.strategies[i]
+                )
         return [
             answer if answer is not None else self._fall_back(query, masked, reason)
             for answer, query, masked, reason in zip(answers, queries, excluded, resolved.reasons, strict=True)
@@ -138,11 +143,17 @@ class Recommender:
         vectors, _ = self._resolver.known(rows, np.full(len(rows), -1))
         return vectors
 
-    def embed_users(self, user_ids: Sequence[str]) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
-        """Target vectors float32 [B, target_dim] of ``user_ids`` and found bool [B]; zeros where not found."""
+    def embed_users(
+        self, user_ids: Sequence[str], *, given: Mapping[str, Float32Array] = NONE_GIVEN
+    ) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
+        """Target vectors float32 [B, target_dim] of ``user_ids`` and found bool [B]; zeros where not found.
+
+        ``given``: source vectors of users, where they are kept outside of the bundle.
+        """
         with stage("transfer"):
-            vectors, strategies = self._resolver.known(*self._resolver.rows(user_ids))
-        return vectors, strategies != ROW_STRATEGIES.index("popular")
+            resolved = self._resolver.resolve([Query(user, source_vector=given.get(user)) for user in user_ids])
+        found = np.fromiter((strategy != "popular" for strategy in resolved.strategies), np.bool_, len(user_ids))
+        return resolved.vectors, found
 
     def embed_vectors(self, vectors: Float32Array) -> Float32Array:
         """Carry source vectors float32 [B, source_dim] to target vectors float32 [B, target_dim].
@@ -164,6 +175,7 @@ class Recommender:
         rows, scores = self._search(
             vectors, k, masked=MaskedRows(*seen), diversity=np.full(len(vectors), float(diversity))
         )
+        scores = np.where(rows >= 0, self._in_range(scores), scores)
         fallback = np.flatnonzero(strategies == ROW_STRATEGIES.index("popular"))
         popular = self._listing.order[:k]
         rows[fallback] = -1
@@ -171,6 +183,11 @@ class Recommender:
         scores[fallback] = -np.inf
         scores[fallback, : len(popular)] = self._bundle.target_items.popularity[popular]
         return TopRows(rows, scores, strategies)
+
+    def _in_range(self, scores: Float32Array) -> Float32Array:
+        """Predicted ratings within the rating range; items are in the order of what was predicted before."""
+        limits = self._bundle.manifest.scoring.rating_range
+        return scores if limits is None else np.clip(scores, np.float32(limits[0]), np.float32(limits[1]))
 
     def _search(
         self, vectors: Float32Array, k: int, *, masked: MaskedRows, diversity: Float64Array

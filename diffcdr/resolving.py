@@ -94,21 +94,24 @@ class Resolver:
         source, warm = self.rows(ids)
         vectors, codes = self.known(source, warm)
         strategies = [ROW_STRATEGIES[code] for code in codes]
-        reasons: list[FallbackReason] = ["unknown_user"] * len(queries)
-        folded: list[tuple[int, Float32Array]] = []
+        reasons: list[FallbackReason] = [query.unknown_reason for query in queries]
+        given: dict[int, tuple[Float32Array, Strategy]] = {}
         for i, query in enumerate(queries):
             if not query.personalise:
                 reasons[i] = "opted_out"
-            elif query.history:
+                continue
+            if query.source_vector is not None and warm[i] < 0:
+                given[i] = query.source_vector, "transfer"
+            if query.history:
                 reasons[i] = "no_usable_history"
                 vector = self._fold_in(query.history) if self._fold_in is not None else None
                 if vector is not None:
-                    folded.append((i, vector))
-        if folded:
-            carried = self._carry(np.stack([vector for _, vector in folded]))
-            for (i, _), vector in zip(folded, carried, strict=True):
+                    given[i] = vector, "fold_in"
+        if given:
+            carried = self._carry(np.stack([vector for vector, _ in given.values()]))
+            for (i, (_, strategy)), vector in zip(given.items(), carried, strict=True):
                 if np.isfinite(vector).all():
-                    vectors[i], strategies[i] = vector, "fold_in"
+                    vectors[i], strategies[i] = vector, strategy
         resolved = Resolved(vectors, strategies, reasons, warm, [NO_ITEMS] * len(queries))
         for i, query in enumerate(queries):
             if query.personalise and query.target_history:

@@ -44,13 +44,21 @@ def list_content(answer: Recommendation, model: Model) -> dict[str, Any]:
 
 
 def user_unknown(query: Query) -> Problem:
-    """The 404 where the caller asked for no fallback."""
+    """The 404 where the caller asked for no fallback; 503 where the user may well be known."""
+    if query.unknown_reason == "vectors_unavailable":
+        return vectors_away()
     detail = (
         "none of the items in history is known in the source domain"
         if query.history
         else "this user has no ratings in training; send a history, or allow the fallback"
     )
     return Problem("user_unknown", detail)
+
+
+def vectors_away() -> Problem:
+    """The 503 where source vectors are in Redis, and that does not answer."""
+    detail = "source vectors cannot be read now; try again, or allow the fallback"
+    return Problem("state_unavailable", detail, headers={"Retry-After": "1"})
 
 
 def etag_response(request: Request, etag: str, content: Any) -> Response:

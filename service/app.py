@@ -31,6 +31,7 @@ from service.shadow import Shadow
 from service.state.guard import Guard
 from service.state.opening import open_store
 from service.timing import open_tracing
+from service.vectors import open_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -64,16 +65,15 @@ def create_app(
     metrics = Metrics(folder=folder)
     shared = LineupFile(folder) if folder is not None else None
     tracing = open_tracing(settings)
+    vectors = open_vectors(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loaded = model
         if loaded is None:
-            loaded = await asyncio.to_thread(
-                load_model, settings.bundle, device=settings.device, threads=settings.threads
-            )
+            loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
         store = open_store(settings.state_url.get_secret_value(), bundle=settings.bundle)
-        guard = Guard(store)
+        guard = Guard(store, on_suppressed=vectors.forget if vectors else None)
         await guard.refresh()
         batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
@@ -82,7 +82,9 @@ def create_app(
             loader = Loader(registry, batcher, settings, metrics, shared=shared)
             await loader.begin()
             shadow = Shadow(batcher, metrics)
-            app.state.runtime = Runtime(settings, metrics, registry, batcher, loader, shadow, store, guard, lifecycle)
+            app.state.runtime = Runtime(
+                settings, metrics, registry, batcher, loader, shadow, store, guard, vectors, lifecycle
+            )
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
             metrics.workers.set(1)
             background = [asyncio.create_task(loader.follow())]
@@ -94,6 +96,8 @@ def create_app(
         finally:
             await batcher.close()
             await store.close()
+            if vectors is not None:
+                await vectors.close()
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
 

@@ -100,6 +100,8 @@ class Bulk:
         for model in {entry.model.id: entry.model for entry in entries if entry.model}.values():
             asked = [entry for entry in entries if entry.model is model and entry.query is not None]
             queries = await informed(self._runtime, model, [entry.query for entry in asked if entry.query is not None])
+            for entry, query in zip(asked, queries, strict=True):
+                entry.query = query
             found = await self._ask(model, queries, patient=patient)
             answers.update((entry.index, answer) for entry, answer in zip(asked, found, strict=True))
         lines: list[bytes] = []

@@ -1,10 +1,11 @@
-"""``diffcdr serve`` and ``diffcdr erasures``."""
+"""``diffcdr serve``, ``diffcdr erasures`` and ``diffcdr push``."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket
@@ -12,12 +13,16 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from redis import Redis
 
+from diffcdr.bundle import open_bundle
 from diffcdr.errors import BundleError, InputError
+from diffcdr.progress import Reporter
 from service import logs
 from service.app import create_app
 from service.lineup_file import LineupFile
 from service.metrics import forget_worker, keep_values_in
+from service.push import push_vectors
 from service.registry import load_model
 from service.runtime import Lifecycle
 from service.server import bind, make_server
@@ -27,6 +32,8 @@ from service.state.store import Erasure, StateUnavailable
 from service.workers import Supervisor
 
 logger = logging.getLogger(__name__)
+
+PUSH_TIMEOUT_SECONDS = 30.0
 
 
 def serve(
@@ -64,7 +71,7 @@ def serve(
 
 
 def _serve_alone(settings: Settings, listener: socket) -> None:
-    model = load_model(settings.bundle, device=settings.device, threads=settings.threads)
+    model = load_model(settings.bundle, **settings.loading)
     lifecycle = Lifecycle()
     server = make_server(create_app(settings, model=model, lifecycle=lifecycle), settings, lifecycle)
     _say_where(settings, listener, {"bundle": model.id, "device": model.device})
@@ -80,7 +87,7 @@ def _serve_together(settings: Settings, listener: socket) -> None:
             keep_values_in(folder, worker=index)
             record = lineup.read()
             path = settings.bundle if record is None else record.stable_path
-            model = load_model(path, device=settings.device, threads=settings.threads)
+            model = load_model(path, **settings.loading)
             if record is not None and model.id != record.stable:
                 raise BundleError(f"the other workers serve {record.stable}, which is not at {path} any more")
             # One that watches is enough; the others follow it.
@@ -141,3 +148,28 @@ async def _erasures(url: str) -> list[Erasure]:
         return [erasure async for erasure in store.erasures()]
     finally:
         await store.close()
+
+
+def push(
+    bundle: Annotated[Path, typer.Option(help="Bundle directory.", show_default=False)],
+    redis: Annotated[str, typer.Option(help="redis://…, as in DIFFCDR_VECTORS_URL.", show_default=False)],
+    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds until Redis forgets them; never if left out.")] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove those of all other bundles afterwards.")] = False,
+) -> None:
+    """Load a bundle's source vectors into Redis, for services with DIFFCDR_VECTORS=redis.
+
+    They are there all at once, or not at all. An interrupted push goes on where it stopped.
+    """
+    reporter = Reporter()
+    opened = open_bundle(bundle)
+    started = time.perf_counter()
+    try:
+        client = Redis.from_url(redis, socket_timeout=PUSH_TIMEOUT_SECONDS)
+    except ValueError as error:
+        raise InputError(f"{redis} is no Redis URL: {error}") from error
+    with client:
+        done = push_vectors(opened, client, reporter=reporter, ttl=ttl, prune=prune)
+    seconds = time.perf_counter() - started
+    what = "were there already" if done.already_there else f"pushed in {seconds:.1f} s"
+    pruned = f"; {done.pruned} keys of other bundles removed" if prune else ""
+    reporter.note(f"{done.users:,} source vectors of bundle {opened.id} {what}{pruned}")

@@ -114,7 +114,7 @@ class Loader:
                     show(self._registry, self._metrics)
 
     async def _open(self, path: Path) -> Model:
-        model = await asyncio.to_thread(load_model, path, device=self._settings.device, threads=self._settings.threads)
+        model = await asyncio.to_thread(load_model, path, **self._settings.loading)
         await warm(self._batcher, model, batch_rows=self._settings.batch_rows)
         return model
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from diffcdr.bundle import Bundle
-from diffcdr.recommender import Query
+from diffcdr.recommender import FallbackReason, Query
 from service.registry import Model
 from service.runtime import Runtime
 from service.state.store import Domain, History, StateUnavailable
+from service.vectors import RedisVectors
 
 
 async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> list[Query]:
@@ -21,6 +22,8 @@ async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> 
     answer, there are none.
     """
     allowed = [query if runtime.guard.allows(query.user_id) else replace(query, personalise=False) for query in queries]
+    if runtime.vectors is not None:
+        allowed = await _with_vectors(runtime.vectors, model, allowed)
     bundle = model.recommender.bundle
     sources, targets = await asyncio.gather(
         _events(runtime, _strangers(bundle, allowed), "source"),
@@ -40,6 +43,18 @@ async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> 
     ]
 
 
+async def _with_vectors(vectors: RedisVectors, model: Model, queries: list[Query]) -> list[Query]:
+    users = {query.user_id for query in queries if query.user_id and query.personalise}
+    found = await vectors.find(model.id, users, dim=model.manifest.transfer.source_dim)
+    reason: FallbackReason = "unknown_user" if found.complete else "vectors_unavailable"
+    return [
+        replace(query, source_vector=found.vectors.get(query.user_id), unknown_reason=reason)
+        if query.user_id and query.personalise
+        else query
+        for query in queries
+    ]
+
+
 def _strangers(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
     """Users without a vector, to be folded in."""
     if bundle.manifest.fold_in is None:
@@ -47,7 +62,7 @@ def _strangers(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
     strangers = [
         query.user_id
         for query in queries
-        if query.user_id and query.personalise and not query.history
+        if query.user_id and query.personalise and not query.history and query.source_vector is None
     ]
     for known in (bundle.source_users.ids, bundle.target_users.ids):
         strangers = [user for user, row in zip(strangers, known.rows(strangers).tolist(), strict=True) if row < 0]

@@ -16,7 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from diffcdr.bundle import Bundle, open_bundle
+import numpy as np
+
+from diffcdr.bundle import Bundle, SourceUsers, open_bundle
+from diffcdr.ids import IdTable
 from diffcdr.manifest import Manifest
 from diffcdr.recommender import Query, Recommendation, Recommender
 from diffcdr.transfer import Device
@@ -215,14 +218,20 @@ class Registry:
         self._failures = deque(failures, maxlen=MAX_FAILURES)
 
 
-def load_model(path: Path, *, device: Device, threads: int) -> Model:
+def load_model(path: Path, *, device: Device, threads: int, own_vectors: bool = True) -> Model:
     """Open the bundle at ``path``, check every hash, and load what it serves with.
+
+    Without ``own_vectors`` the bundle's source users are not looked at: their vectors come with the queries.
 
     Raises:
         BundleError: the bundle is missing, damaged or of another version.
         DeviceError: ``device`` is ``cuda`` and there is none.
     """
-    recommender = Recommender(open_bundle(path), device=device, threads=threads)
+    bundle = open_bundle(path)
+    if not own_vectors:
+        nobody = SourceUsers(IdTable.build(()), np.empty((0, bundle.manifest.transfer.source_dim), dtype=np.float32))
+        bundle = replace(bundle, source_users=nobody)
+    recommender = Recommender(bundle, device=device, threads=threads)
     return Model(recommender, popular=recommender.popular(MAX_K))
 
 
@@ -231,6 +240,8 @@ def warm_queries(model: Model) -> list[Query]:
     bundle = model.bundle
     queries = [Query(None), Query("\x00"), Query(None, personalise=False)]
     queries += [Query(table[0], k=MAX_K) for table in (bundle.source_users.ids, bundle.target_users.ids) if len(table)]
+    if not len(bundle.source_users.ids):
+        queries.append(Query(None, source_vector=np.zeros(bundle.manifest.transfer.source_dim, dtype=np.float32)))
     if len(bundle.source_items.ids):
         queries.append(Query(None, history=((bundle.source_items.ids[0], 5.0),)))
     return queries

@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.shadow import Shadow
 from service.state.guard import Guard
 from service.state.store import Store
+from service.vectors import RedisVectors
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Runtime:
     shadow: Shadow
     store: Store
     guard: Guard
+    vectors: RedisVectors | None
     lifecycle: Lifecycle
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,8 +14,16 @@ from diffcdr.transfer import Device
 PREFIX = "DIFFCDR_"
 OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log", "workers"})
 """Settings that are options of ``diffcdr serve`` too."""
-SECRETS = frozenset({"api_keys", "state_url"})
+SECRETS = frozenset({"api_keys", "state_url", "vectors_url"})
 """Settings whose values are never shown."""
+
+
+class Loading(TypedDict):
+    """What :func:`service.registry.load_model` is told besides the path."""
+
+    device: Device
+    threads: int
+    own_vectors: bool
 
 
 class Settings(BaseSettings):
@@ -55,6 +63,13 @@ class Settings(BaseSettings):
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are forgotten this long after the last of them was sent."""
 
+    vectors: Literal["bundle", "redis"] = "bundle"
+    """Where source vectors are read from; ``redis`` is filled by ``diffcdr push``."""
+    vectors_url: SecretStr = SecretStr("")
+    """The Redis with source vectors; that of ``state_url`` if empty."""
+    vectors_kept: int = Field(100_000, ge=0)
+    """Source vectors from Redis that each process holds on to."""
+
     max_body_bytes: int = Field(1 << 20, ge=1024)
     """Largest body of a request about one user; larger ones get 413."""
     max_bulk_body_bytes: int = Field(16 << 20, ge=1024)
@@ -84,6 +99,11 @@ class Settings(BaseSettings):
     """One log line a request."""
     tracing: bool | None = None
     """Send OpenTelemetry traces; if not set, where ``OTEL_EXPORTER_OTLP_ENDPOINT`` names a collector."""
+
+    @property
+    def loading(self) -> Loading:
+        """How bundles are loaded."""
+        return {"device": self.device, "threads": self.threads, "own_vectors": self.vectors == "bundle"}
 
     @classmethod
     def read(cls, **overrides: Any) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
 
-from service.answers import json_response
+from service.answers import json_response, vectors_away
 from service.bodies import JSON, read_json
 from service.openapi import reference, request_body
 from service.problems import FieldError, Problem, responses
 from service.registry import Model
-from service.runtime import runtime_of
+from service.runtime import Runtime, runtime_of
 from service.schemas import EmbeddingsAnswer, EmbeddingsRequest
 from service.timing import timing_headers
 
@@ -41,6 +41,7 @@ Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
             "invalid_request",
             "internal_error",
             "overloaded",
+            "state_unavailable",
             "deadline_exceeded",
         ),
     },
@@ -56,7 +57,7 @@ async def embed(request: Request) -> Response:
     model = runtime.registry.lineup.choose(wanted.model, None)
     timed = await runtime.batcher.compute(
         model.recommender,
-        _task(wanted, model),
+        _task(wanted, model, given=await _stored(runtime, wanted, model)),
         rows=len(wanted.user_ids or wanted.vectors or ()),
         timeout=(wanted.timeout_ms or runtime.settings.timeout_ms) / 1000,
     )
@@ -74,9 +75,21 @@ async def embed(request: Request) -> Response:
     return json_response(content, headers=timing_headers(request, timed))
 
 
-def _task(wanted: EmbeddingsRequest, model: Model) -> Callable[[], Vectors]:
+async def _stored(runtime: Runtime, wanted: EmbeddingsRequest, model: Model) -> Mapping[str, npt.NDArray[np.float32]]:
+    """Source vectors that are kept outside of the bundle. Raises Problem 503 where these cannot be read."""
+    if runtime.vectors is None or wanted.user_ids is None:
+        return {}
+    found = await runtime.vectors.find(model.id, set(wanted.user_ids), dim=model.manifest.transfer.source_dim)
+    if not found.complete:
+        raise vectors_away()
+    return found.vectors
+
+
+def _task(
+    wanted: EmbeddingsRequest, model: Model, *, given: Mapping[str, npt.NDArray[np.float32]]
+) -> Callable[[], Vectors]:
     if wanted.user_ids is not None:
-        return partial(model.recommender.embed_users, wanted.user_ids)
+        return partial(model.recommender.embed_users, wanted.user_ids, given=given)
     vectors = _source_vectors(wanted.vectors or (), dim=model.manifest.transfer.source_dim)
     return lambda: (model.recommender.embed_vectors(vectors), np.ones(len(vectors), dtype=np.bool_))
 

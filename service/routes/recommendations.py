@@ -31,6 +31,7 @@ _QUERY_PROBLEMS = (
     "invalid_request",
     "internal_error",
     "overloaded",
+    "state_unavailable",
     "deadline_exceeded",
 )
 _BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", *_QUERY_PROBLEMS)
@@ -85,7 +86,7 @@ async def _answer(
     )
     answer = timed.result[0]
     if not isinstance(answer, Recommendation):
-        raise user_unknown(query)
+        raise user_unknown(asked[0])
     runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
     runtime.shadow.observe(lineup, model, query=asked[0], answer=answer)
     content = list_content(answer, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from service.state.store import StateUnavailable, Store, Version
 
@@ -22,8 +23,10 @@ class Guard:
     replica.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, on_suppressed: Callable[[str], None] | None = None) -> None:
+        """``on_suppressed`` is called with everyone who becomes suppressed, so that others can forget them too."""
         self._store = store
+        self._on_suppressed = on_suppressed
         self._suppressed: set[str] = set()
         self._version = Version()
         self._checked = -float("inf")
@@ -77,4 +80,6 @@ class Guard:
         changes = await self._store.changes(after)
         for user_id, suppressed in changes.suppressed.items():
             (self._suppressed.add if suppressed else self._suppressed.discard)(user_id)
+            if suppressed and self._on_suppressed is not None:
+                self._on_suppressed(user_id)
         self._version = Version(version.store, changes.sequence)
