@@ -72,7 +72,9 @@ def test_scores_are_the_formula(bundle: Bundle) -> None:
         vector = recommender.embed_users([user])[0][0].astype(np.float64)
         exact = items.vectors.astype(np.float64) @ vector + items.biases + bundle.manifest.scoring.offset
         rows = items.ids.rows(answer.item_ids)
-        np.testing.assert_allclose(answer.scores, exact[rows], rtol=1e-6)
+        assert (exact < 1.0).any() and (exact > 5.0).any(), "the range has something to do"
+        np.testing.assert_allclose(answer.scores, np.clip(exact[rows], 1.0, 5.0), rtol=1e-6)
+        assert (np.diff(exact[rows]) <= 1e-6).all(), "in the order of what was predicted, the range or not"
         assert sorted(rows.tolist()) == list(range(900))
 
 
@@ -95,10 +97,24 @@ def test_fold_in_is_closed_form_then_transfer(bundle: Bundle) -> None:
     residual = np.array([rating for _, rating in HISTORY]) - spec.offset - items.biases[rows]
     source = np.linalg.solve(v.T @ v + np.diag(spec.regularisation), v.T @ residual)
     target = recommender.embed_vectors(source[None].astype(np.float32))[0].astype(np.float64)
-    answer = ask(recommender, Query(None, history=HISTORY))
+    answer = ask(recommender, Query(None, history=HISTORY, k=900))
     chosen = bundle.target_items.ids.rows(answer.item_ids)
     exact = bundle.target_items.vectors[chosen] @ target + bundle.target_items.biases[chosen] + 3.5
-    np.testing.assert_allclose(answer.scores, exact, rtol=1e-5)
+    np.testing.assert_allclose(answer.scores, np.clip(exact, 1.0, 5.0), rtol=1e-5)
+
+
+def test_scores_of_lists_have_no_range_and_bulk_scores_have_the_same(tmp_path: Path) -> None:
+    for objective, limits in (("rating", (1.0, 5.0)), ("ranking", None)):
+        write_bundle(tmp_path / objective, objective=objective)
+        recommender = Recommender(open_bundle(tmp_path / objective))
+        users = [f"u{number:05}" for number in range(50)]
+        found = recommender.top_rows(users, 70)  # more than there are items
+        answers = [ask(recommender, Query(user, k=70)) for user in users]
+        for row, items, answer in zip(found.scores, found.items, answers, strict=True):
+            assert row[items >= 0].tolist() == answer.scores
+            assert (row[items < 0] == -np.inf).all()
+        outside = [score for answer in answers for score in answer.scores if not 1.0 <= score <= 5.0]
+        assert bool(outside) == (limits is None)
 
 
 def test_the_popular_list_is_by_popularity_then_id(bundle: Bundle) -> None:
