@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from service.problems import from_exception
 from service.quota import Quota
 from service.registry import Model, Registry, load_model
 from service.routes import batch, embeddings, events, health, items, models, privacy, recommendations
-from service.runtime import Lifecycle, Runtime
+from service.runtime import Intake, Lifecycle, Runtime
 from service.settings import Settings
 from service.shadow import Shadow
 from service.state.guard import Guard
@@ -34,6 +35,9 @@ from service.timing import open_tracing
 from service.vectors import open_vectors
 
 logger = logging.getLogger(__name__)
+
+STATE_SECONDS = 1.0
+"""How often the state's health is looked at."""
 
 DESCRIPTION = """Cross-domain cold-start recommendation: what users like in one domain, carried over to another.
 
@@ -83,11 +87,21 @@ def create_app(
             await loader.begin()
             shadow = Shadow(batcher, metrics)
             app.state.runtime = Runtime(
-                settings, metrics, registry, batcher, loader, shadow, store, guard, vectors, lifecycle
+                settings,
+                metrics,
+                registry,
+                batcher,
+                loader,
+                shadow,
+                store,
+                guard,
+                vectors,
+                Intake(settings.event_queue),
+                lifecycle,
             )
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
             metrics.workers.set(1)
-            background = [asyncio.create_task(loader.follow())]
+            background = [asyncio.create_task(loader.follow()), asyncio.create_task(_watch_state(guard, metrics))]
             if settings.watch_seconds:
                 background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
             yield
@@ -135,6 +149,15 @@ def create_app(
         app.add_middleware(tracing.middleware)
     describe(app)
     return app
+
+
+async def _watch_state(guard: Guard, metrics: Metrics) -> None:
+    """For ever: keep what is told of the state's health true when nobody asks for anything."""
+    while True:
+        await guard.refresh()
+        metrics.state_up.set(float(guard.healthy))
+        metrics.state_checked.set(max(0.0, time.time() - guard.age))
+        await asyncio.sleep(STATE_SECONDS)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -61,6 +61,15 @@ class Metrics:
         self.workers = Gauge(
             "diffcdr_workers", "Worker processes that answer.", registry=registry, multiprocess_mode="livesum"
         )
+        self.state_up = Gauge(
+            "diffcdr_state_up", "1 while the state answers.", registry=registry, multiprocess_mode="livemin"
+        )
+        self.state_checked = Gauge(
+            "diffcdr_state_checked_timestamp_seconds",
+            "When the copy of opt-outs was last known to be true; its age is time() less this.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self.bundles = Bundles()
         self.loads = Counter(
             "diffcdr_bundle_loads", "Bundles loaded beside, by outcome.", ["outcome"], registry=registry

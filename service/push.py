@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from redis import Redis
@@ -80,6 +81,7 @@ def _fill(bundle: Bundle, client: Redis, key: str, reporter: Reporter) -> None:
         task.advance(start)
         while start < len(ids):
             end = min(start + ROWS * COMMANDS, len(ids))
+            pipe: Any
             with client.pipeline(transaction=True) as pipe:
                 for first in range(start, end, ROWS):
                     last = min(first + ROWS, end)

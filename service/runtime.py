@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from starlette.requests import HTTPConnection
 
 from service.batcher import Batcher
+from service.jobs import QueueFull
 from service.loader import Loader
 from service.metrics import Metrics
 from service.registry import Registry
@@ -16,6 +19,24 @@ from service.shadow import Shadow
 from service.state.guard import Guard
 from service.state.store import Store
 from service.vectors import RedisVectors
+
+
+class Intake:
+    """Bounds how many events are being written at a time; Retry-After tells the others when to come back."""
+
+    def __init__(self, events: int) -> None:
+        self._free = self._all = events
+
+    @contextmanager
+    def take(self, events: int) -> Iterator[None]:
+        """Count ``events`` as being written meanwhile. Raises QueueFull where too many are; one request always fits."""
+        if events > self._free and self._free < self._all:
+            raise QueueFull(1)
+        self._free -= events
+        try:
+            yield
+        finally:
+            self._free += events
 
 
 @dataclass
@@ -38,6 +59,7 @@ class Runtime:
     store: Store
     guard: Guard
     vectors: RedisVectors | None
+    intake: Intake
     lifecycle: Lifecycle
 
 

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are forgotten this long after the last of them was sent."""
 
+    event_queue: int = Field(10_000, ge=1)
+    """Events that may be waiting to be written; more get 503 with Retry-After."""
+
     vectors: Literal["bundle", "redis"] = "bundle"
     """Where source vectors are read from; ``redis`` is filled by ``diffcdr push``."""
     vectors_url: SecretStr = SecretStr("")

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,7 @@ class RedisVectors:
 
     def __init__(self, url: str, *, keep: int) -> None:
         """``keep``: vectors to hold on to. Raises ValueError for a ``url`` that is none of redis's."""
-        self._client = Redis.from_url(
+        self._client: Any = Redis.from_url(
             url,
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,

@@ -31,6 +31,7 @@ router = APIRouter(tags=["events"])
             "unsupported_media_type",
             "invalid_request",
             "internal_error",
+            "overloaded",
             "state_unavailable",
         ),
     },
@@ -49,7 +50,8 @@ async def add_events(request: Request) -> Response:
     events = [
         Event(event.event_id, event.user_id, event.item_id, event.rating, event.domain) for event in wanted.events
     ]
-    outcomes = await runtime.store.add_events(events, keep_seconds=runtime.settings.event_days * DAY_SECONDS)
+    with runtime.intake.take(len(events)):
+        outcomes = await runtime.store.add_events(events, keep_seconds=runtime.settings.event_days * DAY_SECONDS)
     for outcome in outcomes:
         runtime.metrics.events.labels(outcome).inc()
     content = {

@@ -39,6 +39,11 @@ class Guard:
         """Whether the store answered the last time it was asked."""
         return self._healthy
 
+    @property
+    def age(self) -> float:
+        """Seconds since the copy was last known to be true; infinite before the first word from the store."""
+        return time.monotonic() - self._checked
+
     async def refresh(self) -> None:
         """Bring the copy up to date with a check that begins after this call. Never raises: see :meth:`allows`."""
         # A check that is already under way may have missed what was acknowledged before this call; the one after
@@ -49,7 +54,7 @@ class Guard:
 
     def allows(self, user_id: str | None) -> bool:
         """Whether the user's data may be used; False for everyone while the copy is too old to tell."""
-        if time.monotonic() - self._checked > COPY_SECONDS:
+        if self.age > COPY_SECONDS:
             return False
         return user_id is None or user_id not in self._suppressed
 

@@ -1,0 +1,57 @@
+"""What waits for the state is bounded, and how the state is can be seen."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import redis
+
+from tests.serving import metric, serving
+
+
+def events(user: str, count: int) -> dict[str, list[dict[str, object]]]:
+    return {
+        "events": [
+            {"event_id": str(number), "user_id": user, "item_id": "s00001", "rating": 5} for number in range(count)
+        ]
+    }
+
+
+def test_more_events_than_may_wait_are_sent_back_and_one_request_always_fits(bundle_path: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite"
+    with serving(bundle_path, state_url=f"sqlite:{state}", event_queue=5) as client:
+        held = sqlite3.connect(state, isolation_level=None)
+        held.execute("BEGIN IMMEDIATE")
+        answers: list[httpx.Response] = []
+        first = threading.Thread(target=lambda: answers.append(client.post("/v1/events", json=events("a", 9))))
+        first.start()
+        time.sleep(0.3)
+        refused = client.post("/v1/events", json=events("b", 1))
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        held.execute("ROLLBACK")
+        held.close()
+        first.join()
+        assert (answers[0].status_code, answers[0].json()["accepted"]) == (200, 9)
+        assert client.post("/v1/events", json=events("b", 1)).json()["accepted"] == 1
+
+
+def test_the_health_of_the_state_is_a_metric_even_if_nobody_asks(bundle_path: Path, redis_url: str) -> None:
+    def until(up: float) -> None:
+        deadline = time.monotonic() + 10
+        while metric(client, "diffcdr_state_up") != up:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    with serving(bundle_path, state_url=redis_url) as client, redis.Redis.from_url(redis_url) as server:
+        until(1)
+        assert abs(time.time() - metric(client, "diffcdr_state_checked_timestamp_seconds")) < 5
+        server.execute_command("CLIENT", "PAUSE", 2500)
+        until(0)
+        stopped = metric(client, "diffcdr_state_checked_timestamp_seconds")
+        until(1)
+        assert metric(client, "diffcdr_state_checked_timestamp_seconds") > stopped
