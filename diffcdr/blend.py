@@ -24,9 +24,10 @@ class Blend:
         self._spec, self._vectors, self._biases, self._offset = spec, vectors, biases, offset
         self._gram: Float64Array | None = None
         if spec.kind == "als":
-            items = np.asarray(vectors, dtype=np.float64)
+            items: Float64Array = vectors.astype(np.float64)
             self._gram = items.T @ items
-            self._inverse: Float64Array = np.linalg.inv(self._gram + spec.strength * np.eye(len(self._gram)))
+            held: Float64Array = self._gram + spec.strength * np.eye(len(self._gram))
+            self._inverse: Float64Array = np.linalg.inv(held)
 
     @property
     def counts_absence(self) -> bool:
@@ -40,16 +41,16 @@ class Blend:
 
         Exactly ``start`` without ratings. Not finite where the ratings are near the end of the float range.
         """
-        start = np.asarray(start, dtype=np.float64)
+        held: Float64Array = start.astype(np.float64)
         if not len(rows):
-            return start
-        items = np.asarray(self._vectors[rows], dtype=np.float64)
+            return held
+        items: Float64Array = self._vectors[rows].astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             if self._gram is None:
-                errors = ratings - self._offset - np.asarray(self._biases[rows], np.float64) - items @ start
-                weights = _solve(items @ items.T + self._spec.strength * np.eye(len(rows)), errors)
-                return start + weights @ items
-            return start + self._interactions(items, start, gram=self._gram)
+                known: Float64Array = ratings.astype(np.float64) - self._offset - self._biases[rows].astype(np.float64)
+                weights = _solve(items @ items.T + self._spec.strength * np.eye(len(rows)), known - items @ held)
+                return held + weights @ items
+            return held + self._interactions(items, held, gram=self._gram)
 
     def _interactions(self, items: Float64Array, start: Float64Array, *, gram: Float64Array) -> Float64Array:
         # (gram + (c - 1) V'V + strength) d = pull, by Sherman, Morrison and Woodbury.

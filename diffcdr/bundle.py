@@ -193,8 +193,9 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             array("source_items/vectors.npy"),
             array("source_items/biases.npy"),
             titles("source_items"),
-            *((array("source_items/idf.npy"), array("source_items/basis.npy")) if has_history else (None, None)),
-            array("source_items/level_biases.npy") if has_shape else None,
+            idf=array("source_items/idf.npy") if has_history else None,
+            basis=array("source_items/basis.npy") if has_history else None,
+            level_biases=array("source_items/level_biases.npy") if has_shape else None,
         ),
         target_users=TargetUsers(
             ids("target_users"),

@@ -127,9 +127,9 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         # What pydantic names of a section's kind or of a union's member is no part of the setting's path.
-        section, *rest = first["loc"]
-        known = {key for kind in _kinds(str(section)).values() for key in kind.model_fields}
-        where = ".".join(str(part) for part in (section, *rest) if part in (section, *known) or isinstance(part, int))
+        path = first["loc"]
+        names = {path[0], *(key for kind in _kinds(str(path[0])).values() for key in kind.model_fields)}
+        where = ".".join(str(part) for part in path if part in names or isinstance(part, int))
         reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         raise InputError(f"setting {where}={first['input']} cannot be used: it {reason}") from error
 

@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from training.bench.harness import Comparison, Row, Size
@@ -20,7 +21,7 @@ from training.data.synth import SynthSpec, generate
 
 NAME = "prepare"
 RATINGS_PER_USER = 15
-SHARES = {"test_fraction": 0.2, "validation_fraction": 0.1}
+divide = partial(split_overlap, test_fraction=0.2, validation_fraction=0.1, seed=0)
 
 History = dict[str, list[tuple[str, float]]]
 
@@ -54,7 +55,7 @@ def compare(*, users: int, floor: float | None) -> Row:
 def prepare(films: Path, books: Path) -> tuple[DomainPair, HeldOutTables]:
     """As training does it: read, clean, encode, pair, split, hold out, histories."""
     pair = pair_domains(load_domain(films), load_domain(books))
-    held = hold_out(pair, split_overlap(pair.overlap_ids(), seed=0, **SHARES))
+    held = hold_out(pair, divide(pair.overlap_ids()))
     for table in (source_ratings(pair), held.train):
         seen_csr(table)
     return pair, held
@@ -64,7 +65,7 @@ def plain_prepare(films: Path, books: Path) -> tuple[History, History, dict[str,
     """Histories by user: (films, books of training users, books of ``validation`` and ``test`` users)."""
     source, target = _plain_read(films), _plain_read(books)
     overlap = sorted(source.keys() & target.keys())
-    split = split_overlap(overlap, seed=0, **SHARES)
+    split = divide(overlap)
     held = {
         name: {overlap[position]: target.pop(overlap[position]) for position in positions.tolist()}
         for name, positions in (("validation", split.validation), ("test", split.test))
