@@ -114,6 +114,7 @@ class Edge:
     def _admit(self, scope: Scope, scope_needed: Permission) -> None:
         """Raise what keeps this caller out: no key, another page's request, or too many of them."""
         caller = self._keys.check(_presented_key(scope), scope_needed)
+        scope["state"]["caller"] = caller
         if not caller:
             check_origin(scope["method"], scope["headers"], loopback=self._loopback)
         if self._quota is not None:

@@ -36,6 +36,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is of a type that is not taken here"),
     "invalid_request": (422, "The request does not follow the schema"),
+    "idempotency_key_reused": (422, "Something else was asked under this key"),
     "bundle_refused": (422, "The bundle cannot be served"),
     "rate_limited": (429, "This caller has made too many requests"),
     "internal_error": (500, "The service failed"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from service.answers import json_response
 from service.bodies import JSON, read_json
 from service.openapi import reference, request_body
 from service.problems import responses
+from service.replays import IdempotencyKey, once
 from service.runtime import runtime_of
 from service.schemas import EventsAnswer, EventsRequest
 from service.state.store import Event
@@ -30,6 +33,7 @@ router = APIRouter(tags=["events"])
             "body_too_large",
             "unsupported_media_type",
             "invalid_request",
+            "idempotency_key_reused",
             "internal_error",
             "overloaded",
             "state_unavailable",
@@ -37,7 +41,7 @@ router = APIRouter(tags=["events"])
     },
     openapi_extra=request_body((JSON, reference("EventsRequest"))),
 )
-async def add_events(request: Request) -> Response:
+async def add_events(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Used with the next request, on every replica: the source ratings of a user without a vector, the target
     ratings of any user, whose list they move (`warm`) and whose items count as seen.
 
@@ -47,6 +51,11 @@ async def add_events(request: Request) -> Response:
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, EventsRequest, limit=runtime.settings.max_bulk_body_bytes)
+    return await once(request, idempotency_key, wanted.model_dump_json(), partial(_add, request, wanted))
+
+
+async def _add(request: Request, wanted: EventsRequest) -> Response:
+    runtime = runtime_of(request)
     events = [
         Event(event.event_id, event.user_id, event.item_id, event.rating, event.domain) for event in wanted.events
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from service.bodies import JSON
 from service.problems import responses
+from service.replays import IdempotencyKey, once
 from service.routes.parameters import UserInAddress
 from service.runtime import runtime_of
 from service.schemas import ErasureReceipt
@@ -49,8 +52,12 @@ async def opt_in(request: Request, user_id: UserInAddress) -> Response:
     response_class=Response,
     responses={202: {"model": ErasureReceipt, "description": _DONE}, **_PROBLEMS},
 )
-async def erase(request: Request, user_id: UserInAddress) -> Response:
+async def erase(request: Request, user_id: UserInAddress, idempotency_key: IdempotencyKey = None) -> Response:
     """The user's vectors are not used any more, and the id is listed for the next training to leave out."""
+    return await once(request, idempotency_key, user_id, partial(_erase, request, user_id))
+
+
+async def _erase(request: Request, user_id: str) -> Response:
     erasure = await runtime_of(request).store.erase(user_id)
     receipt = ErasureReceipt(receipt=erasure.receipt, erased_at=erasure.at)
     return Response(receipt.model_dump_json(), status_code=202, media_type=JSON)

@@ -9,7 +9,18 @@ from pathlib import Path
 from diffcdr.errors import InputError
 from service.state.redis import RedisStore
 from service.state.sqlite import SqliteStore
-from service.state.store import Changes, Domain, Erasure, Event, History, Outcome, StateUnavailable, Store, Version
+from service.state.store import (
+    Changes,
+    Claim,
+    Domain,
+    Erasure,
+    Event,
+    History,
+    Outcome,
+    StateUnavailable,
+    Store,
+    Version,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +48,14 @@ class NowhereStore:
     async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
         """None."""
         return {}
+
+    async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
+        """Raises StateUnavailable."""
+        raise StateUnavailable(self._reason)
+
+    async def settle(self, key: str, answer: str) -> str:
+        """Raises StateUnavailable."""
+        raise StateUnavailable(self._reason)
 
     async def version(self) -> Version:
         """Nothing was ever changed."""

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from service.state.store import (
     MAX_EVENTS_PER_USER,
     Changes,
+    Claim,
     Domain,
     Erasure,
     Event,
@@ -76,6 +77,23 @@ redis.call('PEXPIRE', KEYS[6], keep)
 redis.call('PEXPIRE', KEYS[7], keep)
 return added
 """
+# What was asked under an idempotency key, and the first answer.
+_CLAIM = """
+local known = redis.call('HMGET', KEYS[1], 'asked', 'answer')
+if known[1] then
+    return known
+end
+redis.call('HSET', KEYS[1], 'asked', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return {ARGV[1], false}
+"""
+_SETTLE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then
+    return ARGV[1]
+end
+redis.call('HSETNX', KEYS[1], 'answer', ARGV[1])
+return redis.call('HGET', KEYS[1], 'answer')
+"""
 
 
 class RedisStore:
@@ -93,6 +111,8 @@ class RedisStore:
         self._set_opt_out = self._client.register_script(_SET_OPT_OUT)
         self._erase = self._client.register_script(_ERASE)
         self._add_events = self._client.register_script(_ADD_EVENTS)
+        self._claim = self._client.register_script(_CLAIM)
+        self._settle = self._client.register_script(_SETTLE)
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """As :class:`service.state.store.Store` says."""
@@ -132,6 +152,16 @@ class RedisStore:
             found = await _answered(pipe.execute())
         histories = {user: _history(texts, domain) for user, texts in zip(user_ids, found, strict=True) if texts}
         return {user: history for user, history in histories.items() if history}
+
+    async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
+        """As :class:`service.state.store.Store` says."""
+        keep = max(1, round(keep_seconds * 1000))
+        return Claim(*await _answered(self._claim(keys=(f"{PREFIX}claim:{key}",), args=(asked, keep))))
+
+    async def settle(self, key: str, answer: str) -> str:
+        """As :class:`service.state.store.Store` says."""
+        settled: str = await _answered(self._settle(keys=(f"{PREFIX}claim:{key}",), args=(answer,)))
+        return settled
 
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 from service.state.store import (
     MAX_EVENTS_PER_USER,
     Changes,
+    Claim,
     Domain,
     Erasure,
     Event,
@@ -52,6 +53,13 @@ CREATE TABLE IF NOT EXISTS events (
     UNIQUE (user_id, event_id)
 );
 CREATE INDEX IF NOT EXISTS by_user ON events (user_id, number);
+CREATE TABLE IF NOT EXISTS claims (
+    key TEXT PRIMARY KEY,
+    asked TEXT NOT NULL,
+    answer TEXT,
+    expires REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_claim_expiry ON claims (expires);
 CREATE TABLE IF NOT EXISTS identity (store TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1));
 INSERT OR IGNORE INTO identity VALUES (lower(hex(randomblob(16))), 1);
 """
@@ -146,6 +154,33 @@ class SqliteStore:
             return found
 
         return await self._run(read) if having else {}
+
+    async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
+        """As :class:`service.state.store.Store` says."""
+
+        def write() -> Claim:
+            now = time.time()
+            with self._connection:
+                self._connection.execute("DELETE FROM claims WHERE expires <= ?", (now,))
+                self._connection.execute(
+                    "INSERT INTO claims (key, asked, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (key, asked, now + keep_seconds),
+                )
+                row = self._connection.execute("SELECT asked, answer FROM claims WHERE key = ?", (key,)).fetchone()
+            return Claim(*row)
+
+        return await self._run(write)
+
+    async def settle(self, key: str, answer: str) -> str:
+        """As :class:`service.state.store.Store` says."""
+
+        def write() -> str:
+            with self._connection:
+                self._connection.execute("UPDATE claims SET answer = ? WHERE key = ? AND answer IS NULL", (answer, key))
+                row = self._connection.execute("SELECT answer FROM claims WHERE key = ?", (key,)).fetchone()
+            return str(row[0]) if row else answer
+
+        return await self._run(write)
 
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""

@@ -52,6 +52,14 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What is known under an idempotency key: what was asked (a hash), and the answer once there is one."""
+
+    asked: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
 class Version:
     """How far the sequence has come. ``store`` is drawn at random when a store is first written to."""
 
@@ -92,6 +100,14 @@ class Store(Protocol):
 
         Cheap where nobody has: it may be asked before every answer.
         """
+        ...
+
+    async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
+        """Note that ``asked`` was asked under ``key``, unless something was in the last ``keep_seconds``; what is."""
+        ...
+
+    async def settle(self, key: str, answer: str) -> str:
+        """Note the answer under ``key``, if there is none; the one there is (``answer`` if the claim is forgotten)."""
         ...
 
     async def version(self) -> Version:

@@ -55,3 +55,22 @@ def test_the_health_of_the_state_is_a_metric_even_if_nobody_asks(bundle_path: Pa
         stopped = metric(client, "diffcdr_state_checked_timestamp_seconds")
         until(1)
         assert metric(client, "diffcdr_state_checked_timestamp_seconds") > stopped
+
+
+def test_a_write_under_a_key_is_done_once_and_answered_alike(bundle_path: Path, tmp_path: Path) -> None:
+    key = {"Idempotency-Key": "8e03978e"}
+    with serving(bundle_path, state_url=f"sqlite:{tmp_path / 'state.sqlite'}") as client:
+        first = client.post("/v1/events", json=events("a", 3), headers=key)
+        again = client.post("/v1/events", json=events("a", 3), headers=key)
+        assert (first.status_code, first.json()["accepted"]) == (200, 3)
+        assert "idempotency-replayed" not in first.headers
+        assert (again.status_code, again.content, again.headers["idempotency-replayed"]) == (200, first.content, "true")
+        assert client.post("/v1/events", json=events("a", 3)).json()["duplicates"] == 3
+        other = client.post("/v1/events", json=events("a", 4), headers=key)
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+        erased = [client.delete("/v1/users/a", headers=key) for _ in range(2)]
+        assert [one.status_code for one in erased] == [202, 202]
+        assert erased[0].content == erased[1].content
+        assert client.post("/v1/events", json=events("a", 3), headers=key).content == first.content
+        bad = client.post("/v1/events", json=events("a", 3), headers={"Idempotency-Key": "with space"})
+        assert (bad.status_code, bad.json()["code"]) == (422, "invalid_request")

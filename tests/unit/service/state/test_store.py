@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.state.opening import NowhereStore, open_store
 from service.state.redis import RedisStore
 from service.state.sqlite import SqliteStore
-from service.state.store import MAX_EVENTS_PER_USER, Event, StateUnavailable, Store, Version
+from service.state.store import MAX_EVENTS_PER_USER, Claim, Event, StateUnavailable, Store, Version
 
 BUNDLE = Path("bundle")
 
@@ -185,7 +185,30 @@ def test_an_erasure_that_races_with_events_leaves_none(url: str) -> None:
     run(url, body)
 
 
-step = st.tuples(st.sampled_from(["out", "in", "erase", "rate", "rate again"]), st.sampled_from(["a", "b", "c"]))
+def test_a_key_belongs_to_what_was_first_asked_and_keeps_its_first_answer(url: str) -> None:
+    async def body(store: Store) -> None:
+        other = open_store(url, bundle=BUNDLE)
+        assert await store.claim("k", "one", keep_seconds=60) == Claim("one")
+        assert await other.claim("k", "two", keep_seconds=60) == Claim("one")
+        assert await other.settle("k", "first/ü") == "first/ü"
+        assert await store.settle("k", "second") == "first/ü"
+        assert await store.claim("k", "one", keep_seconds=60) == Claim("one", "first/ü")
+        assert await store.settle("unclaimed", "answer") == "answer"
+        assert await store.claim("unclaimed", "x", keep_seconds=0.2) == Claim("x")
+        await asyncio.sleep(0.25)
+        assert await store.claim("unclaimed", "y", keep_seconds=60) == Claim("y"), "forgotten in time"
+        claims = await asyncio.gather(
+            *(one.claim("race", str(n), keep_seconds=60) for n in range(9) for one in (store, other))
+        )
+        assert len(set(claims)) == 1
+        await other.close()
+
+    run(url, body)
+
+
+step = st.tuples(
+    st.sampled_from(["out", "in", "erase", "rate", "rate again", "claim", "settle"]), st.sampled_from(["a", "b", "c"])
+)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -203,6 +226,7 @@ def test_both_stores_agree_with_a_set(
         after = 0
         since: set[str] = set()
         rated: dict[str, list[tuple[str, float]]] = {}
+        claims: dict[str, Claim] = {}
         for number, (action, user) in enumerate(steps):
             if number == cut:
                 after, since = (await store.version()).sequence, set()
@@ -211,6 +235,14 @@ def test_both_stores_agree_with_a_set(
                 gone.add(user)
                 rated.pop(user, None)
                 await store.erase(user)
+            elif action == "claim":
+                claims.setdefault(user, Claim(str(number)))
+                assert await store.claim(user, str(number), keep_seconds=60) == claims[user]
+            elif action == "settle":
+                if user in claims and claims[user].answer is None:
+                    claims[user] = Claim(claims[user].asked, str(number))
+                expected_answer = claims[user].answer if user in claims else str(number)
+                assert await store.settle(user, str(number)) == expected_answer
             elif action.startswith("rate"):
                 name = "same" if action == "rate again" else str(number)
                 fresh = user not in out | gone and (name, 5.0) not in rated.get(user, [])
