@@ -27,7 +27,7 @@ class Blend:
             items: Float64Array = vectors.astype(np.float64)
             self._gram = items.T @ items
             held: Float64Array = self._gram + spec.strength * np.eye(len(self._gram))
-            self._inverse: Float64Array = np.linalg.inv(held)
+            self._inverse = np.asarray(np.linalg.inv(held), dtype=np.float64)
 
     @property
     def counts_absence(self) -> bool:
