@@ -192,6 +192,24 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
     return Prepared(pair, split, problems[dim], _held_out(pair, split.test, held.test), complete)
 
 
+def fit_complete_target(prepared: Prepared, run: Run) -> FactorTables:
+    """A target base model that has seen every rating, the held-out users' too: where these users would be.
+
+    To show in figures; no model may learn from it. It begins from the same random tables as the other.
+    """
+    target = prepared.pair.target
+    table = _table(
+        RatingColumns(
+            users=target.user_rows,
+            items=target.item_rows,
+            ratings=target.ratings,
+            n_users=len(target.users),
+            n_items=len(target.items),
+        )
+    )
+    return _fit_base("target", table, replace(run, checkpoints=None), dim=prepared.problem.target_base.dim)
+
+
 def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
     """Fit model ``name`` (a key of ``MODELS``) with the settings of its section.
 

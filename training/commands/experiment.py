@@ -27,6 +27,7 @@ from training.commands.inputs import (
 )
 from training.config import load_preset
 from training.data.domains import DomainPair
+from training.experiment.embedding import COMPARABLE, SAMPLE, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.paper import paper_task as task_named
 from training.experiment.plan import Grid, Setup, parse_fractions
 from training.experiment.report import HTML, MARKDOWN, make_report, write_report
@@ -91,7 +92,8 @@ def experiment(
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
     failures = _run(reporter, pair, setup, cells, results, jobs=jobs)
-    write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells())), results)
+    sample = _sample(reporter, pair, setup, cells, results)
+    write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(failures)
 
@@ -126,6 +128,20 @@ def _run(
                 reporter.note(_line(outcome))
                 task.advance()
     return failures
+
+
+def _sample(reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile) -> Sample | None:
+    """What Figure 4 shows, from its file or computed; None where no model of the grid can be shown."""
+    shown, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
+    if not shown:
+        return None
+    sample = read_sample(results.directory / SAMPLE)
+    if sample is None or not sample.is_of(shown, fraction):
+        with reporter.task("figure 4", total=1, unit="sample") as task:
+            sample = sample_vectors(pair, setup, shown, test_fraction=fraction)
+            results.write_bytes(SAMPLE, to_bytes(sample))
+            task.advance(1)
+    return sample
 
 
 def _line(result: CellResult) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from training.data.domains import DomainPair
 from training.experiment.beyond_table import beyond_table
+from training.experiment.embedding import Sample
+from training.experiment.embedding_report import embedding_figure, embedding_table
 from training.experiment.figures import ReportFigure, training_curves, warm_against_cold
 from training.experiment.first_ratings import first_ratings
 from training.experiment.paper import task_of
@@ -51,19 +53,27 @@ class Report:
     figures: tuple[ReportFigure, ...]
 
 
-def make_report(pair: DomainPair, setup: Setup, grid: Grid, results: Sequence[CellResult]) -> Report:
-    """The report on ``results``, which are of ``grid``; cells that are missing are said to be."""
+def make_report(
+    pair: DomainPair, setup: Setup, grid: Grid, results: Sequence[CellResult], *, sample: Sample | None = None
+) -> Report:
+    """The report on ``results``, which are of ``grid``; cells that are missing are said to be. ``sample``: Figure 4."""
     results = sorted(results, key=lambda result: grid.models.index(result.model))
     tables = [data_table(pair)]
     for scenario in grid.scenarios:
         tables += _result_tables(results, grid, scenario)
     tables.append(speed_table(results))
     tables += _paper_tables(pair, grid, results)
-    figures = (warm_against_cold(results), first_ratings(results), training_curves(results))
+    vectors = [table for table in (embedding_table(sample),) if table is not None] if sample else []
+    figures = (
+        warm_against_cold(results),
+        first_ratings(results),
+        embedding_figure(sample) if sample else None,
+        training_curves(results),
+    )
     return Report(
         title=f"{pair.source.file.name} → {pair.target.file.name}, preset {setup.preset}",
         introduction=_introduction(setup, grid, results),
-        tables=tuple(tables),
+        tables=(*tables, *vectors),
         figures=tuple(figure for figure in figures if figure is not None),
     )
 

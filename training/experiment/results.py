@@ -110,7 +110,7 @@ class ResultsFile:
                     f"{self.directory} holds {RESULTS} but no {IDENTITY}, so nobody can tell what was measured; "
                     "choose another --out"
                 ) from None
-            self._write(path, json.dumps(mine, indent=2) + "\n")
+            self.write_text(IDENTITY, json.dumps(mine, indent=2) + "\n")
             return
         except OSError as error:
             raise _unwritable(self.directory, error) from error
@@ -166,18 +166,19 @@ class ResultsFile:
 
     def write_text(self, name: str, text: str) -> Path:
         """Put a file of the report in place, whole."""
-        path = self.directory / name
-        self._write(path, text)
-        return path
+        return self.write_bytes(name, text.encode())
 
-    def _write(self, path: Path, text: str) -> None:
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Put a file in place, whole."""
+        path = self.directory / name
         temporary = path.with_name(f".{path.name}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
             temporary.replace(path)
         except OSError as error:
             raise _unwritable(self.directory, error) from error
+        return path
 
 
 def of_cells(results: Iterable[CellResult], cells: Iterable[Cell]) -> list[CellResult]:

@@ -91,6 +91,19 @@ class DiffCDR(TransferModel):
         with torch.no_grad():
             return blockwise(sampler, vectors, width=fitted(self._network).noise_predictor.target_dim)
 
+    def diffuse(self, vectors: Tensor, *, nfe: int) -> Tensor:
+        """What guidance and solver alone make of ``vectors`` in ``nfe`` evaluations, before the ALM."""
+        network = copy.deepcopy(fitted(self._network)).to(vectors.dtype).requires_grad_(False).eval()
+        sampler = Sampler(
+            network.noise_predictor,
+            solver_plan(self.config.model_copy(update={"nfe": nfe})),
+            guidance_scale=self.config.guidance_scale,
+            initial_state=network.initial_state,
+            alignment=nn.Identity(),
+        )
+        with torch.no_grad():
+            return blockwise(sampler, vectors, width=network.noise_predictor.target_dim)
+
     def fold(self) -> tuple[Tensor, Tensor] | None:
         """The whole transfer as one affine map, where the DIM has no activation."""
         network = fitted(self._network)
