@@ -181,7 +181,7 @@ def read_sample(path: Path) -> Sample | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             count = sum(name.endswith("/about") for name in arrays)
             return Sample(
                 float(arrays["test_fraction"]),
