@@ -6,6 +6,7 @@ what is there already is not computed again. The pages are written from whatever
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,8 @@ from training.config import load_preset
 from training.experiment.diversity_study import DiversityFigures, diversity_study
 from training.experiment.goal_pages import ranking_page, robust_page
 from training.experiment.goals import PairResults
-from training.experiment.report import Report, as_markdown
+from training.experiment.overview import overview_page
+from training.experiment.report import MARKDOWN, Report, as_markdown
 from training.experiment.results import RESULTS, ResultsFile
 from training.pipeline import DomainFile, Run, fit_model, load_pair, prepare
 
@@ -51,6 +53,10 @@ PAIRS = (
 )
 MODELS = {"robust": "mean,bias,popular,diffcdr", "ranking": "all", "reference": "all", "paper": "all"}
 """By preset, in the order in which they run."""
+PUBLISHED = ("reference", "paper")
+"""Presets whose reports are pages of their own, with an overview of them all."""
+READING = "reading.md"
+"""Written by hand."""
 NOT_RUN = {("epinions-ac", "reference"), ("epinions-ac", "paper")}
 
 
@@ -98,6 +104,11 @@ def main(
     pages = ResultsFile(docs)
     write_page(robust_page(list(results_of("robust", out))), "robust.md", pages)
     write_page(ranking_page(list(results_of("ranking", out)), diversity), "ranking.md", pages)
+    links = [*publish_reports(out, docs), "- [robust](robust.md), [ranking](ranking.md): the presets meant for use"]
+    if (docs / READING).is_file():
+        links.insert(0, f"- [What to make of it]({READING})")
+    presets = {preset: list(results_of(preset, out)) for preset in PUBLISHED}
+    write_page(overview_page(presets, links=links), "README.md", pages)
 
 
 def chosen(only: Sequence[str] | None) -> list[Comparison]:
@@ -124,6 +135,19 @@ def results_of(preset: str, out: Path) -> Iterator[PairResults]:
         if comparison.preset == preset and (out / comparison.name / RESULTS).is_file():
             results = ResultsFile(out / comparison.name).read()
             yield PairResults(comparison.pair.name, comparison.pair.label, results)
+
+
+def publish_reports(out: Path, docs: Path) -> Iterator[str]:
+    """Put each report on the paper's systems, and its figures, into ``docs``; yields links to them."""
+    for comparison in COMPARISONS:
+        report = out / comparison.name / MARKDOWN
+        if comparison.preset in PUBLISHED and report.is_file():
+            pages = ResultsFile(docs / comparison.name)
+            text = report.read_text(encoding="utf-8")
+            pages.write_text(MARKDOWN, text)
+            for figure in re.findall(r"\]\(([\w-]+\.svg)\)", text):
+                pages.write_text(figure, report.with_name(figure).read_text(encoding="utf-8"))
+            yield f"- [{comparison.pair.label}, {comparison.preset}]({comparison.name}/{MARKDOWN})"
 
 
 def study_diversity(pair: Pair, data: Path, out: Path, *, run: bool) -> list[DiversityFigures]:

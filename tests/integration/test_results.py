@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tests.servers import ENVIRONMENT
+from tests.unit.training.experiment.samples import result
 from tests.unit.training.tiny import write_domains
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,29 @@ def test_comparisons_become_pages_and_are_not_computed_again(data: Path) -> None
     assert "| Douban books → music | 0.5 |" in page
     assert (data / "docs" / "robust-change.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "No cell has been computed yet" in (data / "docs" / "ranking.md").read_text(encoding="utf-8")
+
+
+def test_reports_on_the_papers_systems_are_published_with_an_overview(data: Path) -> None:
+    place = data / "out" / "douban-paper"
+    place.mkdir(parents=True)
+    lines = [
+        result(model, seed=seed, scenario=scenario, rmse=rmse + seed / 100).line()
+        for model, rmse in (("bias", 1.0), ("emcdr", 1.2), ("diffcdr", 1.1))
+        for seed in (0, 1)
+        for scenario in ("cold", "warm")
+    ]
+    (place / "results.jsonl").write_text("".join(lines), encoding="utf-8")
+    (place / "report.md").write_text("![Figure 3](figure-3.svg)\n", encoding="utf-8")
+    (place / "figure-3.svg").write_text("<svg/>", encoding="utf-8")
+    (data / "docs").mkdir()
+    (data / "docs" / "reading.md").write_text("By hand.", encoding="utf-8")
+    done = results(data, "--report-only")
+    assert done.returncode == 0, done.stderr
+    page = (data / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "(douban-paper/report.md)" in page and "(reading.md)" in page
+    assert "| Douban books → music | 0.2 | bias |" in page
+    assert (data / "docs" / "douban-paper" / "figure-3.svg").read_text(encoding="utf-8") == "<svg/>"
+    assert (data / "docs" / "reading.md").read_text(encoding="utf-8") == "By hand."
 
 
 def test_a_mistake_is_one_sentence(data: Path) -> None:
