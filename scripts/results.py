@@ -24,7 +24,7 @@ from training.experiment.diversity_study import DiversityFigures, diversity_stud
 from training.experiment.goal_pages import ranking_page, robust_page
 from training.experiment.goals import PairResults
 from training.experiment.overview import overview_page
-from training.experiment.report import MARKDOWN, Report, as_markdown
+from training.experiment.render import MARKDOWN, Report, as_markdown
 from training.experiment.results import RESULTS, ResultsFile
 from training.pipeline import DomainFile, Run, fit_model, load_pair, prepare
 

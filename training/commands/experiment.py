@@ -30,7 +30,8 @@ from training.data.domains import DomainPair
 from training.experiment.embedding import COMPARABLE, SAMPLE, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.paper import paper_task as task_named
 from training.experiment.plan import Grid, Setup, parse_fractions
-from training.experiment.report import HTML, MARKDOWN, make_report, write_report
+from training.experiment.render import HTML, MARKDOWN, write_report
+from training.experiment.report import make_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
 from training.grids import parse_grids

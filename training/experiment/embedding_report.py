@@ -35,7 +35,7 @@ def embedding_figure(sample: Sample) -> ReportFigure | None:
         name="figure-4",
         title="Figure 4. Transferred against true target vectors",
         caption=f"t-SNE, β = {sample.test_fraction:g}, seed 0; each panel is a map of its own, of the same users for "
-        "every colour. True vectors (black) are those of a base model that has seen the test users' ratings as well. "
+        "every colour. True vectors (triangles) are of a base model that has seen the test users' ratings as well. "
         "Models are those that score with the target base model's items. NFE: guided evaluations by the solver; shown "
         "is the diffusion module before its alignment, as in the paper, whose text does not list its own numbers.",
         svg=as_svg(figure, "figure-4"),

@@ -16,7 +16,7 @@ from training.experiment.goals import (
     wanted_ratio,
 )
 from training.experiment.plan import Scenario
-from training.experiment.report import Report
+from training.experiment.render import Report
 from training.experiment.statistics import METRICS, Metric
 from training.experiment.tables import SCENARIOS, SUBJECT, ReportTable, TableCell, p_text, shown
 

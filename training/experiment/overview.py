@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from training.experiment.goals import PairResults
 from training.experiment.paper import paper_numbers
 from training.experiment.plan import Scenario
-from training.experiment.report import Report
+from training.experiment.render import Report
 from training.experiment.results import CellResult
 from training.experiment.statistics import (
     METRICS,

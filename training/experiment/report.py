@@ -1,22 +1,21 @@
-"""``report.md`` and ``report.html`` from the results; the HTML is one file that asks for nothing from elsewhere."""
+"""What an experiment's report says, from its results."""
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from training.data.domains import DomainPair
 from training.experiment.beyond_table import beyond_table
 from training.experiment.embedding import Sample
 from training.experiment.embedding_report import embedding_figure, embedding_table
-from training.experiment.figures import ReportFigure, training_curves, warm_against_cold
+from training.experiment.figures import training_curves, warm_against_cold
 from training.experiment.first_ratings import first_ratings
 from training.experiment.paper import task_of
 from training.experiment.paper_tables import beside_table, counts_table, speeds_table
 from training.experiment.plan import Grid, Scenario, Setup
-from training.experiment.results import CellResult, ResultsFile
+from training.experiment.reading import reading
+from training.experiment.render import Report
+from training.experiment.results import CellResult
 from training.experiment.sampled_table import sampled_table
 from training.experiment.statistics import compare
 from training.experiment.tables import (
@@ -29,28 +28,6 @@ from training.experiment.tables import (
     result_table,
     speed_table,
 )
-
-MARKDOWN, HTML = "report.md", "report.html"
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
-table { border-collapse: collapse; margin: 0.5rem 0; font-variant-numeric: tabular-nums; font-size: 0.9rem }
-th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-thead th { border-bottom: 2px solid #888 }
-figure { margin: 1rem 0 } figure svg { max-width: 100%; height: auto }
-figcaption, .note { color: #555; font-size: 0.9rem } .scroll { overflow-x: auto }
-"""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything the report says, before it is written in one language or the other."""
-
-    title: str
-    introduction: tuple[str, ...]
-    tables: tuple[ReportTable, ...]
-    figures: tuple[ReportFigure, ...]
 
 
 def make_report(
@@ -75,52 +52,7 @@ def make_report(
         introduction=_introduction(setup, grid, results),
         tables=(*tables, *vectors),
         figures=tuple(figure for figure in figures if figure is not None),
-    )
-
-
-def write_report(report: Report, out: ResultsFile) -> None:
-    """Write both forms, and each figure as a file for the Markdown. Raises InputError where that cannot be done."""
-    for figure in report.figures:
-        out.write_text(f"{figure.name}.svg", figure.svg)
-    out.write_text(MARKDOWN, as_markdown(report))
-    out.write_text(HTML, as_html(report))
-
-
-def as_markdown(report: Report) -> str:
-    """The report in Markdown; figures are links to ``NAME.svg`` beside it."""
-    parts = [f"# {_in_markdown(report.title, best=False)}", *report.introduction]
-    for table in report.tables:
-        rows = [[_in_markdown(cell.text, cell.best) for cell in row] for row in table.rows]
-        rule = ["---", *["---:"] * (len(table.columns) - 1)]
-        lines = ["| " + " | ".join(row) + " |" for row in (table.columns, rule, *rows)]
-        parts += [f"## {table.title}", "\n".join(lines), *table.notes]
-    for figure in report.figures:
-        parts += [f"## {figure.title}", f"![{figure.title}]({figure.name}.svg)", figure.caption]
-    return "\n\n".join(parts) + "\n"
-
-
-def as_html(report: Report) -> str:
-    """The report as one HTML page, figures inside."""
-    body = [f"<h1>{html.escape(report.title)}</h1>"]
-    body += [f"<p>{html.escape(text)}</p>" for text in report.introduction]
-    for table in report.tables:
-        head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in table.columns)
-        rows = "\n".join(f"<tr>{''.join(_html_cell(cell.text, cell.best) for cell in row)}</tr>" for row in table.rows)
-        body.append(f"<h2>{html.escape(table.title)}</h2>")
-        body.append(
-            f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
-        )
-        body += [f'<p class="note">{html.escape(note)}</p>' for note in table.notes]
-    for figure in report.figures:
-        body.append(
-            f'<h2>{html.escape(figure.title)}</h2>\n<figure id="{figure.name}">{figure.svg}'
-            f"<figcaption>{html.escape(figure.caption)}</figcaption></figure>"
-        )
-    content = "\n".join(body)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{content}\n</body>\n</html>\n"
+        reading=reading(results, grid),
     )
 
 
@@ -193,12 +125,3 @@ def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tu
         parts.append(f"{total - len(results)} of {total} cells are missing: they failed, or the run was stopped.")
     parts.append("Made with " + ", ".join(f"{name} {number}" for name, number in versions.items()) + ".")
     return tuple(parts)
-
-
-def _in_markdown(text: str, best: bool) -> str:
-    plain = re.sub(r"([|*_\\])", r"\\\1", text)
-    return f"**{plain}**" if best else plain
-
-
-def _html_cell(text: str, best: bool) -> str:
-    return f"<td>{f'<strong>{html.escape(text)}</strong>' if best else html.escape(text)}</td>"

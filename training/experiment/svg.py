@@ -18,4 +18,6 @@ def as_svg(figure: Figure, name: str) -> str:
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = file.getvalue()
+    # Names of groups are the same in every figure, and nothing refers to them.
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
     return re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

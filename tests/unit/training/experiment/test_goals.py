@@ -11,7 +11,7 @@ from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.diversity_study import DiversityFigures
 from training.experiment.goal_pages import NDCG, RMSE, ranking_page, robust_page
 from training.experiment.goals import PairResults, mean_change, standing, standings
-from training.experiment.report import as_markdown
+from training.experiment.render import as_markdown
 
 
 def pair(name: str, **figures: list[float | None]) -> PairResults:

@@ -1,7 +1,7 @@
 from tests.unit.training.experiment.samples import result
 from training.experiment.goals import PairResults
 from training.experiment.overview import BY_FIELD, claims_table, overview_page, overview_table
-from training.experiment.report import as_markdown
+from training.experiment.render import as_markdown
 
 RMSE = {"bias": 0.9, "emcdr": 1.2, "diffcdr": 1.1, "diffcdr-da": 1.3, "diffcdr-at": 1.0}
 PAIR = PairResults(

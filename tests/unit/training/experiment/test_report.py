@@ -9,7 +9,8 @@ from tests.unit.training.experiment.samples import result
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Grid, Setup
-from training.experiment.report import Report, as_html, as_markdown, make_report, write_report
+from training.experiment.render import Report, as_html, as_markdown, write_report
+from training.experiment.report import make_report
 from training.experiment.results import ResultsFile
 
 MODELS = ("bias", "popular", "diffcdr", "diffcdr-da")

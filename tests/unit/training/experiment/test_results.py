@@ -75,9 +75,7 @@ def test_a_directory_is_of_one_experiment(tmp_path: Path, pair: DomainPair, setu
             file.identify(changed_pair, changed_setup)
 
 
-def test_an_experiment_begun_before_a_setting_was_known_goes_on(
-    tmp_path: Path, pair: DomainPair, setup: Setup
-) -> None:
+def test_an_experiment_begun_before_a_setting_was_known_goes_on(tmp_path: Path, pair: DomainPair, setup: Setup) -> None:
     file = ResultsFile(tmp_path)
     file.identify(pair, setup)
     known = json.loads((tmp_path / IDENTITY).read_text())
