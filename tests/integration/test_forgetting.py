@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx
 import polars as pl
 import pytest
 
 from diffcdr.bundle import open_bundle
-from tests.servers import diffcdr, running_server
+from diffcdr.cli import main
+from tests.serving import serving
 from tests.unit.training.tiny import QUICK, write_domains
 
 ERASED = ("u003", "u065", "u074")
@@ -22,11 +22,19 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return write_domains(tmp_path)
 
 
-def train(files: tuple[Path, Path], bundle: Path, *options: str | Path, check: bool = True) -> tuple[int, str]:
+def run(*arguments: str | Path) -> int:
+    """The status of ``diffcdr arguments``, in this process: torch is loaded once."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def train(files: tuple[Path, Path], bundle: Path, *options: str | Path) -> int:
     sets = [part for override in QUICK for part in ("--set", override)]
     arguments = ["--source", files[0], "--target", files[1], "--bundle", bundle, "--preset", "reference", *sets]
-    done = diffcdr("train", *arguments, *options, check=check)
-    return done.returncode, done.stderr
+    return run("train", *arguments, *options)
 
 
 def rows_of(file: Path, users: tuple[str, ...]) -> int:
@@ -38,32 +46,36 @@ def holding(bundle: Path, user: str) -> list[str]:
     return [path.name for path in bundle.rglob("*") if path.is_file() and user.encode() in path.read_bytes()]
 
 
-def test_an_erased_user_is_in_no_byte_of_the_next_bundle(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_erased_user_is_in_no_byte_of_the_next_bundle(
+    files: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     first, second, listed = tmp_path / "first", tmp_path / "second", tmp_path / "erased"
     state = f"sqlite:{tmp_path / 'state.sqlite'}"
-    train(files, first)
+    assert train(files, first) == 0
     assert all(holding(first, user) for user in ERASED)
 
-    with running_server(first, log=tmp_path / "log", DIFFCDR_STATE_URL=state) as server:
+    with serving(first, state_url=state) as client:
         for user in ERASED:
-            assert httpx.delete(f"{server.address}/v1/users/{user}").status_code == 202
-    diffcdr("erasures", "--state", state, "--out", listed)
+            assert client.delete(f"/v1/users/{user}").status_code == 202
+    assert run("erasures", "--state", state, "--out", listed) == 0
 
-    _, screen = train(files, second, "--exclude-users", listed)
+    capfd.readouterr()
+    assert train(files, second, "--exclude-users", listed) == 0
+    screen = capfd.readouterr().err
     assert [holding(second, user) for user in ERASED] == [[], [], []]
     assert "excluded_user" in screen and "names 3 users to leave out" in screen
     inputs = open_bundle(second).manifest.provenance.model_dump()
     for name, file in zip(("source", "target"), files, strict=True):
         assert inputs[name]["cleaning"] == {"excluded_user": rows_of(file, ERASED)}
-    shown = json.loads(diffcdr("inspect", second, "--json").stdout)
-    assert shown["manifest"]["counts"]["source_users"] == 68
+    assert run("inspect", second, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["manifest"]["counts"]["source_users"] == 68
 
 
 def test_a_list_that_cannot_be_read_is_one_sentence_and_trains_nothing(
-    files: tuple[Path, Path], tmp_path: Path
+    files: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, said = train(files, tmp_path / "bundle", "--exclude-users", tmp_path / "nowhere.txt", check=False)
-    assert status != 0
+    assert train(files, tmp_path / "bundle", "--exclude-users", tmp_path / "nowhere.txt") == 2
+    said = capfd.readouterr().err
     assert "cannot read users from" in said and "nowhere.txt" in said
     assert "Traceback" not in said
     assert not (tmp_path / "bundle").exists()
