@@ -41,6 +41,9 @@ COMPARABLE = ("tgt", "ridge", "emcdr", "sscdr", "lacdr", "ptupcdr", "diffcdr")
 Floats = npt.NDArray[np.float32]
 Part = Literal["train", "test"]
 PARTS: tuple[Part, ...] = ("train", "test")
+Kind = Literal["models", "nfe"]
+PANELS: tuple[tuple[Part, Kind], ...] = (("train", "models"), ("test", "models"), ("train", "nfe"), ("test", "nfe"))
+"""(a) to (d) of the figure."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Panel:
     """One t-SNE: ``clouds`` by name, the same users in the same order in each; ``true`` is where they belong."""
 
     part: Part
-    kind: Literal["models", "nfe"]
+    kind: Kind
     clouds: Mapping[str, Cloud]
 
 
@@ -112,9 +115,7 @@ def sample_vectors(
                 clouds[part, kind] |= found
     # What is there besides the true vectors is what a panel is for.
     panels = [
-        Panel(part, kind, _places(found))
-        for part, kind in (("train", "models"), ("test", "models"), ("train", "nfe"), ("test", "nfe"))
-        if set(found := clouds[part, kind]) - {TRUE, SOURCE}
+        Panel(part, kind, _places(found)) for part, kind in PANELS if set(found := clouds[part, kind]) - {TRUE, SOURCE}
     ]
     return Sample(test_fraction, tuple(models), tuple(panels))
 

@@ -108,8 +108,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
         if name == TRUE:
             continue
         colour = "#999999" if name == SOURCE else next(colours)
-        axes.scatter(*cloud.places.T, s=7, color=colour, linewidths=0, alpha=0.8, label=name)
-    axes.scatter(*panel.clouds[TRUE].places.T, s=11, color="black", marker="^", linewidths=0, label=TRUE)
+        axes.scatter(cloud.places[:, 0], cloud.places[:, 1], s=7, color=colour, linewidths=0, alpha=0.8, label=name)
+    true = panel.clouds[TRUE].places
+    axes.scatter(true[:, 0], true[:, 1], s=11, color="black", marker="^", linewidths=0, label=TRUE)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, fontsize="small", frameon=False)
