@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.console_tables import ConsoleTables
 from diffcdr.errors import BundleError
 from diffcdr.files import MANIFEST, MANIFEST_HASH, ONNX_FILE, check_files, read_manifest
 from diffcdr.ids import IdTable
@@ -110,6 +111,8 @@ class Bundle:
     """(matrix [source_dim, target_dim], offset [target_dim]) where the transfer folds."""
     graph: npt.NDArray[np.uint8] | None
     """The bytes of the transfer's ONNX file, where the bundle carries one; mapped now, as the path may be replaced."""
+    console: ConsoleTables = field(default_factory=ConsoleTables)
+    """What there is to show of histories and of the model's geometry; nothing is computed with it."""
 
 
 def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
@@ -176,6 +179,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
         return TitleTable(array(f"{folder}/title_offsets.npy"), array(f"{folder}/title_text.npy"))
 
     has_shape = manifest.fold_in is not None and manifest.fold_in.shape is not None
+    users = ids("source_users")
     has_history = manifest.fold_in is not None and manifest.fold_in.history is not None
     affine = None
     if manifest.transfer.kind == "affine":
@@ -187,7 +191,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
         path=path,
         id=bundle_id,
         manifest=manifest,
-        source_users=SourceUsers(ids("source_users"), array("source_users/vectors.npy")),
+        source_users=SourceUsers(users, array("source_users/vectors.npy")),
         source_items=SourceItems(
             ids("source_items"),
             array("source_items/vectors.npy"),
@@ -212,4 +216,5 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
         ),
         affine=affine,
         graph=graph,
+        console=ConsoleTables.open(manifest.files, array, source_users=len(users)),
     )

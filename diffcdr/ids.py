@@ -73,6 +73,17 @@ class IdTable:
         found = np.minimum(np.searchsorted(self.array, ids), len(self.array) - 1)
         return np.where(self.array[found] == ids, found, -1).astype(np.int64)
 
+    def starting_with(self, prefix: str, limit: int) -> range:
+        """Rows of the first ``limit`` ids that begin with ``prefix``, by binary search."""
+        text, width = _encode(prefix), self.array.dtype.itemsize
+        if len(text) > width or b"\0" in text:
+            return range(0)
+        first = int(np.searchsorted(self.array, np.array([text], dtype=self.array.dtype))[0])
+        # No UTF-8 text has a byte 0xFF: all that begin with the prefix lie at or below this.
+        above = np.array([text + b"\xff" * (width - len(text))], dtype=self.array.dtype)
+        last = int(np.searchsorted(self.array, above, side="right")[0])
+        return range(first, min(last, first + limit))
+
     def row(self, text: str) -> int:
         """Row of one id, or -1."""
         return int(self.rows([text])[0])

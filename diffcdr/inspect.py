@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from diffcdr.console_tables import HISTORY_FOLDER, MAP_FOLDER
 from diffcdr.manifest import InputFile, Manifest
 from diffcdr.progress import make_table
 
@@ -74,6 +75,7 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
         ("transfer", f"{kind}, {transfer.source_dim} -> {transfer.target_dim} dimensions"),
         ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),
+        ("console", _console_tables(manifest)),
         ("scores", "ratings" if manifest.scoring.objective == "rating" else "ranking only"),
         ("seed", str(provenance.seed)),
     ]
@@ -91,6 +93,11 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
     yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
+
+
+def _console_tables(manifest: Manifest) -> str:
+    tables = {"histories": f"{HISTORY_FOLDER}/indptr.npy", "map": f"{MAP_FOLDER}/users.npy"}
+    return ", ".join(name for name, file in tables.items() if file in manifest.files) or "none"
 
 
 def _cleaning(source: InputFile, target: InputFile) -> RenderableType:

@@ -62,10 +62,10 @@ class HistorySpec(_Frozen):
 class RatingShapeSpec(_Frozen):
     """How a user rates: of n ratings with residuals e about ``offset`` and ``source_items/level_biases.npy`` [m],
 
-        sum e / (n + s) for each s of ``level_shrinkages``;
-        (ratings at each level but the last + shrinkage * its share) / (n + shrinkage), levels evenly spaced;
-        sqrt((sum (e - own)^2 + shrinkage * spread) / (n + shrinkage)) with own = sum e / (n + shrinkage);
-        ln(1 + n).
+    sum e / (n + s) for each s of ``level_shrinkages``;
+    (ratings at each level but the last + shrinkage * its share) / (n + shrinkage), levels evenly spaced;
+    sqrt((sum (e - own)^2 + shrinkage * spread) / (n + shrinkage)) with own = sum e / (n + shrinkage);
+    ln(1 + n).
     """
 
     offset: float

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.bundle import ONNX_FILE, BundleWriter
+from diffcdr.console_tables import SourceHistory, UserMap
 from diffcdr.ids import IdTable
 from diffcdr.manifest import Counts, FoldInSpec, InputFile, Manifest, Provenance, ScoringSpec, TransferSpec, WarmSpec
 
@@ -39,12 +40,14 @@ def write_bundle(
     fold_in: Literal["ridge", "als"] | None = "ridge",
     warm: Literal["ridge", "als"] | None = "ridge",
     titles: bool = True,
+    console: bool = False,
 ) -> str:
     """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
 
     Source users are ``u00000``, …; the first ``warm_users`` of them are warm in the target too, along with
     ``target_only_users`` users ``v00000``, … that the source has never seen. Each warm user has seen five items.
     Source items are ``s00000``, …; target items ``t00000``, …; ``users`` and ``items`` also take the ids themselves.
+    ``console`` adds what the console shows: each source user's three ratings, and a map of the warm ones.
     ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
     """
     rng = np.random.default_rng(seed)
@@ -76,6 +79,8 @@ def write_bundle(
         if titles:
             writer.titles("source_items", [f"Source {row}" for row in range(source_items)])
             writer.titles("target_items", [f"Title {row}" if row % 7 else "" for row in range(len(item_table))])
+        if console:
+            _console_tables(seed, len(user_table), source_items, len(overlap), len(item_table), writer)
         if kind == "affine":
             writer.array("transfer/matrix.npy", matrix)
             writer.array("transfer/offset.npy", offset)
@@ -104,6 +109,22 @@ def write_bundle(
                 metrics=METRICS,
             )
         )
+
+
+def _console_tables(seed: int, users: int, source_items: int, overlap: int, items: int, writer: BundleWriter) -> None:
+    rng = np.random.default_rng([seed, 1])
+    per_user = min(3, source_items)
+    rated = np.stack([np.sort(rng.choice(source_items, per_user, replace=False)) for _ in range(users)])
+    ratings = rng.integers(1, 6, users * per_user).astype(np.float32)
+    indptr = np.arange(users + 1, dtype=np.int64) * per_user
+    SourceHistory(indptr, rated.astype(np.int32).reshape(-1), ratings).write(writer)
+    points = [_normal(rng, overlap, 2) for _ in range(3)]
+    UserMap(
+        np.arange(overlap, dtype=np.int32),
+        *points,
+        np.arange(min(8, items), dtype=np.int32),
+        _normal(rng, min(8, items), 2),
+    ).write(writer)
 
 
 def tanh_graph(matrix: npt.NDArray[np.float32], offset: npt.NDArray[np.float32]) -> bytes:

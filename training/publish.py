@@ -37,6 +37,7 @@ from training.models.base import SourceFold, TransferModel, TransferProblem
 from training.models.registry import section_of
 from training.pipeline import FittedModel, Prepared, step_generator
 from training.ridge import prior_regularisation
+from training.user_map import draw_map, source_history
 from training.warm import choose_warm, stored_vectors
 
 LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
@@ -56,6 +57,8 @@ class RunFacts:
     """What was tried for the models whose settings were chosen from grids."""
     selected_by: str | None = None
     """The validation figure that chose the published model; None where it was named."""
+    histories: bool = True
+    """Whether the bundle is to hold who rated what in the source domain, for people to look at."""
 
 
 def check_destination(path: Path) -> None:
@@ -79,6 +82,10 @@ def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, 
         exported.write(writer)
         _write_source(writer, model, prepared, fold)
         users = _write_target(writer, model, prepared, warm=warm)
+        if facts.histories:
+            source_history(prepared.pair.source).write(writer)
+        generator = step_generator(facts.seed, "map")
+        draw_map(model, prepared.final(model), warm=warm, generator=generator).write(writer)
         manifest = _manifest(
             model,
             prepared,

@@ -16,7 +16,7 @@ from tests.serving import serving
 def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of 3,000 source users and 200 target items."""
     path = tmp_path_factory.mktemp("bundles") / "planted"
-    write_bundle(path, users=3000, items=200)
+    write_bundle(path, users=3000, items=200, console=True)
     return path
 
 

@@ -76,6 +76,9 @@ def train(
         Path | None,
         typer.Option(help="Users to leave out of both domains: ids, as `diffcdr erasures --out` writes them."),
     ] = None,
+    histories: Annotated[
+        bool, typer.Option("--histories/--no-histories", help="Keep who rated what in the source, for the console.")
+    ] = True,
     checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,
 ) -> None:
@@ -134,6 +137,7 @@ def train(
         metrics=metrics,
         tuning=tunings,
         selected_by=select,
+        histories=histories,
     )
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
         bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle)
