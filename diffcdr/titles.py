@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +28,25 @@ class TitleTable:
 
     def __getitem__(self, row: int) -> str | None:
         return self.take(np.array([row]))[0]
+
+    def search(self, wanted: str, limit: int) -> list[int]:
+        """Rows of the first ``limit`` titles that hold ``wanted``, whatever the case of ASCII letters."""
+        needle, text = wanted.encode("utf-8", "replace").lower(), self._lowered
+        rows: list[int] = []
+        at = text.find(needle) if needle else -1
+        while at >= 0 and len(rows) < limit:
+            row = int(np.searchsorted(self.offsets, at, side="right")) - 1
+            stop = int(self.offsets[row + 1])
+            if at + len(needle) <= stop:
+                rows.append(row)
+                at = stop - 1
+            at = text.find(needle, at + 1)
+        return rows
+
+    @cached_property
+    def _lowered(self) -> bytes:
+        # Offsets stay true: only single bytes are changed.
+        return self.text.tobytes().lower()
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> list[str | None]:
         """Titles of ``rows``, in their order; None where unknown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import orjson
@@ -68,3 +69,9 @@ def etag_response(request: Request, etag: str, content: Any) -> Response:
     if headers["ETag"] in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return json_response(content, headers=headers)
+
+
+def content_response(request: Request, content: Any) -> Response:
+    """``content`` under the hash of itself, or 304 if the caller has it already."""
+    body = orjson.dumps(content)
+    return etag_response(request, hashlib.sha256(body).hexdigest()[:32], content)

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from service.activity import Activity
 from service.auth import is_loopback, key_ring
 from service.batcher import Batcher
 from service.edge import DirectRoute, Edge
@@ -25,7 +26,20 @@ from service.openapi import describe
 from service.problems import from_exception
 from service.quota import Quota
 from service.registry import Model, Registry, load_model
-from service.routes import batch, embeddings, events, health, items, models, privacy, recommendations
+from service.routes import (
+    activity,
+    batch,
+    console,
+    embeddings,
+    events,
+    health,
+    items,
+    lookup,
+    maps,
+    models,
+    privacy,
+    recommendations,
+)
 from service.runtime import Intake, Lifecycle, Runtime
 from service.settings import Settings
 from service.shadow import Shadow
@@ -98,10 +112,12 @@ def create_app(
                 vectors,
                 Intake(settings.event_queue),
                 lifecycle,
+                Activity(metrics),
             )
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
             metrics.workers.set(1)
             background = [asyncio.create_task(loader.follow()), asyncio.create_task(_watch_state(guard, metrics))]
+            background.append(asyncio.create_task(app.state.runtime.activity.watch()))
             if settings.watch_seconds:
                 background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
             yield
@@ -132,7 +148,11 @@ def create_app(
         models.router,
         models.admin,
         privacy.router,
+        lookup.router,
+        maps.router,
+        activity.router,
         health.router,
+        console.router,
     ):
         app.include_router(router)
     app.add_middleware(

@@ -31,6 +31,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing at this address"),
     "user_unknown": (404, "Nothing personal is known about this user"),
     "model_unknown": (404, "No such model is loaded"),
+    "not_in_bundle": (404, "The bundle does not hold this"),
     "method_not_allowed": (405, "This address does not take this method"),
     "conflict": (409, "This cannot be done in the present state"),
     "body_too_large": (413, "The body is too large"),

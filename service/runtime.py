@@ -9,6 +9,7 @@ from typing import cast
 
 from starlette.requests import HTTPConnection
 
+from service.activity import Activity
 from service.batcher import Batcher
 from service.jobs import QueueFull
 from service.loader import Loader
@@ -61,6 +62,7 @@ class Runtime:
     vectors: RedisVectors | None
     intake: Intake
     lifecycle: Lifecycle
+    activity: Activity
 
 
 def runtime_of(connection: HTTPConnection) -> Runtime:

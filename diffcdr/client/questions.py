@@ -24,6 +24,7 @@ from diffcdr.client.results import (
     RecommendationList,
     ShadowShare,
 )
+from diffcdr.client.results_lookup import Activity, FoundItems, History, Place, UserList, UserMap
 
 T = TypeVar("T")
 
@@ -139,6 +140,39 @@ def opt_in(user_id: str) -> Call[None]:
 def erase(user_id: str) -> Call[ErasureReceipt]:
     """Forget this user."""
     return Call("DELETE", _address(user_id), ErasureReceipt.read)
+
+
+def find_users(prefix: str = "", *, limit: int = 20, model: str | None = None) -> Call[UserList]:
+    """Up to 100 known user ids that begin with ``prefix``."""
+    return Call("GET", "/v1/users", UserList.read, parameters=_given(prefix=prefix, limit=limit, model=model))
+
+
+def find_items(
+    q: str = "", *, domain: Literal["source", "target"] = "target", limit: int = 20, model: str | None = None
+) -> Call[FoundItems]:
+    """Up to 100 items whose id begins with ``q``, then those that have it in their title."""
+    return Call("GET", "/v1/items", FoundItems.read, parameters=_given(q=q, domain=domain, limit=limit, model=model))
+
+
+def history(user_id: str, *, limit: int = 50, model: str | None = None) -> Call[History]:
+    """What a user rated in the source domain, best first; up to 1,000 ratings."""
+    parameters = _given(limit=limit, model=model)
+    return Call("GET", f"{_address(user_id)}/history", History.read, parameters=parameters)
+
+
+def user_map(*, model: str | None = None) -> Call[UserMap]:
+    """A sample of users, and items, in two dimensions."""
+    return Call("GET", "/v1/map", UserMap.read, parameters=_given(model=model))
+
+
+def place(user_id: str, *, model: str | None = None) -> Call[Place]:
+    """Where a user stands on that map."""
+    return Call("GET", f"{_address(user_id)}/map", Place.read, parameters=_given(model=model))
+
+
+def activity(*, since: float = 0.0) -> Call[Activity]:
+    """Totals of the last 15 minutes, every few seconds; of those after ``since`` (seconds since 1970)."""
+    return Call("GET", "/v1/activity", Activity.read, parameters={"since": since})
 
 
 def models() -> Call[ModelsResult]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import fastapi
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from diffcdr.ids import MAX_ID_BYTES
-from service.answers import etag_response, json_response
+from diffcdr.inspect import shortfalls
+from diffcdr.manifest import InputFile
+from service.answers import content_response, json_response
 from service.bodies import JSON, read_json
 from service.openapi import reference, request_body
 from service.problems import responses
@@ -20,6 +20,8 @@ from service.registry import Lineup, Model, Registry, Traffic
 from service.runtime import Runtime, runtime_of
 from service.schemas import (
     ActivateRequest,
+    DataSummary,
+    FileSummary,
     LoadRequest,
     ModelsAnswer,
     ModelSummary,
@@ -48,7 +50,7 @@ async def models(request: Request) -> Response:
     `refused` tells which bundles were not taken, and why.
     """
     content = _answer(runtime_of(request))
-    return etag_response(request, _tag(content), content)
+    return content_response(request, content)
 
 
 @router.get(
@@ -65,7 +67,7 @@ async def model(request: Request, model_id: Annotated[str, fastapi.Path(max_leng
     """One bundle by its id."""
     lineup = runtime_of(request).registry.lineup
     content = _summary(lineup.find(model_id), lineup).model_dump(mode="json")
-    return etag_response(request, _tag(content), content)
+    return content_response(request, content)
 
 
 @admin.post(
@@ -157,10 +159,6 @@ def _split(traffic: Traffic) -> TrafficSplit:
     return TrafficSplit(canary=traffic.canary, percent=traffic.percent, salt=traffic.salt, shadow=shadow)
 
 
-def _tag(content: dict[str, Any]) -> str:
-    return hashlib.sha256(orjson.dumps(content)).hexdigest()[:32]
-
-
 def _summary(found: Model, lineup: Lineup) -> ModelSummary:
     manifest = found.manifest
     return ModelSummary(
@@ -173,4 +171,23 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         loaded_at=found.loaded_at,
         counts=manifest.counts.model_dump(),
         metrics=manifest.metrics,
+        objective=manifest.scoring.objective,
+        transfer=manifest.transfer.kind,
+        fold_in=manifest.fold_in is not None,
+        data=DataSummary(
+            source=_file(manifest.provenance.source),
+            target=_file(manifest.provenance.target),
+            split=manifest.provenance.split,
+            test_fraction=manifest.provenance.test_fraction,
+            seed=manifest.provenance.seed,
+        ),
+        shortfalls=[str(shortfall) for shortfall in shortfalls(manifest)],
+        histories=found.bundle.console.history is not None,
+        map=found.bundle.console.map is not None,
+    )
+
+
+def _file(record: InputFile) -> FileSummary:
+    return FileSummary(
+        name=record.name, rows_read=record.rows_read, rows_kept=record.rows_kept, left_out=record.cleaning
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from service.schemas.embeddings import MAX_EMBEDDINGS, Embedding, EmbeddingsAnswer, EmbeddingsRequest
 from service.schemas.operations import (
     ActivateRequest,
+    DataSummary,
+    FileSummary,
     Health,
     LoadRequest,
     ModelsAnswer,
@@ -34,12 +36,14 @@ __all__ = [
     "BatchError",
     "BatchLine",
     "BatchUser",
+    "DataSummary",
     "Embedding",
     "EmbeddingsAnswer",
     "EmbeddingsRequest",
     "ErasureReceipt",
     "EventsAnswer",
     "EventsRequest",
+    "FileSummary",
     "Health",
     "Item",
     "LoadRequest",

@@ -11,6 +11,25 @@ from service.registry import State
 from service.schemas.base import Body, Id
 
 
+class FileSummary(Body):
+    """One rating file: rows read, rows kept, and rows that cleaning left out or merged, by reason."""
+
+    name: str
+    rows_read: int
+    rows_kept: int
+    left_out: dict[str, int]
+
+
+class DataSummary(Body):
+    """What a bundle was trained on. ``split``: overlap users in `train`, `validation` and `test`."""
+
+    source: FileSummary
+    target: FileSummary
+    split: dict[str, int]
+    test_fraction: float
+    seed: int
+
+
 class ModelSummary(Body):
     """A loaded bundle, and how it did against the plain baselines on the same held-out users."""
 
@@ -25,6 +44,13 @@ class ModelSummary(Body):
     metrics: Annotated[
         dict[str, dict[str, dict[str, float]]], Field(description="metrics[scope][model][metric] of the manifest.")
     ]
+    objective: Annotated[Literal["rating", "ranking"], Field(description="Whether scores are predicted ratings.")]
+    transfer: Literal["affine", "onnx"]
+    fold_in: Annotated[bool, Field(description="Whether newcomers get personal lists from ratings sent along.")]
+    data: DataSummary
+    shortfalls: Annotated[list[str], Field(description="Where the model is worse than a plain baseline.")]
+    histories: Annotated[bool, Field(description="Whether the bundle holds who rated what in the source.")]
+    map: Annotated[bool, Field(description="Whether the bundle holds a map of users and items.")]
 
 
 class Refusal(Body):

@@ -30,9 +30,11 @@ from diffcdr.client import (
     batches,
     questions,
     results,
+    results_lookup,
 )
 from diffcdr.client.questions import Call
 from service import schemas
+from service.schemas import console
 from tests.bundles import write_bundle
 from tests.serving import gated_model, serving
 
@@ -113,6 +115,14 @@ def test_models_are_loaded_split_and_rolled_back(client: Client) -> None:
     assert len(client.popular(k=3).items) == 3
 
 
+def test_what_a_bundle_knows_is_looked_up(client: Client) -> None:
+    assert client.find_users("u0000", limit=2).users == ("u00000", "u00001")
+    assert [item.item_id for item in client.find_items("s0001", domain="source", limit=1).items] == ["s00010"]
+    assert client.activity().samples[-1].requests >= 0
+    with pytest.raises(ServiceError, match="not_in_bundle"):
+        client.user_map()
+
+
 def test_a_refusal_is_raised_with_its_problem(client: Client, address: str) -> None:
     with pytest.raises(ServiceError) as unknown:
         client.recommend("nobody", fallback="deny")
@@ -140,6 +150,17 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
         results.ModelsResult: schemas.ModelsAnswer,
         results.TrafficSplit: schemas.TrafficSplit,
         results.ShadowShare: schemas.ShadowShare,
+        results_lookup.UserList: console.UsersAnswer,
+        results_lookup.FoundItem: console.FoundItem,
+        results_lookup.FoundItems: console.ItemsAnswer,
+        results_lookup.RatedItem: console.RatedItem,
+        results_lookup.History: console.HistoryAnswer,
+        results_lookup.MapUser: console.MapUser,
+        results_lookup.MapItem: console.MapItem,
+        results_lookup.UserMap: console.MapAnswer,
+        results_lookup.Place: console.PlaceAnswer,
+        results_lookup.Sample: console.Sample,
+        results_lookup.Activity: console.ActivityAnswer,
     }
     for read, sent in pairs.items():
         assert read.model_fields.keys() <= sent.model_fields.keys(), read
@@ -171,6 +192,12 @@ def test_every_operation_of_v1_has_a_method(address: str) -> None:
         questions.activate_model("ID"),
         questions.roll_back(),
         questions.set_traffic(),
+        questions.find_users(),
+        questions.find_items(),
+        questions.history("ID"),
+        questions.user_map(),
+        questions.place("ID"),
+        questions.activity(),
     ]
     ours = {(call.method, call.path) for call in calls} | {("POST", batches.PATH)}
     document = httpx.get(f"{address}/openapi.json").json()["paths"]

@@ -1,0 +1,139 @@
+"""Looking around in what a bundle knows: ids, titles, histories, and the map of its users."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+
+from diffcdr.bundle import Bundle, SourceItems, TargetItems
+from service.answers import json_response
+from service.lookup import find_items, find_users
+from service.problems import Problem, responses
+from service.registry import Model
+from service.routes.parameters import UserInAddress
+from service.runtime import Runtime, runtime_of
+from service.schemas.console import (
+    HistoryAnswer,
+    HistoryParameters,
+    ItemsAnswer,
+    ItemsParameters,
+    UsersAnswer,
+    UsersParameters,
+)
+from service.state.store import StateUnavailable
+
+router = APIRouter(tags=["lookup"])
+
+LOOKUP_PROBLEMS = ("unauthenticated", "forbidden", "model_unknown", "invalid_request", "internal_error")
+USER_PROBLEMS = ("bad_request", "user_unknown", "not_in_bundle", *LOOKUP_PROBLEMS)
+
+
+@router.get(
+    "/v1/users",
+    summary="Ids of known users",
+    response_class=Response,
+    responses={200: {"model": UsersAnswer}, **responses(*LOOKUP_PROBLEMS)},
+)
+async def users(request: Request, parameters: Annotated[UsersParameters, Query()]) -> Response:
+    """Users of either domain, by how their id begins. Who opted out or was erased is not named."""
+    runtime, model = await asked(request, parameters.model)
+    found = await asyncio.to_thread(find_users, model.bundle, runtime.guard, parameters.prefix, parameters.limit)
+    return json_response({"users": found, "bundle": model.id})
+
+
+@router.get(
+    "/v1/items",
+    summary="Items of either domain",
+    response_class=Response,
+    responses={200: {"model": ItemsAnswer}, **responses(*LOOKUP_PROBLEMS)},
+)
+async def items(request: Request, parameters: Annotated[ItemsParameters, Query()]) -> Response:
+    """Items by how their id begins, then by a part of their title."""
+    _, model = await asked(request, parameters.model)
+    bundle = model.bundle
+    table = bundle.source_items if parameters.domain == "source" else bundle.target_items
+    rows = await asyncio.to_thread(find_items, table.ids, table.titles, parameters.q, parameters.limit)
+    return json_response({"items": named(table, rows), "bundle": model.id})
+
+
+@router.get(
+    "/v1/users/{user_id}/history",
+    summary="What a user rated in the source domain",
+    response_class=Response,
+    responses={200: {"model": HistoryAnswer}, **responses(*USER_PROBLEMS)},
+)
+async def history(
+    request: Request, user_id: UserInAddress, parameters: Annotated[HistoryParameters, Query()]
+) -> Response:
+    """As the model was shown it; of users it was not shown, the ratings they sent since.
+
+    Of users who opted out or were erased nothing is told: they are unknown.
+    """
+    runtime, model = await asked(request, parameters.model)
+    require_allowed(runtime, user_id)
+    row = model.bundle.source_users.ids.row(user_id)
+    rated = _trained(model.bundle, row) if row >= 0 else await _sent(runtime, model.bundle, user_id)
+    content = {
+        "user_id": user_id,
+        "items": rated[: parameters.limit],
+        "total": len(rated),
+        "origin": "training" if row >= 0 else "events",
+        "bundle": model.id,
+    }
+    return json_response(content)
+
+
+async def asked(request: Request, model_id: str | None) -> tuple[Runtime, Model]:
+    """The runtime, its copy of opt-outs brought up to date, and the model that is looked at."""
+    runtime = runtime_of(request)
+    await runtime.guard.refresh()
+    return runtime, runtime.registry.lineup.choose(model_id, None)
+
+
+def require_allowed(runtime: Runtime, user_id: str) -> None:
+    """Raise Problem 404 where nothing may be told of the user."""
+    if not runtime.guard.allows(user_id):
+        raise user_hidden()
+
+
+def user_hidden() -> Problem:
+    """The same for everyone of whom nothing is told, so that it does not tell who opted out."""
+    return Problem("user_unknown", "nothing is told of this user: unknown to the bundle, opted out or erased")
+
+
+def named(table: SourceItems | TargetItems, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Ids, and titles where known, of item ``rows``."""
+    places = np.array(rows, dtype=np.int64)
+    titles = table.titles.take(places) if table.titles is not None else [None] * len(rows)
+    return [
+        {"item_id": item} | ({"title": title} if title else {})
+        for item, title in zip(table.ids.take(places), titles, strict=True)
+    ]
+
+
+def _trained(bundle: Bundle, row: int) -> list[dict[str, Any]]:
+    """What the user at ``row`` rated before the training, best first."""
+    history = bundle.console.history
+    if history is None:
+        raise Problem("not_in_bundle", "this bundle has no histories; train it without --no-histories")
+    items, ratings = history.of(row)
+    found = named(bundle.source_items, items.tolist())
+    return [item | {"rating": rating} for item, rating in zip(found, ratings.tolist(), strict=True)]
+
+
+async def _sent(runtime: Runtime, bundle: Bundle, user_id: str) -> list[dict[str, Any]]:
+    """What the user rated since, best first. Raises Problem 404 where there is nothing."""
+    try:
+        found = (await runtime.store.histories([user_id], "source")).get(user_id, ())
+    except StateUnavailable:
+        found = ()
+    if not found:
+        raise user_hidden()
+    rows = bundle.source_items.ids.rows([item for item, _ in found]).tolist()
+    titled = [named(bundle.source_items, [row])[0] if row >= 0 else {} for row in rows]
+    rated = [known | {"item_id": item, "rating": rating} for known, (item, rating) in zip(titled, found, strict=True)]
+    return sorted(rated, key=lambda entry: -entry["rating"])

@@ -1,0 +1,84 @@
+"""The map of a bundle's users and items, and where on it a user stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from diffcdr.locating import locate
+from service.answers import content_response, json_response
+from service.problems import Problem, responses
+from service.routes.lookup import LOOKUP_PROBLEMS, USER_PROBLEMS, asked, named, require_allowed, user_hidden
+from service.routes.parameters import UserInAddress
+from service.schemas.console import MapAnswer, ModelParameters, PlaceAnswer
+
+router = APIRouter(tags=["lookup"])
+
+NO_MAP = "this bundle has no map; train it again with this version"
+
+
+@router.get(
+    "/v1/map",
+    summary="Users and items in two dimensions",
+    response_class=Response,
+    responses={
+        200: {"model": MapAnswer},
+        304: {"description": "Unchanged since the answer with this ETag."},
+        **responses("not_in_bundle", *LOOKUP_PROBLEMS),
+    },
+)
+async def user_map(request: Request, parameters: Annotated[ModelParameters, Query()]) -> Response:
+    """A sample of users known in both domains: where they come from, where they are carried to, where they belong.
+
+    Who opted out or was erased is left out.
+    """
+    runtime, model = await asked(request, parameters.model)
+    bundle = model.bundle
+    drawn = bundle.console.map
+    if drawn is None:
+        raise Problem("not_in_bundle", NO_MAP)
+    places = zip(drawn.source.tolist(), drawn.transferred.tolist(), drawn.target.tolist(), strict=True)
+    shown = [
+        {"user_id": user, "source": source, "transferred": transferred, "target": target}
+        for user, (source, transferred, target) in zip(bundle.source_users.ids.take(drawn.users), places, strict=True)
+        if runtime.guard.allows(user)
+    ]
+    listed = named(bundle.target_items, drawn.items.tolist())
+    points = [item | {"point": point} for item, point in zip(listed, drawn.item_points.tolist(), strict=True)]
+    content = {"users": shown, "items": points, "bundle": model.id}
+    return content_response(request, content)
+
+
+@router.get(
+    "/v1/users/{user_id}/map",
+    summary="Where a user stands on the map",
+    response_class=Response,
+    responses={200: {"model": PlaceAnswer}, **responses("overloaded", "deadline_exceeded", *USER_PROBLEMS)},
+)
+async def place(request: Request, user_id: UserInAddress, parameters: Annotated[ModelParameters, Query()]) -> Response:
+    """Positions, and the items of the map that are most the user's. Unknown are those who opted out or were erased."""
+    runtime, model = await asked(request, parameters.model)
+    require_allowed(runtime, user_id)
+    drawn = model.bundle.console.map
+    if drawn is None:
+        raise Problem("not_in_bundle", NO_MAP)
+    timed = await runtime.batcher.compute(
+        model.recommender,
+        lambda: locate(model.recommender, drawn, user_id),
+        rows=len(drawn.users) + 1,
+        timeout=runtime.settings.timeout_ms / 1000,
+    )
+    found = timed.result
+    if found is None:
+        raise user_hidden()
+    content = {
+        "user_id": user_id,
+        "on_map": found.on_map,
+        "source": found.source,
+        "transferred": found.transferred,
+        "target": found.target,
+        "near": named(model.bundle.target_items, found.items),
+        "bundle": model.id,
+    }
+    return json_response(content)
