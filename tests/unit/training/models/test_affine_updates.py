@@ -40,10 +40,14 @@ def test_the_same_steps_as_autograd(changes: dict[str, object]) -> None:
     kinds = (AffineUpdates, AlternatingUpdates)
     one_batch = drawn_problem(config, batches=1)
     (ours, losses, _), (plain, plain_losses, _) = (_run(kind, config, one_batch) for kind in kinds)
-    assert losses == pytest.approx(plain_losses, rel=1e-4)
+    parted = config.optimizers == "two" and config.dim_loss == "l1"
     for name, gradient in plain.items():
-        assert torch.linalg.norm(ours[name] - gradient) <= 1e-4 * torch.linalg.norm(gradient) + 1e-7, name
-    # Over several batches Adam may turn a gradient of rounding errors into a whole step, so only losses stay near.
+        # L1's signs can sum to zero. Of what rounding leaves there, Adam makes a whole step, and the alignment's
+        # gradient, taken after the DIM's step, sees another DIM. All others agree to float32 rounding.
+        limit = 1e-2 if parted and name == "alignment.weight" else 1e-5
+        assert torch.linalg.norm(ours[name] - gradient) <= limit * torch.linalg.norm(gradient) + 1e-7, name
+    assert losses == pytest.approx(plain_losses, rel=1e-2 if parted else 1e-5)
+    # Over several batches that can happen to any weight, so only losses stay near.
     more = drawn_problem(config.model_copy(update={"batch_size": 13}), batches=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.models.affine_updates, "GROUP", 2)
