@@ -1,0 +1,126 @@
+// Asking the service. Keys live in this module's memory and nowhere else: a reload forgets them.
+
+import { field, h } from "./dom.js";
+
+const root = new URL("../", document.baseURI);
+const keys = { read: null, write: null, admin: null };
+
+/** What the service refused, with its problem document. */
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `status ${status}`);
+    this.status = status;
+    this.code = problem.code ?? "";
+    this.problem = problem;
+  }
+}
+
+/** The scope that a request needs, as the service sees it. */
+function scopeOf(method, path) {
+  if (path.startsWith("v1/admin/")) return "admin";
+  const reading = method === "GET" || path.startsWith("v1/recommendations") || path.startsWith("v1/embeddings");
+  return reading ? "read" : "write";
+}
+
+const keyFor = (scope) => keys[scope] ?? keys.admin ?? keys.write ?? keys.read;
+
+export const setKey = (scope, key) => (keys[scope] = key);
+export const hasKey = () => Object.values(keys).some(Boolean);
+export function forgetKeys() {
+  for (const scope of Object.keys(keys)) keys[scope] = null;
+}
+
+export const address = (path, query = {}) => {
+  const url = new URL(path, root);
+  for (const [name, value] of Object.entries(query)) if (value !== null && value !== undefined) url.searchParams.append(name, value);
+  return url;
+};
+
+/** One request, whatever comes back: { status, ok, data, text, headers, ms }. */
+export async function send(method, path, { query, body, signal, key } = {}) {
+  const chosen = key === undefined ? keyFor(scopeOf(method, path)) : key;
+  const headers = {};
+  if (chosen) headers["Authorization"] = `Bearer ${chosen}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const began = performance.now();
+  const response = await fetch(address(path, query), {
+    method,
+    headers,
+    body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),
+    signal,
+    cache: "no-store",
+    credentials: "omit",
+    redirect: "error",
+  });
+  const text = await response.text();
+  const ms = performance.now() - began;
+  let data = null;
+  if (/json/.test(response.headers.get("content-type") ?? "")) {
+    try {
+      data = JSON.parse(text);
+    } catch {
+      data = null;
+    }
+  }
+  return { status: response.status, ok: response.ok, data, text, headers: response.headers, ms };
+}
+
+/** One request that has to succeed; asks for another key where the one there is does not do. Throws Refused. */
+export async function call(method, path, options = {}) {
+  const scope = scopeOf(method, path);
+  let answer = await send(method, path, options);
+  while ((answer.status === 401 || (answer.status === 403 && answer.data?.code === "forbidden")) && options.ask !== false) {
+    const key = await askKey(scope, keyFor(scope) ? `The key there is does not have the scope “${scope}”.` : "");
+    if (key === null) break;
+    answer = await send(method, path, { ...options, key });
+    if (answer.status !== 401 && answer.status !== 403) setKey(scope, key);
+  }
+  if (!answer.ok) throw new Refused(answer.status, answer.data ?? { title: `status ${answer.status}` });
+  return answer;
+}
+
+/** One segment of an address; an id of dots alone would name a folder above. */
+export const segment = (text) => (/^\.+$/.test(text) ? text.replaceAll(".", "%2E") : encodeURIComponent(text));
+
+/** Server-Timing as [name, milliseconds] pairs. */
+export function timings(headers) {
+  return (headers.get("server-timing") ?? "")
+    .split(",")
+    .map((part) => /^\s*([\w-]+);dur=([\d.]+)/.exec(part))
+    .filter(Boolean)
+    .map(([, label, ms]) => [label, Number(ms)]);
+}
+
+function askKey(scope, why) {
+  return new Promise((resolve) => {
+    const input = h("input", { type: "password", autocomplete: "off", required: true });
+    const close = (value) => {
+      dialog.close();
+      dialog.remove();
+      resolve(value);
+    };
+    const form = h(
+      "form",
+      {
+        class: "stack",
+        onsubmit: (event) => {
+          event.preventDefault();
+          if (input.value) close(input.value);
+        },
+      },
+      h("h2", { id: "key-title" }, `A key with the scope “${scope}”`),
+      h("p", { class: "small muted" }, why || "This needs a key. It is kept in this page’s memory, until you reload."),
+      field("Key", input),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { class: "button primary", type: "submit" }, "Go on"),
+        h("button", { class: "button", type: "button", onclick: () => close(null) }, "Cancel"),
+      ),
+    );
+    const dialog = h("dialog", { "aria-labelledby": "key-title", oncancel: (event) => (event.preventDefault(), close(null)) }, form);
+    document.body.append(dialog);
+    dialog.showModal();
+    input.focus();
+  });
+}

@@ -1,0 +1,149 @@
+// Which view is shown, what all views share, and the door where keys are asked for.
+
+import { Refused, call, forgetKeys, hasKey, setKey } from "./api.js";
+import { field, h, put, short } from "./dom.js";
+
+const VIEWS = [
+  ["try", "Try", () => import("./try.js")],
+  ["models", "Models", () => import("./models.js")],
+  ["map", "Map", () => import("./map.js")],
+  ["now", "Now", () => import("./now.js")],
+  ["docs", "Docs", () => import("./docs.js")],
+];
+
+const main = document.getElementById("main");
+const tabs = document.getElementById("tabs");
+const status = document.getElementById("status");
+
+/** What the views share: the answer of /v1/models and the OpenAPI document. */
+export const state = { models: null, openapi: null };
+let leave = null;
+let turn = 0;
+
+/** The view and the parameters in the address: #/try?user=ann */
+export function place() {
+  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+  return { view: path || "try", query: new URLSearchParams(query) };
+}
+
+/** Note parameters in the address without a new entry in the history. */
+export function note(view, parameters) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== ""));
+  history.replaceState(null, "", `#/${view}${query.size ? `?${query}` : ""}`);
+}
+
+/** Ask again which bundles there are, and show it in the bar. */
+export async function refreshModels() {
+  state.models = (await call("GET", "v1/models")).data;
+  const stable = state.models.models[0];
+  put(
+    status,
+    h("span", { class: "dot good", "aria-hidden": "true" }),
+    h("span", { class: "clip" }, `${stable.model} · `, h("code", { title: stable.id }, short(stable.id))),
+    hasKey() && h("button", { class: "button quiet", type: "button", onclick: lock }, "Forget keys"),
+  );
+  return state.models;
+}
+
+function lock() {
+  forgetKeys();
+  boot();
+}
+
+async function show() {
+  const mine = ++turn;
+  leave?.();
+  leave = null;
+  const { view, query } = place();
+  const known = VIEWS.find(([id]) => id === view);
+  if (!known) return void (location.hash = "#/try");
+  const [id, title, load] = known;
+  document.title = `${title} · DiffCDR console`;
+  for (const link of tabs.children) {
+    if (link.hash === `#/${id}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  try {
+    await refreshModels();
+    const module = await load();
+    if (mine !== turn) return;
+    const box = h("div", { class: `view view-${id}` });
+    put(main, box);
+    leave = (await module.show(box, query)) ?? null;
+    if (mine !== turn) leave?.();
+  } catch (error) {
+    if (mine === turn) fail(error);
+  }
+}
+
+function fail(error) {
+  if (error instanceof Refused && error.status === 401) return gate("");
+  const text = error instanceof Refused ? error.message : "The service does not answer. Is it running?";
+  if (!(error instanceof Refused) && !(error instanceof TypeError)) console.error(error);
+  put(
+    main,
+    h(
+      "div",
+      { class: "panel gate stack" },
+      h("h1", {}, "This did not work"),
+      h("p", { class: "note bad", role: "alert" }, text),
+      h("div", {}, h("button", { class: "button primary", onclick: show }, "Try again")),
+    ),
+  );
+}
+
+/** Nothing is shown before a key that opens it. */
+function gate(why) {
+  tabs.hidden = true;
+  put(status);
+  const input = h("input", { type: "password", autocomplete: "off", required: true });
+  const form = h(
+    "form",
+    {
+      class: "panel gate stack",
+      onsubmit: async (event) => {
+        event.preventDefault();
+        try {
+          await call("GET", "v1/models", { key: input.value, ask: false });
+        } catch (error) {
+          return gate(error instanceof Refused ? "This key does not open the service." : "The service does not answer.");
+        }
+        setKey("read", input.value);
+        boot();
+      },
+    },
+    h("h1", {}, "A key, please"),
+    h("p", { class: "muted" }, "This service answers to those who have a key with the scope “read”. It stays in this page’s memory until you reload."),
+    field("Key", input),
+    why && h("p", { class: "note bad", role: "alert" }, why),
+    h("div", {}, h("button", { class: "button primary", type: "submit" }, "Open the console")),
+  );
+  put(main, form);
+  input.focus();
+}
+
+async function boot() {
+  put(main);
+  try {
+    await call("GET", "v1/models", { ask: false });
+  } catch (error) {
+    return fail(error);
+  }
+  state.openapi ??= (await call("GET", "openapi.json")).data;
+  put(
+    tabs,
+    VIEWS.map(([id, title]) => h("a", { href: `#/${id}` }, title)),
+  );
+  tabs.hidden = false;
+  await show();
+}
+
+window.addEventListener("hashchange", () => {
+  if (location.hash === "#main") return void (history.replaceState(null, "", "#/try"), main.focus());
+  if (!tabs.hidden) show();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+boot();

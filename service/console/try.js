@@ -1,0 +1,260 @@
+// Ask for somebody's list, and see why it is what it is; two bundles side by side.
+
+import { Refused, call, segment } from "./api.js";
+import { note, state } from "./app.js";
+import { combobox } from "./combobox.js";
+import { announce, field, h, name, panel, put, short, whole } from "./dom.js";
+import { newcomer } from "./newcomer.js";
+import { compareLists, showList } from "./lists.js";
+
+const HISTORY_SHOWN = 20;
+
+/** Everything that the question is made of. */
+function startingPoint(query) {
+  return {
+    mode: query.get("mode") === "new" ? "new" : "known",
+    user: query.get("user") ?? "",
+    ratings: [],
+    k: Number(query.get("k")) || 20,
+    diversity: Number(query.get("diversity")) || 0,
+    exclude: [],
+    excludeSeen: true,
+    first: query.get("model") || null,
+    second: query.get("with") || null,
+    optedOut: false,
+  };
+}
+
+const bundleName = (model) => `${model.model} · ${model.preset} · ${short(model.id)} (${model.state})`;
+
+export async function show(box, query) {
+  const q = startingPoint(query);
+  const known = new Set(state.models.models.map((model) => model.id));
+  if (!known.has(q.first)) q.first = null;
+  if (!known.has(q.second)) q.second = null;
+  if (!q.user && q.mode === "known") q.user = (await call("GET", "v1/users", { query: { limit: 1 } })).data.users[0] ?? "";
+
+  const who = h("div", { class: "stack" });
+  const past = h("div", { class: "stack" });
+  const lists = h("div", { class: "lists" });
+  const chips = h("ul", { class: "chips", "aria-label": "Excluded items" });
+  const hasDiversity = "diversity" in (state.openapi.components.schemas.RecommendationRequest?.properties ?? {});
+  let asking = null;
+  let alive = true;
+
+  const body = (model) => ({
+    ...(q.mode === "known" ? { user_id: q.user } : { history: q.ratings.map(({ item_id, rating }) => ({ item_id, rating })) }),
+    k: q.k,
+    exclude_items: q.exclude.map((item) => item.item_id),
+    exclude_seen: q.excludeSeen,
+    ...(hasDiversity && q.diversity > 0 ? { diversity: q.diversity } : {}),
+    ...(model ? { model } : {}),
+  });
+
+  async function ask() {
+    note("try", {
+      mode: q.mode === "new" ? "new" : "",
+      user: q.mode === "known" ? q.user : "",
+      k: q.k === 20 ? "" : q.k,
+      diversity: q.diversity || "",
+      model: q.first ?? "",
+      with: q.second ?? "",
+    });
+    drawChips();
+    asking?.abort();
+    const mine = (asking = new AbortController());
+    if (q.mode === "known" ? !q.user : !q.ratings.length) {
+      put(lists, h("div", { class: "panel empty" }, q.mode === "known" ? "Choose a user." : "Add a rating or two, and the list appears."));
+      return;
+    }
+    const asked = [q.first, ...(q.second ? [q.second] : [])];
+    try {
+      const answers = await Promise.all(
+        asked.map((model) => call("POST", "v1/recommendations", { body: body(model), signal: mine.signal })),
+      );
+      if (mine.signal.aborted || !alive) return;
+      q.optedOut = answers[0].data.fallback_reason === "opted_out";
+      drawWho();
+      const options = { onexclude: (item) => (q.exclude.push(item), ask()) };
+      put(lists, answers.length === 2 ? compareLists(answers, state.models.models, options) : showList(answers[0], state.models.models, options));
+      announce(`${answers[0].data.items.length} items, strategy ${answers[0].data.strategy}`);
+    } catch (error) {
+      if (error.name === "AbortError" || !alive) return;
+      const text = error instanceof Refused ? error.message : "The service does not answer.";
+      put(lists, h("p", { class: "note bad", role: "alert" }, text));
+    }
+  }
+
+  async function drawPast(limit = HISTORY_SHOWN) {
+    if (q.mode === "new") return put(past);
+    if (!q.user) return put(past);
+    const user = q.user;
+    let content;
+    try {
+      const { data } = await call("GET", `v1/users/${segment(user)}/history`, { query: { limit, model: q.first } });
+      content = [
+        h("ol", { class: "ratings" }, data.items.map(ratedItem)),
+        data.total > data.items.length &&
+          h(
+            "div",
+            { class: "more" },
+            h("button", { class: "button quiet", type: "button", onclick: () => drawPast(Math.min(1000, limit * 5)) }, `Show more of ${whole(data.total)}`),
+          ),
+      ];
+      content.total = data.total;
+    } catch (error) {
+      const missing = { not_in_bundle: "This bundle does not hold histories.", user_unknown: "Nothing is told of this user: unknown to the bundle, opted out or erased." };
+      content = [h("p", { class: "empty small" }, missing[error.code] ?? error.message)];
+    }
+    if (user !== q.user || !alive) return;
+    put(past, panel("Rated in the source", content, { actions: content.total !== undefined && h("span", { class: "small muted num" }, whole(content.total)), className: "past" }));
+  }
+
+  function drawWho() {
+    if (q.mode === "new") {
+      if (who.dataset.mode !== "new") put(who, newcomer(q, ask));
+      who.dataset.mode = "new";
+      return;
+    }
+    const { element, input } = combobox({
+      label: "User",
+      placeholder: "Begin to type an id",
+      text: q.user,
+      find: async (text, signal) =>
+        (await call("GET", "v1/users", { query: { prefix: text === q.user ? "" : text, limit: 12, model: q.first }, signal })).data.users,
+      value: (user) => user,
+      show: (user) => [name(user)],
+      choose: (user) => {
+        if (!user) return;
+        q.user = user;
+        drawPast();
+        ask();
+      },
+    });
+    const focused = who.contains(document.activeElement) && document.activeElement.role === "combobox";
+    const out = h(
+      "button",
+      { class: "button", type: "button", "aria-pressed": String(q.optedOut), onclick: toggleOptOut },
+      q.optedOut ? "Opt back in" : "Opt this user out",
+    );
+    put(who, element, h("div", { class: "row" }, out, q.optedOut && h("span", { class: "badge warn" }, "opted out")));
+    who.dataset.mode = "known";
+    if (focused) input.focus();
+  }
+
+  async function toggleOptOut() {
+    try {
+      await call(q.optedOut ? "DELETE" : "PUT", `v1/users/${segment(q.user)}/opt-out`);
+      announce(q.optedOut ? "opted in again" : "opted out");
+    } catch (error) {
+      put(lists, h("p", { class: "note bad", role: "alert" }, error.message));
+      return;
+    }
+    drawPast();
+    await ask();
+  }
+
+  function drawChips() {
+    put(
+      chips,
+      q.exclude.map((item, index) =>
+        h(
+          "li",
+          { class: "chip" },
+          h("span", { class: "clip" }, name(item.title ?? item.item_id)),
+          h("button", { class: "button quiet icon", type: "button", "aria-label": `Take back ${item.title ?? item.item_id}`, onclick: () => (q.exclude.splice(index, 1), ask()) }, "×"),
+        ),
+      ),
+    );
+  }
+
+  const modes = h(
+    "fieldset",
+    { class: "segments", "aria-label": "Who" },
+    [["known", "A known user"], ["new", "Somebody new"]].map(([mode, label]) =>
+      h(
+        "label",
+        {},
+        h("input", {
+          type: "radio",
+          name: "mode",
+          value: mode,
+          checked: q.mode === mode,
+          onchange: () => {
+            q.mode = mode;
+            drawWho();
+            drawPast();
+            ask();
+          },
+        }),
+        label,
+      ),
+    ),
+  );
+  const controls = panel(
+    "Question",
+    h("div", { class: "body stack" }, modes, who, h("hr", {}), settings(q, { hasDiversity, ask, drawPast, chips })),
+    { className: "question" },
+  );
+  put(box, h("h1", { class: "visually-hidden" }, "Try a user"), h("div", { class: "try" }, controls, past, lists));
+  drawWho();
+  drawPast();
+  await ask();
+  return () => {
+    alive = false;
+    asking?.abort();
+  };
+}
+
+function ratedItem(item) {
+  return h(
+    "li",
+    {},
+    h("span", { class: "clamp" }, name(item.title ?? item.item_id)),
+    h("span", { class: "stars num", "aria-label": `rated ${item.rating}` }, item.rating.toLocaleString("en", { maximumFractionDigits: 2 })),
+  );
+}
+
+function settings(q, { hasDiversity, ask, drawPast, chips }) {
+  const k = h("input", { type: "number", min: 1, max: 100, value: String(q.k), onchange: () => ((q.k = Math.min(100, Math.max(1, Math.round(Number(k.value)) || 20))), (k.value = String(q.k)), ask()) });
+  const shown = h("output", { class: "num" }, q.diversity.toFixed(2));
+  const diversity = h("input", {
+    type: "range",
+    min: 0,
+    max: 1,
+    step: 0.05,
+    value: String(q.diversity),
+    oninput: () => (shown.textContent = Number(diversity.value).toFixed(2)),
+    onchange: () => ((q.diversity = Number(diversity.value)), ask()),
+  });
+  const choice = (chosen, empty, set) => {
+    const select = h(
+      "select",
+      { onchange: () => (set(select.value || null), drawPast(), ask()) },
+      h("option", { value: "" }, empty),
+      state.models.models.map((model) => h("option", { value: model.id, selected: model.id === chosen }, bundleName(model))),
+    );
+    return select;
+  };
+  const seen = h("input", { type: "checkbox", checked: q.excludeSeen, onchange: () => ((q.excludeSeen = seen.checked), ask()) });
+  const exclude = combobox({
+    label: "Leave out",
+    placeholder: "Title or id",
+    find: async (text, signal) => (text ? (await call("GET", "v1/items", { query: { q: text, limit: 12, model: q.first }, signal })).data.items : []),
+    value: () => "",
+    show: (item) => [name(item.title ?? item.item_id), item.title && h("span", { class: "second clip" }, name(item.item_id))],
+    choose: (text, item) => {
+      if (!item && !text.trim()) return;
+      q.exclude.push(item ?? { item_id: text.trim() });
+      exclude.input.value = "";
+      ask();
+    },
+  });
+  return [
+    h("div", { class: "pair" }, field("Length", k), hasDiversity && h("div", { class: "field" }, h("span", { class: "spread" }, h("label", { for: (diversity.id = "diversity") }, "Diversity"), shown), diversity)),
+    exclude.element,
+    chips,
+    h("label", { class: "check" }, seen, "Leave out what was rated already"),
+    h("div", { class: "pair" }, field("Bundle", choice(q.first, "as traffic has it", (id) => (q.first = id))), field("Beside it", choice(q.second, "nothing", (id) => (q.second = id)))),
+  ];
+}
