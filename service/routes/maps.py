@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -54,7 +55,7 @@ async def user_map(request: Request, parameters: Annotated[ModelParameters, Quer
     "/v1/users/{user_id}/map",
     summary="Where a user stands on the map",
     response_class=Response,
-    responses={200: {"model": PlaceAnswer}, **responses("overloaded", "deadline_exceeded", *USER_PROBLEMS)},
+    responses={200: {"model": PlaceAnswer}, **responses(*USER_PROBLEMS)},
 )
 async def place(request: Request, user_id: UserInAddress, parameters: Annotated[ModelParameters, Query()]) -> Response:
     """Positions, and the items of the map that are most the user's. Unknown are those who opted out or were erased."""
@@ -63,13 +64,7 @@ async def place(request: Request, user_id: UserInAddress, parameters: Annotated[
     drawn = model.bundle.console.map
     if drawn is None:
         raise Problem("not_in_bundle", NO_MAP)
-    timed = await runtime.batcher.compute(
-        model.recommender,
-        lambda: locate(model.recommender, drawn, user_id),
-        rows=len(drawn.users) + 1,
-        timeout=runtime.settings.timeout_ms / 1000,
-    )
-    found = timed.result
+    found = await asyncio.to_thread(locate, model.recommender, drawn, user_id)
     if found is None:
         raise user_hidden()
     content = {

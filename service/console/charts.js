@@ -1,0 +1,83 @@
+// Bars with whiskers, and lines over time. Every figure that is drawn stands there as text too.
+
+import { figure, h, s } from "./dom.js";
+
+/** Horizontal bars: rows of { label, value, error, own }, the best first, or the largest where `lower` is null. */
+export function barChart(title, rows, { lower = null } = {}) {
+  const sorted = [...rows].sort((a, b) => (lower ? a.value - b.value : b.value - a.value));
+  const top = Math.max(...sorted.map((row) => row.value + (row.error ?? 0)), 1e-12);
+  const share = (value) => `${(100 * Math.max(0, value)) / top}%`;
+  return h(
+    "figure",
+    { vars: { margin: "0" } },
+    h("figcaption", { class: "spread" }, h("h3", {}, title), lower === null ? null : h("span", { class: "small muted" }, lower ? "less is better" : "more is better")),
+    h(
+      "div",
+      { class: "bars", role: "list" },
+      sorted.map((row) =>
+        h(
+          "div",
+          { class: `bar-row${row.own ? " own" : ""}`, role: "listitem" },
+          h("span", { class: "clip", title: row.label }, row.label),
+          h(
+            "span",
+            { class: "track" },
+            h("i", { vars: { width: share(row.value) } }),
+            row.error ? h("span", { class: "whisker", vars: { left: share(row.value - row.error), width: share(2 * row.error) } }) : null,
+          ),
+          h("span", { class: "num", title: row.error ? `± ${figure(row.error)}` : null }, figure(row.value)),
+        ),
+      ),
+    ),
+  );
+}
+
+const WIDTH = 400;
+const HEIGHT = 150;
+const PAD = { left: 38, right: 6, top: 8, bottom: 20 };
+
+/** The next of 1, 2, 5, 10, … that is at least `value`. */
+export function roundUp(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999) ?? 10 * power;
+}
+
+/**
+ * Lines over the last `span` seconds.
+ * @param {object[]} series each { label, colour, points: [[seconds before now, value | null], …] }
+ */
+export function lineChart(series, { span, whole = false, width = WIDTH }) {
+  const values = series.flatMap((one) => one.points.map(([, value]) => value)).filter(Number.isFinite);
+  const top = Math.max(roundUp(Math.max(0, ...values)), whole ? 2 : 0);
+  const x = (ago) => PAD.left + (1 - Math.min(ago, span) / span) * (width - PAD.left - PAD.right);
+  const y = (value) => HEIGHT - PAD.bottom - (value / top) * (HEIGHT - PAD.top - PAD.bottom);
+  const steps = [0, 0.5, 1].map((part) => part * top);
+  const minutes = [15, 10, 5, 0].filter((minute) => minute * 60 <= span);
+  return s(
+    "svg",
+    { viewBox: `0 0 ${width} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    steps.map((value) => [
+      s("line", { class: "grid", x1: PAD.left, x2: width - PAD.right, y1: y(value), y2: y(value) }),
+      s("text", { x: PAD.left - 6, y: y(value) + 4, "text-anchor": "end" }, axis(value)),
+    ]),
+    minutes.map((minute) => s("text", { x: x(minute * 60), y: HEIGHT - 4, "text-anchor": minute === 15 ? "start" : minute ? "middle" : "end" }, minute ? `−${minute} min` : "now")),
+    series.map((one) => s("path", { class: "line", d: path(one.points, x, y), stroke: one.colour })),
+  );
+}
+
+const axis = (value) => (value >= 10000 ? `${value / 1000} k` : String(Number(value.toPrecision(3))));
+
+/** Straight pieces; a missing value is a gap. */
+function path(points, x, y) {
+  let text = "";
+  let open = false;
+  for (const [ago, value] of points) {
+    if (!Number.isFinite(value)) open = false;
+    else {
+      text += `${open ? "L" : "M"}${x(ago).toFixed(1)} ${y(value).toFixed(1)}`;
+      open = true;
+    }
+  }
+  return text;
+}

@@ -1,0 +1,233 @@
+// What is loaded, how good it is beside the plain ways, and who is answered by it.
+
+import { Refused, call } from "./api.js";
+import { note, refreshModels, state } from "./app.js";
+import { barChart } from "./charts.js";
+import { announce, field, h, name, panel, put, short, whole } from "./dom.js";
+
+const STATES = { stable: "good", canary: "accent", shadow: "accent", previous: "", loaded: "" };
+/** [name, whether less is better; null where neither is] in the order shown. */
+const METRICS = {
+  "ndcg@20": ["NDCG@20", false], "recall@20": ["Recall@20", false], "hr@20": ["HR@20", false],
+  rmse_clipped: ["RMSE, clipped", true], mae_clipped: ["MAE, clipped", true], rmse: ["RMSE", true], mae: ["MAE", true],
+  "coverage@20": ["Catalogue coverage@20", false], "novelty@20": ["Novelty@20", false], "gini@20": ["Gini of exposure@20", true],
+  "head_share@20": ["Share of the most popular 1 %", null], "similarity@20": ["Likeness within a list", null],
+};
+const PLACES = Object.keys(METRICS);
+const ERROR = /^(.*)[_.:](se|stderr|standard_error)$/;
+
+const when = (iso) => new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+
+export async function show(box, query) {
+  let chosen = query.get("bundle");
+  const side = h("div", { class: "stack" });
+  const detail = h("div", { class: "detail" });
+  put(box, h("h1", { class: "visually-hidden" }, "Models"), h("div", { class: "models" }, side, detail));
+
+  function draw() {
+    const { models, traffic, refused } = state.models;
+    const model = models.find((one) => one.id === chosen) ?? models[0];
+    put(side, listing(models, model), trafficPanel(models, traffic, act), loading(act), refused.length > 0 && refusals(refused));
+    put(detail, overview(model, models, act), quality(model), data(model));
+  }
+
+  async function act(what, method, path, body) {
+    try {
+      await call(method, path, { body });
+      announce(`${what}: done`);
+    } catch (error) {
+      const text = error instanceof Refused ? error.message : "The service does not answer.";
+      side.querySelector("[role=alert]")?.remove();
+      side.prepend(h("p", { class: "note bad", role: "alert" }, `${what}: ${text}`));
+      return;
+    }
+    await refreshModels();
+    draw();
+  }
+
+  side.addEventListener("click", (event) => {
+    const link = event.target.closest("a.bundle");
+    if (!link) return;
+    event.preventDefault();
+    chosen = link.dataset.id;
+    note("models", { bundle: chosen });
+    draw();
+    side.querySelector("a[aria-current]")?.focus();
+  });
+  draw();
+}
+
+function listing(models, shown) {
+  return panel(
+    "Bundles",
+    h(
+      "div",
+      {},
+      models.map((model) =>
+        h(
+          "a",
+          { class: "bundle", href: `#/models?bundle=${model.id}`, "data-id": model.id, "aria-current": model === shown ? "true" : null },
+          h("span", { class: "spread" }, h("b", {}, `${model.model} · ${model.preset}`), h("span", { class: `badge ${STATES[model.state] ?? ""}` }, model.state)),
+          h("span", { class: "spread small muted" }, h("code", {}, short(model.id)), h("span", {}, when(model.created_at))),
+        ),
+      ),
+    ),
+    { actions: h("span", { class: "small muted num" }, String(models.length)) },
+  );
+}
+
+function overview(model, models, act) {
+  const facts = [
+    ["Scores", model.objective === "rating" ? "ratings" : "ranking only"],
+    ["Transfer", model.transfer === "affine" ? "folded map" : "solver graph"],
+    ["Newcomers", model.fold_in ? "folded in" : "popular list"],
+    ["Runs on", model.device],
+    ["Trained", when(model.created_at)],
+    ["Loaded", when(model.loaded_at)],
+  ];
+  const hasPrevious = models.some((one) => one.state === "previous");
+  const actions = h(
+    "div",
+    { class: "row" },
+    h("button", { class: "button primary", type: "button", disabled: model.state === "stable", onclick: () => act("Activate", "POST", "v1/admin/models/activate", { model: model.id }) }, model.state === "stable" ? "Is stable" : "Activate"),
+    h("button", { class: "button", type: "button", disabled: !hasPrevious, onclick: () => act("Roll back", "POST", "v1/admin/models/rollback") }, "Roll back"),
+  );
+  return panel(
+    h("div", { class: "row" }, h("h1", {}, `${model.model} · ${model.preset}`), h("span", { class: `badge ${STATES[model.state] ?? ""}` }, model.state)),
+    h(
+      "div",
+      { class: "body stack" },
+      h("dl", { class: "facts", vars: { margin: "0" } }, facts.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value)))),
+      h("p", { class: "small muted" }, "Bundle ", h("code", { vars: { "overflow-wrap": "anywhere" } }, model.id)),
+      (!model.histories || !model.map) &&
+        h("p", { class: "note small" }, `This bundle has no ${[!model.histories && "histories", !model.map && "map"].filter(Boolean).join(" and no ")}: it was published without.`),
+    ),
+    { actions, label: "Bundle" },
+  );
+}
+
+function quality(model) {
+  const scopes = Object.keys(model.metrics);
+  if (!scopes.length) return panel("Quality", h("p", { class: "empty" }, "The manifest has no figures."));
+  const body = h("div", { class: "charts" });
+  const draw = (scope) => {
+    const models = model.metrics[scope];
+    const names = [...new Set(Object.values(models).flatMap(Object.keys))]
+      .filter((metric) => !ERROR.test(metric))
+      .sort((a, b) => (PLACES.indexOf(a) + 1 || 99) - (PLACES.indexOf(b) + 1 || 99));
+    const errorOf = (figures, metric) => {
+      const key = Object.keys(figures).find((one) => ERROR.exec(one)?.[1] === metric);
+      return key ? figures[key] : null;
+    };
+    put(
+      body,
+      names.map((metric) => {
+        const rows = Object.entries(models)
+          .filter(([, figures]) => Number.isFinite(figures[metric]))
+          .map(([id, figures]) => ({ label: id, value: figures[metric], error: errorOf(figures, metric), own: id === model.model }));
+        const [title, lower] = METRICS[metric] ?? [metric.replaceAll("_", " "), null];
+        return barChart(title, rows, { lower });
+      }),
+    );
+  };
+  const select = h("select", { "aria-label": "Users measured on", onchange: () => draw(select.value) }, scopes.map((scope) => h("option", { value: scope, selected: scope === "test" }, `${scope} users`)));
+  draw(scopes.includes("test") ? "test" : scopes[0]);
+  return panel(
+    "Beside the plain ways, on the same users",
+    h("div", { class: "body stack" }, model.shortfalls.length > 0 && h("div", { class: "note warn stack" }, h("b", {}, "Worse than a plain baseline"), model.shortfalls.map((line) => h("span", { class: "small" }, line))), body),
+    { actions: h("div", {}, select) },
+  );
+}
+
+function data(model) {
+  const { source, target, split, test_fraction: share, seed } = model.data;
+  const total = Object.values(split).reduce((sum, value) => sum + value, 0) || 1;
+  const colours = ["var(--s1)", "var(--s2)", "var(--s3)"];
+  const reasons = [...new Set([...Object.keys(source.left_out), ...Object.keys(target.left_out)])];
+  const counts = Object.entries(model.counts).map(([label, value]) => h("div", {}, h("dt", {}, label.replaceAll("_", " ")), h("dd", { class: "num" }, whole(value))));
+  const line = (label, first, second) => h("tr", {}, h("th", { scope: "row" }, label), h("td", { class: "num" }, whole(first)), h("td", { class: "num" }, whole(second)));
+  return panel(
+    "Data",
+    h(
+      "div",
+      { class: "body stack" },
+      h("dl", { class: "facts", vars: { margin: "0" } }, counts),
+      h("h3", {}, `Overlap users: a share of ${share} held out for the test, seed ${seed}`),
+      h("div", { class: "split", "aria-hidden": "true" }, Object.values(split).map((value) => h("i", { vars: { flex: String(value / total) } }))),
+      h("div", { class: "row" }, Object.entries(split).map(([label, value], index) => h("span", { class: "key", vars: { "--c": colours[index] } }, `${label} ${whole(value)}`))),
+      h("h3", {}, "What cleaning left out"),
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "What cleaning left out" },
+        h(
+          "table",
+          {},
+          h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Rows"), h("th", { scope: "col", class: "num" }, "source: ", name(source.name)), h("th", { scope: "col", class: "num" }, "target: ", name(target.name)))),
+          h(
+            "tbody",
+            {},
+            line("read", source.rows_read, target.rows_read),
+            reasons.map((reason) => line(reason.replaceAll("_", " "), source.left_out[reason] ?? 0, target.left_out[reason] ?? 0)),
+            line("kept", source.rows_kept, target.rows_kept),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+function trafficPanel(models, traffic, act) {
+  const others = models.filter((model) => model.state !== "stable");
+  const choice = (chosen) => h("select", {}, h("option", { value: "" }, "nobody"), others.map((model) => h("option", { value: model.id, selected: model.id === chosen }, `${model.model} · ${model.preset} · ${short(model.id)}`)));
+  const share = (value) => h("input", { type: "number", min: 0, max: 100, step: "any", value: String(value) });
+  const canary = choice(traffic.canary);
+  const percent = share(traffic.percent);
+  const salt = h("input", { type: "text", maxlength: 64, value: traffic.salt, placeholder: "any text" });
+  const hasShadow = "shadow" in (state.openapi.components.schemas.TrafficSplit?.properties ?? {});
+  const shadow = choice(traffic.shadow?.model);
+  const shadowed = share(traffic.shadow?.percent ?? 0);
+  const submit = (event) => {
+    event.preventDefault();
+    act("Traffic", "PUT", "v1/admin/traffic", {
+      canary: canary.value || null,
+      percent: canary.value ? Number(percent.value) || 0 : 0,
+      salt: salt.value,
+      ...(hasShadow ? { shadow: shadow.value ? { model: shadow.value, percent: Number(shadowed.value) || 0 } : null } : {}),
+    });
+  };
+  return panel(
+    "Traffic",
+    h(
+      "form",
+      { class: "body stack", onsubmit: submit },
+      others.length === 0 && h("p", { class: "small muted" }, "Load another bundle to divide users between two."),
+      h("div", { class: "pair" }, field("Canary", canary), field("Percent of users", percent)),
+      field("Salt: another draws other users", salt),
+      hasShadow && h("div", { class: "pair" }, field("Shadow, asked unseen", shadow), field("Percent of answers", shadowed)),
+      h("div", {}, h("button", { class: "button", type: "submit", disabled: others.length === 0 }, "Divide")),
+    ),
+  );
+}
+
+function loading(act) {
+  const path = h("input", { type: "text", placeholder: "below the bundle root", required: true, autocomplete: "off" });
+  return panel(
+    "Load a bundle",
+    h(
+      "form",
+      {
+        class: "body row",
+        onsubmit: (event) => {
+          event.preventDefault();
+          act("Load", "POST", "v1/admin/models/load", { path: path.value });
+        },
+      },
+      h("div", { vars: { flex: "1" } }, field("Directory", path)),
+      h("button", { class: "button", type: "submit", vars: { "align-self": "end" } }, "Load"),
+    ),
+  );
+}
+
+const refusals = (refused) =>
+  panel("Not taken", h("ul", { class: "ratings" }, refused.map((one) => h("li", {}, h("div", {}, h("b", { class: "small" }, name(one.path)), h("p", { class: "small muted clamp" }, name(one.reason)))))));
+

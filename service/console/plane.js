@@ -1,0 +1,197 @@
+// A scatter plot on a canvas, to be moved and magnified with pointer, wheel or keys.
+
+import { h, panel } from "./dom.js";
+
+const COLOURS = { source: "--s4", transferred: "--s1", target: "--s3", item: "--s2" };
+const NAMED_AT = 2.2;
+const REACH = 12;
+const MOST_NAMES = 40;
+
+/**
+ * @param {string} title
+ * @param {object} options
+ * @param {() => object[]} options.points { key, label, x, y, kind, near } with x and y from -1 to 1
+ * @param {() => object} options.chosen { user, places: [[kind, [x, y] | null], …], names }
+ * @param {(user: string) => void} options.onpick a user's point was chosen
+ */
+export function plane(title, { points, chosen, onpick }) {
+  const view = { x: 0, y: 0, zoom: 1 };
+  const canvas = h("canvas", { tabindex: "0", role: "img" });
+  const tip = h("div", { class: "tip", hidden: true });
+  const button = (label, text, action) => h("button", { class: "button icon", type: "button", "aria-label": `${label}: ${title}`, title: label, onclick: action }, text);
+  const magnify = (factor, at = { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2 }) => {
+    const zoom = Math.min(40, Math.max(1, view.zoom * factor));
+    const size = scale() / view.zoom;
+    // What is under the pointer stays there.
+    view.x += (at.x - canvas.clientWidth / 2) * (1 / (size * view.zoom) - 1 / (size * zoom));
+    view.y -= (at.y - canvas.clientHeight / 2) * (1 / (size * view.zoom) - 1 / (size * zoom));
+    view.zoom = zoom;
+    draw();
+  };
+  const whole = () => {
+    Object.assign(view, { x: 0, y: 0, zoom: 1 });
+    draw();
+  };
+  const element = panel(title, [canvas, tip], {
+    actions: h("div", { class: "tools" }, button("Magnify", "+", () => magnify(1.5)), button("Reduce", "−", () => magnify(1 / 1.5)), button("All", "⤢", whole)),
+    className: "plane",
+  });
+
+  const scale = () => (view.zoom * Math.min(canvas.clientWidth, canvas.clientHeight) * 0.46) || 1;
+  const onScreen = ({ x, y }) => ({ x: canvas.clientWidth / 2 + (x - view.x) * scale(), y: canvas.clientHeight / 2 - (y - view.y) * scale() });
+
+  function draw() {
+    const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1];
+    if (!width) return;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const style = getComputedStyle(canvas);
+    const colour = (property) => style.getPropertyValue(property).trim();
+    const all = points();
+    const { user, places, names } = chosen();
+    const radius = Math.min(7, 2.6 * Math.sqrt(view.zoom) + 0.4);
+    pen.globalAlpha = places ? 0.38 : 0.75;
+    for (const point of all) {
+      if (point.kind === "item") continue;
+      dot(pen, onScreen(point), radius, colour(COLOURS[point.kind]));
+    }
+    pen.globalAlpha = 1;
+    for (const point of all) if (point.kind === "item") diamond(pen, onScreen(point), point.near ? 6 : 4, colour(COLOURS.item));
+    if (names) label(pen, all, { colour, font: style.fontFamily, everything: !places || view.zoom >= NAMED_AT });
+    if (places) mark(pen, places, { colour, onScreen });
+    canvas.setAttribute("aria-label", `${title}: ${all.length} points${user ? `, ${user} marked` : ""}. Arrow keys move, plus and minus magnify.`);
+  }
+
+  /** Names of items, the nearest first, none over another. */
+  function label(pen, all, { colour, font, everything }) {
+    const taken = [];
+    pen.font = `500 12px ${font}`;
+    pen.textBaseline = "middle";
+    const items = all.filter((point) => point.kind === "item" && (point.near || everything)).sort((a, b) => Number(b.near ?? 0) - Number(a.near ?? 0));
+    for (const item of items.slice(0, MOST_NAMES)) {
+      const at = onScreen(item);
+      const text = cut(item.label);
+      const width = pen.measureText(text).width;
+      const left = at.x + 9 + width > canvas.clientWidth - 4 ? at.x - 9 - width : at.x + 9;
+      const box = [left - 3, at.y - 9, left + width + 3, at.y + 9];
+      if (box[0] < 0 || box[2] > canvas.clientWidth || at.y < 9 || at.y > canvas.clientHeight - 9) continue;
+      if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) continue;
+      taken.push(box);
+      pen.strokeStyle = colour("--panel");
+      pen.lineWidth = 4;
+      pen.lineJoin = "round";
+      pen.strokeText(text, left, at.y);
+      pen.fillStyle = item.near ? colour("--ink") : colour("--muted");
+      pen.fillText(text, left, at.y);
+    }
+  }
+
+  function nearest(event) {
+    const frame = canvas.getBoundingClientRect();
+    const at = { x: event.clientX - frame.left, y: event.clientY - frame.top };
+    let best = null;
+    for (const point of points()) {
+      const place = onScreen(point);
+      const distance = Math.hypot(place.x - at.x, place.y - at.y);
+      if (distance < REACH && (!best || distance < best.distance)) best = { point, distance, place };
+    }
+    return best;
+  }
+
+  let held = null;
+  canvas.addEventListener("pointerdown", (event) => {
+    held = { x: event.clientX, y: event.clientY, moved: false };
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (held) {
+      const [dx, dy] = [event.clientX - held.x, event.clientY - held.y];
+      held.moved ||= Math.hypot(dx, dy) > 3;
+      if (!held.moved) return;
+      view.x -= dx / scale();
+      view.y += dy / scale();
+      Object.assign(held, { x: event.clientX, y: event.clientY });
+      tip.hidden = true;
+      return draw();
+    }
+    const found = nearest(event);
+    tip.hidden = !found;
+    if (!found) return;
+    tip.textContent = cut(found.point.label);
+    tip.dir = "auto";
+    tip.style.left = `${Math.min(found.place.x + 10, canvas.clientWidth - tip.offsetWidth - 4)}px`;
+    tip.style.top = `${canvas.offsetTop + found.place.y - 30}px`;
+  });
+  canvas.addEventListener("pointerleave", () => (tip.hidden = true));
+  canvas.addEventListener("pointerup", (event) => {
+    const clicked = held && !held.moved;
+    held = null;
+    const found = clicked && nearest(event);
+    if (found && found.point.kind !== "item") onpick(found.point.key);
+  });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const frame = canvas.getBoundingClientRect();
+      magnify(Math.exp(-event.deltaY / 300), { x: event.clientX - frame.left, y: event.clientY - frame.top });
+    },
+    { passive: false },
+  );
+  canvas.addEventListener("keydown", (event) => {
+    const step = 40 / scale();
+    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
+    if (moves[event.key]) {
+      view.x += moves[event.key][0];
+      view.y += moves[event.key][1];
+      draw();
+    } else if (event.key === "+" || event.key === "=") magnify(1.5);
+    else if (event.key === "-") magnify(1 / 1.5);
+    else if (event.key === "0") whole();
+    else return;
+    event.preventDefault();
+  });
+  return { element, draw, view };
+}
+
+const cut = (text) => (text.length > 48 ? `${text.slice(0, 47)}…` : text);
+
+function dot(pen, { x, y }, radius, colour) {
+  pen.beginPath();
+  pen.arc(x, y, radius, 0, 2 * Math.PI);
+  pen.fillStyle = colour;
+  pen.fill();
+}
+
+function diamond(pen, { x, y }, size, colour) {
+  pen.beginPath();
+  pen.moveTo(x, y - size);
+  pen.lineTo(x + size, y);
+  pen.lineTo(x, y + size);
+  pen.lineTo(x - size, y);
+  pen.closePath();
+  pen.fillStyle = colour;
+  pen.fill();
+}
+
+/** The chosen user's places, joined by a line where there are two. */
+function mark(pen, places, { colour, onScreen }) {
+  const known = places.filter(([, point]) => point).map(([kind, [x, y]]) => [kind, onScreen({ x, y })]);
+  if (known.length === 2) {
+    pen.beginPath();
+    pen.moveTo(known[0][1].x, known[0][1].y);
+    pen.lineTo(known[1][1].x, known[1][1].y);
+    pen.setLineDash([4, 4]);
+    pen.lineWidth = 1.5;
+    pen.strokeStyle = colour("--ink");
+    pen.stroke();
+    pen.setLineDash([]);
+  }
+  for (const [kind, at] of known) {
+    dot(pen, at, 10, colour("--panel"));
+    dot(pen, at, 8, colour("--ink"));
+    dot(pen, at, 5.5, colour(COLOURS[kind]));
+  }
+}
