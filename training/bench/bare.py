@@ -7,12 +7,11 @@ FILE holds the answer that the service gave. Everything is as the framework does
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import uvicorn
-from fastapi import FastAPI, Response
 from pydantic import BaseModel, ConfigDict
 
 
@@ -40,17 +39,19 @@ class Wanted(BaseModel):
     timeout_ms: int | None = None
 
 
-def make_app(answer: bytes) -> FastAPI:
-    """An application with one endpoint, which answers with ``answer`` whatever is asked."""
-    app = FastAPI()
+def make_app(answer: bytes) -> Any:
+    """A FastAPI application with one endpoint, which answers with ``answer`` whatever is asked."""
+    fastapi = importlib.import_module("fastapi")  # comes with the service, which training can do without
+    app = fastapi.FastAPI()
 
-    @app.post("/v1/recommendations")
-    async def recommend(wanted: Wanted) -> Response:
-        return Response(answer, media_type="application/json")
+    async def recommend(wanted: Wanted) -> Any:
+        return fastapi.Response(answer, media_type="application/json")
 
+    app.post("/v1/recommendations", response_model=None)(recommend)
     return app
 
 
 if __name__ == "__main__":
     port, file = int(sys.argv[1]), Path(sys.argv[2])
+    uvicorn = importlib.import_module("uvicorn")
     uvicorn.run(make_app(file.read_bytes()), port=port, log_level="warning", access_log=False)
