@@ -14,12 +14,14 @@ from diffcdr.progress import Reporter
 from training.checks import check_data
 from training.choice import parse_models
 from training.commands.inputs import (
+    MLflow,
     OwnGrids,
     PaperGrids,
     RatingRange,
     Settings,
     SourceColumns,
     TargetColumns,
+    TensorBoard,
     domain_file,
     parse_rating_range,
     read_pair,
@@ -35,6 +37,8 @@ from training.experiment.report import make_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
 from training.grids import parse_grids
+from training.trackers.base import Trackers
+from training.trackers.opening import open_trackers
 
 
 def experiment(
@@ -67,6 +71,8 @@ def experiment(
     source_columns: SourceColumns = None,
     target_columns: TargetColumns = None,
     rating_range: RatingRange = "1,5",
+    tensorboard: TensorBoard = None,
+    mlflow: MLflow = None,
 ) -> None:
     """Compare models on two rating files: a grid of runs, and a report with tables and figures.
 
@@ -82,6 +88,7 @@ def experiment(
         domain_file(source, source_columns, option="--source-columns"),
         domain_file(target, target_columns, option="--target-columns"),
     )
+    trackers = open_trackers(tensorboard=tensorboard, mlflow=mlflow)
     results = ResultsFile(out)
     reporter = Reporter()
     pair = read_pair(reporter, *files, rating_range=setup.rating_range)
@@ -92,7 +99,7 @@ def experiment(
         reporter.warn(warning)
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
-    failures = _run(reporter, pair, setup, cells, results, jobs=jobs)
+    failures = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers)
     sample = _sample(reporter, pair, setup, cells, results)
     write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
@@ -109,7 +116,14 @@ def _paths(source: Path | None, target: Path | None, task: int | None, data: Pat
 
 
 def _run(
-    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, jobs: int
+    reporter: Reporter,
+    pair: DomainPair,
+    setup: Setup,
+    grid: Grid,
+    results: ResultsFile,
+    *,
+    jobs: int,
+    trackers: Trackers,
 ) -> list[Failure]:
     """Compute the cells that are not there yet, and keep each at once."""
     finished = {result.cell for result in results.read()} & set(grid.cells())
@@ -126,9 +140,19 @@ def _run(
                 task.advance(len(outcome.cells))
             else:
                 results.append(outcome)
+                _track(trackers, setup, outcome)
                 reporter.note(_line(outcome))
                 task.advance()
     return failures
+
+
+def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
+    """Each cell is a run, kept when it is done: cells may be computed in other processes."""
+    name = f"{result.model}-beta-{result.test_fraction:g}-seed-{result.seed}-{result.scenario}"
+    with trackers.run(name, setup.config_at(result.test_fraction).model_dump(mode="json")) as tracking:
+        for number, figures in enumerate(result.epochs, start=1):
+            tracking.epoch(result.model, number, figures)
+        tracking.final("test", result.model, result.metrics())
 
 
 def _sample(reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile) -> Sample | None:

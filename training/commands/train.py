@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from diffcdr.score import read_users
 from training.checks import check_data
 from training.choice import champion, check_metric, parse_models
 from training.commands.inputs import (
+    MLflow,
     OwnGrids,
     PaperGrids,
     RatingRange,
@@ -22,6 +24,7 @@ from training.commands.inputs import (
     SourceColumns,
     Target,
     TargetColumns,
+    TensorBoard,
     domain_file,
     parse_rating_range,
     read_pair,
@@ -41,6 +44,7 @@ from training.pipeline import (
 )
 from training.publish import RunFacts, check_destination, publish_bundle
 from training.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
+from training.trackers.opening import open_trackers
 from training.tuning import fit_tuned
 
 
@@ -81,6 +85,8 @@ def train(
     ] = True,
     checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,
+    tensorboard: TensorBoard = None,
+    mlflow: MLflow = None,
 ) -> None:
     """Train on two rating files and publish a bundle."""
     # Everything that can be wrong with the command itself is found before the first file is read.
@@ -98,6 +104,7 @@ def train(
     excluded = None if exclude_users is None else read_users(exclude_users)[0]
     check_destination(bundle)
     _check_checkpoints(checkpoint, resume=resume)
+    trackers = open_trackers(tensorboard=tensorboard, mlflow=mlflow)
     # The tables are small and the batches smaller: a second thread costs more than it brings, and with it sums
     # would depend on the number of cores.
     torch.set_num_threads(1)
@@ -116,18 +123,23 @@ def train(
         reporter.note(f"{exclude_users} names {len(excluded):,} users to leave out")
     for warning in check_data(pair, config, models=names, test_fractions=[config.split.test_fraction], seeds=[seed]):
         reporter.warn(warning)
-    prepared = prepare(pair, run)
-    for sentence in grids.cost(names):
-        reporter.note(sentence)
-    tuned = {name: fit_tuned(name, prepared, run, grids) for name in names}
-    fitted = {name: each.fitted for name, each in tuned.items()}
-    tunings = {name: each.tuning for name, each in tuned.items() if each.tuning is not None}
-    show_tunings(reporter, tunings)
-    validation = {name: each.validation for name, each in fitted.items()}
-    if select is not None:
-        model = champion(validation, select)
-        reporter.note(f"{model} has the best {select} on validation users")
-    test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
+    with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
+        run = replace(run, watch=tracking.watch(run.watch))
+        prepared = prepare(pair, run)
+        for sentence in grids.cost(names):
+            reporter.note(sentence)
+        tuned = {name: fit_tuned(name, prepared, run, grids) for name in names}
+        fitted = {name: each.fitted for name, each in tuned.items()}
+        tunings = {name: each.tuning for name, each in tuned.items() if each.tuning is not None}
+        show_tunings(reporter, tunings)
+        validation = {name: each.validation for name, each in fitted.items()}
+        if select is not None:
+            model = champion(validation, select)
+            reporter.note(f"{model} has the best {select} on validation users")
+        test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
+        for name, figures in validation.items():
+            tracking.final("validation", name, figures.as_dict())
+            tracking.final("test", name, test[name].as_dict())
     metrics = {"validation": validation, "test": test}
     facts = RunFacts(
         preset=preset,

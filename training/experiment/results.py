@@ -73,6 +73,11 @@ class CellResult(BaseModel):
         """Its place in the grid."""
         return Cell(self.test_fraction, self.seed, self.model, self.scenario)
 
+    def metrics(self) -> dict[str, float]:
+        """The figures on the test users that there are, by their public names."""
+        names = {"mae", "rmse", "mae_clipped", "rmse_clipped", "ndcg", "hr", "recall"}
+        return self.model_dump(include=names, by_alias=True, exclude_none=True)
+
     def line(self) -> str:
         """As JSON, with the public names and a line end."""
         return self.model_dump_json(by_alias=True) + "\n"

@@ -1,0 +1,36 @@
+"""From the options of a command to its trackers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from diffcdr.errors import InputError
+from training.trackers.base import Tracker, Trackers
+
+
+def open_trackers(*, tensorboard: Path | None, mlflow: str | None) -> Trackers:
+    """The trackers asked for: none where both are None.
+
+    Args:
+        tensorboard: directory of event files.
+        mlflow: tracking URI.
+
+    Raises:
+        InputError: one cannot be written to, or what it needs is not installed.
+    """
+    trackers: list[Tracker] = []
+    # Imported where asked for: either takes a second or more, and MLflow may not be there.
+    if tensorboard is not None:
+        _need("tensorboard", option="--tensorboard", extra="train")
+        trackers.append(import_module("training.trackers.tensorboard").TensorBoardTracker(tensorboard))
+    if mlflow is not None:
+        _need("mlflow", option="--mlflow", extra="mlflow")
+        trackers.append(import_module("training.trackers.mlflow").MLflowTracker(mlflow))
+    return Trackers(trackers)
+
+
+def _need(package: str, *, option: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise InputError(f"{option} needs {package}, which is not installed; pip install 'diffcdr[{extra}]'")
