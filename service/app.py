@@ -16,9 +16,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from service.activity import Activity
+from service.admission import Admission
 from service.auth import is_loopback, key_ring
 from service.batcher import Batcher
 from service.edge import DirectRoute, Edge
+from service.gate import Gate
 from service.lineup_file import LineupFile
 from service.loader import Loader, warm
 from service.metrics import Metrics
@@ -131,6 +133,10 @@ def create_app(
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
 
+    def retry_after() -> int:
+        runtime: Runtime = app.state.runtime
+        return runtime.batcher.retry_after()
+
     app = FastAPIOffline(
         title="DiffCDR",
         description=DESCRIPTION,
@@ -160,9 +166,12 @@ def create_app(
         metrics=metrics,
         lifecycle=lifecycle,
         access_log=settings.access_log,
-        keys=key_ring(settings),
-        loopback=is_loopback(settings.host),
-        quota=Quota(settings.rate_limit) if settings.rate_limit else None,
+        admission=Admission(
+            keys=key_ring(settings),
+            loopback=is_loopback(settings.host),
+            quota=Quota(settings.rate_limit) if settings.rate_limit else None,
+        ),
+        gate=Gate(settings.max_in_flight, retry_after=retry_after),
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
     )
     if tracing is not None:

@@ -71,6 +71,10 @@ class Batcher:
         """How long the running computation has been running; 0 when idle."""
         return time.perf_counter() - self._running.started if self._running else 0.0
 
+    def retry_after(self) -> int:
+        """Whole seconds until what is waiting and computing should be done, at least 1."""
+        return max(1, math.ceil(self._pace.seconds(rows=self._rows_ahead(), batch_rows=self._batch_rows)))
+
     async def recommend(
         self,
         engine: Engine,
@@ -132,14 +136,17 @@ class Batcher:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._thread.shutdown()
 
+    def _rows_ahead(self) -> int:
+        return self._waiting_rows + (self._running.rows if self._running else 0)
+
     def _admit(self, engine: Engine, rows: int, *, timeout: float) -> Job:
         """Take in a job of ``rows`` rows, or refuse it before it costs anything."""
-        ahead = self._waiting_rows + (self._running.rows if self._running else 0)
+        ahead = self._rows_ahead()
         expected = self._pace.seconds(rows=ahead + rows, batch_rows=self._batch_rows) if ahead else 0.0
         # An empty queue takes any job, so that one larger than the queue is not refused for ever.
         if (self._waiting_rows and self._waiting_rows + rows > self._queue_rows) or expected > timeout:
             self._metrics.shed_rows.inc(rows)
-            raise QueueFull(max(1, math.ceil(self._pace.seconds(rows=ahead, batch_rows=self._batch_rows))))
+            raise QueueFull(self.retry_after())
         self._metrics.admitted_rows.inc(rows)
         loop = asyncio.get_running_loop()
         now = time.perf_counter()

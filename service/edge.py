@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import KeyRing, required_scope
+from service.admission import Admission
 from service.auth import Scope as Permission
-from service.jobs import ClientLeft
+from service.auth import required_scope
+from service.gate import Gate
+from service.jobs import ClientLeft, QueueFull
 from service.metrics import Metrics
-from service.origin import check_origin
-from service.problems import from_exception
-from service.quota import Quota
+from service.problems import MEDIA_TYPE, from_exception
 from service.runtime import Lifecycle
 
 logger = logging.getLogger(__name__)
@@ -56,18 +57,16 @@ class Edge:
         metrics: Metrics,
         lifecycle: Lifecycle,
         access_log: bool,
-        keys: KeyRing,
-        loopback: bool,
-        quota: Quota | None = None,
+        admission: Admission,
+        gate: Gate,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
-        """Wrap ``app``; requests to the ``direct`` routes do not pass through it."""
+        """Wrap ``app``; requests to the ``direct`` routes do not pass through it, and those too many go nowhere."""
         self._app = app
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
-        self._keys = keys
-        self._loopback = loopback
-        self._quota = quota
+        self._admission = admission
+        self._gate = gate
         self._lifecycle = lifecycle
         self._access_log = access_log
 
@@ -76,6 +75,23 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].startswith(USERS):
+            # As it was sent: an id with a slash in it (%2F) must not become another address.
+            scope["path"] = scope["raw_path"].decode("ascii")
+        scope_needed = required_scope(scope["method"], scope["path"])
+        if scope_needed is None or scope_needed == "admin":
+            # Whoever looks after the service has to reach it above all when it is overloaded.
+            await self._serve(scope, receive, send, scope_needed)
+        elif self._gate.enter():
+            try:
+                await self._serve(scope, receive, send, scope_needed)
+            finally:
+                self._gate.leave()
+        else:
+            await self._refuse(scope, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, scope_needed: Permission | None) -> None:
+        """Answer one request."""
         started = time.perf_counter()
         extra_headers = _identify(scope)
         status = ""
@@ -91,12 +107,8 @@ class Edge:
             await send(message)
 
         try:
-            if scope["path"].startswith(USERS):
-                # As it was sent: an id with a slash in it (%2F) must not become another address.
-                scope["path"] = scope["raw_path"].decode("ascii")
-            scope_needed = required_scope(scope["method"], scope["path"])
             if scope_needed is not None:
-                self._admit(scope, scope_needed)
+                self._admission.admit(scope, scope_needed)
             route = self._direct.get((scope["method"], scope["path"]))
             if route is None:
                 await self._app(scope, receive, send_with_headers)
@@ -111,14 +123,20 @@ class Edge:
         finally:
             self._finish(scope, status or CLIENT_LEFT_STATUS, time.perf_counter() - started)
 
-    def _admit(self, scope: Scope, scope_needed: Permission) -> None:
-        """Raise what keeps this caller out: no key, another page's request, or too many of them."""
-        caller = self._keys.check(_presented_key(scope), scope_needed)
-        scope["state"]["caller"] = caller
-        if not caller:
-            check_origin(scope["method"], scope["headers"], loopback=self._loopback)
-        if self._quota is not None:
-            self._quota.take(caller or _client(scope))
+    async def _refuse(self, scope: Scope, send: Send) -> None:
+        """Say that this request is one too many: straight to the server, as that has to cost the least of all."""
+        started = time.perf_counter()
+        self._metrics.shed_rows.inc()
+        headers = _identify(scope)
+        problem = from_exception(QueueFull(self._gate.retry_after()))
+        body = orjson.dumps(problem.content(instance=scope["path"], request_id=scope["state"]["request_id"]))
+        headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+        headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        if self._lifecycle.draining:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self._finish(scope, str(problem.status), time.perf_counter() - started)
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
         """Answer with what ``error`` stands for; an unexpected one is logged with its traceback."""
@@ -158,25 +176,9 @@ def _identify(scope: Scope) -> list[tuple[bytes, bytes]]:
         elif name == b"traceparent" and (trace := TRACEPARENT.fullmatch(value)):
             state["trace_id"] = trace[1].decode()
             headers.append((name, value))
-    state["request_id"] = state["request_id"] or uuid.uuid4().hex
+    state["request_id"] = state["request_id"] or secrets.token_hex(16)
     headers.append((b"x-request-id", state["request_id"].encode()))
     return headers
-
-
-def _presented_key(scope: Scope) -> str | None:
-    """The key in ``Authorization: Bearer`` or ``X-API-Key``."""
-    for name, value in scope["headers"]:
-        if name == b"x-api-key":
-            return str(value.decode("latin-1"))
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return str(value[7:].strip().decode("latin-1"))
-    return None
-
-
-def _client(scope: Scope) -> str:
-    """The address that the connection comes from; behind a proxy that is the proxy's."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
 
 
 def _log_ids(scope: Scope) -> dict[str, str | None]:

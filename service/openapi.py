@@ -53,6 +53,8 @@ def describe(app: FastAPI) -> None:
                 refusals = ("forbidden",) if method.upper() in SAFE_METHODS else ("forbidden", "cross_origin")
                 at_the_edge = responses("unauthenticated", *refusals, "rate_limited")
                 operation["responses"] |= {str(status): answer for status, answer in at_the_edge.items()}
+                if not path.startswith("/v1/admin/"):
+                    operation["responses"].setdefault("503", responses("overloaded")[503])
     schemas: dict[str, Any] = document["components"]["schemas"]
     _, extra = models_json_schema(
         [(model, "validation") for model in BODIES], ref_template="#/components/schemas/{model}"

@@ -1,0 +1,58 @@
+"""How many requests may be in work at a time: those beyond are refused before anything is read of them.
+
+The event loop of a process works off a fixed number of requests a second. More of them in work only makes all of
+them late, so under lasting overload the number is held at the limit; a burst may go beyond it for a moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+BURST = 2
+"""A burst may have this many times the limit in work."""
+BURST_SECONDS = 0.1
+"""For so long after the limit was first reached."""
+REST_SECONDS = 1.0
+"""The next burst is let through once the limit was not reached for so long."""
+
+
+class Gate:
+    """Counts requests in work; use it on one event loop."""
+
+    def __init__(
+        self, limit: int, *, retry_after: Callable[[], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``limit``: requests in work at a time, at least 1.
+
+        ``retry_after``: whole seconds until others should come again. ``clock``: seconds, never backwards.
+        """
+        self.retry_after = retry_after
+        self._limit = limit
+        self._clock = clock
+        self._in_work = 0
+        self._full_since = -float("inf")
+        self._last_full = -float("inf")
+
+    @property
+    def in_work(self) -> int:
+        """Requests let in and not yet answered."""
+        return self._in_work
+
+    def enter(self) -> bool:
+        """Whether one more may come in; if so it is counted until :meth:`leave`."""
+        if self._in_work >= self._limit and not self._burst():
+            return False
+        self._in_work += 1
+        return True
+
+    def leave(self) -> None:
+        """One that came in is answered, or its client has left."""
+        self._in_work -= 1
+
+    def _burst(self) -> bool:
+        now = self._clock()
+        if now - self._last_full > REST_SECONDS:
+            self._full_since = now
+        self._last_full = now
+        return now - self._full_since <= BURST_SECONDS and self._in_work < BURST * self._limit

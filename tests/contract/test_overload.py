@@ -1,0 +1,93 @@
+"""More requests than may be in work at a time are refused before they are read, and nobody who looks after it is."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from service.problems import MEDIA_TYPE
+from tests.serving import gated_model, metric, serving
+
+LIMIT = 2
+
+
+@contextmanager
+def full(bundle_path: Path) -> Iterator[tuple[httpx.Client, list[socket.socket]]]:
+    """A service with as many requests in work as there may be: their bodies do not arrive."""
+    with serving(bundle_path, max_in_flight=LIMIT) as client:
+        held = [begun(client) for _ in range(LIMIT)]
+        while client.get("/v1/items/popular").status_code != 503:
+            pass
+        try:
+            yield client, held
+        finally:
+            for connection in held:
+                connection.close()
+
+
+def begun(client: httpx.Client) -> socket.socket:
+    """A request whose body was announced and not sent."""
+    connection = socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=10)
+    connection.sendall(
+        b"POST /v1/recommendations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 21\r\n\r\n"
+    )
+    return connection
+
+
+def test_one_too_many_is_refused_before_its_body_arrives(bundle_path: Path) -> None:
+    with full(bundle_path) as (client, _):
+        shed = metric(client, "diffcdr_shed_rows_total")
+        with begun(client) as refused:
+            answer = http.client.HTTPResponse(refused)
+            answer.begin()
+            assert (answer.status, answer.headers["content-type"]) == (503, MEDIA_TYPE)
+            assert int(answer.headers["retry-after"]) >= 1
+            body = answer.read()
+        problem = httpx.Response(503, content=body).json()
+        assert (problem["code"], problem["instance"]) == ("overloaded", "/v1/recommendations")
+        assert problem["request_id"] == answer.headers["x-request-id"]
+        assert metric(client, "diffcdr_shed_rows_total") == shed + 1
+
+
+def test_probes_metrics_documents_and_administration_are_answered_all_the_same(bundle_path: Path) -> None:
+    with full(bundle_path) as (client, _):
+        for address in ("/livez", "/readyz", "/metrics", "/openapi.json"):
+            assert client.get(address).status_code == 200, address
+        assert client.post("/v1/admin/models/rollback").json()["code"] == "conflict"
+        assert client.get("/v1/items/popular").status_code == 503
+
+
+def test_those_in_work_are_answered_and_then_everybody_is(bundle_path: Path) -> None:
+    with full(bundle_path) as (client, held):
+        for connection in held:
+            connection.sendall(b'{"user_id": "u00100"}')
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, answer.read()[:9]) == (200, b'{"items":')
+        assert client.get("/v1/items/popular").status_code == 200
+
+
+def test_a_crowd_gets_its_answer_or_a_time_to_come_again(bundle_path: Path) -> None:
+    model, gate = gated_model(bundle_path)
+    with serving(bundle_path, model=model, max_in_flight=LIMIT) as client, ThreadPoolExecutor(12) as pool:
+        gate.delay = 0.1
+        ready = threading.Barrier(12)
+
+        def ask(number: int) -> httpx.Response:
+            ready.wait()
+            return client.post("/v1/recommendations", json={"user_id": f"u{number:05d}"})
+
+        answers = list(pool.map(ask, range(12)))
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert {answer.status_code for answer in answers} == {200, 503}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert metric(client, "diffcdr_shed_rows_total") == len(refused)
+        assert client.post("/v1/recommendations", json={"user_id": "u00100"}).status_code == 200
