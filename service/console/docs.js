@@ -27,7 +27,7 @@ export async function show(box) {
       h(
         "div",
         {},
-        h("h3", {}, tag),
+        h("h2", { class: "small muted" }, tag),
         h(
           "ul",
           {},

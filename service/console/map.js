@@ -1,7 +1,7 @@
 // Where users come from, where they are carried to, and where their own ratings put them.
 
 import { call, segment } from "./api.js";
-import { note } from "./app.js";
+import { note, state as shared } from "./app.js";
 import { combobox } from "./combobox.js";
 import { announce, h, name, panel, put } from "./dom.js";
 import { plane } from "./plane.js";
@@ -13,14 +13,11 @@ const LAYERS = {
 };
 
 export async function show(box, query) {
-  let answer;
-  try {
-    answer = (await call("GET", "v1/map")).data;
-  } catch (error) {
-    if (error.code !== "not_in_bundle") throw error;
-    put(box, h("div", { class: "panel empty" }, h("h1", {}, "No map"), h("p", {}, `${error.message}.`)));
+  if (!shared.models.models[0].map) {
+    put(box, h("div", { class: "panel empty" }, h("h1", {}, "No map"), h("p", {}, "This bundle has no map: it was published without. Train it again with this version.")));
     return;
   }
+  const answer = (await call("GET", "v1/map")).data;
   const state = { user: query.get("user") ?? "", place: null, hidden: new Set() };
   const about = h("div", { class: "stack" });
   const choose = (user) => {

@@ -37,6 +37,7 @@ export async function show(box, query) {
   const who = h("div", { class: "stack" });
   const past = h("div", { class: "stack" });
   const lists = h("div", { class: "lists" });
+  const frame = h("div", { class: "try" });
   const chips = h("ul", { class: "chips", "aria-label": "Excluded items" });
   const hasDiversity = "diversity" in (state.openapi.components.schemas.RecommendationRequest?.properties ?? {});
   let asking = null;
@@ -52,6 +53,7 @@ export async function show(box, query) {
   });
 
   async function ask() {
+    frame.classList.toggle("folded", q.mode === "new" || q.second !== null);
     note("try", {
       mode: q.mode === "new" ? "new" : "",
       user: q.mode === "known" ? q.user : "",
@@ -85,27 +87,25 @@ export async function show(box, query) {
     }
   }
 
-  async function drawPast(limit = HISTORY_SHOWN) {
-    if (q.mode === "new") return put(past);
-    if (!q.user) return put(past);
-    const user = q.user;
-    let content;
+  /** What the past panel holds; `total` is there where there is a history. */
+  async function remembered(user, limit) {
+    const model = state.models.models.find((one) => one.id === q.first) ?? state.models.models[0];
+    const empty = (text) => [h("p", { class: "empty small" }, text)];
+    if (!model.histories) return empty("This bundle does not hold histories.");
     try {
       const { data } = await call("GET", `v1/users/${segment(user)}/history`, { query: { limit, model: q.first } });
-      content = [
-        h("ol", { class: "ratings" }, data.items.map(ratedItem)),
-        data.total > data.items.length &&
-          h(
-            "div",
-            { class: "more" },
-            h("button", { class: "button quiet", type: "button", onclick: () => drawPast(Math.min(1000, limit * 5)) }, `Show more of ${whole(data.total)}`),
-          ),
-      ];
-      content.total = data.total;
+      const more = h("button", { class: "button quiet", type: "button", onclick: () => drawPast(Math.min(1000, limit * 5)) }, `Show more of ${whole(data.total)}`);
+      const content = [h("ol", { class: "ratings" }, data.items.map(ratedItem)), data.total > data.items.length && data.items.length < 1000 && h("div", { class: "more" }, more)];
+      return Object.assign(content, { total: data.total });
     } catch (error) {
-      const missing = { not_in_bundle: "This bundle does not hold histories.", user_unknown: "Nothing is told of this user: unknown to the bundle, opted out or erased." };
-      content = [h("p", { class: "empty small" }, missing[error.code] ?? error.message)];
+      return empty(error.code === "user_unknown" ? "Nothing is told of this user: unknown to the bundle, opted out or erased." : error.message);
     }
+  }
+
+  async function drawPast(limit = HISTORY_SHOWN) {
+    if (q.mode === "new" || !q.user) return put(past);
+    const user = q.user;
+    const content = await remembered(user, limit);
     if (user !== q.user || !alive) return;
     put(past, panel("Rated in the source", content, { actions: content.total !== undefined && h("span", { class: "small muted num" }, whole(content.total)), className: "past" }));
   }
@@ -196,7 +196,8 @@ export async function show(box, query) {
     h("div", { class: "body stack" }, modes, who, h("hr", {}), settings(q, { hasDiversity, ask, drawPast, chips })),
     { className: "question" },
   );
-  put(box, h("h1", { class: "visually-hidden" }, "Try a user"), h("div", { class: "try" }, controls, past, lists));
+  put(box, h("h1", { class: "visually-hidden" }, "Try a user"), frame);
+  put(frame, controls, past, lists);
   drawWho();
   drawPast();
   await ask();

@@ -1,0 +1,172 @@
+"""Who may see it, on what, by what means; and that nothing in the data can do more than be read."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from diffcdr.publish import BundleWriter
+from tests.bundles import write_bundle
+from tests.console.conftest import Opening, at_console
+from tests.serving import serving
+
+VIEWS = ("try?user=u00003", "try?mode=new", "models", "map?user=u00003", "now", "docs")
+READ, ADMIN = "a key to read", "a key for everything"
+
+
+def key_line(key: str, scopes: str) -> str:
+    return f"{scopes}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(("width", "dark"), [(1600, False), (360, True)])
+def test_a_view_fits_its_window_and_axe_finds_nothing_in_it(
+    console: Opening, view: str, width: int, dark: bool
+) -> None:
+    with console(view, width=width, dark=dark) as page:
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        found = Axe().run(page).response["violations"]
+        assert [
+            (one["id"], [node["target"] for node in one["nodes"]]) for one in found if one["impact"] != "minor"
+        ] == []
+
+
+def test_it_is_used_by_keyboard_alone(console: Opening) -> None:
+    with console() as page:
+        page.keyboard.press("Tab")
+        expect(page.get_by_text("Skip to content")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_be_focused()
+        assert page.evaluate("location.hash").startswith("#/try")
+        page.get_by_role("link", name="Models").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name="Models")).to_have_attribute("aria-current", "page")
+        outline = page.get_by_role("link", name="Models").evaluate("one => getComputedStyle(one).outlineStyle")
+        assert outline == "solid"
+        expect(page).to_have_title("Models · DiffCDR console")
+        page.go_back()
+        expect(page).to_have_title("Try · DiffCDR console")
+        expect(page.locator("#live")).to_contain_text("items, strategy")
+
+
+def test_files_have_types_tags_and_a_strict_policy(client: httpx.Client) -> None:
+    moved = client.get("/console")
+    assert moved.status_code == 307 and moved.headers["location"] == "console/"
+    types = {"": "text/html", "app.js": "javascript", "base.css": "text/css", "icon.svg": "image/svg+xml"}
+    for name, kind in types.items():
+        answer = client.get(f"/console/{name}")
+        assert answer.status_code == 200 and kind in answer.headers["content-type"]
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+        again = client.get(f"/console/{name}", headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == 304
+    for name in ("nothing.js", "%2e%2e/auth.py", "..%2fauth.py", "py.typed"):
+        answer = client.get(f"/console/{name}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    page = client.get("/console/").text
+    assert "<style" not in page and "onload" not in page and "style=" not in page
+
+
+def test_nothing_is_shown_without_a_key_and_administration_asks_for_its_own(chromium: Browser, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", console=True)
+    write_bundle(tmp_path / "other", seed=1)
+    keys = ";".join((key_line(READ, "read"), key_line(ADMIN, "read,write,admin")))
+    with serving(tmp_path / "bundle", api_keys=keys) as client:
+        address = str(client.base_url)
+        with at_console(chromium, address, "try?user=u00003") as shown:
+            page = shown.page
+            expect(page.get_by_role("heading")).to_have_text("A key, please")
+            expect(page.get_by_role("navigation")).to_have_count(0)
+            assert "u00003" not in page.locator("body").inner_text()
+            page.get_by_label("Key").fill("a guess")
+            page.get_by_role("button", name="Open").click()
+            expect(page.get_by_role("alert")).to_contain_text("does not open")
+            page.get_by_label("Key").fill(READ)
+            page.get_by_role("button", name="Open").click()
+            expect(page.locator(".list > li").first).to_be_visible()
+            expect(page.locator(".past")).to_contain_text("Source")
+            page.get_by_role("link", name="Models").click()
+            page.get_by_label("Directory").fill("other")
+            page.get_by_role("button", name="Load", exact=True).click()
+            dialog = page.get_by_role("dialog")
+            expect(dialog).to_contain_text("admin")
+            page.keyboard.press("Escape")
+            expect(page.get_by_role("alert")).to_be_visible()
+            page.get_by_role("button", name="Load", exact=True).click()
+            dialog.get_by_label("Key").fill(ADMIN)
+            dialog.get_by_role("button", name="Go on").click()
+            expect(page.locator("a.bundle")).to_have_count(2)
+            stored = page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]")
+            assert stored == ["", 0, 0] and READ not in page.content()
+            page.get_by_role("button", name="Forget keys").click()
+            expect(page.get_by_role("heading")).to_have_text("A key, please")
+            assert all(READ not in request and ADMIN not in request for request in shown.requests)
+
+
+HOSTILE = (
+    "<img src=x onerror=\"document.title='owned'\">",
+    "</li><script>document.title='owned'</script>",
+    "\u202egnitar\u202c אבג",
+    "'\"&amp;{{7*7}}${7*7}",
+)
+
+
+def test_hostile_ids_and_titles_are_text(chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = BundleWriter.titles
+
+    def titles(self: BundleWriter, folder: str, given: Sequence[str]) -> None:
+        plain(self, folder, [*HOSTILE, "long " * 2048, *given][: len(given)])
+
+    monkeypatch.setattr(BundleWriter, "titles", titles)
+    users = [*(text[:80] for text in HOSTILE), "u" * 256]
+    items = [f"{text[:60]}{number}" for number in range(3) for text in HOSTILE] + [f"t{number}" for number in range(9)]
+    write_bundle(tmp_path / "bundle", users=users, items=items, warm_users=3, console=True)
+    with (
+        serving(tmp_path / "bundle") as client,
+        at_console(chromium, str(client.base_url), "models", width=360) as shown,
+    ):
+        page = shown.page
+        for user in users:
+            page.evaluate("user => location.hash = `#/try?user=${encodeURIComponent(user)}&k=100`", user)
+            expect(page.get_by_role("combobox", name="User")).to_have_value(user)
+            answer = client.post("/v1/recommendations", json={"user_id": user, "k": 100}).json()
+            assert answer["strategy"] != "popular"
+            expect(page.locator(".list > li")).to_have_count(len(answer["items"]))
+            expect(page.locator(".past .ratings li")).to_have_count(3)
+            assert shown.overflow() <= 0
+        # The last of them is new in the target, so that every item is listed.
+        assert all(text in page.locator(".list").inner_text() for text in HOSTILE)
+        # Letters that are written from the right turn nothing round outside of themselves.
+        assert page.locator(".list bdi").count() >= 21
+        page.evaluate("user => location.hash = `#/map?user=${encodeURIComponent(user)}`", users[0])
+        expect(page.locator(".mapping b")).to_have_text(users[0])
+        page.evaluate("location.hash = '#/docs'")
+        expect(page.locator(".operation").first).to_be_visible()
+        assert page.title() == "Docs · DiffCDR console"
+        assert page.locator("main img, main script").count() == 0
+        assert shown.errors == []
+
+
+def test_a_catalogue_of_100_000_items_and_users_stays_fluid(chromium: Browser, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", users=100_000, items=100_000, source_items=100_000, warm_users=50, console=True)
+    with (
+        serving(tmp_path / "bundle") as client,
+        at_console(chromium, str(client.base_url), "try?user=u50000&k=100") as shown,
+    ):
+        page = shown.page
+        expect(page.locator(".list > li")).to_have_count(100)
+        began = time.monotonic()
+        page.get_by_role("combobox", name="Leave out").fill("title 9999")
+        expect(page.locator(".combo li").first).to_contain_text("Title 9999")
+        page.get_by_role("combobox", name="User").fill("u7")
+        expect(page.locator(".combo li").filter(has_text="u70011")).to_be_visible()
+        assert time.monotonic() - began < 5
+        assert page.evaluate("document.querySelectorAll('*').length") < 2_500
+        assert shown.errors == []

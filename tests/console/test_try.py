@@ -1,0 +1,146 @@
+"""The Try view: a user's history and list, whatever is asked of it, somebody new, and two bundles side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.console.conftest import Opening
+
+COLD, WARM = "u00300", "u00003"
+
+
+def listed(page: Page, name: str = "List") -> list[str]:
+    """Ids of the list called ``name``, in order."""
+    rows = page.get_by_role("region", name=name, exact=True).locator(".list > li")
+    expect(rows.first).to_be_visible()
+    return [str(row.get_attribute("data-item")) for row in rows.all()]
+
+
+def expect_list(page: Page, wanted: list[str], name: str = "List") -> None:
+    """Wait until the list called ``name`` is ``wanted``."""
+    rows = page.get_by_role("region", name=name, exact=True).locator(".list > li")
+    expect(rows).to_have_count(len(wanted))
+    for row, item in enumerate(wanted):
+        expect(rows.nth(row)).to_have_attribute("data-item", item)
+
+
+def suggestions(page: Page) -> Locator:
+    return page.locator(".combo li")
+
+
+def asked(client: httpx.Client, **body: Any) -> list[str]:
+    return [item["item_id"] for item in client.post("/v1/recommendations", json=body).json()["items"]]
+
+
+def test_a_user_s_history_and_list_are_shown_as_the_service_answers(console: Opening, client: httpx.Client) -> None:
+    with console(f"try?user={COLD}") as page:
+        expect_list(page, asked(client, user_id=COLD, k=20))
+        expect(page.locator(".answer .badge")).to_have_text("transfer")
+        expect(page.locator(".answer .why")).to_contain_text("Carried over")
+        expect(page.locator(".timing")).to_contain_text("queue")
+        rated = client.get(f"/v1/users/{COLD}/history").json()["items"]
+        shown = page.locator(".past .ratings li")
+        expect(shown).to_have_count(len(rated))
+        assert [text.split("\n")[0] for text in shown.all_inner_texts()] == [item["title"] for item in rated]
+        first = client.post("/v1/recommendations", json={"user_id": COLD}).json()["items"][1]
+        row = page.locator(".list > li").nth(1)
+        expect(row).to_contain_text(first.get("title") or first["item_id"])
+        assert float(row.locator(".score .num").inner_text()) == pytest.approx(first["score"], rel=0.01)
+
+
+def test_ids_are_suggested_while_typing_and_chosen_by_keys(console: Opening, client: httpx.Client) -> None:
+    with console(refused=[404]) as page:
+        listed(page)
+        box = page.get_by_role("combobox", name="User")
+        box.fill("u0003")
+        expect(suggestions(page)).to_have_count(10)
+        assert suggestions(page).first.inner_text() == "u00030"
+        box.press("ArrowDown")
+        box.press("ArrowDown")
+        expect(page.locator(".combo li[aria-selected=true]")).to_have_text("u00031")
+        box.press("Enter")
+        expect(suggestions(page).first).to_be_hidden()
+        page.wait_for_url("**user=u00031*")
+        expect(page.locator(".answer .badge")).to_have_text("warm")
+        expect_list(page, asked(client, user_id="u00031", k=20))
+        box = page.get_by_role("combobox", name="User")
+        box.fill("nobody at all")
+        box.press("Enter")
+        expect(page.locator(".answer .why")).to_contain_text("does not know this user")
+        expect(page.locator(".past")).to_contain_text("Nothing is told of this user")
+
+
+def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client: httpx.Client) -> None:
+    with console(f"try?user={COLD}") as page:
+        first, second, *_ = listed(page)
+        page.get_by_label("Length").fill("5")
+        page.get_by_label("Length").press("Tab")
+        expect(page.locator(".list > li")).to_have_count(5)
+        page.locator(".list > li").first.get_by_role("button").click()
+        expect(page.locator(".list > li").first).to_have_attribute("data-item", second)
+        expect_list(page, asked(client, user_id=COLD, k=5, exclude_items=[first]))
+        page.get_by_role("combobox", name="Leave out").fill(second)
+        suggestions(page).first.click()
+        expect(page.get_by_role("list", name="Excluded items").get_by_role("listitem")).to_have_count(2)
+        expect(page.locator(f".list > li[data-item='{second}']")).to_have_count(0)
+        page.get_by_role("slider", name="Diversity").press("End")
+        page.wait_for_url("**diversity=1*")
+        expect_list(page, asked(client, user_id=COLD, k=5, exclude_items=[first, second], diversity=1))
+        page.get_by_role("list", name="Excluded items").get_by_role("button").first.click()
+        expect(page.get_by_role("list", name="Excluded items").get_by_role("listitem")).to_have_count(1)
+
+
+def test_somebody_new_is_folded_in_from_chosen_and_pasted_ratings(console: Opening, client: httpx.Client) -> None:
+    with console() as page:
+        page.get_by_label("Somebody new").check(force=True)
+        expect(page.locator(".lists")).to_contain_text("Add a rating")
+        box = page.get_by_role("combobox", name="Add what they rated")
+        box.fill("source 3")
+        suggestions(page).filter(has_text="Source 3s").click()
+        expect(page.locator(".answer .badge")).to_have_text("fold-in")
+        expect_list(page, asked(client, history=[{"item_id": "s00003", "rating": 5}], k=20))
+        page.get_by_text("Paste ratings").click()
+        page.get_by_label("One “item, rating”").fill("s00019, 2\nwhat is this\ns00003 4.5")
+        page.get_by_role("button", name="Take them").click()
+        expect(page.get_by_text("2 ratings taken, 1 lines not understood")).to_be_visible()
+        pasted = [{"item_id": "s00019", "rating": 2}, {"item_id": "s00003", "rating": 4.5}]
+        expect_list(page, asked(client, history=pasted, k=20))
+        for name in ("s00019", "s00003"):
+            page.get_by_role("button", name=f"Remove {name}").click()
+        expect(page.locator(".lists")).to_contain_text("Add a rating")
+
+
+def test_two_bundles_stand_side_by_side_with_what_they_share(console: Opening, client: httpx.Client) -> None:
+    first, second = (model["id"] for model in client.get("/v1/models").json()["models"])
+    with console(f"try?user={COLD}") as page:
+        page.get_by_label("Beside it").select_option(second)
+        left, right = listed(page, "List A"), listed(page, "List B")
+        assert left == asked(client, user_id=COLD, model=first)
+        assert right == asked(client, user_id=COLD, model=second)
+        common = set(left) & set(right)
+        assert 0 < len(common) < 20
+        expect(page.locator("[data-overlap]")).to_have_attribute("data-overlap", f"{len(common) / 20:.2f}")
+        expect(page.locator(".joins path")).to_have_count(len(common))
+        item = next(iter(common))
+        row = page.get_by_role("region", name="List A").locator(f"[data-item='{item}']")
+        expect(row.locator(".also")).to_have_text(f"#{right.index(item) + 1}")
+        row.hover()
+        expect(page.get_by_role("region", name="List B").locator(".linked")).to_have_attribute("data-item", item)
+
+
+def test_opting_out_turns_the_list_into_the_popular_one(console: Opening, client: httpx.Client) -> None:
+    with console(f"try?user={WARM}", refused=[404]) as page:
+        expect(page.locator(".answer .badge")).to_have_text("warm")
+        page.get_by_role("button", name="Opt this user out").click()
+        expect(page.locator(".answer .badge")).to_have_text("popular")
+        expect(page.locator(".answer .why")).to_contain_text("opted out")
+        expect(page.locator(".past")).to_contain_text("Nothing is told of this user")
+        popular = [item["item_id"] for item in client.get("/v1/items/popular").json()["items"]]
+        expect_list(page, popular)
+        page.get_by_role("button", name="Opt back in").click()
+        expect(page.locator(".answer .badge")).to_have_text("warm")
+        expect(page.locator(".past .ratings li").first).to_be_visible()
