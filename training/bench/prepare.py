@@ -28,9 +28,9 @@ History = dict[str, list[tuple[str, float]]]
 
 def bench(size: Size) -> Iterator[Row]:
     """Growing numbers of users; the same work a rating at every size, if all is well."""
-    for users in (4_000, 20_000) if size == "full" else (10_000,):
+    for users in (4_000, 20_000) if size == "full" else (6_000,):
         guarded = size == "short" or users == 20_000
-        yield compare(users=users, floor=2.5 if guarded else None)
+        yield compare(users=users, floor=2.0 if guarded else None)
 
 
 def compare(*, users: int, floor: float | None) -> Row:

@@ -9,3 +9,6 @@ _MODULES = (transfer, train, base, prepare, topk, score, start, serve)
 
 BENCHES: dict[str, Bench] = {module.NAME: module.bench for module in _MODULES}
 """In the order in which ``all`` runs them."""
+
+FULL_ONLY = frozenset({serve.NAME})
+"""Left out of ``all`` in its short form: a load generator needs seconds of a core to itself to say anything."""

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.progress import Reporter, make_table
 from training.bench.harness import Row, Size
-from training.bench.registry import BENCHES
+from training.bench.registry import BENCHES, FULL_ONLY
 from training.config import nearest
 
 
@@ -49,11 +49,17 @@ def measure(name: str, size: Size, *, reporter: Reporter) -> Iterator[Row]:
     # One thread on either side: per-core figures, which do not depend on what else the other cores do.
     torch.set_num_threads(1)
     with threadpool_limits(limits=1):
-        for each in BENCHES if name == "all" else [name]:
+        for each in _chosen(name, size):
             with reporter.task(f"bench {each}", unit="cases") as task:
                 for row in BENCHES[each](size):
                     task.advance(ratio=row.ratio)
                     yield row
+
+
+def _chosen(name: str, size: Size) -> list[str]:
+    if name != "all":
+        return [name]
+    return [each for each in BENCHES if size == "full" or each not in FULL_ONLY]
 
 
 def rows_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

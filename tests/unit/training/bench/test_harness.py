@@ -66,6 +66,30 @@ def test_a_comparison_gives_rates_and_their_ratio() -> None:
     assert row.holds
 
 
+@pytest.mark.parametrize(
+    ("seconds", "ratio"),
+    [((2.0, 1.0), 4.0), ((2.0, 1.0, 1.0, 0.5), 8.0), ((2.0, 1.0, 1.0, 2.0), 4.0)],
+)
+def test_a_row_below_its_floor_is_measured_once_more_and_the_better_counts(
+    seconds: tuple[float, ...], ratio: float
+) -> None:
+    """Each measurement is one turn that does not count, and one that does."""
+    clock = Clock()
+    row = Comparison(
+        bench="b",
+        case="c",
+        ours=clock.work("ours", *seconds),
+        baseline=clock.work("plain", 4.0),
+        amount=1.0,
+        unit="users/s",
+        floor=ratio if len(seconds) == 2 else 7.0,
+        repeats=1,
+        clock=clock,
+    ).run()
+    assert row.ratio == pytest.approx(ratio)
+    assert clock.log.count("ours") == len(seconds)
+
+
 @pytest.mark.parametrize(("floor", "holds"), [(None, True), (1.9, True), (2.0, True), (2.1, False)])
 def test_a_row_holds_at_its_floor_and_above(floor: float | None, holds: bool) -> None:
     assert make_row("b", "c", ours=6.0, baseline=3.0, floor=floor, unit="x/s").holds is holds

@@ -10,7 +10,7 @@ import torch
 
 from diffcdr.cli import main
 from training.bench.harness import Bench, Row, Size, make_row
-from training.bench.registry import BENCHES
+from training.bench.registry import BENCHES, FULL_ONLY
 from training.commands.bench import figure
 
 
@@ -57,6 +57,18 @@ def test_check_fails_below_a_floor_and_says_where(capsys: pytest.CaptureFixture[
     assert run("bench", "slow") == 0
     assert run("bench", "slow", "--check") == 1
     assert "below their floors: quick, a full case: 1.5 < 2" in capsys.readouterr().err
+
+
+def test_the_short_form_of_all_leaves_out_what_needs_a_machine_to_itself(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in BENCHES:
+        monkeypatch.setitem(BENCHES, name, _bench(3.0))
+    shown = {}
+    for size in ("--short", "--json"):
+        assert run("bench", "all", "--json", size) == 0
+        shown[size] = len(capsys.readouterr().out.splitlines())
+    assert shown == {"--short": len(BENCHES) - len(FULL_ONLY), "--json": len(BENCHES)}
 
 
 def test_an_unknown_name_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
