@@ -16,7 +16,7 @@ from training.fit.identity import run_settings
 from training.fit.loop import Training, run_epochs
 from training.models.base import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
 from training.models.batching import blockwise
-from training.models.configs import DiffCDRConfig
+from training.models.configs import DiffCDRConfig, EMCDRConfig
 from training.models.configs_baselines import EpochsConfig
 from training.models.validation import held_out_errors
 
@@ -50,7 +50,7 @@ class _Fitted:
     head: ScoringHead
 
 
-C = TypeVar("C", bound=EpochsConfig | DiffCDRConfig)
+C = TypeVar("C", bound=EpochsConfig | EMCDRConfig | DiffCDRConfig)
 
 
 class LearnedModel(TransferModel, Generic[C]):

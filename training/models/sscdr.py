@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from training.models.base import RatingTable, TransferProblem
 from training.models.configs_baselines import SSCDRConfig
-from training.models.layers import linear
 from training.models.learned import LearnedModel, Learner, descend
+from training.models.mapping import mapping_network
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class SSCDR(LearnedModel[SSCDRConfig]):
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
         """The mean squared distance of overlap users + ``triplet_weight`` times the mean triplet loss."""
         config, base = self.config, problem.source_base
-        mapping = _mapping(config, source_dim=base.dim, target_dim=problem.target_base.dim, generator=generator)
+        target_dim = problem.target_base.dim
+        mapping = mapping_network(config, source_dim=base.dim, target_dim=target_dim, generator=generator)
         source = base.user_vectors[problem.overlap_source]
         target = problem.target_base.user_vectors[problem.overlap_target]
         triplets = Triplets.of(problem.source, overlap=problem.overlap_source)
@@ -106,13 +107,3 @@ class SSCDR(LearnedModel[SSCDRConfig]):
             rows=len(source),
             data=[source, target, base.user_vectors, base.item_vectors, triplets.users, triplets.items],
         )
-
-
-def _mapping(config: SSCDRConfig, *, source_dim: int, target_dim: int, generator: torch.Generator) -> nn.Module:
-    if config.mapping == "linear":
-        return linear(source_dim, target_dim, bias=False, generator=generator)
-    return nn.Sequential(
-        linear(source_dim, config.hidden_dim, generator=generator),
-        nn.Tanh(),
-        linear(config.hidden_dim, target_dim, generator=generator),
-    )
