@@ -97,9 +97,9 @@ def create_app(
         await guard.refresh()
         batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
-            await warm(batcher, loaded, batch_rows=settings.batch_rows)
+            await asyncio.to_thread(warm, loaded, batch_rows=settings.batch_rows)
             registry = Registry(loaded)
-            loader = Loader(registry, batcher, settings, metrics, shared=shared)
+            loader = Loader(registry, settings, metrics, shared=shared)
             await loader.begin()
             shadow = Shadow(batcher, metrics)
             app.state.runtime = Runtime(

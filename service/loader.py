@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from diffcdr.bundle import read_manifest
 from diffcdr.errors import BundleError, DiffCDRError
-from service.batcher import Batcher
+from service.aside import aside
 from service.lineup_file import FOLLOW_SECONDS, LineupFile, LineupRecord
 from service.metrics import Metrics
 from service.registry import Lineup, Model, Registry, load_model, warm_queries
@@ -40,7 +40,6 @@ class Loader:
     def __init__(
         self,
         registry: Registry,
-        batcher: Batcher,
         settings: Settings,
         metrics: Metrics,
         *,
@@ -51,7 +50,6 @@ class Loader:
         self._changing = asyncio.Lock()
         self._behind = False
         self._registry = registry
-        self._batcher = batcher
         self._settings = settings
         self._metrics = metrics
         self._running = False
@@ -114,9 +112,12 @@ class Loader:
                     show(self._registry, self._metrics)
 
     async def _open(self, path: Path) -> Model:
-        model = await asyncio.to_thread(load_model, path, **self._settings.loading)
-        await warm(self._batcher, model, batch_rows=self._settings.batch_rows)
-        return model
+        def opened() -> Model:
+            model = load_model(path, **self._settings.loading)
+            warm(model, batch_rows=self._settings.batch_rows)
+            return model
+
+        return await aside(opened)
 
     async def _take_over(self, shared: LineupFile) -> None:
         record = shared.read() if shared.changed() else None
@@ -186,12 +187,12 @@ def show(registry: Registry, metrics: Metrics) -> None:
     )
 
 
-async def warm(batcher: Batcher, model: Model, *, batch_rows: int) -> None:
+def warm(model: Model, *, batch_rows: int) -> None:
     """Ask every kind of question in every bucket of batch sizes, so that no caller pays for first times."""
     queries = warm_queries(model)
     size = len(queries)
     while size < batch_rows:
-        await batcher.recommend(model.recommender, queries)
+        model.recommender.recommend(queries)
         size = min(size * 4, batch_rows)
         queries = (queries * (-(-size // len(queries))))[:size]
-    await batcher.recommend(model.recommender, queries[:batch_rows])
+    model.recommender.recommend(queries[:batch_rows])

@@ -22,6 +22,10 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+LINGER_SECONDS = 0.2
+"""How long a connection without a request stays open after the service has stopped listening: one that was accepted a
+moment ago has its request still to come."""
+
 
 class ProblemProtocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, but what cannot even be parsed gets a problem document too."""
@@ -36,6 +40,10 @@ class ProblemProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """Close the connection once it is idle, and not before what may be on its way has had time to arrive."""
+        self.loop.call_later(LINGER_SECONDS, super().shutdown)
 
 
 class DrainingServer(uvicorn.Server):
