@@ -15,7 +15,7 @@ from diffcdr.client.batches import HEADERS, PATH, AsyncUsers, Lines, async_piece
 from diffcdr.client.questions import Call
 from diffcdr.client.results import BatchLine
 from diffcdr.client.retries import Retries, failure
-from diffcdr.client.shared import TIMEOUT_SECONDS, Setup, request_options
+from diffcdr.client.shared import TIMEOUT_SECONDS, Setup, draw_key
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,9 +42,10 @@ class AsyncClient:
         timeout: float = TIMEOUT_SECONDS,
         retries: Retries | None = None,
         rng: random.Random | None = None,
+        draw_key: Callable[[], str] = draw_key,
     ) -> None:
         """As ``Client``."""
-        self._setup = Setup(address, api_key, timeout, retries or Retries(), rng or random.Random())
+        self._setup = Setup(address, api_key, timeout, retries or Retries(), rng or random.Random(), draw_key)
         self._http = httpx.AsyncClient(**self._setup.options())
 
     async def __aenter__(self) -> Self:
@@ -81,9 +82,10 @@ class AsyncClient:
 
     async def send(self, call: Call[T]) -> T:
         """The answer to ``call``, asked for again where that may help."""
+        options = self._setup.request(call)
 
         async def ask() -> httpx.Response:
-            return await self._http.request(call.method, call.path, **request_options(call))
+            return await self._http.request(call.method, call.path, **options)
 
         return call.read(await self._persist(ask, repeatable=call.repeatable))
 

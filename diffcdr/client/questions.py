@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request. ``repeatable``: sending it twice does what sending it once does."""
+    """One request. ``repeatable``: sending it twice does what sending it once does.
+
+    ``keyed``: it takes an ``Idempotency-Key``, under which a repetition is answered exactly as the first time.
+    """
 
     method: str
     path: str
@@ -39,6 +42,7 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] | None = None
     repeatable: bool = True
+    keyed: bool = False
 
 
 class Options(TypedDict, total=False):
@@ -119,7 +123,8 @@ def embed_vectors(
 
 def add_events(events: Iterable[Event]) -> Call[EventsResult]:
     """Have up to 1,000 ratings remembered, oldest first. Event ids make a repetition harmless."""
-    return Call("POST", "/v1/events", EventsResult.read, body={"events": [asdict(event) for event in events]})
+    body = {"events": [asdict(event) for event in events]}
+    return Call("POST", "/v1/events", EventsResult.read, body=body, keyed=True)
 
 
 def popular(*, k: int = 20) -> Call[ItemList]:
@@ -139,7 +144,7 @@ def opt_in(user_id: str) -> Call[None]:
 
 def erase(user_id: str) -> Call[ErasureReceipt]:
     """Forget this user."""
-    return Call("DELETE", _address(user_id), ErasureReceipt.read)
+    return Call("DELETE", _address(user_id), ErasureReceipt.read, keyed=True)
 
 
 def find_users(prefix: str = "", *, limit: int = 20, model: str | None = None) -> Call[UserList]:

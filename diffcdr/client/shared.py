@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,11 @@ from diffcdr.client.questions import Call
 from diffcdr.client.retries import NO_RETRIES, Retries
 
 TIMEOUT_SECONDS = 30.0
+
+
+def draw_key() -> str:
+    """An ``Idempotency-Key`` that no other request has, in whatever process."""
+    return uuid.uuid4().hex
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class Setup:
     timeout: float = TIMEOUT_SECONDS
     retries: Retries = Retries()
     rng: random.Random = field(default_factory=random.Random, repr=False)
+    draw_key: Callable[[], str] = field(default=draw_key, repr=False)
 
     def options(self) -> dict[str, Any]:
         """Arguments of httpx's clients, which keep connections and use them again."""
@@ -31,12 +39,13 @@ class Setup:
         """How often a call is tried."""
         return self.retries if repeatable else NO_RETRIES
 
-
-def request_options(call: Call[Any]) -> dict[str, Any]:
-    """Arguments of ``httpx.Client.request`` beside method and address."""
-    options: dict[str, Any] = {}
-    if call.body is not None:
-        options["json"] = dict(call.body)
-    if call.parameters is not None:
-        options["params"] = dict(call.parameters)
-    return options
+    def request(self, call: Call[Any]) -> dict[str, Any]:
+        """Arguments of ``httpx.Client.request`` beside method and address; every try of a call gets the same."""
+        options: dict[str, Any] = {}
+        if call.body is not None:
+            options["json"] = dict(call.body)
+        if call.parameters is not None:
+            options["params"] = dict(call.parameters)
+        if call.keyed:
+            options["headers"] = {"idempotency-key": self.draw_key()}
+        return options

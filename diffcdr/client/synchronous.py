@@ -15,7 +15,7 @@ from diffcdr.client.batches import HEADERS, PATH, Lines, pieces
 from diffcdr.client.questions import Call, User
 from diffcdr.client.results import BatchLine
 from diffcdr.client.retries import Retries, failure
-from diffcdr.client.shared import TIMEOUT_SECONDS, Setup, request_options
+from diffcdr.client.shared import TIMEOUT_SECONDS, Setup, draw_key
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,9 +45,13 @@ class Client:
         timeout: float = TIMEOUT_SECONDS,
         retries: Retries | None = None,
         rng: random.Random | None = None,
+        draw_key: Callable[[], str] = draw_key,
     ) -> None:
-        """``address``: such as ``http://127.0.0.1:8000``; ``timeout``: seconds without a byte; ``rng``: for waits."""
-        self._setup = Setup(address, api_key, timeout, retries or Retries(), rng or random.Random())
+        """``address``: such as ``http://127.0.0.1:8000``; ``timeout``: seconds without a byte; ``rng``: for waits.
+
+        ``draw_key``: makes the ``Idempotency-Key`` of events and erasures, another each time.
+        """
+        self._setup = Setup(address, api_key, timeout, retries or Retries(), rng or random.Random(), draw_key)
         self._http = httpx.Client(**self._setup.options())
 
     def __enter__(self) -> Self:
@@ -84,9 +88,10 @@ class Client:
 
     def send(self, call: Call[T]) -> T:
         """The answer to ``call``, asked for again where that may help."""
+        options = self._setup.request(call)
 
         def ask() -> httpx.Response:
-            return self._http.request(call.method, call.path, **request_options(call))
+            return self._http.request(call.method, call.path, **options)
 
         return call.read(self._persist(ask, repeatable=call.repeatable))
 

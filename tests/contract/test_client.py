@@ -275,6 +275,7 @@ class Script:
     def __init__(self, answers: list[tuple[int, str | None]]) -> None:
         self.answers = answers
         self.asked: list[str] = []
+        self.keys: list[str | None] = []
         self.connections = 0
 
 
@@ -294,6 +295,7 @@ def scripted(script: Script) -> Iterator[str]:
                     pass
             status, retry_after = script.answers[min(len(script.asked), len(script.answers) - 1)]
             script.asked.append(self.command)
+            script.keys.append(self.headers.get("idempotency-key"))
             body = b'{"items": [], "bundle": "b"}' if status == 200 else b"<html>busy</html>"
             self.send_response(status)
             if retry_after is not None:
@@ -302,7 +304,7 @@ def scripted(script: Script) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = answer
+        do_GET = do_POST = do_DELETE = answer
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -357,6 +359,27 @@ def test_what_must_not_happen_twice_is_sent_once(waits: list[float]) -> None:
         with pytest.raises(ServiceError):
             list(own.recommend_batch(["ann"]))
         assert len(script.asked) == 6
+
+
+def test_a_write_keeps_its_key_through_every_try_and_the_next_gets_another(waits: list[float]) -> None:
+    script = Script([(503, "0")])
+    with scripted(script) as url, Client(url) as own:
+        for call in (lambda: own.add_events([Event("e", "ann", "s", 1.0)]), lambda: own.erase("ann"), own.popular):
+            with pytest.raises(ServiceError):
+                call()
+    events, erasure, reading = (set(script.keys[first : first + 3]) for first in (0, 3, 6))
+    assert (len(script.keys), len(waits), len(events), len(erasure)) == (9, 6, 1, 1)
+    assert events.isdisjoint(erasure)
+    assert reading == {None}
+
+
+def test_another_request_under_a_key_is_refused(address: str) -> None:
+    with Client(address, api_key=SECRET, draw_key=lambda: "drawn-once") as own:
+        first = own.add_events([Event("k1", "keyed", "s00001", 5.0)])
+        assert own.add_events([Event("k1", "keyed", "s00001", 5.0)]) == first
+        with pytest.raises(ServiceError) as refused:
+            own.add_events([Event("k2", "keyed", "s00002", 5.0)])
+    assert (refused.value.status, refused.value.code) == (422, "idempotency_key_reused")
 
 
 def test_nobody_there_is_said_in_a_sentence(waits: list[float], free_port: int) -> None:
