@@ -55,8 +55,16 @@ def draw_map(
     popularity = np.bincount(problem.target.items.numpy(), minlength=problem.target.n_items)
     items = np.argsort(-popularity, kind="stable")[:MAP_ITEMS].astype(np.int32)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-    points = _plane([transferred, target, model.head().item_vectors.numpy()[items]], seed=seed)
-    return UserMap(users.numpy().astype(np.int32), *_plane([vectors.numpy()], seed=seed), *points[:2], items, points[2])
+    (source_points,) = _plane([vectors.numpy()], seed=seed)
+    carried, own, item_points = _plane([transferred, target, model.head().item_vectors.numpy()[items]], seed=seed)
+    return UserMap(
+        users=users.numpy().astype(np.int32),
+        source=source_points,
+        transferred=carried,
+        target=own,
+        items=items,
+        item_points=item_points,
+    )
 
 
 def _plane(groups: list[npt.NDArray[np.float32]], *, seed: int) -> list[Float32Array]:
