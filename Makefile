@@ -54,6 +54,11 @@ bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a 
 results: $(DEV_STAMP) ## published comparisons into docs/results (hours; resumable; DIFFCDR_DATA= JOBS=)
 	@OMP_NUM_THREADS=1 exec $(BIN)/python scripts/results.py --jobs $(JOBS)
 
+.PHONY: screenshots
+screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some 4 minutes)
+	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
+	@exec $(BIN)/python scripts/screenshots.py
+
 .PHONY: audit
 audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among the files
 	@$(BIN)/python scripts/audit.py

@@ -108,7 +108,9 @@ def _serve_together(settings: Settings, listener: socket) -> None:
 def _say_where(settings: Settings, listener: socket, extra: dict[str, str]) -> None:
     address, port = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
-    logger.info("serving %s on http://%s:%d (API at /docs)", settings.bundle, shown, port, extra=extra)
+    logger.info(
+        "serving %s on http://%s:%d (console at /console, API at /docs)", settings.bundle, shown, port, extra=extra
+    )
 
 
 def erasures(

@@ -53,7 +53,8 @@ export function lineChart(series, { span, whole = false, width = WIDTH }) {
   const x = (ago) => PAD.left + (1 - Math.min(ago, span) / span) * (width - PAD.left - PAD.right);
   const y = (value) => HEIGHT - PAD.bottom - (value / top) * (HEIGHT - PAD.top - PAD.bottom);
   const steps = [0, 0.5, 1].map((part) => part * top);
-  const minutes = [15, 10, 5, 0].filter((minute) => minute * 60 <= span);
+  const step = [15, 30, 60, 120, 300].find((seconds) => span / seconds <= 4) ?? 300;
+  const ticks = Array.from({ length: Math.floor(span / step) + 1 }, (_, index) => index * step);
   return s(
     "svg",
     { viewBox: `0 0 ${width} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -61,7 +62,7 @@ export function lineChart(series, { span, whole = false, width = WIDTH }) {
       s("line", { class: "grid", x1: PAD.left, x2: width - PAD.right, y1: y(value), y2: y(value) }),
       s("text", { x: PAD.left - 6, y: y(value) + 4, "text-anchor": "end" }, axis(value)),
     ]),
-    minutes.map((minute) => s("text", { x: x(minute * 60), y: HEIGHT - 4, "text-anchor": minute === 15 ? "start" : minute ? "middle" : "end" }, minute ? `−${minute} min` : "now")),
+    ticks.map((ago) => s("text", { x: x(ago), y: HEIGHT - 4, "text-anchor": ago === 0 ? "end" : ago > span - step / 4 ? "start" : "middle" }, ago ? `−${ago % 60 ? `${ago} s` : `${ago / 60} min`}` : "now")),
     series.map((one) => s("path", { class: "line", d: path(one.points, x, y), stroke: one.colour })),
   );
 }

@@ -4,7 +4,8 @@ import { call } from "./api.js";
 import { lineChart } from "./charts.js";
 import { figure, h, panel, put, whole } from "./dom.js";
 
-export const SPAN = 900;
+const SPAN = 900;
+const SHORTEST_SPAN = 60;
 const COLOURS = ["var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)"];
 
 const grown = (later, earlier) => Math.max(0, later - earlier);
@@ -103,7 +104,8 @@ function summary({ samples, latency_bounds: bounds }, found) {
 }
 
 function charts(found, width) {
-  const graph = (title, series, options = {}) => graphPanel(title, series, { width, ...options });
+  const span = Math.min(SPAN, Math.max(SHORTEST_SPAN, found.length ? found.at(-1).at - found[0].at : 0));
+  const graph = (title, series, options = {}) => graphPanel(title, series, { width, span, ...options });
   const now = found.at(-1)?.at ?? 0;
   const line = (label, index, pick) => ({ label, colour: COLOURS[index % COLOURS.length], points: found.map((one) => [now - one.at, pick(one)]) });
   const named = (kind) => {
@@ -126,7 +128,7 @@ function charts(found, width) {
 function graphPanel(title, series, options) {
   const latest = (one) => one.points.findLast(([, value]) => Number.isFinite(value))?.[1];
   const body = series.some((one) => latest(one) !== undefined)
-    ? lineChart(series, { span: SPAN, ...options })
+    ? lineChart(series, options)
     : h("p", { class: "empty small" }, "Nothing of this kind in the last 15 minutes.");
   return panel(
     title,
