@@ -55,7 +55,7 @@ results: $(DEV_STAMP) ## published comparisons into docs/results (hours; resumab
 	@OMP_NUM_THREADS=1 exec $(BIN)/python scripts/results.py --jobs $(JOBS)
 
 .PHONY: screenshots
-screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some 4 minutes)
+screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some minutes)
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
 	@exec $(BIN)/python scripts/screenshots.py
 

@@ -6,14 +6,18 @@ Trains two bundles on generated films and books in .demo/, serves them, asks for
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from PIL import Image
@@ -28,8 +32,7 @@ HOME = Path(".demo/console")
 PORT = 8765
 ADDRESS = f"http://127.0.0.1:{PORT}"
 TRAFFIC_SECONDS = 150.0
-SIZES = {"wide": (1600, 1000), "narrow": (360, 740)}
-COLOURS = 160
+SIZES = {"wide": (1600, 1000), "narrow": (360, 1200)}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -46,8 +49,8 @@ def main() -> int:
             wait_until_ready(service, ADDRESS, bundle=identity, log=HOME / "service.log")
             with httpx.Client(base_url=ADDRESS, timeout=30) as client:
                 client.post("/v1/admin/models/load", json={"path": bundles[1].name}).raise_for_status()
-                ask_for_a_while(client)
-                photograph(browser, client)
+                with asked_meanwhile(ADDRESS):
+                    photograph(browser, client)
         finally:
             stop(service)
     except DiffCDRError as error:
@@ -78,26 +81,38 @@ def trained() -> tuple[Path, Path]:
     return bundles
 
 
-def ask_for_a_while(client: httpx.Client) -> None:
-    """Traffic of an uneven kind, so that there is something to see of it."""
+@contextmanager
+def asked_meanwhile(address: str) -> Iterator[None]:
+    """Traffic of an uneven kind, for ``TRAFFIC_SECONDS`` before and as long as the block takes."""
+    done = threading.Event()
+    asking = threading.Thread(target=ask, args=(address, done))
+    asking.start()
+    try:
+        out.print(f"Asking for lists for {TRAFFIC_SECONDS:.0f} s")
+        time.sleep(TRAFFIC_SECONDS)
+        yield
+    finally:
+        done.set()
+        asking.join()
+
+
+def ask(address: str, done: threading.Event) -> None:
+    """Ask for lists until ``done``: mostly of known users, some of strangers, some with ratings, some in error."""
     rng = random.Random(0)
-    users = client.get("/v1/users", params={"prefix": "grace", "limit": 100}).json()["users"]
-    films = [item["item_id"] for item in client.get("/v1/items", params={"domain": "source"}).json()["items"]]
-    began = time.monotonic()
-    out.print(f"Asking for lists for {TRAFFIC_SECONDS:.0f} s")
-    while (passed := time.monotonic() - began) < TRAFFIC_SECONDS:
-        lively = 1 + 5 * (passed / TRAFFIC_SECONDS) ** 2
-        for _ in range(rng.randint(1, round(2 * lively))):
-            draw = rng.random()
-            body: dict[str, Any] = {"user_id": rng.choice(users)}
-            if draw > 0.95:
-                body = {"user_id": f"stranger-{rng.randint(0, 99)}"}
-            elif draw > 0.85:
-                body = {"history": [{"item_id": item, "rating": 5} for item in rng.sample(films, 3)]}
-            elif draw > 0.84:
-                body = {"user_id": ""}
-            client.post("/v1/recommendations", json=body)
-        time.sleep(0.1)
+    with httpx.Client(base_url=address, timeout=30) as client:
+        users = client.get("/v1/users", params={"prefix": "grace", "limit": 100}).json()["users"]
+        films = [item["item_id"] for item in client.get("/v1/items", params={"domain": "source"}).json()["items"]]
+        while not done.wait(0.1):
+            for _ in range(rng.randint(1, 4 + round(3 * math.sin(time.monotonic() / 20)))):
+                draw = rng.random()
+                body: dict[str, Any] = {"user_id": rng.choice(users)}
+                if draw > 0.95:
+                    body = {"user_id": f"stranger-{rng.randint(0, 99)}"}
+                elif draw > 0.85:
+                    body = {"history": [{"item_id": item, "rating": 5} for item in rng.sample(films, 3)]}
+                elif draw > 0.84:
+                    body = {"user_id": ""}
+                client.post("/v1/recommendations", json=body)
 
 
 def photograph(executable: str, client: httpx.Client) -> None:
@@ -112,9 +127,10 @@ def photograph(executable: str, client: httpx.Client) -> None:
         "docs": "docs",
     }
     OUT.mkdir(parents=True, exist_ok=True)
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        for (size, (width, height)), scheme in itertools.product(SIZES.items(), ("light", "dark")):
+        for (size, (width, height)), scheme in itertools.product(SIZES.items(), schemes):
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
             page = context.new_page()
             for name, view in shown.items():
@@ -128,8 +144,12 @@ def photograph(executable: str, client: httpx.Client) -> None:
 
 
 def save(picture: bytes, path: Path) -> None:
-    """With as many colours as the page has use for, which halves it."""
-    image = Image.open(BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    """With 256 colours that are near all there are: half the size, and none is seen to differ."""
+    image = (
+        Image.open(BytesIO(picture))
+        .convert("RGB")
+        .quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     image.save(path, optimize=True)
     out.print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 

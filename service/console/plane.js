@@ -52,21 +52,22 @@ export function plane(title, { points, chosen, onpick }) {
     const all = points();
     const { user, places, names } = chosen();
     const radius = Math.min(7, 2.6 * Math.sqrt(view.zoom) + 0.4);
-    pen.globalAlpha = places ? 0.38 : 0.75;
+    pen.globalAlpha = places ? 0.5 : 0.75;
     for (const point of all) {
       if (point.kind === "item") continue;
       dot(pen, onScreen(point), radius, colour(COLOURS[point.kind]));
     }
     pen.globalAlpha = 1;
     for (const point of all) if (point.kind === "item") diamond(pen, onScreen(point), point.near ? 6 : 4, colour(COLOURS.item));
-    if (names) label(pen, all, { colour, font: style.fontFamily, everything: !places || view.zoom >= NAMED_AT });
-    if (places) mark(pen, places, { colour, onScreen });
+    const marked = (places ?? []).filter(([, point]) => point).map(([kind, [x, y]]) => [kind, onScreen({ x, y })]);
+    if (names) label(pen, all, { colour, font: style.fontFamily, everything: !places || view.zoom >= NAMED_AT, marked });
+    mark(pen, marked, colour);
     canvas.setAttribute("aria-label", `${title}: ${all.length} points${user ? `, ${user} marked` : ""}. Arrow keys move, plus and minus magnify.`);
   }
 
-  /** Names of items, the nearest first, none over another. */
-  function label(pen, all, { colour, font, everything }) {
-    const taken = [];
+  /** Names of items, the nearest first, none over another or over a mark. */
+  function label(pen, all, { colour, font, everything, marked }) {
+    const taken = marked.map(([, { x, y }]) => [x - 10, y - 10, x + 10, y + 10]);
     pen.font = `500 12px ${font}`;
     pen.textBaseline = "middle";
     const items = all.filter((point) => point.kind === "item" && (point.near || everything)).sort((a, b) => Number(b.near ?? 0) - Number(a.near ?? 0));
@@ -74,11 +75,12 @@ export function plane(title, { points, chosen, onpick }) {
       const at = onScreen(item);
       const text = cut(item.label);
       const width = pen.measureText(text).width;
-      const left = at.x + 9 + width > canvas.clientWidth - 4 ? at.x - 9 - width : at.x + 9;
-      const box = [left - 3, at.y - 9, left + width + 3, at.y + 9];
-      if (box[0] < 0 || box[2] > canvas.clientWidth || at.y < 9 || at.y > canvas.clientHeight - 9) continue;
-      if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) continue;
+      const free = ([left, top, right, bottom]) =>
+        left >= 0 && right <= canvas.clientWidth && top >= 0 && bottom <= canvas.clientHeight && !taken.some((other) => left < other[2] && right > other[0] && top < other[3] && bottom > other[1]);
+      const box = [at.x + 6, at.x - 12 - width].map((start) => [start, at.y - 9, start + width + 6, at.y + 9]).find(free);
+      if (!box) continue;
       taken.push(box);
+      const left = box[0] + 3;
       pen.strokeStyle = colour("--panel");
       pen.lineWidth = 4;
       pen.lineJoin = "round";
@@ -177,8 +179,7 @@ function diamond(pen, { x, y }, size, colour) {
 }
 
 /** The chosen user's places, joined by a line where there are two. */
-function mark(pen, places, { colour, onScreen }) {
-  const known = places.filter(([, point]) => point).map(([kind, [x, y]]) => [kind, onScreen({ x, y })]);
+function mark(pen, known, colour) {
   if (known.length === 2) {
     pen.beginPath();
     pen.moveTo(known[0][1].x, known[0][1].y);
