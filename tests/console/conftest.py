@@ -44,11 +44,16 @@ def console(chromium: Browser, client: httpx.Client) -> Opening:
     ) -> Iterator[Page]:
         with at_console(chromium, str(client.base_url), view, width=width, dark=dark) as shown:
             yield shown.page
-            expected = [f"status of {status}" for status in refused]
-            assert [error for error in shown.errors if not any(text in error for text in expected)] == []
+            assert faults(shown, refused=refused) == []
             assert all(address.startswith(str(client.base_url)) for address in shown.requests)
 
     return opened
+
+
+def faults(shown: Visit, *, refused: Sequence[int] = ()) -> list[str]:
+    """What went wrong in the page, but for statuses ``refused`` and for questions it gave up for newer ones."""
+    expected = [*(f"status of {status}" for status in refused), "net::ERR_ABORTED"]
+    return [error for error in shown.errors if not any(text in error for text in expected)]
 
 
 @contextmanager
