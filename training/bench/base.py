@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from training.bench.harness import Comparison, Row, Size
+from training.bench.harness import Comparison, Point, Row, Size
+from training.bench.machine import copy_rate
 from training.models.base import RatingTable
 from training.models.configs import MFConfig
 from training.models.mf import MatrixFactorization
@@ -25,13 +26,22 @@ def bench(size: Size) -> Iterator[Row]:
     """The paper's largest task; then growing tables, and growing batches."""
     yield compare(users=USERS, items=ITEMS, batch=BATCH, floor=20.0)
     if size == "full":
-        for share in (100, 10):
-            yield compare(users=USERS // share, items=ITEMS // share, batch=BATCH, floor=None)
-        for batch in (4_096, 32_768):
-            yield compare(users=USERS, items=ITEMS, batch=batch, floor=None)
+        for share in (1_000, 100, 10, 1):
+            users, items = USERS // share, ITEMS // share
+            point = Point(f"batch {BATCH}", "rows of both tables", users + items, _limit(users, items))
+            yield compare(users=users, items=items, batch=BATCH, floor=None, point=point)
+        for batch in (64, 512, 4_096, 32_768):
+            point = Point(f"{USERS:,} users, {ITEMS:,} items", "batch", batch, _limit(USERS, ITEMS))
+            yield compare(users=USERS, items=ITEMS, batch=batch, floor=None, point=point)
 
 
-def compare(*, users: int, items: int, batch: int, floor: float | None) -> Row:
+def _limit(users: int, items: int) -> float:
+    """Ratings a second if all that a rating takes were to read and write two rows and both their moments."""
+    row = 4 * (MFConfig().dim + 2)
+    return copy_rate((users + items) * row) / (2 * 3 * 2 * row)
+
+
+def compare(*, users: int, items: int, batch: int, floor: float | None, point: Point | None = None) -> Row:
     """``STEPS`` lazy steps against one dense step."""
     generator = torch.Generator().manual_seed(0)
     table = RatingTable(
@@ -60,6 +70,7 @@ def compare(*, users: int, items: int, batch: int, floor: float | None) -> Row:
         unit="ratings/s",
         floor=floor,
         repeats=3,
+        point=point,
     ).run()
 
 

@@ -27,6 +27,19 @@ Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
+class Point:
+    """A row's place in a sweep: at ``x`` on the ``axis`` of the figure's ``panel``.
+
+    ``limit``: the rate that operations or bytes at this machine's measured rate would allow, in the row's unit.
+    """
+
+    panel: str
+    axis: str
+    x: float
+    limit: float
+
+
+@dataclass(frozen=True)
 class Row:
     """One comparison. ``ours`` and ``baseline`` are rates in ``unit`` (more is better), ``ratio`` their quotient.
 
@@ -40,6 +53,7 @@ class Row:
     ratio: float
     floor: float | None
     unit: str
+    point: Point | None = None
 
     @property
     def holds(self) -> bool:
@@ -47,8 +61,8 @@ class Row:
         return self.floor is None or self.ratio >= self.floor
 
     def as_json(self) -> str:
-        """One line; figures to four significant digits."""
-        return json.dumps({key: _rounded(value) for key, value in asdict(self).items()})
+        """One line, without the place in a sweep; figures to four significant digits."""
+        return json.dumps({key: _rounded(value) for key, value in asdict(self).items() if key != "point"})
 
 
 Bench = Callable[[Size], Iterator[Row]]
@@ -73,6 +87,7 @@ class Comparison:
     baseline_amount: float | None = None
     repeats: int = 5
     clock: Clock = time.process_time
+    point: Point | None = None
 
     def run(self) -> Row:
         """Measure; each side is called once before, for caches and lazy set-up.
@@ -92,12 +107,22 @@ class Comparison:
             baseline=(self.amount if self.baseline_amount is None else self.baseline_amount) / baseline,
             floor=self.floor,
             unit=self.unit,
+            point=self.point,
         )
 
 
-def make_row(bench: str, case: str, *, ours: float, baseline: float, floor: float | None, unit: str) -> Row:
+def make_row(
+    bench: str,
+    case: str,
+    *,
+    ours: float,
+    baseline: float,
+    floor: float | None,
+    unit: str,
+    point: Point | None = None,
+) -> Row:
     """A row from two rates, both above 0."""
-    return Row(bench, case, ours=ours, baseline=baseline, ratio=ours / baseline, floor=floor, unit=unit)
+    return Row(bench, case, ours=ours, baseline=baseline, ratio=ours / baseline, floor=floor, unit=unit, point=point)
 
 
 def interleaved(ours: Work, baseline: Work, *, repeats: int, clock: Clock = time.process_time) -> tuple[float, float]:

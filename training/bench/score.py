@@ -20,10 +20,11 @@ from diffcdr.progress import Reporter
 from diffcdr.recommender import Recommender
 from diffcdr.score import ScoreOptions, all_users, score_users
 from training.bench.drawn import write_drawn_bundle
-from training.bench.harness import Comparison, Row, Size
+from training.bench.harness import Comparison, Point, Row, Size
+from training.bench.machine import sgemm_rate
 
 NAME = "score"
-ITEMS, K = 64_443, 20
+ITEMS, DIM, K = 64_443, 10, 20
 PLAIN_USERS, PLAIN_BATCH = 1_024, 256
 
 
@@ -31,16 +32,18 @@ def bench(size: Size) -> Iterator[Row]:
     """The catalogue of Amazon's films; then growing numbers of items."""
     yield compare(users=100_000 if size == "full" else 8_192, items=ITEMS, floor=3.0)
     if size == "full":
-        for items in (5_000, 368_000):
-            yield compare(users=20_000, items=items, floor=None)
+        for items in (1_000, 5_000, ITEMS, 368_000):
+            limit = sgemm_rate(PLAIN_BATCH, DIM, min(items, 4_096)) / (2.0 * items * DIM)
+            point = Point("20,000 users, top 20 of n x 10", "items", items, limit)
+            yield compare(users=20_000, items=items, floor=None, point=point)
 
 
-def compare(*, users: int, items: int, floor: float | None) -> Row:
+def compare(*, users: int, items: int, floor: float | None, point: Point | None = None) -> Row:
     """All users of a drawn bundle against the first few of them done the plain way."""
     silent = Reporter(Console(file=io.StringIO()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        write_drawn_bundle(path / "bundle", users=users, items=items)
+        write_drawn_bundle(path / "bundle", users=users, items=items, dim=DIM)
         bundle = open_bundle(path / "bundle", verify=False)
         recommender = Recommender(bundle, device="cpu")
         everyone = all_users(recommender)
@@ -58,6 +61,7 @@ def compare(*, users: int, items: int, floor: float | None) -> Row:
             unit="users/s",
             floor=floor,
             repeats=1 if users > PLAIN_USERS else 2,
+            point=point,
         ).run()
 
 

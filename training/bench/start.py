@@ -7,6 +7,8 @@ the wall.
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,16 +19,17 @@ import numpy as np
 from diffcdr.bundle import open_bundle, read_manifest
 from diffcdr.files import check_files
 from training.bench.drawn import write_drawn_bundle
-from training.bench.harness import Comparison, Row, Size
+from training.bench.harness import Comparison, Point, Row, Size, timed
 
 NAME = "start"
 USERS, ITEMS, SEEN = 604_000, 64_443, 10
 
 
 def bench(size: Size) -> Iterator[Row]:
-    """At the full size, and at a tenth of it to show that opening does not grow."""
+    """At the full size, and at parts of it to show that opening does not grow."""
     if size == "full":
-        yield from compare(users=USERS // 10, opening_floor=None, hashing_floor=None)
+        for share in (100, 10):
+            yield from compare(users=USERS // share, opening_floor=None, hashing_floor=None)
     yield from compare(users=USERS if size == "full" else USERS // 2, opening_floor=10.0, hashing_floor=0.5)
 
 
@@ -36,6 +39,7 @@ def compare(*, users: int, opening_floor: float | None, hashing_floor: float | N
         path = Path(folder) / "bundle"
         write_drawn_bundle(path, users=users, items=ITEMS, seen=SEEN)
         manifest, _ = read_manifest(path)
+        mapped = timed(lambda: [_map(path / name) for name in manifest.files], clock=time.perf_counter)
         yield Comparison(
             bench=NAME,
             case=f"open {users:,} users",
@@ -45,6 +49,7 @@ def compare(*, users: int, opening_floor: float | None, hashing_floor: float | N
             unit="opens/s",
             floor=opening_floor,
             clock=time.perf_counter,
+            point=Point("open a bundle", "users", users, 1.0 / mapped),
         ).run()
         size = sum(record.bytes for record in manifest.files.values())
         yield Comparison(
@@ -56,7 +61,19 @@ def compare(*, users: int, opening_floor: float | None, hashing_floor: float | N
             unit="GB/s",
             floor=hashing_floor,
             clock=time.perf_counter,
+            point=Point("check its hashes, a GB", "users", users, _sha256_rate() * len(os.sched_getaffinity(0))),
         ).run()
+
+
+def _map(path: Path) -> None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        pass
+
+
+def _sha256_rate() -> float:
+    """GB a second on one core, of bytes in memory."""
+    block = bytes(1 << 24)
+    return len(block) / 1e9 / timed(lambda: hashlib.sha256(block), clock=time.perf_counter)
 
 
 def read_whole(path: Path) -> tuple[dict[str, int], list[object]]:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from diffcdr.errors import MissingExtraError
 from diffcdr.topk import MaskedRows, TopK
-from training.bench.harness import Comparison, Row, Size, check_equal
+from training.bench.harness import Comparison, Point, Row, Size, check_equal
+from training.bench.machine import copy_rate, sgemm_rate
 
 NAME = "topk"
 ITEMS = 64_443
@@ -37,11 +38,40 @@ def bench(size: Size) -> Iterator[Row]:
                 elif floor is not None:
                     yield compare(items=ITEMS, dim=dim, users=users, masked=masked, floor=floor, repeats=2)
     if size == "full":
-        for items in (1_000, 10_000, 368_000):
-            yield compare(items=items, dim=10, users=256, masked=0, floor=None)
+        yield from sweeps()
 
 
-def compare(*, items: int, dim: int, users: int, masked: int, floor: float | None, repeats: int = 5) -> Row:
+def sweeps() -> Iterator[Row]:
+    """What a user costs with growing numbers of items and of users at once, with wider vectors and longer lists."""
+    for items in (1_000, 10_000, ITEMS, 368_000):
+        yield _swept(f"256 users, top {K} of n x 10", "items", items, items=items)
+    for users in (1, 4, 16, 64, 256, 1_024):
+        yield _swept(f"top {K} of {ITEMS:,} x 10", "users at once", users, users=users)
+    for dim in (5, 10, 20, 40, 80):
+        yield _swept(f"256 users, top {K} of {ITEMS:,} x k", "k, width of vectors", dim, dim=dim)
+    for k in (1, 5, 20, 100, 500):
+        yield _swept(f"256 users, top n of {ITEMS:,} x 10", "length of the list", k, k=k)
+
+
+def _swept(panel: str, axis: str, x: int, *, items: int = ITEMS, dim: int = 10, users: int = 256, k: int = K) -> Row:
+    """A row of a sweep. Its limit: the product with all items, or reading their table once for all users."""
+    operations, table = 2.0 * items * dim, 4 * items * dim
+    seconds = max(operations / sgemm_rate(min(users, 256), dim, min(items, 4_096)), table / copy_rate(table) / users)
+    point = Point(panel, axis, x, limit=1.0 / seconds)
+    return compare(items=items, dim=dim, users=users, masked=0, floor=None, k=k, repeats=3, point=point)
+
+
+def compare(
+    *,
+    items: int,
+    dim: int,
+    users: int,
+    masked: int,
+    floor: float | None,
+    k: int = K,
+    repeats: int = 5,
+    point: Point | None = None,
+) -> Row:
     """One case on Gaussian vectors, which leave little to skip."""
     faiss = _faiss()
     rng = np.random.default_rng(0)
@@ -54,25 +84,26 @@ def compare(*, items: int, dim: int, users: int, masked: int, floor: float | Non
     search = TopK(vectors, np.zeros(items, dtype=np.float32), typical_norm=float(np.sqrt(dim)))
 
     def plain() -> Float32Array:
-        scores, rows = index.search(queries, K + masked)
+        scores, rows = index.search(queries, k + masked)
         if not masked:
             return np.asarray(scores)
-        kept = np.empty((users, K), dtype=np.float32)
+        kept = np.empty((users, k), dtype=np.float32)
         for user in range(users):
-            kept[user] = scores[user][~np.isin(rows[user], seen[user])][:K]
+            kept[user] = scores[user][~np.isin(rows[user], seen[user])][:k]
         return kept
 
-    case = f"top {K} of {items:,} x {dim}, {users:,} users, {masked} masked"
-    check_equal(case, search.search(queries, K, masked=mask)[1], plain(), tolerance=1e-4)
+    case = f"top {k} of {items:,} x {dim}, {users:,} users, {masked} masked"
+    check_equal(case, search.search(queries, k, masked=mask)[1], plain(), tolerance=1e-4)
     return Comparison(
         bench=NAME,
         case=case,
-        ours=lambda: search.search(queries, K, masked=mask),
+        ours=lambda: search.search(queries, k, masked=mask),
         baseline=plain,
         amount=users,
         unit="users/s",
         floor=floor,
         repeats=repeats,
+        point=point,
     ).run()
 
 

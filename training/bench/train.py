@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from training.bench.harness import Comparison, Row, Size
+from training.bench.harness import Comparison, Point, Row, Size
+from training.bench.machine import sgemm_rate
 from training.bench.transfer import plain_solve
 from training.models.affine_updates import AffineUpdates
 from training.models.alternating import AlternatingUpdates
@@ -42,12 +43,24 @@ def bench(size: Size) -> Iterator[Row]:
     if size == "full":
         paper = DiffCDRConfig(activation="none")
         yield compare("batches of 128 users, NFE 30", paper, batches=11, floor=5.0)
-        for nfe in (3, 10, 100):
+        for nfe in (1, 3, 10, 30, 100):
             swept = released.model_copy(update={"nfe": nfe})
-            yield compare(f"batches of 128 ratings, NFE {nfe}", swept, batches=11, floor=None)
+            point = Point("batches of 128 ratings", "NFE", nfe, _limit(swept))
+            yield compare(f"batches of 128 ratings, NFE {nfe}", swept, batches=11, floor=None, point=point)
+        for rows in (32, 128, 512, 2_048):
+            swept = released.model_copy(update={"batch_size": rows})
+            point = Point("NFE 30", "ratings a batch", rows, _limit(swept))
+            yield compare(f"batches of {rows:,} ratings, NFE 30", swept, batches=6, floor=None, point=point)
 
 
-def compare(case: str, config: DiffCDRConfig, *, batches: int, floor: float | None) -> Row:
+def _limit(config: DiffCDRConfig) -> float:
+    """Rows a second if all were the products of the DIM, once forward and twice that back, without the solver."""
+    hidden = config.hidden_dim
+    layers = config.time_features * DIM + DIM * DIM + 2 * DIM * hidden + hidden * hidden
+    return sgemm_rate(config.batch_size, hidden, hidden) / (3 * 2.0 * layers)
+
+
+def compare(case: str, config: DiffCDRConfig, *, batches: int, floor: float | None, point: Point | None = None) -> Row:
     """An epoch of ``batches`` whole batches."""
     problem = drawn_problem(config, batches=batches)
 
@@ -66,6 +79,7 @@ def compare(case: str, config: DiffCDRConfig, *, batches: int, floor: float | No
         unit="rows/s",
         floor=floor,
         repeats=3,
+        point=point,
     ).run()
 
 

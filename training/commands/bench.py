@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -12,9 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.progress import Reporter, make_table
+from training.bench.curves import draw
 from training.bench.harness import Row, Size
-from training.bench.registry import BENCHES, FULL_ONLY
+from training.bench.registry import BENCHES, FULL_ONLY, SWEPT
 from training.config import nearest
+from training.experiment.results import ResultsFile
 
 
 def bench(
@@ -22,9 +25,17 @@ def bench(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row on standard output.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Less data, fewer cases: a minute for all.")] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figure", metavar="DIR", help=f"Draw sweeps as DIR/NAME.svg: {', '.join(SWEPT)}."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a ratio is below its floor.")] = False,
 ) -> None:
     """Measure our way against the plain way, in turns, on one thread; ratios are ours over plain."""
+    if figures is not None and (short or name not in {*SWEPT, "all"}):
+        raise InputError(
+            f"--figure draws sweeps, which only the full forms of {', '.join(SWEPT)} have: name one of them, or all"
+        )
     reporter = Reporter()
     shown: list[Row] = []
     for row in measure(name, "short" if short else "full", reporter=reporter):
@@ -33,6 +44,9 @@ def bench(
             typer.echo(row.as_json())
     if not as_json:
         Console().print(make_table("Ours against the plain way", *rows_table(shown)))
+    if figures is not None:
+        for each, text in draw(shown).items():
+            reporter.note(f"wrote {ResultsFile(figures).write_text(f'{each}.svg', text)}")
     missed = [row for row in shown if not row.holds]
     if check and missed:
         raise DiffCDRError(f"below their floors: {'; '.join(map(shortfall, missed))}")

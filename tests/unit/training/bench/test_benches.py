@@ -15,8 +15,9 @@ from diffcdr.errors import MissingExtraError
 from diffcdr.progress import Reporter
 from diffcdr.recommender import Recommender
 from diffcdr.score import ScoreOptions, all_users, score_users
-from training.bench import base, prepare, score, start, topk, train, transfer
+from training.bench import base, experiment, machine, prepare, score, start, topk, train, transfer
 from training.bench.drawn import write_drawn_bundle
+from training.bench.harness import timed
 from training.commands.synth import Format, write
 from training.data.synth import SynthSpec, generate
 from training.models.affine_updates import AffineUpdates
@@ -68,6 +69,21 @@ def test_topk_agrees_with_faiss(masked: int) -> None:
     row = topk.compare(items=700, dim=4, users=3, masked=masked, floor=0.0)
     assert row.holds
     assert row.unit == "users/s"
+
+
+def test_the_limits_of_the_machine_are_above_what_is_measured() -> None:
+    """Of work that is a product and nothing else."""
+    left, right = torch.ones(512, 128), torch.ones(128, 128)
+    assert 0.2 * machine.sgemm_rate(512, 128, 128) < 2.0 * 512 * 128 * 128 / timed(lambda: left @ right)
+    assert machine.copy_rate(1 << 20) > 1e8
+
+
+def test_the_experiment_is_held_to_its_limit() -> None:
+    spec = SynthSpec(users=80, items=40, ratings_per_user=8, overlap=0.9)
+    row = experiment.limited(spec, models="mean,bias")
+    assert row.case.startswith("2 models, one split of ")
+    assert row.holds
+    assert row.ours * row.ratio == pytest.approx(experiment.LIMIT_S)
 
 
 def test_topk_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

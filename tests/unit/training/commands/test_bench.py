@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from diffcdr.cli import main
-from training.bench.harness import Bench, Row, Size, make_row
+from training.bench.harness import Bench, Point, Row, Size, make_row
 from training.bench.registry import BENCHES, FULL_ONLY
 from training.commands.bench import figure
 
@@ -69,6 +70,34 @@ def test_the_short_form_of_all_leaves_out_what_needs_a_machine_to_itself(
         assert run("bench", "all", "--json", size) == 0
         shown[size] = len(capsys.readouterr().out.splitlines())
     assert shown == {"--short": len(BENCHES) - len(FULL_ONLY), "--json": len(BENCHES)}
+
+
+def test_a_figure_has_a_panel_for_each_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows(size: Size) -> Iterator[Row]:
+        yield make_row("topk", "no part of a sweep", ours=1.0, baseline=1.0, floor=None, unit="users/s")
+        for panel, axis in (("256 users", "items"), ("10 items", "users at once")):
+            for x in (1.0, 10.0, 100.0):
+                point = Point(panel, axis, x, limit=4.0)
+                yield make_row("topk", panel, ours=2.0, baseline=1.0, floor=None, unit="users/s", point=point)
+
+    monkeypatch.setitem(BENCHES, "topk", rows)
+    assert run("bench", "topk", "--figure", str(tmp_path / "new"), "--json") == 0
+    assert "point" not in json.loads(capsys.readouterr().out.splitlines()[-1])
+    svg = (tmp_path / "new" / "topk.svg").read_text()
+    for text in ("256 users", "10 items", "users at once", "µs per user", "the plain way", "floor"):
+        assert text in svg
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["topk.svg"]
+
+
+@pytest.mark.parametrize("args", [("serve",), ("all", "--short"), ("topk", "--short")])
+def test_a_figure_of_what_has_no_sweep_is_refused_before_measuring(
+    args: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("bench", *args, "--figure", str(tmp_path / "new")) == 2
+    assert "--figure draws sweeps" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_name_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,53 @@
+"""Sweeps as figures: what a unit of work costs as something grows, beside the plain way and the machine's limit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from training.bench.harness import Point, Row
+from training.experiment.svg import as_svg
+
+OURS, PLAIN, FLOOR = "#33608c", "#d1495b", "#6b6b6b"
+"""Dark enough on the figure's white ground, which it brings along, so that it reads on a dark page as well."""
+
+Panels = dict[str, list[tuple[Point, Row]]]
+
+
+def draw(rows: Sequence[Row]) -> dict[str, str]:
+    """An ``<svg>`` for each bench with sweeps among ``rows``, by the bench's name, one panel a sweep.
+
+    Microseconds a unit of work; both axes are logarithmic.
+    """
+    benches: dict[str, Panels] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.point is not None:
+            benches[row.bench][row.point.panel].append((row.point, row))
+    return {name: as_svg(_figure(panels), f"bench-{name}") for name, panels in benches.items()}
+
+
+def _figure(panels: Panels) -> Figure:
+    across = 2 if len(panels) in {2, 4} else min(len(panels), 3)
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(3.6 * across, 3.0 * down + 0.4), layout="constrained")
+    for place, (title, points) in enumerate(panels.items(), start=1):
+        _panel(figure.add_subplot(down, across, place), title, points)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", frameon=False)
+    return figure
+
+
+def _panel(axes: Axes, title: str, points: list[tuple[Point, Row]]) -> None:
+    x = [point.x for point, _ in points]
+    axes.loglog(x, [1e6 / row.baseline for _, row in points], "s-", color=PLAIN, label="the plain way", markersize=4)
+    axes.loglog(x, [1e6 / row.ours for _, row in points], "o-", color=OURS, label="ours", markersize=4)
+    axes.loglog(x, [1e6 / point.limit for point, _ in points], "--", color=FLOOR, label="floor")
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel(points[0][0].axis)
+    axes.set_ylabel(f"µs per {points[0][1].unit.removesuffix('/s').removesuffix('s')}")
+    axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
