@@ -61,7 +61,8 @@ _CODES: Mapping[type[Exception], str] = {
 MAX_ERRORS = 20
 """Most entries of ``errors``."""
 
-_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed"}
+"""What the router itself raises."""
 
 
 class FieldError(BaseModel):

@@ -13,6 +13,7 @@ import pytest
 
 from service.schemas import BatchLine
 from tests.serving import gated_model, metric, serving
+from tests.wire import connect, head
 
 ADDRESS = "/v1/recommendations/batch"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -126,15 +127,12 @@ def test_a_body_beyond_the_limit_is_413(bundle_path: Path) -> None:
 
 def test_a_client_that_sends_everything_before_it_reads_is_served(bundle_path: Path) -> None:
     body = ndjson([f"u{row:05d}" for row in range(3000)] * 2, k=50).encode()
-    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n"
-    with serving(bundle_path) as client:
-        address = (client.base_url.host, client.base_url.port or 80)
-        with socket.create_connection(address, timeout=60) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-            connection.sendall(head % (ADDRESS.encode(), len(body)) + body)
-            received = bytearray()
-            while not received.endswith(b"\r\n0\r\n\r\n"):
-                received += connection.recv(1 << 20)
+    with serving(bundle_path) as client, connect(client, timeout=60) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.sendall(head(ADDRESS, length=len(body), media_type=NDJSON["Content-Type"]) + body)
+        received = bytearray()
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += connection.recv(1 << 20)
         assert received.count(b'"index":') == 6000
 
 

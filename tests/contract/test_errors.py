@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from pathlib import Path
@@ -14,20 +13,10 @@ import pytest
 
 from service.problems import ProblemBody
 from tests.serving import gated_model, metric, serving
+from tests.wire import connect, head, held, problem
 
 ADDRESS = "/v1/recommendations"
 JSON = {"Content-Type": "application/json"}
-
-
-def problem(response: httpx.Response, status: int, code: str) -> ProblemBody:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body = ProblemBody.model_validate_json(response.content)
-    assert (body.status, body.code) == (status, code)
-    assert body.type == f"urn:diffcdr:problem:{code}"
-    assert body.request_id == response.headers["x-request-id"]
-    assert body.instance == response.request.url.path
-    return body
 
 
 @pytest.mark.parametrize(
@@ -167,13 +156,9 @@ def test_a_full_queue_is_503_with_retry_after_and_passes(bundle_path: Path) -> N
         assert client.post(ADDRESS, json={"user_id": "u1"}).status_code == 200
 
 
-def raw(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10)
-
-
 @pytest.mark.parametrize("text", [b"nonsense\r\n\r\n", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_what_is_not_http_is_400(client: httpx.Client, text: bytes) -> None:
-    with raw(client) as connection:
+    with connect(client) as connection:
         connection.sendall(text)
         received = bytearray()
         while part := connection.recv(65_536):
@@ -188,11 +173,8 @@ def test_a_truncated_body_is_never_computed(bundle_path: Path) -> None:
     model, gate = gated_model(bundle_path)
     with serving(bundle_path, model=model) as client:
         gate.calls.clear()
-        with raw(client) as connection:
-            connection.sendall(
-                b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b'Content-Length: 100\r\n\r\n{"user_id": "u1"}'
-            )
+        with held(client, ADDRESS, length=100) as connection:
+            connection.sendall(b'{"user_id": "u1"}')
         deadline = time.monotonic() + 5
         while not metric(client, "diffcdr_requests_total", status="499"):
             assert time.monotonic() < deadline
@@ -208,12 +190,9 @@ def test_a_client_that_leaves_is_not_computed_for(bundle_path: Path) -> None:
         body = b'{"user_id": "%s"}'
         connections = []
         for user in (b"computing", b"leaves", b"stays"):
-            connections.append(raw(client))
+            connections.append(connect(client))
             text = body % user
-            connections[-1].sendall(
-                b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\n\r\n%s" % (len(text), text)
-            )
+            connections[-1].sendall(head(ADDRESS, length=len(text)) + text)
             # The first must be computing before the others come, or all three share its batch.
             time.sleep(0.05)
         connections[1].close()

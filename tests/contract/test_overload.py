@@ -2,58 +2,40 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 
-from service.problems import MEDIA_TYPE
 from tests.serving import gated_model, metric, serving
+from tests.wire import answer, held, problem
 
 LIMIT = 2
+ADDRESS = "/v1/recommendations"
+BODY = b'{"user_id": "u00100"}'
 
 
 @contextmanager
 def full(bundle_path: Path) -> Iterator[tuple[httpx.Client, list[socket.socket]]]:
     """A service with as many requests in work as there may be: their bodies do not arrive."""
-    with serving(bundle_path, max_in_flight=LIMIT) as client:
-        held = [begun(client) for _ in range(LIMIT)]
+    with serving(bundle_path, max_in_flight=LIMIT) as client, ExitStack() as held_open:
+        connections = [held_open.enter_context(held(client, ADDRESS, length=len(BODY))) for _ in range(LIMIT)]
         while client.get("/v1/items/popular").status_code != 503:
             pass
-        try:
-            yield client, held
-        finally:
-            for connection in held:
-                connection.close()
-
-
-def begun(client: httpx.Client) -> socket.socket:
-    """A request whose body was announced and not sent."""
-    connection = socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=10)
-    connection.sendall(
-        b"POST /v1/recommendations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 21\r\n\r\n"
-    )
-    return connection
+        yield client, connections
 
 
 def test_one_too_many_is_refused_before_its_body_arrives(bundle_path: Path) -> None:
     with full(bundle_path) as (client, _):
         shed = metric(client, "diffcdr_shed_rows_total")
-        with begun(client) as refused:
-            answer = http.client.HTTPResponse(refused)
-            answer.begin()
-            assert (answer.status, answer.headers["content-type"]) == (503, MEDIA_TYPE)
-            assert int(answer.headers["retry-after"]) >= 1
-            body = answer.read()
-        problem = httpx.Response(503, content=body).json()
-        assert (problem["code"], problem["instance"]) == ("overloaded", "/v1/recommendations")
-        assert problem["request_id"] == answer.headers["x-request-id"]
+        with held(client, ADDRESS) as connection:
+            refused = answer(connection, path=ADDRESS)
+        problem(refused, 503, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
         assert metric(client, "diffcdr_shed_rows_total") == shed + 1
 
 
@@ -66,12 +48,11 @@ def test_probes_metrics_documents_and_administration_are_answered_all_the_same(b
 
 
 def test_those_in_work_are_answered_and_then_everybody_is(bundle_path: Path) -> None:
-    with full(bundle_path) as (client, held):
-        for connection in held:
-            connection.sendall(b'{"user_id": "u00100"}')
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            assert (answer.status, answer.read()[:9]) == (200, b'{"items":')
+    with full(bundle_path) as (client, connections):
+        for connection in connections:
+            connection.sendall(BODY)
+            answered = answer(connection)
+            assert (answered.status_code, answered.content[:9]) == (200, b'{"items":')
         assert client.get("/v1/items/popular").status_code == 200
 
 
