@@ -2,12 +2,14 @@
 
 HTTP/1.1 on bare asyncio protocols, because a generator that is slower than what it measures measures itself. In an
 open loop each request has a moment at which it is due, and its latency counts from then: a service that stalls is
-charged for everybody who would have come in the meantime.
+charged for everybody who would have come in the meantime. How late the generator itself was is told beside it.
+All times are those of the system's monotonic clock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import math
 import time
@@ -30,6 +32,8 @@ NO_ANSWER = 0
 """The status of a request whose connection closed before its answer was whole."""
 REFUSED = -1
 """The status of a request that found no connection: it was never accepted."""
+NAP_SECONDS = 0.002
+"""Nearer to its next request than this, the generator does not sleep: timers are too coarse, and its core is its own."""
 
 
 @dataclass
@@ -40,6 +44,9 @@ class Outcome:
     seconds: float = 0.0
     without_retry_after: int = 0
     """Answers 429 or 503 that did not say when to come again."""
+    late: list[float] = field(default_factory=list)
+    """In an open loop: by how many seconds each request was sent, or a connection for it opened, after it was due. It
+    counts in the latencies, and is the load's fault alone."""
 
     def add(self, status: int, seconds: float) -> None:
         """Note one answer."""
@@ -66,6 +73,10 @@ class Outcome:
         """Seconds within which ``share`` of the answers 200 were there; infinite without any."""
         answered = self.latencies.get(200)
         return float(np.quantile(answered, share)) if answered else math.inf
+
+    def lateness(self, share: float) -> float:
+        """Seconds within which ``share`` of the requests of an open loop were sent after they were due."""
+        return float(np.quantile(self.late, share)) if self.late else 0.0
 
 
 @dataclass(frozen=True)
@@ -158,10 +169,11 @@ class _Load:
         count = round(rate * seconds)
         for number in range(count):
             due = begun + number / rate
-            if (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
-            elif number % 64 == 0:
+            while (wait := due - (now := time.perf_counter())) > 0:
+                await asyncio.sleep(wait - NAP_SECONDS if wait > NAP_SECONDS else 0)
+            if number % 64 == 0:
                 await asyncio.sleep(0)
+            self.outcome.late.append(now - due)
             self._submit(due)
         return await self._finish(seconds)
 
@@ -252,5 +264,10 @@ def run(load: Coroutine[Any, Any, T]) -> T:
     except ModuleNotFoundError as error:
         load.close()
         raise MissingExtraError("bench serve", extra="serve") from error
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(load)
+    # What exists already is not looked through again and again: that would make requests late.
+    gc.freeze()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(load)
+    finally:
+        gc.unfreeze()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_port_that_nobody_listens_on_accepts_nothing() -> None:
     assert outcome.statuses == {REFUSED: 5}
     assert outcome.failed == 0
     assert outcome.percentile(0.99) == math.inf
+
+
+def test_what_the_load_itself_was_late_by_is_told_apart(server: Served) -> None:
+    """Requests are due faster than the generator can send them: the service is not to blame for that."""
+
+    def slow() -> Iterator[bytes]:
+        for each in cold_requests():
+            time.sleep(0.005)
+            yield each
+
+    prompt = run(open_loop(Target(server.port, cold_requests()), rate=50.0, seconds=0.3))
+    assert len(prompt.late) == 15
+    assert 0.0 <= prompt.lateness(0.5) < 0.05
+    outcome = run(open_loop(Target(server.port, slow()), rate=2000.0, seconds=0.1))
+    assert outcome.statuses == {200: 200}
+    assert outcome.lateness(0.99) > 0.2
+    assert outcome.percentile(0.99) >= outcome.lateness(0.99)
 
 
 def test_a_polite_refusal_is_no_failure_and_silence_is() -> None:
