@@ -33,7 +33,7 @@ NO_ANSWER = 0
 REFUSED = -1
 """The status of a request that found no connection: it was never accepted."""
 NAP_SECONDS = 0.002
-"""Nearer to its next request than this, the generator does not sleep: timers are too coarse, and its core is its own."""
+"""Nearer to its next request than this, the generator does not sleep: timers are coarse, and its core is its own."""
 
 
 @dataclass
