@@ -1,14 +1,16 @@
 """From source vectors to target vectors: guidance (Eq. 3) around the DIM, the solver, then the ALM.
 
 :func:`guided_noise` is Eq. 3 written out. :class:`Sampler` computes the same with what does not change taken out of
-the loop: time and condition go through the first layer once, x goes through it once for both branches, and the two
-branches meet before the last layer, which is linear. That leaves one small and one double-width product a time.
+the loop: the term of a time is the bias of its first layer, the condition is a shift of x computed once, and the two
+branches meet in the last layer, whose weight holds the guidance scale. That leaves three products a time and, beside
+the activations, nothing as wide as the hidden layers.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from training.models.dim import NoisePredictor
 from training.models.solver import SolverPlan, Stage, solve
@@ -50,30 +52,32 @@ class Sampler(nn.Module):
         self._scale = guidance_scale
         times = torch.tensor([stage.t for stage in plan.stages], dtype=torch.float64)
         with torch.no_grad():
-            terms = nn.functional.linear(predictor.time_term(times), predictor.first.weight)
+            terms = predictor.first(predictor.time_term(times))
         self.register_buffer("time_terms", terms)
         self.register_buffer("initial_state", initial_state)
 
     def forward(self, source: Tensor) -> Tensor:
         """Transfer ``source`` [B, source_dim]; a row's result depends on that row only."""
-        branches = self._branches(source)
         predictor = self._predictor
+        shifts = self._shifts(source)
+        last = predictor.third.weight
+        if self._scale != 1.0:
+            last = torch.cat([last * (1.0 - self._scale), last * self._scale], dim=1)
 
         def noise(x: Tensor, stage: Stage) -> Tensor:
-            shared = nn.functional.linear(x, predictor.first.weight) + self.time_terms[stage.index]
-            hidden = predictor.activation(predictor.second(predictor.activation(shared + branches)))
-            mixed = hidden[0] if self._scale == 1.0 else hidden[0] * (1.0 - self._scale) + hidden[1] * self._scale
-            predicted: Tensor = predictor.third(mixed)
-            return predicted
+            # Both branches of a user lie one after the other: as rows for the wide layers, as one row for the last.
+            entered = (x[:, None] + shifts).reshape(-1, x.shape[1])
+            hidden = predictor.activation(linear(entered, predictor.first.weight, self.time_terms[stage.index]))
+            hidden = predictor.activation(linear(hidden, predictor.second.weight, predictor.second.bias))
+            return linear(hidden.reshape(-1, last.shape[1]), last, predictor.third.bias)
 
         start = source if self.initial_state is None else self.initial_state.expand(source.shape[0], -1)
         aligned: Tensor = self._alignment(solve(noise, start, self._plan))
         return aligned
 
-    def _branches(self, source: Tensor) -> Tensor:
-        """What enters the first layer beside x and t: [2, B, hidden], unconditional first; [1, B, hidden] for s = 1."""
-        predictor = self._predictor
-        conditional: Tensor = predictor.first(predictor.condition_linear(source))
+    def _shifts(self, source: Tensor) -> Tensor:
+        """What the condition adds to x: [B, 2, target_dim], unconditional first; [B, 1, target_dim] for s = 1."""
+        conditional: Tensor = self._predictor.condition_linear(source)
         if self._scale == 1.0:
-            return conditional[None]
-        return torch.stack([predictor.first(predictor.condition_linear(torch.zeros_like(source))), conditional])
+            return conditional[:, None]
+        return torch.stack([self._predictor.condition_linear.bias.expand_as(conditional), conditional], dim=1)
