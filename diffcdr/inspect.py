@@ -87,9 +87,9 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
     yield make_table("Data", ["", ""], [*counts, *split, ("share held out for test", f"{provenance.test_fraction:g}")])
     yield _cleaning(provenance.source, provenance.target)
     for scope, models in manifest.metrics.items():
-        yield _metrics(f"Quality on {scope} users (* best)", models, manifest.model, descriptive=False)
+        yield _quality(manifest, scope)
         if any(_base_name(metric) in DESCRIPTIVE for figures in models.values() for metric in figures):
-            yield _metrics(f"Lists of {scope} users beyond accuracy", models, manifest.model, descriptive=True)
+            yield _beyond(manifest, scope)
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
     yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
@@ -111,23 +111,41 @@ def _cleaning(source: InputFile, target: InputFile) -> RenderableType:
     return make_table("Cleaning", ["", f"source: {source.name}", f"target: {target.name}"], rows)
 
 
-def _metrics(title: str, models: dict[str, dict[str, float]], own: str, *, descriptive: bool) -> RenderableType:
-    every = dict.fromkeys(metric for figures in models.values() for metric in figures)
-    names = [name for name in every if (_base_name(name) in DESCRIPTIVE) == descriptive]
+def _quality(manifest: Manifest, scope: str) -> RenderableType:
+    """The figures of accuracy, each with its standard error where there is one."""
+    models, errors = manifest.metrics[scope], manifest.standard_errors.get(scope, {})
+    names = [name for name in _figures(models) if _base_name(name) not in DESCRIPTIVE]
     best = {name: _best(name, [figures[name] for figures in models.values() if name in figures]) for name in names}
 
-    def cell(figures: dict[str, float], name: str) -> str:
-        if name not in figures:
+    def cell(model: str, name: str) -> str:
+        if name not in models[model]:
             return ""
-        mark = "" if descriptive else " *" if figures[name] == best[name] else "  "
-        return f"{figures[name]:.4f}{mark}"
+        value, error = models[model][name], errors.get(model, {}).get(name)
+        spread = "" if error is None else f" ± {error:.4f}"
+        return f"{value:.4f}{spread}{' *' if value == best[name] else '  '}"
 
-    rows = [
-        [f"{model} (this bundle)" if model == own else model, *(cell(figures, name) for name in names)]
-        for model, figures in models.items()
-    ]
-    place = list(models).index(own) if own in models else -1
-    return make_table(title, ["model", *names], rows, emphasised=[place])
+    title = f"Quality on {scope} users (* best{', ± standard error' if errors else ''})"
+    return _by_model(title, manifest, scope, {name: [cell(model, name) for model in models] for name in names})
+
+
+def _beyond(manifest: Manifest, scope: str) -> RenderableType:
+    models = manifest.metrics[scope]
+    names = [name for name in _figures(models) if _base_name(name) in DESCRIPTIVE]
+    columns = {name: [f"{f[name]:.4f}" if name in f else "" for f in models.values()] for name in names}
+    return _by_model(f"Lists of {scope} users beyond accuracy", manifest, scope, columns)
+
+
+def _figures(models: dict[str, dict[str, float]]) -> list[str]:
+    return list(dict.fromkeys(metric for figures in models.values() for metric in figures))
+
+
+def _by_model(title: str, manifest: Manifest, scope: str, columns: dict[str, list[str]]) -> RenderableType:
+    """A row for each model of ``scope``, the bundle's own emphasised."""
+    models = list(manifest.metrics[scope])
+    labels = [f"{model} (this bundle)" if model == manifest.model else model for model in models]
+    place = models.index(manifest.model) if manifest.model in models else -1
+    rows = [list(row) for row in zip(labels, *columns.values(), strict=True)]
+    return make_table(title, ["model", *columns], rows, emphasised=[place])
 
 
 def _best(metric: str, values: Sequence[float]) -> float:

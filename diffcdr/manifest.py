@@ -184,4 +184,6 @@ class Manifest(_Frozen):
     counts: Counts
     provenance: Provenance
     metrics: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    standard_errors: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    """Of those of ``metrics`` that have one, by the same keys; over the users of the scope."""
     files: dict[str, FileRecord] = Field(default_factory=dict)

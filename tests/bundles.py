@@ -22,6 +22,13 @@ METRICS = {
         "popular": {"rmse": 1.02, "mae": 0.80, "ndcg@20": 0.06},
     }
 }
+STANDARD_ERRORS = {
+    "test": {
+        "diffcdr": {"rmse": 0.012, "mae": 0.009, "ndcg@20": 0.008},
+        "bias": {"rmse": 0.011, "mae": 0.01, "ndcg@20": 0.004},
+        "popular": {"rmse": 0.013, "mae": 0.011, "ndcg@20": 0.005},
+    }
+}
 
 
 def write_bundle(
@@ -107,6 +114,7 @@ def write_bundle(
                 ),
                 provenance=_provenance(seed),
                 metrics=METRICS,
+                standard_errors=STANDARD_ERRORS,
             )
         )
 

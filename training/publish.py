@@ -208,6 +208,10 @@ def _manifest(
             scope: {name: metrics.as_dict() for name, metrics in models.items()}
             for scope, models in facts.metrics.items()
         },
+        standard_errors={
+            scope: {name: metrics.errors_as_dict() for name, metrics in models.items()}
+            for scope, models in facts.metrics.items()
+        },
     )
 
 

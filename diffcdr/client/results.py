@@ -10,7 +10,7 @@ from typing import Self
 import httpx
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
@@ -95,7 +95,10 @@ class ErasureReceipt(Answer):
 
 
 class ModelSummary(Answer):
-    """A loaded bundle. ``metrics[scope][model][metric]``, beside the plain baselines on the same held-out users."""
+    """A loaded bundle. ``metrics[scope][model][metric]``, beside the plain baselines on the same held-out users.
+
+    ``standard_errors``: of those that have one, by the same keys; empty in older bundles.
+    """
 
     id: str
     state: str
@@ -106,6 +109,7 @@ class ModelSummary(Answer):
     loaded_at: datetime
     counts: dict[str, int]
     metrics: dict[str, dict[str, dict[str, float]]]
+    standard_errors: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
 
 
 class ShadowShare(Answer):

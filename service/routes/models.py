@@ -171,6 +171,7 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         loaded_at=found.loaded_at,
         counts=manifest.counts.model_dump(),
         metrics=manifest.metrics,
+        standard_errors=manifest.standard_errors,
         objective=manifest.scoring.objective,
         transfer=manifest.transfer.kind,
         fold_in=manifest.fold_in is not None,

@@ -44,6 +44,10 @@ class ModelSummary(Body):
     metrics: Annotated[
         dict[str, dict[str, dict[str, float]]], Field(description="metrics[scope][model][metric] of the manifest.")
     ]
+    standard_errors: Annotated[
+        dict[str, dict[str, dict[str, float]]],
+        Field(description="Of those of `metrics` that have one, by the same keys; empty in older bundles."),
+    ]
     objective: Annotated[Literal["rating", "ranking"], Field(description="Whether scores are predicted ratings.")]
     transfer: Literal["affine", "onnx"]
     fold_in: Annotated[bool, Field(description="Whether newcomers get personal lists from ratings sent along.")]

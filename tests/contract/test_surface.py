@@ -15,7 +15,7 @@ from diffcdr.bundle import open_bundle
 from diffcdr.recommender import Recommender
 from service.problems import ProblemBody
 from service.schemas import EmbeddingsAnswer, Health, ModelsAnswer, ModelSummary, PopularAnswer, Readiness
-from tests.bundles import METRICS, write_bundle
+from tests.bundles import METRICS, STANDARD_ERRORS, write_bundle
 from tests.serving import gated_model, metric, serving
 
 
@@ -106,7 +106,7 @@ def test_models_show_their_figures_beside_the_baselines(client: httpx.Client, re
     response = client.get("/v1/models")
     (model,) = ModelsAnswer.model_validate_json(response.content).models
     assert (model.id, model.state, model.device) == (recommender.bundle.id, "stable", "cpu")
-    assert model.metrics == METRICS
+    assert (model.metrics, model.standard_errors) == (METRICS, STANDARD_ERRORS)
     one = client.get(f"/v1/models/{model.id}")
     assert ModelSummary.model_validate_json(one.content) == model
     assert client.get("/v1/models", headers={"If-None-Match": response.headers["etag"]}).status_code == 304

@@ -20,6 +20,7 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
+from scipy import stats
 
 from diffcdr.bundle import Bundle, open_bundle
 from tests.servers import Server, diffcdr, running_server
@@ -224,9 +225,11 @@ def test_the_lists_over_http_are_as_good_as_the_manifest_says(trained: Trained, 
         figures["recall@20"].append(len(gains) / len(wanted))
         figures["ndcg@20"].append(sum(gains) / ideal)
     written = trained.bundle.manifest.metrics["test"]["diffcdr"]
+    spread = trained.bundle.manifest.standard_errors["test"]["diffcdr"]
     for name, values in figures.items():
         # Two items whose scores differ in the last bit alone may change places between torch and the service.
         assert np.mean(values) == pytest.approx(written[name], abs=2e-3), name
+        assert stats.sem(values) == pytest.approx(spread[name], rel=0.02), name
 
 
 def test_bulk_scoring_gives_the_same_lists(trained: Trained, client: httpx.Client, tmp_path: Path) -> None:
@@ -249,6 +252,7 @@ def test_inspect_shows_the_bundle_that_answers(trained: Trained, client: httpx.C
     assert shown["id"] == ready["bundle"] == trained.bundle.id
     (model,) = client.get("/v1/models").json()["models"]
     assert shown["manifest"]["metrics"] == model["metrics"]
+    assert shown["manifest"]["standard_errors"] == model["standard_errors"]
     assert {"mean", "bias", "popular", "diffcdr"} <= model["metrics"]["test"].keys()
 
 

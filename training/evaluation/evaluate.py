@@ -13,6 +13,7 @@ from diffcdr.topk import MaskedRows, TopK
 from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.evaluation.ratings import RatingMetrics, rating_metrics
+from training.evaluation.uncertainty import RatingErrors, StandardErrors, standard_errors
 from training.models.base import HeldOut, RatingTable, ScoringHead, TransferModel
 
 PAIRS_AT_ONCE = 1 << 20
@@ -26,6 +27,7 @@ class Metrics:
     not ratings; ``ndcg``, ``hr`` and ``recall`` are at
     ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings). ``beyond``: what
     the lists of all these users are like besides accurate (:mod:`training.evaluation.beyond`), where it was measured.
+    ``standard_errors``: of the figures above, over these users; None of a single user.
     """
 
     mae: float | None
@@ -39,21 +41,31 @@ class Metrics:
     users: int
     ratings: int
     beyond: BeyondAccuracy | None = None
+    standard_errors: StandardErrors | None = None
 
     def as_dict(self) -> dict[str, float]:
         """The figures there are, by their public names: ``mae``, …, ``ndcg@20``, …, ``coverage@20``, …."""
-        figures = {
-            "mae": self.mae,
-            "rmse": self.rmse,
-            "mae_clipped": self.mae_clipped,
-            "rmse_clipped": self.rmse_clipped,
-            f"ndcg@{self.k}": self.ndcg,
-            f"hr@{self.k}": self.hr,
-            f"recall@{self.k}": self.recall,
-        }
+        figures = _named(self, k=self.k)
         if self.beyond is not None:
             figures |= {f"{name}@{self.k}": value for name, value in asdict(self.beyond).items()}
-        return {name: value for name, value in figures.items() if value is not None}
+        return figures
+
+    def errors_as_dict(self) -> dict[str, float]:
+        """The standard errors there are, by the names of their figures."""
+        return {} if self.standard_errors is None else _named(self.standard_errors, k=self.k)
+
+
+def _named(figures: Metrics | StandardErrors, *, k: int) -> dict[str, float]:
+    named = {
+        "mae": figures.mae,
+        "rmse": figures.rmse,
+        "mae_clipped": figures.mae_clipped,
+        "rmse_clipped": figures.rmse_clipped,
+        f"ndcg@{k}": figures.ndcg,
+        f"hr@{k}": figures.hr,
+        f"recall@{k}": figures.recall,
+    }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def evaluate(
@@ -101,9 +113,13 @@ def evaluate_vectors(
     if not np.isfinite(vectors).all():
         raise InputError(f"the {name} model gives vectors that are not finite: its training diverged; lower its lr")
     errors: dict[str, float | None] = dict.fromkeys(field.name for field in fields(RatingMetrics))
+    by_rating = None
     if head.objective == "rating":
         actual = ratings.ratings.numpy().astype(np.float64)
-        errors |= asdict(rating_metrics(predict(vectors, head, ratings), actual, rating_range=rating_range))
+        predicted = predict(vectors, head, ratings)
+        errors |= asdict(rating_metrics(predicted, actual, rating_range=rating_range))
+        clipped = np.clip(predicted, *rating_range)
+        by_rating = RatingErrors(ratings.users.numpy(), raw=predicted - actual, clipped=clipped - actual)
     relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
     # The very search that serves: a list is judged as users get it, equal scores by item row.
     search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
@@ -118,6 +134,7 @@ def evaluate_vectors(
         users=len(ranking.ndcg),
         ratings=len(ratings),
         beyond=None if known is None else beyond_accuracy(lists[relevant.counts() > 0], known),
+        standard_errors=standard_errors(ranking, by_rating),
     )
 
 

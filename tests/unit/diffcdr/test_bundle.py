@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import resource
@@ -115,6 +116,17 @@ def test_a_manifest_of_another_version_says_so(tmp_path: Path) -> None:
     (path / MANIFEST_HASH).write_bytes(hash_line(hashlib.sha256(text).hexdigest()))
     with pytest.raises(BundleError, match=r"another version \(schema_version"):
         open_bundle(path)
+
+
+def test_a_manifest_without_standard_errors_still_opens(tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    write_bundle(path)
+    older = json.loads((path / MANIFEST).read_bytes())
+    del older["standard_errors"]
+    text = json.dumps(older).encode()
+    (path / MANIFEST).write_bytes(text)
+    (path / MANIFEST_HASH).write_bytes(hash_line(hashlib.sha256(text).hexdigest()))
+    assert open_bundle(path).manifest.standard_errors == {}
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_score_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out
     assert bundle_id in shown
     assert "verified: all" in shown
-    assert "0.9100 *" in shown
+    assert "0.9100 ± 0.0120 *" in shown
     assert "warning" not in shown
     assert run("inspect", str(bundle), "--json") == 0
     answer = json.loads(capsys.readouterr().out)

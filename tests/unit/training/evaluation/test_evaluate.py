@@ -9,6 +9,7 @@ from diffcdr.errors import InputError
 from diffcdr.topk import MaskedRows
 from training.evaluation.beyond import BeyondAccuracy
 from training.evaluation.evaluate import Metrics, evaluate, evaluate_vectors, predict
+from training.evaluation.uncertainty import StandardErrors
 from training.models.base import FitReport, HeldOut, RatingTable, ScoringHead, TransferModel
 
 
@@ -62,7 +63,18 @@ def test_hand_worked_example() -> None:
         k=1,
         users=2,
         ratings=3,
+        # Of absolute errors 0 and 0 of one user, 0.5 of the other; recall is 0.5 and 1.
+        standard_errors=StandardErrors(
+            mae=pytest.approx(2 / 9),
+            rmse=pytest.approx(1 / 9 / (2 * np.sqrt(0.25 / 3))),
+            mae_clipped=0.0,
+            rmse_clipped=0.0,
+            ndcg=0.0,
+            hr=0.0,
+            recall=pytest.approx(0.25),
+        ),
     )
+    assert metrics.errors_as_dict().keys() == metrics.as_dict().keys()
     assert list(metrics.as_dict()) == ["mae", "rmse", "mae_clipped", "rmse_clipped", "ndcg@1", "hr@1", "recall@1"]
 
 
