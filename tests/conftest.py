@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.redis_server import OwnRedis
+
 ROOT = Path(__file__).resolve().parent.parent
 
 pytest_plugins = ["tests.browser"]
@@ -54,6 +56,16 @@ def redis_url(redis_socket: Path) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushall()
     return url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """A redis-server of this test alone; it is not started yet."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = OwnRedis(folder)
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ import pytest
 
 from service.problems import ProblemBody
 from service.state import guard as guard_module
+from tests.redis_server import OwnRedis
 from tests.serving import serving
 
 USER = "u02500"
@@ -127,59 +123,15 @@ def test_an_address_about_something_else_erases_nobody(bundle_path: Path, state_
         assert client.delete("/v1/users/u02500/nothing").status_code == 404
 
 
-class OwnRedis:
-    """A Redis of this test alone, to be stopped and started again with what it had."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.url = f"unix://{folder / 'redis.sock'}"
-        self.start()
-
-    def start(self) -> None:
-        server = shutil.which("redis-server")
-        assert server is not None
-        options = ["--port", "0", "--unixsocket", str(self._folder / "redis.sock"), "--dir", str(self._folder)]
-        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"]
-        self.process = subprocess.Popen([server, *options, *durable], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not (self._folder / "redis.sock").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-        (self._folder / "redis.sock").unlink(missing_ok=True)
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    own = OwnRedis(tmp_path)
-    yield own
-    own.kill()
-
-
-@contextmanager
-def away(own: OwnRedis, how: str) -> Iterator[None]:
-    """Take Redis away for a while: its process killed, or stopped in its tracks."""
-    if how == "killed":
-        own.kill()
-        yield
-        own.start()
-    else:
-        own.process.send_signal(signal.SIGSTOP)
-        yield
-        own.process.send_signal(signal.SIGCONT)
-
-
 @pytest.mark.parametrize("how", ["killed", "paused"])
 def test_a_redis_that_is_away_degrades_the_answer_and_not_the_service(
     bundle_path: Path, own_redis: OwnRedis, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own_redis.start("--appendonly", "yes")
     with serving(bundle_path, state_url=own_redis.url, timeout_ms=10_000) as client:
         client.put(f"/v1/users/{USER}/opt-out")
         assert spoken(client, user_id=USER) == "popular"
-        with away(own_redis, how):
+        with getattr(own_redis, how)():
             assert spoken(client, user_id="u02501") == "transfer"
             assert spoken(client, user_id=USER) == "popular"
             refused = client.put("/v1/users/u02502/opt-out")

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,48 +22,12 @@ from service.commands import push as push_command
 from service.registry import load_model
 from service.vectors import RedisVectors, vectors_key
 from tests.bundles import write_bundle
+from tests.redis_server import OwnRedis
 from tests.serving import serving
 
 ADDRESS = "/v1/recommendations"
 USER = "u00100"
 QUIET = Reporter(Console(quiet=True))
-
-
-@dataclass
-class Own:
-    """A redis-server of this test, to be stopped and killed."""
-
-    path: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.path}"
-
-    def start(self, *options: str) -> redis.Redis:
-        command = [str(shutil.which("redis-server")), "--port", "0", "--unixsocket", str(self.path), "--save", ""]
-        self.process = subprocess.Popen([*command, *options], cwd=self.path.parent, stdout=subprocess.DEVNULL)
-        client = redis.Redis(unix_socket_path=str(self.path))
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                client.ping()
-                return client
-            except redis.exceptions.ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Own]:
-    server = Own(tmp_path / "own.sock")
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +58,8 @@ def test_answers_are_those_of_the_bundle_to_the_last_bit(bundle: Path, redis_url
         assert ask(client, "u02999")["fallback_reason"] == "opted_out"
 
 
-def test_without_redis_everybody_gets_something_and_its_return_is_noticed(bundle: Path, own: Own) -> None:
-    with serving(bundle, vectors="redis", vectors_url=own.url, vectors_kept=1) as client:
+def test_without_redis_everybody_gets_something_and_its_return_is_noticed(bundle: Path, own_redis: OwnRedis) -> None:
+    with serving(bundle, vectors="redis", vectors_url=own_redis.url, vectors_kept=1) as client:
         away = ask(client)
         assert (away["strategy"], away["fallback_reason"]) == ("popular", "vectors_unavailable")
         denied = client.post(ADDRESS, json={"user_id": USER, "fallback": "deny"})
@@ -110,20 +69,18 @@ def test_without_redis_everybody_gets_something_and_its_return_is_noticed(bundle
             "1",
         )
         assert client.post("/v1/embeddings", json={"user_ids": [USER]}).status_code == 503
-        own.start()
-        push_command(bundle, own.url)
+        own_redis.start()
+        push_command(bundle, own_redis.url)
         deadline = time.monotonic() + 5
         while ask(client)["strategy"] != "transfer":
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert own.process is not None
-        own.process.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
-        assert ask(client)["strategy"] == "transfer", "the vector is still at hand"
-        assert ask(client, "u00200")["fallback_reason"] == "vectors_unavailable"
-        assert ask(client, "u00201")["fallback_reason"] == "vectors_unavailable"
-        assert time.monotonic() - began < 1.5, "one caller waits, not one after another"
-        own.process.send_signal(signal.SIGCONT)
+        with own_redis.paused():
+            began = time.monotonic()
+            assert ask(client)["strategy"] == "transfer", "the vector is still at hand"
+            assert ask(client, "u00200")["fallback_reason"] == "vectors_unavailable"
+            assert ask(client, "u00201")["fallback_reason"] == "vectors_unavailable"
+            assert time.monotonic() - began < 1.5, "one caller waits, not one after another"
         while ask(client, "u00200")["strategy"] != "transfer":
             assert time.monotonic() < deadline + 5
             time.sleep(0.05)
@@ -190,13 +147,13 @@ def test_older_bundles_are_pruned(bundle: Path, tmp_path: Path, redis_url: str) 
 
 
 def test_a_redis_without_room_refuses_and_keeps_nothing(
-    bundle: Path, own: Own, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(push, "ROWS", 100)
-    client = own.start()
+    client = own_redis.start()
     client.config_set("maxmemory", client.info("memory")["used_memory"] + 150_000)
     with pytest.raises(InputError, match="maxmemory"):
-        push_command(bundle, own.url)
+        push_command(bundle, own_redis.url)
     assert client.keys() == []
 
 
