@@ -89,7 +89,7 @@ def plain_solve(network: DiffCDRNetwork, plan: SolverPlan, source: Tensor, *, gu
     """Eq. 4 without shortcuts, from x_T = u_s: [B, k] -> [B, k]."""
 
     def noise(x: Tensor, stage: Stage) -> Tensor:
-        t = torch.full((len(x),), stage.t, dtype=torch.float64)
+        t = torch.full((len(x),), stage.t, dtype=torch.float64, device=x.device)
         return guided_noise(network.noise_predictor, x, t, condition=source, guidance_scale=guidance_scale)
 
     with torch.no_grad():

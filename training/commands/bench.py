@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,9 @@ from threadpoolctl import threadpool_limits
 from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.progress import Reporter, make_table
 from training.bench.curves import draw
-from training.bench.harness import Row, Size
+from training.bench.device import DeviceName, find_device
+from training.bench.device_rows import DEVICE_BENCHES
+from training.bench.harness import Bench, Row, Size
 from training.bench.registry import BENCHES, FULL_ONLY, SWEPT
 from training.config import nearest
 from training.experiment.results import ResultsFile
@@ -29,16 +32,23 @@ def bench(
         Path | None,
         typer.Option("--figure", metavar="DIR", help=f"Draw sweeps as DIR/NAME.svg: {', '.join(SWEPT)}."),
     ] = None,
+    device: Annotated[
+        DeviceName, typer.Option(help=f"Where; cuda is for {', '.join(DEVICE_BENCHES)}, and measures other cases.")
+    ] = "cpu",
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a ratio is below its floor.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.5, help="How long soak lasts. [20; with --short 2]", show_default=False)
+    ] = None,
 ) -> None:
     """Measure our way against the plain way, in turns, on one thread; ratios are ours over plain."""
-    if figures is not None and (short or name not in {*SWEPT, "all"}):
+    if figures is not None and (short or device != "cpu" or name not in {*SWEPT, "all"}):
         raise InputError(
-            f"--figure draws sweeps, which only the full forms of {', '.join(SWEPT)} have: name one of them, or all"
+            f"--figure draws sweeps, which only the full forms of {', '.join(SWEPT)} on the processor have: "
+            "name one of them, or all"
         )
     reporter = Reporter()
     shown: list[Row] = []
-    for row in measure(name, "short" if short else "full", reporter=reporter):
+    for row in measure(name, "short" if short else "full", device=device, reporter=reporter):
         shown.append(row)
         if as_json:
             typer.echo(row.as_json())
@@ -52,28 +62,38 @@ def bench(
         raise DiffCDRError(f"below their floors: {'; '.join(map(shortfall, missed))}")
 
 
-def measure(name: str, size: Size, *, reporter: Reporter) -> Iterator[Row]:
+def measure(name: str, size: Size, *, device: DeviceName = "cpu", reporter: Reporter) -> Iterator[Row]:
     """Rows of the bench ``name``, or of ``all``, as they are measured.
 
     Raises:
-        InputError: there is no such bench.
+        DeviceError: the device is not there.
+        InputError: there is no such bench, or it does not run on the device.
     """
     if name not in BENCHES and name != "all":
         raise InputError(f"there is no bench {name!r}{nearest(name, BENCHES)}; benches are: {', '.join(BENCHES)}, all")
+    chosen = _chosen(name, size) if device == "cpu" else _chosen_on(name, find_device(device))
     # One thread on either side: per-core figures, which do not depend on what else the other cores do.
     torch.set_num_threads(1)
     with threadpool_limits(limits=1):
-        for each in _chosen(name, size):
+        for each, bench_of in chosen.items():
             with reporter.task(f"bench {each}", unit="cases") as task:
-                for row in BENCHES[each](size):
+                for row in bench_of(size):
                     task.advance(ratio=row.ratio)
                     yield row
 
 
-def _chosen(name: str, size: Size) -> list[str]:
+def _chosen(name: str, size: Size) -> dict[str, Bench]:
     if name != "all":
-        return [name]
-    return [each for each in BENCHES if size == "full" or each not in FULL_ONLY]
+        return {name: BENCHES[name]}
+    return {each: rows for each, rows in BENCHES.items() if size == "full" or each not in FULL_ONLY}
+
+
+def _chosen_on(name: str, device: torch.device) -> dict[str, Bench]:
+    if name not in {*DEVICE_BENCHES, "all"}:
+        raise InputError(
+            f"bench {name} runs on the processor only; for --device name {', '.join(DEVICE_BENCHES)}, or all"
+        )
+    return {each: partial(rows, device=device) for each, rows in DEVICE_BENCHES.items() if name in {each, "all"}}
 
 
 def rows_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

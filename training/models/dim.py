@@ -64,6 +64,6 @@ class NoisePredictor(nn.Module):
 def sinusoidal(labels: Tensor, features: int) -> Tensor:
     """[n] -> [n, features]: sines, then cosines, of ``labels`` at frequencies from 1 down towards 1e-4 (geometric)."""
     half = features // 2
-    frequencies = torch.exp(torch.arange(half, dtype=labels.dtype) * (-math.log(10_000.0) / half))
+    frequencies = torch.exp(torch.arange(half, dtype=labels.dtype, device=labels.device) * (-math.log(10_000.0) / half))
     angles = labels[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)

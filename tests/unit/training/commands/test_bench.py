@@ -100,6 +100,17 @@ def test_a_figure_of_what_has_no_sweep_is_refused_before_measuring(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("name", "status", "says"), [("topk", 4, "no CUDA device"), ("start", 2, "processor only")])
+def test_a_device_that_is_not_there_or_of_no_use_is_refused(
+    name: str, status: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: name != "topk")
+    assert run("bench", name, "--device", "cuda") == status
+    shown = capsys.readouterr()
+    assert says in shown.err
+    assert not shown.out
+
+
 def test_an_unknown_name_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("bench", "topkk") == 2
     assert "topk" in capsys.readouterr().err
