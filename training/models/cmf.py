@@ -37,14 +37,6 @@ class CMF(LearnedModel[CMFConfig]):
         model = MatrixFactorization(table, settings, generator=generator)
         source_users, source_items = problem.source.n_users, problem.source.n_items
 
-        def train_epoch(generator: torch.Generator) -> dict[str, float]:
-            order = torch.randperm(len(table), generator=generator)
-            columns = [torch.split(c[order], config.batch_size) for c in (table.users, table.items, table.ratings)]
-            total = torch.zeros((), dtype=torch.float64)
-            for users, items, ratings in zip(*columns, strict=True):
-                total += model.descend(users, items, ratings)
-            return {"mse": float(total) / len(table)}
-
         def inputs() -> Tensor:
             return model.tables().user_vectors[:source_users].clone()
 
@@ -61,7 +53,7 @@ class CMF(LearnedModel[CMFConfig]):
             inputs=inputs,
             head=head,
             optimizers=[],
-            train_epoch=train_epoch,
+            train_epoch=lambda generator: model.epoch(table, batch_size=config.batch_size, generator=generator),
             rows=len(table),
             data=[table.users, table.items, table.ratings],
         )

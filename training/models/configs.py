@@ -41,7 +41,10 @@ class MFConfig(_Config):
     weight_decay: float = Field(default=0.0, ge=0.0)
     """L2 penalty per rating: weight_decay * (|u|^2 + |v|^2 + b_u^2 + b_v^2) is added to its squared error."""
     optimizer: Literal["sparse_adam", "adam"] = "sparse_adam"
-    """``sparse_adam`` touches only a batch's rows, its cost does not grow with the tables; ``adam`` moves all rows."""
+    """``adam``: every row moves on its momentum at every step; ``sparse_adam``: a batch's rows alone.
+
+    Neither's cost grows with the tables: see :class:`training.models.row_table.RowTable`.
+    """
 
 
 class ALSConfig(_Config):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from diffcdr.errors import InputError
 from training.fit.checkpoint import CheckpointFile
@@ -12,61 +11,7 @@ from training.fit.identity import run_settings
 from training.fit.loop import Training, run_epochs
 from training.models.base import FactorTables, Progress, RatingTable
 from training.models.configs import MFConfig
-
-
-class RowTable(nn.Module):
-    """A table of vectors of which a batch touches few rows, with the state of its Adam beside it.
-
-    Only a batch's rows are read and written, so a step's cost does not grow with the table. Rows that are not in a
-    batch keep their value and their moments (as ``torch.optim.SparseAdam``, whose result this is at a fraction of the
-    time); with ``lazy=False`` every row moves on its momentum at every step (plain Adam).
-    """
-
-    values: Tensor
-    momentum: Tensor
-    variance: Tensor
-    step: Tensor
-
-    def __init__(self, values: Tensor, *, lr: float, lazy: bool) -> None:
-        """``values`` [n, d]: where it starts."""
-        super().__init__()
-        self.lr = lr
-        self.lazy = lazy
-        self.register_buffer("values", values)
-        self.register_buffer("momentum", torch.zeros_like(values))
-        self.register_buffer("variance", torch.zeros_like(values))
-        self.register_buffer("step", torch.zeros(()))
-
-    def descend(self, rows: Tensor, gradients: Tensor) -> None:
-        """One Adam step. ``gradients`` [B, d] belong to ``rows`` int64 [B]; those of one row are added up."""
-        if not self.lazy:
-            total = torch.zeros_like(self.values).index_add_(0, rows, gradients)
-            self._adam(self.values, total, self.momentum, self.variance)
-            return
-        touched, position = torch.unique(rows, return_inverse=True)
-        total = gradients.new_zeros((len(touched), gradients.shape[1])).index_add_(0, position, gradients)
-        state = [table.index_select(0, touched) for table in (self.values, self.momentum, self.variance)]
-        self._adam(state[0], total, state[1], state[2])
-        for table, part in zip((self.values, self.momentum, self.variance), state, strict=True):
-            table.index_copy_(0, touched, part)
-
-    def _adam(self, values: Tensor, gradients: Tensor, momentum: Tensor, variance: Tensor) -> None:
-        adam(
-            [values],
-            [gradients],
-            [momentum],
-            [variance],
-            [],
-            [self.step],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self.lr,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+from training.models.row_table import RowTable
 
 
 class MatrixFactorization(nn.Module):
@@ -84,19 +29,30 @@ class MatrixFactorization(nn.Module):
         self.users = self._table(table.n_users, config, fixed=config.dim + 1, generator=generator)
         self.items = self._table(table.n_items, config, fixed=config.dim, generator=generator)
 
+    def epoch(self, table: RatingTable, *, batch_size: int, generator: torch.Generator) -> dict[str, float]:
+        """Go through ``table`` once, shuffled; returns the mean squared error of ratings before their steps."""
+        order = torch.randperm(len(table), generator=generator)
+        columns = [torch.split(column[order], batch_size) for column in (table.users, table.items, table.ratings)]
+        total = torch.zeros((), dtype=torch.float64)
+        for users, items, ratings in zip(*columns, strict=True):
+            total += self.descend(users, items, ratings)
+        self.users.settle()
+        self.items.settle()
+        return {"mse": float(total) / len(table)}
+
     def descend(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """One step on a batch of ratings, [B] each; returns the sum of their squared errors before it."""
-        errors, user_gradient, item_gradient = self.gradients(users, items, ratings)
-        self.users.descend(users, user_gradient)
-        self.items.descend(items, item_gradient)
+        user_rows, item_rows = self.users.take(users), self.items.take(items)
+        errors, user_gradient, item_gradient = self.gradients(user_rows.of_batch(), item_rows.of_batch(), ratings)
+        self.users.descend(user_rows, user_gradient)
+        self.items.descend(item_rows, item_gradient)
         return errors.square().sum()
 
-    def gradients(self, users: Tensor, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def gradients(self, user_rows: Tensor, item_rows: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Errors [B], and the loss's gradients at the user and the item row of each rating, [B, dim (+ 2)].
 
         The loss is the mean over the batch of error^2 + weight_decay (|user row|^2 + |item row|^2), ones left out.
         """
-        user_rows, item_rows = self.users.values[users], self.items.values[items]
         errors = (user_rows * item_rows).sum(dim=1) + (self.offset - ratings)
         slope = (2.0 / len(ratings)) * errors[:, None]
         decay = 2.0 / len(ratings) * self.weight_decay
@@ -143,16 +99,13 @@ def fit_mf(
         raise InputError("a base model needs ratings and there are none; check the rating file and its cleaning")
     model = MatrixFactorization(table, config, generator=generator)
 
-    def train_epoch(generator: torch.Generator) -> dict[str, float]:
-        order = torch.randperm(len(table), generator=generator)
-        columns = (table.users[order], table.items[order], table.ratings[order])
-        total = torch.zeros((), dtype=torch.float64)
-        for users, items, ratings in zip(*(torch.split(column, config.batch_size) for column in columns), strict=True):
-            total += model.descend(users, items, ratings)
-        return {"mse": float(total) / len(table)}
-
     run_epochs(
-        Training(module=model, optimizers=[], train_epoch=train_epoch, rows=len(table)),
+        Training(
+            module=model,
+            optimizers=[],
+            train_epoch=lambda generator: model.epoch(table, batch_size=config.batch_size, generator=generator),
+            rows=len(table),
+        ),
         epochs=config.epochs,
         select_by=None,
         generator=generator,

@@ -1,4 +1,4 @@
-"""Base factorisation: its gradients, its lazy Adam, and what it learns."""
+"""Base factorisation: its gradients, and what it learns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from diffcdr.errors import InputError
 from training.models.base import RatingTable
 from training.models.configs import MFConfig
-from training.models.mf import MatrixFactorization, RowTable, fit_mf
+from training.models.mf import MatrixFactorization, fit_mf
 
 
 def ratings(*, users: int = 60, items: int = 30, rank: int = 2, seed: int = 0) -> RatingTable:
@@ -22,36 +22,6 @@ def ratings(*, users: int = 60, items: int = 30, rank: int = 2, seed: int = 0) -
     table = 3.0 + 0.3 * normal(users, 1) + 0.3 * normal(items) + 0.4 * normal(users, rank) @ normal(rank, items)
     rows = torch.arange(users).repeat_interleave(items)
     return RatingTable(rows, torch.arange(items).repeat(users), table.flatten(), users, items)
-
-
-def test_lazy_steps_are_those_of_sparse_adam() -> None:
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(12, 3, generator=generator)
-    reference = torch.nn.Parameter(start.clone())
-    optimizer = torch.optim.SparseAdam([reference], lr=0.05)
-    table = RowTable(start.clone(), lr=0.05, lazy=True)
-    for _ in range(20):
-        rows = torch.randint(12, (5,), generator=generator)
-        gradients = torch.randn(5, 3, generator=generator)
-        reference.grad = torch.sparse_coo_tensor(rows[None], gradients, (12, 3), check_invariants=True)
-        optimizer.step()
-        table.descend(rows, gradients)
-    torch.testing.assert_close(table.values, reference.detach(), rtol=1e-5, atol=1e-6)
-
-
-def test_dense_steps_are_those_of_adam() -> None:
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(12, 3, generator=generator)
-    reference = torch.nn.Parameter(start.clone())
-    optimizer = torch.optim.Adam([reference], lr=0.05)
-    table = RowTable(start.clone(), lr=0.05, lazy=False)
-    for _ in range(20):
-        rows = torch.randint(12, (5,), generator=generator)
-        gradients = torch.randn(5, 3, generator=generator)
-        reference.grad = torch.zeros(12, 3).index_add(0, rows, gradients)
-        optimizer.step()
-        table.descend(rows, gradients)
-    torch.testing.assert_close(table.values, reference.detach(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("biases", [True, False])
@@ -68,7 +38,9 @@ def test_gradients_are_those_of_the_loss(biases: bool) -> None:
     penalty = of_user[:, user_columns].square().sum(1) + of_item[:, item_columns].square().sum(1)
     torch.autograd.backward((errors.square() + 0.1 * penalty).mean())
 
-    ours, of_users, of_items = model.gradients(table.users, table.items, table.ratings)
+    ours, of_users, of_items = model.gradients(
+        model.users.values[table.users], model.items.values[table.items], table.ratings
+    )
     torch.testing.assert_close(ours, errors.detach())
     user_sum = torch.zeros_like(users).index_add(0, table.users, of_users)
     item_sum = torch.zeros_like(items).index_add(0, table.items, of_items)
