@@ -75,7 +75,9 @@ class Replayed:
         """Recording demands that the calls before it were on a stream other than the default."""
         if self._device.type != "cuda":
             return self._work(values)
-        stream, main = torch.cuda.Stream(self._device), torch.cuda.current_stream(self._device)
+        # Through a name with a type, which torch's own lacks.
+        new_stream: Callable[[torch.device], torch.cuda.Stream] = torch.cuda.Stream
+        stream, main = new_stream(self._device), torch.cuda.current_stream(self._device)
         stream.wait_stream(main)
         with torch.cuda.stream(stream):
             result = self._work(values)

@@ -56,7 +56,7 @@ class DeviceUpdates(AlternatingUpdates):
         batches = self._ratings.batches("ratings", batch_size=config.batch_size, generator=generator)
         while group := [self._laid_out(batch, generator) for batch in islice(batches, GROUP)]:
             lengths = [len(rows) for rows in group]
-            for rows in torch.cat(group).to(self._device).split(lengths):
+            for rows in torch.split(torch.cat(group).to(self._device), lengths):
                 totals += self._step_on_device(rows) * len(rows)
         dim_loss, alm_loss, of_task = (totals / self.rows).tolist()
         return {"dim_loss": dim_loss, "alm_loss": alm_loss, "task_loss": of_task}
@@ -76,7 +76,7 @@ class DeviceUpdates(AlternatingUpdates):
     def _take_step(self, rows: Tensor) -> Tensor:
         """One batch; its three losses."""
         config, predictor = self._config, self._network.noise_predictor
-        source, target, condition, noisy, noise, items, features, left = rows.split(self._widths, dim=1)
+        source, target, condition, noisy, noise, items, features, left = torch.split(rows, self._widths, dim=1)
         entered = noisy + predictor.time_linear(features) + predictor.condition_linear(condition)
         predicted = predictor.third(predictor.second(predictor.first(entered)))
         dim_loss = LOSSES[config.dim_loss](predicted, noise)
