@@ -50,6 +50,10 @@ test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check
 
+.PHONY: soak
+soak: $(DEV_STAMP) ## two minutes of mixed load on a service: no surprising answer, no memory that grows
+	@$(BIN)/diffcdr bench soak --short --check
+
 .PHONY: results
 results: $(DEV_STAMP) ## published comparisons into docs/results (hours; resumable; DIFFCDR_DATA= JOBS=)
 	@OMP_NUM_THREADS=1 exec $(BIN)/python scripts/results.py --jobs $(JOBS)

@@ -33,8 +33,15 @@ class Served:
 
     def anonymous_mb(self) -> float:
         """Memory of its own, in MB: resident pages that no file backs, so mapped tables do not count."""
+        return self._memory_mb("RssAnon")
+
+    def resident_mb(self) -> float:
+        """All that is resident, mapped files included, in MB."""
+        return self._memory_mb("VmRSS")
+
+    def _memory_mb(self, name: str) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("RssAnon"))
+        return next(int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith(name))
 
     def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         """One request. Raises DiffCDRError where the answer is not a success."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from training.bench import base, experiment, prepare, score, serve, start, topk, train, transfer
+from training.bench import base, experiment, prepare, score, serve, soak, start, topk, train, transfer
 from training.bench.harness import Bench
 
-_MODULES = (transfer, train, base, prepare, topk, score, start, experiment, serve)
+_MODULES = (transfer, train, base, prepare, topk, score, start, experiment, serve, soak)
 
 BENCHES: dict[str, Bench] = {module.NAME: module.bench for module in _MODULES}
 """In the order in which ``all`` runs them."""
@@ -13,6 +13,6 @@ BENCHES: dict[str, Bench] = {module.NAME: module.bench for module in _MODULES}
 SWEPT = (transfer.NAME, train.NAME, base.NAME, prepare.NAME, topk.NAME, score.NAME, start.NAME)
 """Those whose full form shows how cost grows, so that there is something to draw."""
 
-FULL_ONLY = frozenset({experiment.NAME, serve.NAME})
-"""Left out of ``all`` in its short form: with little data the first always holds, and the second's load generator
-needs a core to itself to say anything."""
+FULL_ONLY = frozenset({experiment.NAME, serve.NAME, soak.NAME})
+"""Left out of ``all`` in its short form: with little data the first always holds, the second's load generator needs a
+core to itself to say anything, and the third needs minutes."""

@@ -14,10 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.progress import Reporter, make_table
+from training.bench import soak
 from training.bench.curves import draw
 from training.bench.device import DeviceName, find_device
 from training.bench.device_rows import DEVICE_BENCHES
-from training.bench.harness import Bench, Row, Size
+from training.bench.harness import Bench, Row, Size, figure
 from training.bench.registry import BENCHES, FULL_ONLY, SWEPT
 from training.config import nearest
 from training.experiment.results import ResultsFile
@@ -48,7 +49,7 @@ def bench(
         )
     reporter = Reporter()
     shown: list[Row] = []
-    for row in measure(name, "short" if short else "full", device=device, reporter=reporter):
+    for row in measure(name, "short" if short else "full", device=device, minutes=minutes, reporter=reporter):
         shown.append(row)
         if as_json:
             typer.echo(row.as_json())
@@ -62,16 +63,22 @@ def bench(
         raise DiffCDRError(f"below their floors: {'; '.join(map(shortfall, missed))}")
 
 
-def measure(name: str, size: Size, *, device: DeviceName = "cpu", reporter: Reporter) -> Iterator[Row]:
-    """Rows of the bench ``name``, or of ``all``, as they are measured.
+def measure(
+    name: str, size: Size, *, device: DeviceName = "cpu", minutes: float | None = None, reporter: Reporter
+) -> Iterator[Row]:
+    """Rows of the bench ``name``, or of ``all``, as they are measured; ``minutes`` says how long a soak lasts.
 
     Raises:
         DeviceError: the device is not there.
-        InputError: there is no such bench, or it does not run on the device.
+        InputError: there is no such bench, it does not run on the device, or cannot last ``minutes``.
     """
     if name not in BENCHES and name != "all":
         raise InputError(f"there is no bench {name!r}{nearest(name, BENCHES)}; benches are: {', '.join(BENCHES)}, all")
+    if minutes is not None and name != soak.NAME:
+        raise InputError(f"--minutes is for bench {soak.NAME}; leave it out, or name that one")
     chosen = _chosen(name, size) if device == "cpu" else _chosen_on(name, find_device(device))
+    if minutes is not None:
+        chosen[name] = lambda _: soak.soak(minutes)
     # One thread on either side: per-core figures, which do not depend on what else the other cores do.
     torch.set_num_threads(1)
     with threadpool_limits(limits=1):
@@ -111,14 +118,6 @@ def rows_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         for row in rows
     ]
     return columns, cells
-
-
-def figure(value: float) -> str:
-    """Three significant digits, with K or M for thousands or millions."""
-    for size, unit in ((1e6, " M"), (1e3, " K")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}" if value < 1000 * size else f"{value / size:,.0f}{unit}"
-    return f"{value:.3g}"
 
 
 def shortfall(row: Row) -> str:
