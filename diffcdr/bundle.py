@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from diffcdr.console_tables import ConsoleTables
 from diffcdr.errors import BundleError
-from diffcdr.files import MANIFEST, MANIFEST_HASH, ONNX_FILE, check_files, read_manifest
+from diffcdr.files import INDEX_FILE, MANIFEST, MANIFEST_HASH, ONNX_FILE, check_files, read_manifest
 from diffcdr.ids import IdTable
 from diffcdr.manifest import Manifest
 from diffcdr.publish import BundleWriter
@@ -94,6 +94,8 @@ class TargetItems:
     biases: Float32Array
     popularity: npt.NDArray[np.int64]
     titles: TitleTable | None
+    index: npt.NDArray[np.uint8] | None = None
+    """The bytes of the item index, where the manifest has ``search``; mapped now, as the path may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,9 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
         except ValueError:
             return np.load(path / name, allow_pickle=False)
 
+    def mapped(name: str) -> npt.NDArray[np.uint8]:
+        return np.asarray(np.memmap(path / name, dtype=np.uint8, mode="r"))
+
     def ids(folder: str) -> IdTable:
         return IdTable(array(f"{folder}/ids.npy"))
 
@@ -184,9 +189,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
     affine = None
     if manifest.transfer.kind == "affine":
         affine = (array("transfer/matrix.npy"), array("transfer/offset.npy"))
-    graph = None
-    if manifest.transfer.has_onnx:
-        graph = np.memmap(path / ONNX_FILE, dtype=np.uint8, mode="r")
+    graph = mapped(ONNX_FILE) if manifest.transfer.has_onnx else None
     return Bundle(
         path=path,
         id=bundle_id,
@@ -213,6 +216,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             array("target_items/biases.npy"),
             array("target_items/popularity.npy"),
             titles("target_items"),
+            index=mapped(INDEX_FILE) if manifest.search is not None else None,
         ),
         affine=affine,
         graph=graph,

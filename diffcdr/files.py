@@ -7,7 +7,7 @@
     source_users/  ids vectors
     source_items/  ids vectors biases [titles]         for fold-in [idf basis: history features] [level_biases]
     target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR
-    target_items/  ids vectors biases popularity [titles]
+    target_items/  ids vectors biases popularity [titles] [index.faiss: many items, see ``ann.py``]
     source_history/ map/                               optional, see ``console_tables.py``
 
 The bundle's id is the SHA-256 of ``manifest.json``. So one hash vouches for every byte, its own copy included.
@@ -28,6 +28,7 @@ from diffcdr.manifest import FileRecord, Manifest
 MANIFEST = "manifest.json"
 MANIFEST_HASH = "manifest.sha256"
 ONNX_FILE = "transfer.onnx"
+INDEX_FILE = "target_items/index.faiss"
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str]:

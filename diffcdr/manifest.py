@@ -81,6 +81,19 @@ class RatingShapeSpec(_Frozen):
         return len(self.level_shrinkages) + len(self.level_shares) + 2
 
 
+class SearchSpec(_Frozen):
+    """``target_items/index.faiss``, which stands in for the exact search (:mod:`diffcdr.ann`), and what it finds."""
+
+    kind: Literal["hnsw"]
+    neighbours: int = Field(ge=1)
+    construction: int = Field(ge=1)
+    depth: int = Field(ge=20)
+    """Candidates kept while the graph is walked for a list of 20; longer lists in proportion."""
+    recall: float = Field(ge=0.0, le=1.0)
+    """Mean share of the exact best 20 that was found at export, for ``users`` users of this bundle."""
+    users: int = Field(ge=1)
+
+
 class FoldInSpec(_Frozen):
     """Closed-form source vector for ratings r of items with vectors v and biases b.
 
@@ -178,6 +191,8 @@ class Manifest(_Frozen):
     preset: str
     transfer: TransferSpec
     scoring: ScoringSpec
+    search: SearchSpec | None = None
+    """None where all items are looked at: the exact search."""
     fold_in: FoldInSpec | None = None
     warm: WarmSpec | None = None
     """None where target ratings cannot move a user's list: the popular list, for one."""

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.ann import open_search
 from diffcdr.bundle import Bundle
 from diffcdr.diversity import diversify, pool_size
 from diffcdr.errors import BundleError, InputError
@@ -39,7 +40,7 @@ from diffcdr.queries import (
 )
 from diffcdr.resolving import NO_ITEMS, Resolved, Resolver
 from diffcdr.stages import stage
-from diffcdr.topk import MaskedRows, TopK
+from diffcdr.topk import MaskedRows, TopK, typical_norm
 from diffcdr.transfer import Device
 
 __all__ = [
@@ -83,12 +84,14 @@ class Recommender:
         self._bundle = bundle
         self._resolver = Resolver(bundle, device=device, threads=threads)
         items = bundle.target_items
-        self._topk = TopK(
+        exact = TopK(
             items.vectors,
             items.biases,
             offset=bundle.manifest.scoring.offset,
-            typical_norm=_typical_norm(self._sampled_vectors()),
+            typical_norm=typical_norm(self._sampled_vectors()),
         )
+        self._topk = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
+        self._stage = "topk" if self._topk is exact else "approximate"
         self._listing = Listing(items)
 
     @property
@@ -114,8 +117,8 @@ class Recommender:
         excluded = self._excluded(queries, resolved)
         personal = [i for i, strategy in enumerate(resolved.strategies) if strategy != "popular"]
         answers: list[Recommendation | UserUnknown | None] = [None] * len(queries)
-        for group in _searched_together(queries, personal):
-            with stage("topk"):
+        for group in _searched_together(queries, personal, alike=self._topk.prefixes):
+            with stage(self._stage):
                 rows, scores = self._search(
                     resolved.vectors[group],
                     max(queries[i].k for i in group),
@@ -218,11 +221,15 @@ class Recommender:
         return self._listing.popular(query.k, excluded=excluded, reason=reason)
 
 
-def _searched_together(queries: Sequence[Query], chosen: Sequence[int]) -> list[list[int]]:
-    """Places of ``chosen`` queries that one search answers: all plain ones, and diverse ones of one ``k``."""
-    groups: dict[int, list[int]] = {}
+def _searched_together(queries: Sequence[Query], chosen: Sequence[int], *, alike: bool) -> list[list[int]]:
+    """Places of ``chosen`` queries that one search answers: all plain ones, and diverse ones of one ``k``.
+
+    Where a shorter list is not ``alike`` the beginning of a longer one, plain ones of one ``k``, too.
+    """
+    groups: dict[tuple[bool, int], list[int]] = {}
     for i in chosen:
-        groups.setdefault(queries[i].k if queries[i].diversity else 0, []).append(i)
+        diverse = queries[i].diversity > 0.0
+        groups.setdefault((diverse, 0 if alike and not diverse else queries[i].k), []).append(i)
     return list(groups.values())
 
 
@@ -231,11 +238,6 @@ def _check(k: int, diversity: float) -> None:
         raise InputError("k must be at least 1")
     if not 0.0 <= diversity <= 1.0:
         raise InputError(f"diversity must lie between 0 and 1, and is {diversity}")
-
-
-def _typical_norm(vectors: Float32Array) -> float:
-    """Median length of ``vectors`` [n, dim]; 1 where there are none, or all are zero."""
-    return (float(np.median(np.linalg.norm(vectors.astype(np.float64), axis=1))) if len(vectors) else 0.0) or 1.0
 
 
 def _check_tables(bundle: Bundle) -> None:

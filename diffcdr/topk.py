@@ -57,6 +57,9 @@ class MaskedRows:
 class TopK:
     """The k best items of many users. Nothing changes after construction: share it between threads freely."""
 
+    prefixes = True
+    """A shorter list is the beginning of a longer one."""
+
     def __init__(
         self, vectors: Float32Array, biases: Float32Array, *, offset: float = 0.0, typical_norm: float = 1.0
     ) -> None:
@@ -107,6 +110,18 @@ class TopK:
     def score(self, user: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Float32Array:
         """Exact scores float32 [len(rows)] of item ``rows`` for one user vector float32 [dim]."""
         return self._exact(np.asarray(user, dtype=np.float32)[None], rows)
+
+    def in_range(self, users: Float32Array) -> npt.NDArray[np.bool_]:
+        """Which of ``users`` [U, dim] have scores that float32 can hold, whatever the item, [U]."""
+        return np.isfinite(self._margin(users))
+
+    def ranked_keys(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Int64Array:
+        """Packed exact (score, row) of candidate item ``rows`` [U, C] (-1 for none), int64 [U, C], best first."""
+        owners, columns = np.nonzero(rows >= 0)
+        taken = rows[owners, columns]
+        keys = np.full(rows.shape, EMPTY)
+        keys[owners, columns] = pack(self._exact(users[owners], taken), taken)
+        return np.sort(keys, axis=1)[:, ::-1]
 
     def _best_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
         """Packed (score, row) of the ``k`` best items, int64 [U, k], best first; EMPTY where there are fewer.
@@ -186,3 +201,8 @@ class TopK:
         with np.errstate(over="ignore"):
             scores[:] = total
         return scores
+
+
+def typical_norm(vectors: Float32Array) -> float:
+    """Median length of ``vectors`` [n, dim]; 1 where there are none, or all are zero."""
+    return (float(np.median(np.linalg.norm(vectors.astype(np.float64), axis=1))) if len(vectors) else 0.0) or 1.0
