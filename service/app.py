@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from service.activity import Activity
 from service.admission import Admission
@@ -50,6 +52,9 @@ from service.state.opening import open_store
 from service.timing import open_tracing
 from service.vectors import open_vectors
 
+if TYPE_CHECKING:
+    from service.tracing import Tracing
+
 logger = logging.getLogger(__name__)
 
 STATE_SECONDS = 1.0
@@ -61,6 +66,29 @@ Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every ans
 """
 
 
+class Front:
+    """The application as it is served: requests that go straight to their endpoints do not pass through FastAPI.
+
+    Its own layers would cost them as much as all that the edge does.
+    """
+
+    def __init__(self, app: FastAPI, edge: Edge, tracing: Tracing | None) -> None:
+        """Put ``edge``, and ``tracing`` where there is any, around ``app`` and around what goes past it."""
+        self._app, self._edge, self._direct = app, edge, edge.before(app.router)
+        app.add_middleware(edge.before)
+        if tracing is not None:
+            self._direct = tracing.middleware(self._direct)
+            app.add_middleware(tracing.middleware)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if self._edge.is_direct(scope):
+            scope["app"] = self._app
+            await self._direct(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 def create_app(
     settings: Settings | None = None,
     *,
@@ -68,7 +96,7 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     folder: Path | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application.
+    """The service as an ASGI application; what a server is to call is its ``state.front``.
 
     Args:
         settings: read from the environment if not given.
@@ -88,7 +116,7 @@ def create_app(
     vectors = open_vectors(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge]]:
         loaded = model
         if loaded is None:
             loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
@@ -122,7 +150,7 @@ def create_app(
             background.append(asyncio.create_task(app.state.runtime.activity.watch()))
             if settings.watch_seconds:
                 background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
-            yield
+            yield {"edge": edge}
             for task in background:
                 task.cancel()
         finally:
@@ -161,8 +189,7 @@ def create_app(
         console.router,
     ):
         app.include_router(router)
-    app.add_middleware(
-        Edge,
+    edge = Edge(
         metrics=metrics,
         lifecycle=lifecycle,
         access_log=settings.access_log,
@@ -174,8 +201,7 @@ def create_app(
         gate=Gate(settings.max_in_flight, retry_after=retry_after),
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
     )
-    if tracing is not None:
-        app.add_middleware(tracing.middleware)
+    app.state.front = Front(app, edge, tracing)
     describe(app)
     return app
 

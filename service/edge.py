@@ -6,13 +6,13 @@ Plain ASGI: it adds a few microseconds and never holds a body back.
 from __future__ import annotations
 
 import logging
+import os
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,9 +22,11 @@ from service.admission import Admission
 from service.auth import Scope as Permission
 from service.auth import required_scope
 from service.gate import Gate
-from service.jobs import ClientLeft, QueueFull
+from service.jobs import ClientLeft
 from service.metrics import Metrics
-from service.problems import MEDIA_TYPE, from_exception
+from service.problems import from_exception
+from service.refusals import STATUS as REFUSED_STATUS
+from service.refusals import Headers, refusal
 from service.runtime import Lifecycle
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,12 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 USERS = "/v1/users/"
 CLIENT_LEFT_STATUS = "499"
+UNMATCHED = "unmatched"
+ENTERED = "entered"
+"""In the state of a request: it was given a place already."""
+
+_random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)  # no two workers give out the same request ids
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,10 @@ class DirectRoute:
 
 
 class Edge:
-    """ASGI middleware around the application."""
+    """Serves each request through the application, or a direct route without it."""
 
     def __init__(
         self,
-        app: ASGIApp,
         *,
         metrics: Metrics,
         lifecycle: Lifecycle,
@@ -61,8 +68,7 @@ class Edge:
         gate: Gate,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
-        """Wrap ``app``; requests to the ``direct`` routes do not pass through it, and those too many go nowhere."""
-        self._app = app
+        """Requests to the ``direct`` routes do not pass through the application, and those too many go nowhere."""
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
         self._admission = admission
@@ -70,30 +76,77 @@ class Edge:
         self._lifecycle = lifecycle
         self._access_log = access_log
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    def before(self, app: ASGIApp) -> ASGIApp:
+        """``app`` with this edge around it."""
+
+        async def edged(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                await self._let_in(app, scope, receive, send)
+            else:
+                await app(scope, receive, send)
+
+        return edged
+
+    def is_direct(self, scope: Scope) -> bool:
+        """Whether ``scope`` is a request that no application is needed for."""
+        return scope["type"] == "http" and (scope["method"], scope["path"]) in self._direct
+
+    def enter(self, url: bytes) -> bool | None:
+        """Take a place for a request to ``url``, as it was sent: whether there was one; None where it needs none.
+
+        Who takes a place here notes it in the request's state as ``ENTERED``, or gives it back with :meth:`leave`.
+        """
+        if not url.startswith(b"/v1/") or url.startswith(b"/v1/admin/"):
+            return None  # or is written in some other way: looked at again once the request is there
+        return self._gate.enter()
+
+    def leave(self) -> None:
+        """Give back a place that :meth:`enter` gave."""
+        self._gate.leave()
+
+    def refuse(self, method: str, url: bytes, headers: Headers, *, close: bool) -> tuple[Headers, bytes]:
+        """Headers and body for a request that found no place, counted: with as little work as can be.
+
+        ``close``: the connection is closed after it.
+        """
+        path = url.partition(b"?")[0].decode("latin-1")
+        route = path if (method, path) in self._direct else UNMATCHED
+        request_id, trace_id, told = _identify(headers)
+        if close or self._lifecycle.draining:
+            told.append((b"connection", b"close"))
+        self._metrics.count_refusal(route=route, method=known_method(method))
+        if self._access_log:
+            ids = {"request_id": request_id, "trace_id": trace_id}
+            logger.info("request", extra={**ids, "method": method, "route": route, "status": str(REFUSED_STATUS.value)})
+        more, body = refusal(path, request_id, retry_after=self._gate.retry_after())
+        return told + more, body
+
+    async def _let_in(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith(USERS):
             # As it was sent: an id with a slash in it (%2F) must not become another address.
             scope["path"] = scope["raw_path"].decode("ascii")
         scope_needed = required_scope(scope["method"], scope["path"])
-        if scope_needed is None or scope_needed == "admin":
-            # Whoever looks after the service has to reach it above all when it is overloaded.
-            await self._serve(scope, receive, send, scope_needed)
-        elif self._gate.enter():
-            try:
-                await self._serve(scope, receive, send, scope_needed)
-            finally:
+        entered = scope.setdefault("state", {}).pop(ENTERED, False)
+        try:
+            if entered or scope_needed is None or scope_needed == "admin":
+                # Whoever looks after the service has to reach it above all when it is overloaded.
+                await self._serve(app, scope, receive, send, scope_needed)
+            elif entered := self._gate.enter():
+                await self._serve(app, scope, receive, send, scope_needed)
+            else:
+                headers, body = self.refuse(scope["method"], scope["raw_path"], scope["headers"], close=False)
+                await send({"type": "http.response.start", "status": REFUSED_STATUS.value, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+        finally:
+            if entered:
                 self._gate.leave()
-        else:
-            await self._refuse(scope, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, scope_needed: Permission | None) -> None:
+    async def _serve(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, scope_needed: Permission | None
+    ) -> None:
         """Answer one request."""
         started = time.perf_counter()
-        extra_headers = _identify(scope)
+        extra_headers = _note_identity(scope)
         status = ""
 
         async def send_with_headers(message: Message) -> None:
@@ -111,7 +164,7 @@ class Edge:
                 self._admission.admit(scope, scope_needed)
             route = self._direct.get((scope["method"], scope["path"]))
             if route is None:
-                await self._app(scope, receive, send_with_headers)
+                await app(scope, receive, send_with_headers)
             else:
                 scope["route"] = route
                 response = await route.endpoint(Request(scope, receive, send_with_headers))
@@ -122,21 +175,6 @@ class Edge:
             await self._fail(error, scope, receive, send_with_headers, started=bool(status))
         finally:
             self._finish(scope, status or CLIENT_LEFT_STATUS, time.perf_counter() - started)
-
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        """Say that this request is one too many: straight to the server, as that has to cost the least of all."""
-        started = time.perf_counter()
-        self._metrics.shed_rows.inc()
-        headers = _identify(scope)
-        problem = from_exception(QueueFull(self._gate.retry_after()))
-        body = orjson.dumps(problem.content(instance=scope["path"], request_id=scope["state"]["request_id"]))
-        headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-        headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        if self._lifecycle.draining:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        self._finish(scope, str(problem.status), time.perf_counter() - started)
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
         """Answer with what ``error`` stands for; an unexpected one is logged with its traceback."""
@@ -165,20 +203,29 @@ class Edge:
             )
 
 
-def _identify(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """Note the request id (the caller's if it is sane, else a new one) and trace id; return their headers."""
-    state = scope.setdefault("state", {})
-    state["request_id"] = ""
-    headers = [(b"x-content-type-options", b"nosniff")]
-    for name, value in scope["headers"]:
+def _identify(headers: Headers) -> tuple[str, str | None, list[tuple[bytes, bytes]]]:
+    """The request id (the caller's if it is sane, else a new one), the trace id, and the headers that tell of them."""
+    request_id, trace_id = "", None
+    told = [(b"x-content-type-options", b"nosniff")]
+    for name, value in headers:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            state["request_id"] = value.decode()
+            request_id = value.decode()
         elif name == b"traceparent" and (trace := TRACEPARENT.fullmatch(value)):
-            state["trace_id"] = trace[1].decode()
-            headers.append((name, value))
-    state["request_id"] = state["request_id"] or secrets.token_hex(16)
-    headers.append((b"x-request-id", state["request_id"].encode()))
-    return headers
+            trace_id = trace[1].decode()
+            told.append((name, value))
+    request_id = request_id or f"{_random.getrandbits(128):032x}"
+    told.append((b"x-request-id", request_id.encode()))
+    return request_id, trace_id, told
+
+
+def _note_identity(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Note the ids in the state of the request; return the headers that tell of them."""
+    request_id, trace_id, told = _identify(scope["headers"])
+    state = scope["state"]
+    state["request_id"] = request_id
+    if trace_id is not None:
+        state["trace_id"] = trace_id
+    return told
 
 
 def _log_ids(scope: Scope) -> dict[str, str | None]:
@@ -188,10 +235,14 @@ def _log_ids(scope: Scope) -> dict[str, str | None]:
 def route_of(scope: Scope) -> str:
     """The route's template, so that ids in paths never become labels."""
     route = scope.get("route")
-    return str(getattr(route, "path_format", None) or getattr(route, "path", "unmatched"))
+    return str(getattr(route, "path_format", None) or getattr(route, "path", UNMATCHED))
 
 
 def method_of(scope: Scope) -> str:
-    """The method, or ``other``: whatever a caller makes up must not become a label."""
-    method = str(scope["method"])
+    """The method as a label."""
+    return known_method(str(scope["method"]))
+
+
+def known_method(method: str) -> str:
+    """``method``, or ``other``: whatever a caller makes up must not become a label."""
     return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"

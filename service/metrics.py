@@ -104,6 +104,11 @@ class Metrics:
         self._request_child(route, method, status).inc()
         self._latency_child(route).observe(seconds)
 
+    def count_refusal(self, *, route: str, method: str) -> None:
+        """Count one request that found no place. It took no time, which would tell nothing of those answered."""
+        self.shed_rows.inc()
+        self._request_child(route, method, "503").inc()
+
     def count_answer(self, strategy: str, fallback_reason: str | None) -> None:
         """Count one recommended list."""
         self._answer_child(strategy, fallback_reason or "none").inc()

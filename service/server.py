@@ -6,44 +6,18 @@ import asyncio
 import logging
 import signal
 import socket
-import uuid
 from collections.abc import Callable
 from types import FrameType
 
-import orjson
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from diffcdr.errors import InputError
-from service.problems import MEDIA_TYPE, Problem
+from service.protocol import ServiceProtocol
 from service.runtime import Lifecycle
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-LINGER_SECONDS = 0.2
-"""How long a connection without a request stays open after the service has stopped listening: one that was accepted a
-moment ago has its request still to come."""
-
-
-class ProblemProtocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it, but what cannot even be parsed gets a problem document too."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer and close the connection: what follows on it cannot be told apart."""
-        problem = Problem("bad_request", f"{msg} It may be too long, or not HTTP/1.1.")
-        body = orjson.dumps(problem.content(instance="", request_id=uuid.uuid4().hex))
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-    def shutdown(self) -> None:
-        """Close the connection once it is idle, and not before what may be on its way has had time to arrive."""
-        self.loop.call_later(LINGER_SECONDS, super().shutdown)
 
 
 class DrainingServer(uvicorn.Server):
@@ -111,14 +85,14 @@ def make_server(
 ) -> DrainingServer:
     """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``. ``on_start``: called once it answers."""
     config = uvicorn.Config(
-        app,
+        app.state.front,
         log_config=None,
         access_log=False,
         server_header=False,
         # Nothing here looks at the client's address.
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.finish_seconds)),
-        http=ProblemProtocol,
+        http=ServiceProtocol,
         lifespan="on",
         ws="none",
     )
