@@ -150,6 +150,14 @@ def timed(work: Work, *, clock: Clock = time.process_time) -> float:
         calls = max(2 * calls, math.ceil(calls * 0.02 / max(seconds, 1e-4)))
 
 
+def figure(value: float) -> str:
+    """Three significant digits, with K or M for thousands or millions."""
+    for size, unit in ((1e6, " M"), (1e3, " K")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}" if value < 1000 * size else f"{value / size:,.0f}{unit}"
+    return f"{value:.3g}"
+
+
 def check_equal(
     what: str, ours: npt.NDArray[np.floating], baseline: npt.NDArray[np.floating], *, tolerance: float
 ) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -61,7 +60,6 @@ def compare(*, users: int, opening_floor: float | None, hashing_floor: float | N
             unit="GB/s",
             floor=hashing_floor,
             clock=time.perf_counter,
-            point=Point("check its hashes, a GB", "users", users, _sha256_rate() * len(os.sched_getaffinity(0))),
         ).run()
 
 
@@ -69,12 +67,6 @@ def _map_all(path: Path, names: Iterable[str]) -> None:
     for name in names:
         with (path / name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
             pass
-
-
-def _sha256_rate() -> float:
-    """GB a second on one core, of bytes in memory."""
-    block = bytes(1 << 24)
-    return len(block) / 1e9 / timed(lambda: hashlib.sha256(block), clock=time.perf_counter)
 
 
 def read_whole(path: Path) -> tuple[dict[str, int], list[object]]:

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from diffcdr.cli import main
-from training.bench.harness import Bench, Point, Row, Size, make_row
+from training.bench.harness import Bench, Point, Row, Size, figure, make_row
 from training.bench.registry import BENCHES, FULL_ONLY
-from training.commands.bench import figure
 
 
 def _bench(ratio: float) -> Bench:
