@@ -38,6 +38,8 @@ NEIGHBOURS = 16
 """Links of an item in each layer of the graph, twice as many in the lowest: 128 bytes an item."""
 CONSTRUCTION = 80
 """Candidates kept while an item's neighbours are looked for."""
+DEFAULT_FLOOR = 0.95
+"""Least recall that is published, and served, unless the operator says otherwise."""
 DEPTHS = (64, 128, 256, 512, 1024)
 """Candidates kept while walking the graph: the first of these that reaches the floor is taken."""
 LARGEST_DEPTH = 2048
@@ -71,7 +73,7 @@ class ApproximateTopK:
         """
         self.n_items = exact.n_items
         self._exact, self._spec, self._bytes = exact, spec, index
-        self._faiss = _faiss()
+        self._faiss = load_faiss()
         try:
             reader = self._faiss.ZeroCopyIOReader(self._faiss.swig_ptr(index), index.nbytes)
             self._graph = self._faiss.read_index(reader, self._faiss.IO_FLAG_MMAP_IFC)
@@ -198,6 +200,14 @@ def open_search(
         raise BundleError(f"bundle {bundle}: {error}") from error
 
 
+def describe(spec: SearchSpec | None) -> str:
+    """In words, how a bundle's items are searched."""
+    if spec is None:
+        return "exact"
+    found = f"{spec.recall:.2%} of the exact best {RECALL_K} for {spec.users:,} users"
+    return f"approximate ({spec.kind}, {spec.depth} candidates): {found}"
+
+
 def check_recall(spec: SearchSpec | None, floor: float, *, bundle: Path) -> None:
     """Refuse a bundle whose index finds less than ``floor`` of the exact best 20. Raises BundleError."""
     if spec is not None and spec.recall < floor:
@@ -208,7 +218,7 @@ def check_recall(spec: SearchSpec | None, floor: float, *, bundle: Path) -> None
 
 
 def _graph(vectors: Float32Array, biases: Float32Array) -> UInt8Array:
-    faiss = _faiss()
+    faiss = load_faiss()
     threads = faiss.omp_get_max_threads()
     try:
         # Insertions in parallel would make another graph each time.
@@ -229,7 +239,8 @@ def _of(masked: MaskedRows | None, users: Int64Array) -> MaskedRows | None:
     return MaskedRows.pack([masked.rows[masked.indptr[user] : masked.indptr[user + 1]] for user in users.tolist()])
 
 
-def _faiss() -> Any:
+def load_faiss() -> Any:
+    """The module faiss. Raises MissingExtraError where it is not installed."""
     try:
         # Loaded here alone: bundles without an index need none of it.
         return import_module("faiss")

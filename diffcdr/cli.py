@@ -29,12 +29,15 @@ SUMMARIES = {
     "experiment": "Compare models on two rating files, with a report.",
     "bench": "Measure speed, each figure beside the plain way to do the same.",
     "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
+    "index": "Publish a bundle again with an approximate item index.",
+    "rollout": "Bring a bundle to every replica, one after the other.",
     "erasures": "List the users who asked to be forgotten.",
 }
 """Shown in ``diffcdr --help``; no command is imported for it."""
 OWN_COMMANDS = {
     "score": "diffcdr.commands:score",
     "inspect": "diffcdr.commands:inspect_bundle",
+    "index": "diffcdr.indexing:index_command",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from diffcdr.ann import describe
 from diffcdr.console_tables import HISTORY_FOLDER, MAP_FOLDER
 from diffcdr.manifest import InputFile, Manifest
 from diffcdr.progress import make_table
@@ -75,6 +76,7 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
         ("transfer", f"{kind}, {transfer.source_dim} -> {transfer.target_dim} dimensions"),
         ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),
+        ("search", describe(manifest.search)),
         ("console", _console_tables(manifest)),
         ("scores", "ratings" if manifest.scoring.objective == "rating" else "ranking only"),
         ("seed", str(provenance.seed)),

@@ -84,10 +84,15 @@ class BundleWriter:
         self.array(f"{folder}/title_offsets.npy", table.offsets)
         self.array(f"{folder}/title_text.npy", table.text)
 
-    def data(self, name: str, content: bytes) -> None:
+    def data(self, name: str, content: bytes | memoryview) -> None:
         """Write ``content`` as ``name``."""
         with self._writing():
             self._path(name).write_bytes(content)
+
+    def copy(self, name: str, file: Path) -> None:
+        """Write what ``file`` holds as ``name``."""
+        with self._writing():
+            shutil.copyfile(file, self._path(name))
 
     def publish(self, manifest: Manifest) -> str:
         """Hash and sync every file, write the manifest, and move the bundle into place in one step.

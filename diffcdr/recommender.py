@@ -88,7 +88,7 @@ class Recommender:
             items.vectors,
             items.biases,
             offset=bundle.manifest.scoring.offset,
-            typical_norm=typical_norm(self._sampled_vectors()),
+            typical_norm=typical_norm(self.sampled_vectors(TYPICAL_USERS)),
         )
         self._topk = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
         self._stage = "topk" if self._topk is exact else "approximate"
@@ -139,10 +139,13 @@ class Recommender:
         """The ``k`` most rated items, ties in id order; no fallback reason, as it was asked for."""
         return self._listing.popular(k, excluded=NO_ITEMS, reason=None)
 
-    def _sampled_vectors(self) -> Float32Array:
-        """Target vectors of source users at even distances in the table, finite: whom this bundle is there for."""
-        count = len(self._bundle.source_users.ids)
-        rows = np.arange(0, count, max(1, count // TYPICAL_USERS))
+    def sampled_vectors(self, count: int) -> Float32Array:
+        """Target vectors of about ``count`` source users, at even distances in the table: whom this bundle is for.
+
+        float32 [B, target_dim], finite; fewer where there are fewer users.
+        """
+        users = len(self._bundle.source_users.ids)
+        rows = np.arange(0, users, max(1, users // count))
         vectors, _ = self._resolver.known(rows, np.full(len(rows), -1))
         return vectors
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from diffcdr.ann import check_recall
 from diffcdr.bundle import Bundle, SourceUsers, open_bundle
 from diffcdr.ids import IdTable
 from diffcdr.manifest import Manifest
@@ -218,16 +219,20 @@ class Registry:
         self._failures = deque(failures, maxlen=MAX_FAILURES)
 
 
-def load_model(path: Path, *, device: Device, threads: int, own_vectors: bool = True) -> Model:
+def load_model(
+    path: Path, *, device: Device, threads: int, own_vectors: bool = True, recall_floor: float = 0.0
+) -> Model:
     """Open the bundle at ``path``, check every hash, and load what it serves with.
 
     Without ``own_vectors`` the bundle's source users are not looked at: their vectors come with the queries.
 
     Raises:
-        BundleError: the bundle is missing, damaged or of another version.
+        BundleError: the bundle is missing, damaged or of another version, or its item index finds less than
+            ``recall_floor`` of the exact best 20.
         DeviceError: ``device`` is ``cuda`` and there is none.
     """
     bundle = open_bundle(path)
+    check_recall(bundle.manifest.search, recall_floor, bundle=path)
     if not own_vectors:
         nobody = SourceUsers(IdTable.build(()), np.empty((0, bundle.manifest.transfer.source_dim), dtype=np.float32))
         bundle = replace(bundle, source_users=nobody)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypedDict
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from diffcdr.ann import DEFAULT_FLOOR
 from diffcdr.errors import InputError
 from diffcdr.transfer import Device
 
@@ -24,6 +25,7 @@ class Loading(TypedDict):
     device: Device
     threads: int
     own_vectors: bool
+    recall_floor: float
 
 
 class Settings(BaseSettings):
@@ -46,6 +48,8 @@ class Settings(BaseSettings):
     """Processes that answer on the one port, sharing the memory-mapped tables."""
     threads: int = Field(1, ge=1, le=256)
     """Intra-op threads of a transfer graph."""
+    recall_floor: float = Field(DEFAULT_FLOOR, ge=0, le=1)
+    """Bundles whose item index found less than this share of the exact best 20 when it was made are refused."""
 
     api_keys: SecretStr = SecretStr("")
     """API keys as ``service.auth`` describes them; lines, or several separated by ``;``."""
@@ -109,7 +113,12 @@ class Settings(BaseSettings):
     @property
     def loading(self) -> Loading:
         """How bundles are loaded."""
-        return {"device": self.device, "threads": self.threads, "own_vectors": self.vectors == "bundle"}
+        return {
+            "device": self.device,
+            "threads": self.threads,
+            "own_vectors": self.vectors == "bundle",
+            "recall_floor": self.recall_floor,
+        }
 
     @classmethod
     def read(cls, **overrides: Any) -> Self:

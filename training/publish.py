@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from diffcdr.ann import IndexOptions, build_index
+from diffcdr.files import INDEX_FILE
 from diffcdr.ids import IdTable
+from diffcdr.indexing import MEASURED_USERS
 from diffcdr.manifest import (
     Counts,
     FoldInSpec,
@@ -25,6 +28,7 @@ from diffcdr.manifest import (
     Manifest,
     Provenance,
     ScoringSpec,
+    SearchSpec,
     TransferSpec,
     Tuning,
     WarmSpec,
@@ -59,6 +63,8 @@ class RunFacts:
     """The validation figure that chose the published model; None where it was named."""
     histories: bool = True
     """Whether the bundle is to hold who rated what in the source domain, for people to look at."""
+    index: IndexOptions | None = None
+    """When items are to be searched by an approximate index; None: never."""
 
 
 def check_destination(path: Path) -> None:
@@ -72,7 +78,8 @@ def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, 
 
     Raises:
         BundleError: the exported transfer differs from the trained one.
-        InputError: the destination cannot be written, or the disk is full. What was there before is untouched.
+        InputError: the destination cannot be written, the disk is full, or the item index finds too little. What was
+            there before is untouched.
     """
     model = fitted.model
     exported = export_transfer(model, generator=step_generator(facts.seed, "parity"))
@@ -82,6 +89,7 @@ def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, 
         exported.write(writer)
         _write_source(writer, model, prepared, fold)
         users = _write_target(writer, model, prepared, warm=warm)
+        search = _write_index(writer, model, facts.index)
         if facts.histories:
             source_history(prepared.pair.source).write(writer)
         generator = step_generator(facts.seed, "map")
@@ -91,6 +99,7 @@ def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, 
             prepared,
             facts,
             transfer=exported.spec,
+            search=search,
             fold_in=fold.spec if fold else None,
             warm=warm,
             warm_users=users,
@@ -162,12 +171,28 @@ def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared
     return len(rows)
 
 
+def _write_index(writer: BundleWriter, model: TransferModel, options: IndexOptions | None) -> SearchSpec | None:
+    """Write the item index where there are enough items for one, measured on users carried over by ``model``."""
+    head, users = model.head(), model.source_vectors()
+    if options is None or len(head.item_vectors) <= options.above:
+        return None
+    with torch.no_grad():
+        carried = model.transfer(users[:: max(1, len(users) // MEASURED_USERS)])
+    vectors, biases, measured = (
+        each.numpy().astype(np.float32) for each in (head.item_vectors, head.item_biases, carried)
+    )
+    content, spec = build_index(vectors, biases, measured, offset=head.offset, floor=options.floor)
+    writer.data(INDEX_FILE, content.data)
+    return spec
+
+
 def _manifest(
     model: TransferModel,
     prepared: Prepared,
     facts: RunFacts,
     *,
     transfer: TransferSpec,
+    search: SearchSpec | None,
     fold_in: FoldInSpec | None,
     warm: WarmSpec | None,
     warm_users: int,
@@ -184,6 +209,7 @@ def _manifest(
             offset=head.offset,
             rating_range=facts.rating_range if head.objective == "rating" else None,
         ),
+        search=search,
         fold_in=fold_in,
         warm=warm,
         counts=Counts(

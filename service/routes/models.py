@@ -174,6 +174,8 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         standard_errors=manifest.standard_errors,
         objective=manifest.scoring.objective,
         transfer=manifest.transfer.kind,
+        search="exact" if manifest.search is None else "approximate",
+        recall=None if manifest.search is None else manifest.search.recall,
         fold_in=manifest.fold_in is not None,
         data=DataSummary(
             source=_file(manifest.provenance.source),

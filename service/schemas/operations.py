@@ -50,6 +50,13 @@ class ModelSummary(Body):
     ]
     objective: Annotated[Literal["rating", "ranking"], Field(description="Whether scores are predicted ratings.")]
     transfer: Literal["affine", "onnx"]
+    search: Annotated[
+        Literal["exact", "approximate"],
+        Field(description="How items are searched; `Server-Timing` names the one that an answer came from."),
+    ]
+    recall: Annotated[
+        float | None, Field(description="Share of the exact best 20 that the approximate search found at export.")
+    ]
     fold_in: Annotated[bool, Field(description="Whether newcomers get personal lists from ratings sent along.")]
     data: DataSummary
     shortfalls: Annotated[list[str], Field(description="Where the model is worse than a plain baseline.")]

@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
+from diffcdr.ann import DEFAULT_FLOOR, IndexOptions, load_faiss
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from diffcdr.score import read_users
@@ -85,6 +86,13 @@ def train(
     ] = True,
     checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,
+    approximate_above: Annotated[
+        int | None,
+        typer.Option(metavar="ITEMS", min=1, help="With more target items, search by an approximate index."),
+    ] = None,
+    recall_floor: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Least share of the exact best 20 that the index has to find.")
+    ] = DEFAULT_FLOOR,
     tensorboard: TensorBoard = None,
     mlflow: MLflow = None,
 ) -> None:
@@ -103,6 +111,10 @@ def train(
     limits = parse_rating_range(rating_range)
     excluded = None if exclude_users is None else read_users(exclude_users)[0]
     check_destination(bundle)
+    index = None
+    if approximate_above is not None:
+        load_faiss()
+        index = IndexOptions(above=approximate_above, floor=recall_floor)
     _check_checkpoints(checkpoint, resume=resume)
     trackers = open_trackers(tensorboard=tensorboard, mlflow=mlflow)
     # The tables are small and the batches smaller: a second thread costs more than it brings, and with it sums
@@ -150,6 +162,7 @@ def train(
         tuning=tunings,
         selected_by=select,
         histories=histories,
+        index=index,
     )
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
         bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle)
