@@ -214,16 +214,26 @@ def test_bad_settings_are_named(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_an_opt_out_survives_kill_9_right_after_the_answer(
+def test_opt_outs_and_erasures_survive_kill_9_right_after_the_answer(
     bundle: Path, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url = f"sqlite:{tmp_path / 'state.sqlite'}" if kind == "sqlite" else str(request.getfixturevalue("redis_url"))
-    for number in range(2):
+    suppressed: list[str] = []
+    receipts: list[str] = []
+    for write in ("opt-out", "erasure", "none"):
         with started("--bundle", bundle, "--port", 0, DIFFCDR_STATE_URL=url) as server:
-            for before in range(number):
-                body = {"user_id": f"u0010{before}"}
-                answer = httpx.post(f"{server.address}/v1/recommendations", json=body).json()
-                assert answer["fallback_reason"] == "opted_out"
-            assert httpx.put(f"{server.address}/v1/users/u0010{number}/opt-out").status_code == 204
+            for user in suppressed:
+                answer = httpx.post(f"{server.address}/v1/recommendations", json={"user_id": user}).json()
+                assert (user, answer["fallback_reason"]) == (user, "opted_out")
+            if receipts:
+                assert httpx.delete(f"{server.address}/v1/users/u00101").json()["receipt"] == receipts[0]
+            if write == "opt-out":
+                assert httpx.put(f"{server.address}/v1/users/u00100/opt-out").status_code == 204
+                suppressed.append("u00100")
+            elif write == "erasure":
+                erased = httpx.delete(f"{server.address}/v1/users/u00101")
+                assert erased.status_code == 202
+                suppressed.append("u00101")
+                receipts.append(erased.json()["receipt"])
             server.process.kill()
             server.process.wait(10)
