@@ -2,6 +2,7 @@
 
     source_history/  indptr items ratings                       who rated what in the source domain
     map/             users source transferred target items item_points   a sample of users, and items, in two dimensions
+    map/others/      MODEL.npy                                  the sample as other models of the training carry it over
 
 A bundle without them serves just the same.
 """
@@ -9,7 +10,8 @@ A bundle without them serves just the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +21,8 @@ from diffcdr.publish import BundleWriter
 
 HISTORY_FOLDER = "source_history"
 MAP_FOLDER = "map"
+MAP_TABLES = ("users", "source", "transferred", "target", "items", "item_points")
+OTHERS_FOLDER = f"{MAP_FOLDER}/others"
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
@@ -55,7 +59,7 @@ class UserMap:
     ``users`` int32 [n], rows of ``source_users``, ascending; ``items`` int32 [m], rows of ``target_items``, most rated
     first. Positions, float32 in [-1, 1]: ``source`` [n, 2], on a plane of its own; ``transferred`` [n, 2] (source
     vectors carried over), ``target`` [n, 2] (the vectors that the users' own target ratings give) and ``item_points``
-    [m, 2], together on one.
+    [m, 2], together on one. On that one too, ``others``: model -> positions [n, 2] that it carries the sample to.
     """
 
     users: Int32Array
@@ -64,11 +68,14 @@ class UserMap:
     target: Float32Array
     items: Int32Array
     item_points: Float32Array
+    others: Mapping[str, Float32Array] = field(default_factory=dict)
 
     def write(self, writer: BundleWriter) -> None:
         """Add the tables to a bundle."""
-        for name in ("users", "source", "transferred", "target", "items", "item_points"):
+        for name in MAP_TABLES:
             writer.array(f"{MAP_FOLDER}/{name}.npy", getattr(self, name))
+        for model, points in self.others.items():
+            writer.array(f"{OTHERS_FOLDER}/{model}.npy", points)
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class ConsoleTables:
         """The tables named in ``files``; ``array`` maps one by its name.
 
         Raises:
-            ValueError: the histories are not those of ``source_users`` users.
+            ValueError: the histories are not those of ``source_users`` users, or a model's points not the map's users'.
         """
         history = user_map = None
         if f"{HISTORY_FOLDER}/indptr.npy" in files:
@@ -91,6 +98,9 @@ class ConsoleTables:
             if len(history.indptr) != source_users + 1:
                 raise ValueError(f"{HISTORY_FOLDER} has {len(history.indptr) - 1} users, not {source_users}")
         if f"{MAP_FOLDER}/users.npy" in files:
-            names = ("users", "source", "transferred", "target", "items", "item_points")
-            user_map = UserMap(*(array(f"{MAP_FOLDER}/{name}.npy") for name in names))
+            others = {PurePosixPath(name).stem: array(name) for name in files if name.startswith(f"{OTHERS_FOLDER}/")}
+            user_map = UserMap(*(array(f"{MAP_FOLDER}/{name}.npy") for name in MAP_TABLES), others=others)
+            for name, points in others.items():
+                if points.shape != user_map.transferred.shape:
+                    raise ValueError(f"{OTHERS_FOLDER}/{name}.npy is {points.shape}, not {user_map.transferred.shape}")
         return cls(history, user_map)

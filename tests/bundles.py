@@ -132,6 +132,7 @@ def _console_tables(seed: int, users: int, source_items: int, overlap: int, item
         *points,
         np.arange(min(8, items), dtype=np.int32),
         _normal(rng, min(8, items), 2),
+        {"ridge": _normal(rng, overlap, 2)},
     ).write(writer)
 
 

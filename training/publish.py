@@ -7,7 +7,7 @@ as a cold-start user is; their target ratings reach nothing in the bundle but th
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -73,8 +73,17 @@ def check_destination(path: Path) -> None:
         pass
 
 
-def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, destination: Path) -> str:
+def publish_bundle(
+    fitted: FittedModel,
+    prepared: Prepared,
+    facts: RunFacts,
+    *,
+    destination: Path,
+    others: Sequence[FittedModel] = (),
+) -> str:
     """Export ``fitted.model``, write the bundle, and put it in place in one step; returns the bundle's id.
+
+    ``others``: the further models of the run, to be looked at beside it on the map.
 
     Raises:
         BundleError: the exported transfer differs from the trained one.
@@ -93,7 +102,9 @@ def publish_bundle(fitted: FittedModel, prepared: Prepared, facts: RunFacts, *, 
         if facts.histories:
             source_history(prepared.pair.source).write(writer)
         generator = step_generator(facts.seed, "map")
-        draw_map(model, prepared.final(model), warm=warm, generator=generator).write(writer)
+        ranked = sorted(others, key=lambda other: -other.validation.ndcg)
+        beside = {other.name: other.model for other in ranked}
+        draw_map(model, prepared.final(model), warm=warm, generator=generator, others=beside).write(writer)
         manifest = _manifest(
             model,
             prepared,

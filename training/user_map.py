@@ -1,11 +1,14 @@
 """What a bundle shows people: who rated what, and a map of users and items as the model sees them.
 
-The map is the paper's Figure 4 for one model: users known in both domains, as their source vectors, as the target
-vectors they are carried to, and as the target vectors that their own target ratings give. Only training users stand
-on it: of held-out users the bundle holds no target vector.
+The map is the paper's Figure 4: users known in both domains, as their source vectors, as the target vectors they are
+carried to, by the bundle's model and by others that score the same items, and as the target vectors that their own
+target ratings give. Only training users stand on it: of held-out users the bundle holds no target vector.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,8 @@ from training.warm import stored_vectors
 
 MAP_USERS = 250
 MAP_ITEMS = 60
+MAP_OTHERS = 3
+"""More clouds than this over each other are not told apart."""
 PERPLEXITY = 30.0
 ITERATIONS = 500
 """Twice as many take twice as long and move little."""
@@ -39,32 +44,52 @@ def source_history(domain: Domain) -> SourceHistory:
 
 
 def draw_map(
-    model: TransferModel, problem: TransferProblem, *, warm: WarmSpec | None, generator: torch.Generator
+    model: TransferModel,
+    problem: TransferProblem,
+    *,
+    warm: WarmSpec | None,
+    generator: torch.Generator,
+    others: Mapping[str, TransferModel] | None = None,
 ) -> UserMap:
     """Place up to ``MAP_USERS`` training overlap users, drawn at random, and the ``MAP_ITEMS`` most rated items.
+
+    ``others``: further models by name, best first; the first ``MAP_OTHERS`` that carry users among the very item
+    vectors of ``model`` are on the map too: with other items there is no common plane.
 
     Vectors count by their direction alone: users whose vectors point the same way get the same order of items, up to
     what items' biases add.
     """
     drawn = torch.randperm(len(problem.overlap_source), generator=generator)[:MAP_USERS].sort().values
     users = problem.overlap_source[drawn]
-    vectors = model.source_vectors()[users]
-    with torch.no_grad():
-        transferred = model.transfer(vectors).numpy()
+    beside = _sharing_items(model, others or {})
     target = stored_vectors(model, problem, problem.overlap_target[drawn].numpy(), spec=warm)
     popularity = np.bincount(problem.target.items.numpy(), minlength=problem.target.n_items)
     items = np.argsort(-popularity, kind="stable")[:MAP_ITEMS].astype(np.int32)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-    (source_points,) = _plane([vectors.numpy()], seed=seed)
-    carried, own, item_points = _plane([transferred, target, model.head().item_vectors.numpy()[items]], seed=seed)
+    (source_points,) = _plane([model.source_vectors()[users].numpy()], seed=seed)
+    groups = [_carried(model, users), target, model.head().item_vectors.numpy()[items]]
+    groups += [_carried(other, users) for other in beside.values()]
+    transferred, own, item_points, *rivals = _plane(groups, seed=seed)
     return UserMap(
         users=users.numpy().astype(np.int32),
         source=source_points,
-        transferred=carried,
+        transferred=transferred,
         target=own,
         items=items,
         item_points=item_points,
+        others=dict(zip(beside, rivals, strict=True)),
     )
+
+
+def _sharing_items(model: TransferModel, others: Mapping[str, TransferModel]) -> dict[str, TransferModel]:
+    items = model.head().item_vectors
+    sharing = {name: other for name, other in others.items() if torch.equal(other.head().item_vectors, items)}
+    return dict(islice(sharing.items(), MAP_OTHERS))
+
+
+def _carried(model: TransferModel, users: torch.Tensor) -> Float32Array:
+    with torch.no_grad():
+        return model.transfer(model.source_vectors()[users]).numpy()
 
 
 def _plane(groups: list[npt.NDArray[np.float32]], *, seed: int) -> list[Float32Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from diffcdr.client.results import Answer
 
 Point = tuple[float, float]
@@ -45,12 +47,16 @@ class History(Answer):
 
 
 class MapUser(Answer):
-    """A user in three places, each (x, y) from -1 to 1; ``source`` is on a plane of its own."""
+    """A user in several places, each (x, y) from -1 to 1; ``source`` is on a plane of its own.
+
+    ``others``: where other models of the bundle's training carry the user, beside ``transferred``.
+    """
 
     user_id: str
     source: Point
     transferred: Point
     target: Point
+    others: dict[str, Point] = Field(default_factory=dict)
 
 
 class MapItem(FoundItem):

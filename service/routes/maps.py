@@ -39,10 +39,13 @@ async def user_map(request: Request, parameters: Annotated[ModelParameters, Quer
     drawn = bundle.console.map
     if drawn is None:
         raise Problem("not_in_bundle", NO_MAP)
-    places = zip(drawn.source.tolist(), drawn.transferred.tolist(), drawn.target.tolist(), strict=True)
+    users = bundle.source_users.ids.take(drawn.users)
+    clouds = {"source": drawn.source, "transferred": drawn.transferred, "target": drawn.target}
     shown = [
-        {"user_id": user, "source": source, "transferred": transferred, "target": target}
-        for user, (source, transferred, target) in zip(bundle.source_users.ids.take(drawn.users), places, strict=True)
+        {"user_id": user}
+        | {kind: points[row].tolist() for kind, points in clouds.items()}
+        | {"others": {model: points[row].tolist() for model, points in drawn.others.items()}}
+        for row, user in enumerate(users)
         if runtime.guard.allows(user)
     ]
     listed = named(bundle.target_items, drawn.items.tolist())

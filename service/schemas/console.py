@@ -89,12 +89,16 @@ class HistoryAnswer(Body):
 
 
 class MapUser(Body):
-    """A user of the sample in three places."""
+    """A user of the sample: where they come from, are carried to, and belong by their own target ratings."""
 
     user_id: str
     source: Point
     transferred: Point
     target: Point
+    others: Annotated[
+        dict[str, Point],
+        Field(description="Where other models of the training carry the user, on the plane of `transferred`."),
+    ]
 
 
 class MapItem(FoundItem):

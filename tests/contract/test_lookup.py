@@ -73,6 +73,7 @@ def test_the_map_places_its_users_exactly_and_others_among_them(client: httpx.Cl
     assert drawn is not None
     assert [user.user_id for user in shown.users] == bundle.source_users.ids.take(drawn.users)
     assert [item.item_id for item in shown.items] == bundle.target_items.ids.take(drawn.items)
+    assert [list(user.others["ridge"]) for user in shown.users] == drawn.others["ridge"].tolist()
     etag = client.get("/v1/map").headers["etag"]
     assert client.get("/v1/map", headers={"If-None-Match": etag}).status_code == 304
     places = {

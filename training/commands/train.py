@@ -165,7 +165,8 @@ def train(
         index=index,
     )
     with reporter.task("export, check and write", total=1, unit="bundle") as task:
-        bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle)
+        others = [each for name, each in fitted.items() if name != model]
+        bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle, others=others)
         task.advance()
     _show_models(reporter, model, fitted[model], test)
     reporter.note(f"published {model} as {bundle} (bundle {bundle_id[:12]})")

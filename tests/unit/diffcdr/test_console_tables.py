@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcdr.bundle import open_bundle
-from diffcdr.console_tables import SourceHistory
+from diffcdr.console_tables import SourceHistory, UserMap
 from diffcdr.errors import BundleError
 from diffcdr.ids import IdTable
 from diffcdr.publish import BundleWriter
@@ -37,6 +38,7 @@ def test_a_bundle_keeps_histories_and_map(tmp_path: Path) -> None:
     assert dict(zip(items.tolist(), ratings.tolist(), strict=True)) == stored
     assert user_map.source.shape == user_map.transferred.shape == user_map.target.shape == (len(user_map.users), 2)
     assert user_map.item_points.shape == (len(user_map.items), 2)
+    assert {name: points.shape for name, points in user_map.others.items()} == {"ridge": user_map.target.shape}
 
 
 def test_equal_ratings_stand_in_item_order() -> None:
@@ -59,4 +61,16 @@ def test_histories_of_other_users_are_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(SourceHistory, "write", shorter)
     write_bundle(tmp_path / "bundle", users=20, console=True)
     with pytest.raises(BundleError, match="source_history has 19 users, not 20"):
+        open_bundle(tmp_path / "bundle")
+
+
+def test_points_of_other_users_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = UserMap.write
+
+    def shorter(self: UserMap, writer: BundleWriter) -> None:
+        plain(replace(self, others={"ridge": self.others["ridge"][1:]}), writer)
+
+    monkeypatch.setattr(UserMap, "write", shorter)
+    write_bundle(tmp_path / "bundle", users=20, console=True)
+    with pytest.raises(BundleError, match="map/others/ridge"):
         open_bundle(tmp_path / "bundle")

@@ -10,6 +10,7 @@ import pytest
 
 from diffcdr.bundle import Bundle, open_bundle
 from diffcdr.cli import main
+from diffcdr.console_tables import MAP_TABLES
 from training.user_map import MAP_ITEMS, MAP_USERS, _plane
 
 
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, options in (("bundle", []), ("again", ["--no-histories"])):
         files = ["--source", folder / "films.parquet", "--target", folder / "books.parquet"]
         settings = ["--set", "base.dim=8", "--set", "diffcdr.history_dim=8"]
-        run("train", *files, "--preset", "ranking", *settings, "--bundle", folder / name, *options)
+        run("train", *files, "--preset", "ranking", "--models", "ridge", *settings, "--bundle", folder / name, *options)
     return folder
 
 
@@ -58,8 +59,14 @@ def test_the_map_shows_training_users_and_the_most_rated_items_and_is_the_same_e
     assert (bundle.target_users.ids.rows(bundle.source_users.ids.take(user_map.users)) >= 0).all()
     popularity = bundle.target_items.popularity
     assert popularity[user_map.items].tolist() == sorted(popularity.tolist(), reverse=True)[:MAP_ITEMS]
-    for name in ("users", "source", "transferred", "target", "items", "item_points"):
+    for name in MAP_TABLES:
         assert np.array_equal(getattr(user_map, name), getattr(again.map, name)), name
+    # Of the plain baselines only the ridge map carries users among the same item vectors.
+    assert [*user_map.others] == [*again.map.others] == ["ridge"]
+    assert np.array_equal(user_map.others["ridge"], again.map.others["ridge"])
+    apart = np.linalg.norm(user_map.others["ridge"] - user_map.transferred, axis=1)
+    elsewhere = np.linalg.norm(user_map.others["ridge"][::-1] - user_map.transferred, axis=1)
+    assert 0 < np.median(apart) < np.median(elsewhere)
     assert np.abs(np.concatenate([user_map.transferred, user_map.target, user_map.item_points])).max() <= 1.0
 
 
