@@ -40,6 +40,8 @@ CONSTRUCTION = 80
 """Candidates kept while an item's neighbours are looked for."""
 DEFAULT_FLOOR = 0.95
 """Least recall that is published, and served, unless the operator says otherwise."""
+MEASURED_USERS = 2_000
+"""About how many source users recall is measured for, at even distances in the table."""
 DEPTHS = (64, 128, 256, 512, 1024)
 """Candidates kept while walking the graph: the first of these that reaches the floor is taken."""
 LARGEST_DEPTH = 2048

@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-from diffcdr.ann import DEFAULT_FLOOR, build_index, describe
+from diffcdr.ann import DEFAULT_FLOOR, MEASURED_USERS, build_index, describe
 from diffcdr.bundle import BundleWriter, open_bundle
 from diffcdr.errors import InputError
 from diffcdr.files import INDEX_FILE
 from diffcdr.manifest import SearchSpec
 from diffcdr.progress import Reporter
 from diffcdr.recommender import Recommender
-
-MEASURED_USERS = 2_000
-"""Source users, at even distances in the table, whom recall is measured for."""
 
 
 def index_command(

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffcdr.ann import IndexOptions, build_index
+from diffcdr.ann import MEASURED_USERS, IndexOptions, build_index
 from diffcdr.files import INDEX_FILE
 from diffcdr.ids import IdTable
-from diffcdr.indexing import MEASURED_USERS
 from diffcdr.manifest import (
     Counts,
     FoldInSpec,
