@@ -77,26 +77,79 @@ def clean(
     Raises:
         InputError: nothing is left; names the file, the first bad row, and the remedy.
     """
-    low, high = rating_range
-    excluded = pl.lit(False) if excluded_users is None else raw.frame["user_id"].is_in(excluded_users.implode())
-    reason = raw.frame.select(_reason(low, high, excluded=excluded).alias("reason"))["reason"]
-    good = raw.frame.filter(reason.is_null()).drop("defect")
+    sifted = sift(raw.frame, rating_range=rating_range, excluded_users=excluded_users)
+    findings = sifted.findings
+    if not sifted.good.height:
+        raise nothing_left(raw.name, findings, rating_range=rating_range)
+    merged = _merge_duplicates(_encode(sifted.good))
+    return CleanRatings(merged, findings.report(raw.name, kept=merged.height))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What :func:`sift` found in some records of a file; those of all its parts add up to the file's.
+
+    ``dropped[reason]``: records left out; ``first_bad``: the first of them (of users not to be left out), from 0, its
+    reason, and how its user, item and rating look.
+    """
+
+    rows: int
+    dropped: dict[str, int]
+    first_bad: tuple[int, str, str] | None = None
+
+    def __add__(self, other: Findings) -> Findings:
+        """Of these records and, after them, those of ``other``."""
+        first = self.first_bad
+        if first is None and other.first_bad is not None:
+            place, reason, shown = other.first_bad
+            first = (self.rows + place, reason, shown)
+        dropped = {name: self.dropped.get(name, 0) + other.dropped.get(name, 0) for name in REASONS}
+        return Findings(self.rows + other.rows, {name: count for name, count in dropped.items() if count}, first)
+
+    def report(self, name: str, *, kept: int) -> CleaningReport:
+        """The report on the file ``name``, of which ``kept`` ratings are left after duplicates are merged."""
+        dropped = dict(self.dropped)
+        if duplicates := self.rows - sum(dropped.values()) - kept:
+            dropped["duplicate"] = duplicates
+        row, reason = (None, None) if self.first_bad is None else (self.first_bad[0] + 1, self.first_bad[1])
+        return CleaningReport(name, self.rows, kept, dropped, row, reason)
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """``good``: the usable records, in file order, as :attr:`RawRatings.frame` without ``defect``."""
+
+    good: pl.DataFrame
+    findings: Findings
+
+
+def sift(frame: pl.DataFrame, *, rating_range: tuple[float, float], excluded_users: pl.Series | None = None) -> Sifted:
+    """Take the usable records out of ``frame`` (as :attr:`RawRatings.frame`), each looked at by itself."""
+    excluded = pl.lit(False) if excluded_users is None else frame["user_id"].is_in(excluded_users.implode())
+    reason = frame.select(_reason(*rating_range, excluded=excluded).alias("reason"))["reason"]
     dropped = {name: count for name in REASONS if (count := int((reason == name).sum()))}
     bad = reason.is_not_null() & (reason != EXCLUDED)
     first = int(bad.arg_max() or 0) if bad.any() else None
-    first_reason = None if first is None else str(reason[first])
-    first_row = None if first is None else first + 1
-    if not good.height:
-        if first is None or first_reason is None:
-            raise InputError(
-                f"{raw.name}: all of its {raw.rows_read:,} rows are of users to be left out; check the list"
-            )
-        raise InputError(_nothing_left(raw, first, reason=first_reason, rating_range=rating_range))
-    merged = _merge_duplicates(_encode(good))
-    if merged.height < good.height:
-        dropped["duplicate"] = good.height - merged.height
-    report = CleaningReport(raw.name, raw.rows_read, merged.height, dropped, first_row, first_reason)
-    return CleanRatings(merged, report)
+    first_bad = None if first is None else (first, str(reason[first]), _shown(frame, first))
+    return Sifted(frame.filter(reason.is_null()).drop("defect"), Findings(frame.height, dropped, first_bad))
+
+
+def nothing_left(name: str, findings: Findings, *, rating_range: tuple[float, float]) -> InputError:
+    """The error for the file ``name``, where no record is usable: the first bad row, and the remedy."""
+    if findings.first_bad is None:
+        return InputError(f"{name}: all of its {findings.rows:,} rows are of users to be left out; check the list")
+    row, reason, shown = findings.first_bad
+    low, high = rating_range
+    if reason == "rating_out_of_range":
+        remedy = f"ratings must lie in {low:g} to {high:g}: set another range or rescale them"
+    elif reason in ("missing_rating", "rating_not_a_number", "rating_not_finite"):
+        remedy = "ratings must be finite numbers: check which column holds them (--source-columns rating=NAME)"
+    else:
+        remedy = "each record needs a user id, an item id and a rating: check the file and its column names"
+    return InputError(
+        f"{name}: none of its {findings.rows:,} rows can be used; first bad row: {row + 1} "
+        f"(user, item, rating: {shown}): {REASONS[reason]}; {remedy}"
+    )
 
 
 def ids_of(column: pl.Series) -> pl.Series:
@@ -143,13 +196,21 @@ def _merge_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
     # Ordering by rating too makes the sum below, to the last bit, independent of the file's row order.
     frame = frame.with_columns(key.alias("key")).sort("key", "timestamp", "rating", nulls_last=False)
     keys = frame["key"].to_numpy()
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-    frame = frame.drop("key")
-    if len(starts) == len(keys):
+    return merge_runs(frame.drop("key"), starts=np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]))
+
+
+def merge_runs(frame: pl.DataFrame, *, starts: npt.NDArray[np.int64]) -> pl.DataFrame:
+    """One rating for each run of ratings of one user and item, by the rule of :func:`clean`.
+
+    Args:
+        frame: ratings ordered by user, item, time (unknown ones first) and rating.
+        starts: int64, where each run begins.
+    """
+    if len(starts) == frame.height:
         return frame
-    lasts = np.r_[starts[1:], len(keys)] - 1
+    lasts = np.r_[starts[1:], frame.height] - 1
     times = frame["timestamp"].fill_null(np.iinfo(np.int64).min).to_numpy()
-    last = np.zeros(len(keys), dtype=bool)
+    last = np.zeros(frame.height, dtype=bool)
     last[lasts] = True
     newest = times == np.repeat(times[lasts], lasts - starts + 1)
     total = np.add.reduceat(np.where(newest, frame["rating"].to_numpy(), 0.0), starts)
@@ -157,17 +218,6 @@ def _merge_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.Series(last)).with_columns(pl.Series("rating", mean, dtype=pl.Float64))
 
 
-def _nothing_left(raw: RawRatings, first: int, *, reason: str, rating_range: tuple[float, float]) -> str:
-    user, item, rating = raw.frame.row(first)[:3]
-    shown = ", ".join(repr(str(part)[:40]) if part is not None else "nothing" for part in (user, item, rating))
-    low, high = rating_range
-    if reason == "rating_out_of_range":
-        remedy = f"ratings must lie in {low:g} to {high:g}: set another range or rescale them"
-    elif reason in ("missing_rating", "rating_not_a_number", "rating_not_finite"):
-        remedy = "ratings must be finite numbers: check which column holds them (--source-columns rating=NAME)"
-    else:
-        remedy = "each record needs a user id, an item id and a rating: check the file and its column names"
-    return (
-        f"{raw.name}: none of its {raw.rows_read:,} rows can be used; first bad row: {first + 1} "
-        f"(user, item, rating: {shown}): {REASONS[reason]}; {remedy}"
-    )
+def _shown(frame: pl.DataFrame, row: int) -> str:
+    cells = frame.select("user_id", "item_id", "rating").row(row)
+    return ", ".join(repr(str(part)[:40]) if part is not None else "nothing" for part in cells)

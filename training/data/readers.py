@@ -7,13 +7,14 @@ be gzipped; a folder is read as one file in parts. Nothing is dropped here: :mod
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -21,6 +22,7 @@ from polars.exceptions import PanicException, PolarsError
 from diffcdr.errors import InputError
 from training.data.columns import Columns, looks_like_header, resolve
 from training.data.jsonlines import BROKEN, scan_json
+from training.data.parts import file_sha256, joined_sha256, parts
 
 PARQUET = (".parquet", ".pq")
 DELIMITED = (".csv", ".tsv", ".txt", ".dat", ".inter")
@@ -31,7 +33,9 @@ DEFECTS = pl.Enum(["broken_row", "rating_not_a_number"])
 _HEAD_BYTES = 1 << 16
 _JSON_LOOKAHEAD = 1000
 
-_Select = Callable[[pl.LazyFrame, Mapping[str, str]], pl.DataFrame]
+_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Binary)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,48 @@ def read_ratings(path: Path, *, columns: Columns | None = None) -> RawRatings:
     Raises:
         InputError: missing, unreadable, empty, truncated or binary; or its columns are not found.
     """
-    roles = _Roles(("user", "item", "rating"), wished=("timestamp",), given=(columns or Columns()).given())
-    files = _parts(path)
-    frame = pl.concat([_read_guarded(file, roles, _normalise) for file in files])
+    files = parts(path)
+    check_alike(files, columns=columns)
+    frame = pl.concat([read_part(file, columns=columns) for file in files])
     if not frame.height:
-        raise InputError(f"{path} holds no ratings; give a file with one rating a row")
-    return RawRatings(frame=frame, name=path.absolute().name, sha256=_sha256(path, files))
+        raise no_ratings(path)
+    return RawRatings(frame, name=path.absolute().name, sha256=joined_sha256(path, files, map(file_sha256, files)))
+
+
+def read_part(file: Path, *, columns: Columns | None = None, rows: tuple[int, int] | None = None) -> pl.DataFrame:
+    """One part of a rating file, as :attr:`RawRatings.frame`; of Parquet, only ``rows`` (first, how many) if given.
+
+    Raises:
+        InputError: as :func:`read_ratings`, but for a part without ratings.
+    """
+    return _read_guarded(file, _rating_roles(columns), partial(_normalise, rows=rows))
+
+
+def check_alike(files: Sequence[Path], *, columns: Columns | None = None) -> None:
+    """Compare the columns that hold ids in the Parquet files among ``files``, the parts of one rating file.
+
+    A whole number in one part and a float or text in another is no id that could be trusted: 7 becomes "7" here and
+    "7.0" there, and one person two.
+
+    Raises:
+        InputError: they are of different kinds, or a column is not found; the message names the file.
+    """
+    roles, first = _rating_roles(columns), None
+    for file in files:
+        if _kind(file) in PARQUET:
+            kinds = _read_guarded(file, roles, _id_kinds)
+            first = first or (file, kinds)
+            if kinds != first[1]:
+                role = next(role for role in kinds if kinds[role] != first[1][role])
+                raise InputError(
+                    f"{first[0]} and {file} differ: the {role} is {first[1][role]} in one and {kinds[role]} in the "
+                    "other; write all parts with the same schema"
+                )
+
+
+def no_ratings(path: Path) -> InputError:
+    """The error for a rating file without rows."""
+    return InputError(f"{path} holds no ratings; give a file with one rating a row")
 
 
 def read_titles(path: Path) -> pl.DataFrame:
@@ -95,22 +135,24 @@ def read_titles(path: Path) -> pl.DataFrame:
         item, title = (pl.col(names[role]).cast(pl.String) for role in ("item", "title"))
         return lazy.select(item.alias("item_id"), title.alias("title")).drop_nulls().collect(engine="streaming")
 
-    return pl.concat([_read_guarded(file, _Roles(("item", "title")), select) for file in _parts(path)])
+    return pl.concat([_read_guarded(file, _Roles(("item", "title")), select) for file in parts(path)])
 
 
-def _parts(path: Path) -> list[Path]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path")
-    if not path.is_dir():
-        return [path]
-    # Writers such as Spark leave _SUCCESS and .crc files beside the parts.
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")))
-    if not files:
-        raise InputError(f"{path} is a folder without files; give a rating file or a folder of its parts")
-    return files
+def _rating_roles(columns: Columns | None) -> _Roles:
+    return _Roles(("user", "item", "rating"), wished=("timestamp",), given=(columns or Columns()).given())
 
 
-def _read_guarded(file: Path, roles: _Roles, select: _Select) -> pl.DataFrame:
+def _id_kinds(lazy: pl.LazyFrame, names: Mapping[str, str]) -> dict[str, str]:
+    schema = lazy.collect_schema()
+
+    def kind(name: str) -> str:
+        held = schema[name]
+        return "a whole number" if held.is_integer() else "text" if isinstance(held, _TEXT) else str(held)
+
+    return {role: kind(names[role]) for role in ("user", "item")}
+
+
+def _read_guarded(file: Path, roles: _Roles, select: Callable[[pl.LazyFrame, Mapping[str, str]], T]) -> T:
     """Read ``file``, turning whatever a damaged one makes the libraries raise into one clear error."""
     try:
         if not file.stat().st_size:
@@ -233,7 +275,9 @@ def _json_keys(head: str, file: Path) -> list[str]:
     return list(keys)
 
 
-def _normalise(lazy: pl.LazyFrame, names: Mapping[str, str]) -> pl.DataFrame:
+def _normalise(lazy: pl.LazyFrame, names: Mapping[str, str], *, rows: tuple[int, int] | None) -> pl.DataFrame:
+    if rows is not None:
+        lazy = lazy.slice(*rows)
     schema = lazy.collect_schema()
     raw = pl.col(names["rating"])
     rating, defect = raw.cast(pl.Float64), pl.lit(None, dtype=DEFECTS)
@@ -262,14 +306,3 @@ def _timestamp(schema: pl.Schema, name: str | None) -> pl.Expr:
         return pl.col(name).cast(pl.Int64, strict=False)
     number = pl.col(name).cast(pl.String).str.strip_chars()
     return number.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
-
-
-def _sha256(path: Path, files: Sequence[Path]) -> str:
-    def digest(file: Path) -> str:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-
-    if path.is_file():
-        return digest(path)
-    listing = "".join(f"{digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
