@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from service.examples import EXAMPLES
 from service.origin import SAFE_METHODS
 from service.problems import ProblemBody, responses
 from service.schemas import (
@@ -45,7 +46,7 @@ def request_body(*content: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Make ``app.openapi()`` list the components of ``BODIES`` too, and just the errors that can happen."""
+    """Make ``app.openapi()`` list ``BODIES`` too, an example of each component, and just the errors that can happen."""
     document = app.openapi()
     for path, operations in document["paths"].items():
         if path.startswith("/v1/"):
@@ -60,6 +61,8 @@ def describe(app: FastAPI) -> None:
         [(model, "validation") for model in BODIES], ref_template="#/components/schemas/{model}"
     )
     schemas.update(extra["$defs"])
+    for name, examples in EXAMPLES.items():
+        schemas[name]["examples"] = list(examples)
     # FastAPI's own 422 body is never sent.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)

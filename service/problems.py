@@ -70,30 +70,14 @@ class FieldError(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    pointer: str = Field(description="JSON pointer into the body, or the name of a parameter.", examples=["/k"])
-    detail: str = Field(examples=["Input should be less than or equal to 100"])
+    pointer: str = Field(description="JSON pointer into the body, or the name of a parameter.")
+    detail: str
 
 
 class ProblemBody(BaseModel):
     """An error, as RFC 9457 describes it."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:diffcdr:problem:invalid_request",
-                    "title": "The request does not follow the schema",
-                    "status": 422,
-                    "detail": "/k: Input should be less than or equal to 100",
-                    "instance": "/v1/recommendations",
-                    "code": "invalid_request",
-                    "request_id": "6f2a4c1e8b7d4f0c9a3e5d7b1c2f4a6e",
-                    "errors": [{"pointer": "/k", "detail": "Input should be less than or equal to 100"}],
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     type: str
     title: str

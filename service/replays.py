@@ -10,6 +10,7 @@ import orjson
 from fastapi import Header, Request, Response
 
 from service.bodies import JSON
+from service.examples import IDEMPOTENCY_KEY
 from service.problems import Problem
 from service.runtime import runtime_of
 
@@ -22,6 +23,7 @@ IdempotencyKey = Annotated[
         pattern="^[!-~]{1,255}$",
         description="Drawn by the sender for one request. Sent again with it within a day, the request is answered as "
         "the first time; another request under the same key gets 422 (`idempotency_key_reused`).",
+        examples=[IDEMPOTENCY_KEY],
     ),
 ]
 

@@ -14,6 +14,7 @@ from diffcdr.inspect import shortfalls
 from diffcdr.manifest import InputFile
 from service.answers import content_response, json_response
 from service.bodies import JSON, read_json
+from service.examples import MODEL_ID
 from service.openapi import reference, request_body
 from service.problems import responses
 from service.registry import Lineup, Model, Registry, Traffic
@@ -63,7 +64,9 @@ async def models(request: Request) -> Response:
         **responses("model_unknown", "invalid_request", *_READ),
     },
 )
-async def model(request: Request, model_id: Annotated[str, fastapi.Path(max_length=MAX_ID_BYTES)]) -> Response:
+async def model(
+    request: Request, model_id: Annotated[str, fastapi.Path(max_length=MAX_ID_BYTES, examples=[MODEL_ID])]
+) -> Response:
     """One bundle by its id."""
     lineup = runtime_of(request).registry.lineup
     content = _summary(lineup.find(model_id), lineup).model_dump(mode="json")

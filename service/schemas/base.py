@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from diffcdr.ids import MAX_ID_BYTES
+from service.examples import MODEL_ID
 
 
 def _whole(value: Any) -> Any:
@@ -17,7 +18,12 @@ def _whole(value: Any) -> Any:
 WHOLE = BeforeValidator(_whole)
 """Comes last in an annotation: bounds before it stay bounds of the integer, and so stand in the document."""
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)]
-Timeout = Annotated[int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504."), WHOLE]
+Timeout = Annotated[
+    int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504.", examples=[500]), WHOLE
+]
+ModelName = Annotated[
+    Id | None, Field(description="A bundle id of /v1/models; the stable one if left out.", examples=[MODEL_ID])
+]
 
 
 class Body(BaseModel):

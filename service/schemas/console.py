@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from diffcdr.ids import MAX_ID_BYTES
-from service.schemas.base import WHOLE, Body, Id
+from service.schemas.base import WHOLE, Body, ModelName
 
 MAX_FOUND = 100
 """Most ids or items that one look-up answers with."""
@@ -15,7 +15,6 @@ MAX_HISTORY = 1000
 """Most ratings that one look at a history answers with."""
 
 Point = Annotated[tuple[float, float], Field(description="(x, y), each from -1 to 1.")]
-ModelName = Annotated[Id | None, Field(description="A bundle id of /v1/models; the stable one if left out.")]
 
 
 class _Parameters(BaseModel):

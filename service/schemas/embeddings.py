@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from service.schemas.base import Body, Id, Timeout
+from service.schemas.base import Body, Id, ModelName, Timeout
 
 MAX_EMBEDDINGS = 1024
 """Most user ids or vectors in one embeddings request."""
@@ -20,8 +20,7 @@ class EmbeddingsRequest(Body):
             "oneOf": [
                 {"required": ["user_ids"], "properties": {"user_ids": {"type": "array"}}},
                 {"required": ["vectors"], "properties": {"vectors": {"type": "array"}}},
-            ],
-            "examples": [{"user_ids": ["u00042", "u00043"]}, {"user_ids": ["u00042"], "encoding": "base64"}],
+            ]
         }
     )
 
@@ -33,7 +32,7 @@ class EmbeddingsRequest(Body):
     encoding: Annotated[
         Literal["float", "base64"], Field(description="`base64`: little-endian float32, base64-encoded.")
     ] = "float"
-    model: Annotated[Id | None, Field(description="A bundle id of /v1/models; the stable one if left out.")] = None
+    model: ModelName = None
     timeout_ms: Timeout = None
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from service.registry import State
 from service.schemas.base import Body, Id
@@ -98,8 +98,6 @@ class ModelsAnswer(Body):
 
 class LoadRequest(Body):
     """A bundle to load beside those that serve."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"path": "candidate"}]})
 
     path: Annotated[str, Field(min_length=1, max_length=4096, description="Directory below the bundle root.")]
     activate: Annotated[bool, Field(description="Make it stable as soon as it is ready.")] = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from service.schemas.base import Body, Id
 from service.state.store import Domain
@@ -25,26 +25,6 @@ class RatingEvent(Body):
 
 class EventsRequest(Body):
     """Ratings to remember, oldest first."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "events": [
-                        {"event_id": "9f1c", "user_id": "newcomer", "item_id": "s00003", "rating": 5},
-                        {"event_id": "9f1d", "user_id": "newcomer", "item_id": "s00019", "rating": 2},
-                        {
-                            "event_id": "9f1e",
-                            "user_id": "newcomer",
-                            "item_id": "t00007",
-                            "rating": 4,
-                            "domain": "target",
-                        },
-                    ]
-                }
-            ]
-        }
-    )
 
     events: Annotated[tuple[RatingEvent, ...], Field(min_length=1, max_length=MAX_EVENTS)]
 

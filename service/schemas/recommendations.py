@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from diffcdr.recommender import FallbackReason, Query, Strategy
+from service.examples import BOOK
 from service.registry import MAX_K
-from service.schemas.base import WHOLE, Body, Id, Timeout
+from service.schemas.base import WHOLE, Body, Id, ModelName, Timeout
 
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""
@@ -42,7 +43,7 @@ class _Options(Body):
         Literal["allow", "deny"],
         Field(description="`deny`: answer 404 rather than with the popular list."),
     ] = "allow"
-    model: Annotated[Id | None, Field(description="A bundle id of /v1/models; the stable one if left out.")] = None
+    model: ModelName = None
 
 
 class BatchUser(_Options):
@@ -54,13 +55,6 @@ class BatchUser(_Options):
                 {"required": ["user_id"], "properties": {"user_id": {"type": "string"}}},
                 {"required": ["history"], "properties": {"history": {"type": "array", "minItems": 1}}},
                 {"required": ["target_history"], "properties": {"target_history": {"type": "array", "minItems": 1}}},
-            ],
-            "examples": [
-                {"user_id": "u00042", "k": 20},
-                {"user_id": "u00042", "k": 5, "exclude_items": ["t00007"], "fallback": "deny"},
-                {"user_id": "u00042", "diversity": 0.2},
-                {"history": [{"item_id": "s00003", "rating": 5}, {"item_id": "s00019", "rating": 2}]},
-                {"user_id": "u00042", "target_history": [{"item_id": "t00007", "rating": 4}]},
             ],
         }
     )
@@ -113,7 +107,11 @@ class RecommendationParameters(_Options):
 
     exclude_items: Annotated[
         tuple[Id, ...],
-        Field(max_length=MAX_LISTED_IN_ADDRESS, description="Target items never to answer with; repeatable."),
+        Field(
+            max_length=MAX_LISTED_IN_ADDRESS,
+            description="Target items never to answer with; repeatable.",
+            examples=[[BOOK]],
+        ),
     ] = ()
     timeout_ms: Timeout = None
 

@@ -156,22 +156,12 @@ def test_the_documentation_works_offline(client: httpx.Client) -> None:
         assert len(client.get(asset).content) > 10_000
 
 
-def test_openapi_is_whole_and_its_examples_are_right(client: httpx.Client) -> None:
+def test_openapi_is_whole(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     references = {part.partition('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= set(schemas)
     assert not {"HTTPValidationError", "ValidationError"} & set(schemas)
-    posts = {
-        "RecommendationRequest": "/v1/recommendations",
-        "EmbeddingsRequest": "/v1/embeddings",
-        "EventsRequest": "/v1/events",
-    }
-    for name, address in posts.items():
-        assert schemas[name]["examples"]
-        for example in schemas[name]["examples"]:
-            response = client.post(address, json={**example, "fallback": "allow"} if "fallback" in example else example)
-            assert response.status_code == 200, (example, response.text)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"], (method, path)

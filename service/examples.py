@@ -1,0 +1,171 @@
+"""An example of every body in the OpenAPI document.
+
+They stand apart from the schemas, which are read more often, and share their parts. A test holds each to its schema,
+and sends those of requests to a service. The console puts users and items that there are in the place of ids like
+u00042 (a user), s00003 (an item of the source) and t00007 (one of the target).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Example = Mapping[str, Any]
+
+USER, OTHER_USER, NEWCOMER = "u00042", "u00043", "newcomer"
+FILMS = ("s00003", "s00019")
+BOOK = "t00007"
+MODEL_ID = "6aa59623ceb8a15c5d878804738bd7e8b3efcb1ba858b572ceb28b3c046da806"
+REQUEST_ID = "266dc7a8425574dd26f352b54f1eee6c"
+IDEMPOTENCY_KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
+
+_RATED = {"item_id": FILMS[0], "rating": 5.0}
+_FILM = {"item_id": FILMS[0], "title": "The Awkward Plumber (comedy)"}
+_BOOK = {"item_id": BOOK, "title": "The Lawless Trail 2 (frontier tale)"}
+_ITEM = {**_BOOK, "score": 0.8054507374763489, "rank": 1}
+_POPULAR = {**_BOOK, "score": 951.0, "rank": 1}
+_LIST = {"items": [_ITEM], "strategy": "transfer", "fallback_reason": None, "bundle": MODEL_ID}
+_EVENTS = [
+    {"event_id": "9f1c", "user_id": NEWCOMER, "item_id": FILMS[0], "rating": 5},
+    {"event_id": "9f1d", "user_id": NEWCOMER, "item_id": FILMS[1], "rating": 2},
+    {"event_id": "9f1e", "user_id": NEWCOMER, "item_id": BOOK, "rating": 4, "domain": "target"},
+]
+_REJECTED = {"index": 2, "event_id": "9f1e", "code": "opted_out"}
+_USERS = [
+    {"user_id": USER, "k": 20},
+    {"user_id": USER, "k": 5, "exclude_items": [BOOK], "fallback": "deny"},
+    {"user_id": USER, "diversity": 0.2},
+    {"history": [{"item_id": FILMS[0], "rating": 5}, {"item_id": FILMS[1], "rating": 2}]},
+    {"user_id": USER, "target_history": [{"item_id": BOOK, "rating": 4}]},
+]
+_FIELD_ERROR = {"pointer": "/k", "detail": "Input should be less than or equal to 100"}
+_FAULT = {
+    "code": "invalid_request",
+    "status": 422,
+    "detail": "/k: Input should be less than or equal to 100",
+    "errors": [_FIELD_ERROR],
+}
+_EMBEDDING = {"index": 0, "user_id": USER, "found": True, "vector": [0.2523946, 1.1753496, 0.5885836]}
+_FILE = {"name": "films.parquet", "rows_read": 163_507, "rows_kept": 163_507, "left_out": {"few_ratings": 0}}
+_DATA = {
+    "source": _FILE,
+    "target": {**_FILE, "name": "books.parquet", "rows_read": 163_607, "rows_kept": 163_607},
+    "split": {"train": 2160, "validation": 240, "test": 600},
+    "test_fraction": 0.2,
+    "seed": 0,
+}
+_SUMMARY = {
+    "id": MODEL_ID,
+    "state": "stable",
+    "model": "diffcdr",
+    "preset": "ranking",
+    "device": "cpu",
+    "created_at": "2026-01-09T10:15:00Z",
+    "loaded_at": "2026-01-09T10:20:00Z",
+    "counts": {"source_users": 4000, "source_items": 2000, "target_users": 3160, "target_items": 2000},
+    "metrics": {"test": {"diffcdr": {"ndcg@20": 0.324}, "popular": {"ndcg@20": 0.239}}},
+    "standard_errors": {"test": {"diffcdr": {"ndcg@20": 0.006}, "popular": {"ndcg@20": 0.005}}},
+    "objective": "ranking",
+    "transfer": "affine",
+    "search": "exact",
+    "recall": None,
+    "fold_in": True,
+    "data": _DATA,
+    "shortfalls": [],
+    "histories": True,
+    "map": True,
+}
+_SHADOW = {"model": MODEL_ID, "percent": 10.0}
+_SPLIT = {"canary": MODEL_ID, "percent": 5.0, "salt": "spring", "shadow": _SHADOW}
+_REFUSAL = {
+    "path": "candidate",
+    "reason": "bundles/candidate is no bundle: it has no manifest.json; publish it again",
+    "at": "2026-01-09T10:25:00Z",
+}
+_PLACE = {"source": [0.12, -0.4], "transferred": [0.31, 0.08], "target": [0.27, 0.11]}
+_SAMPLE = {
+    "at": 1_767_953_700.0,
+    "requests": 3,
+    "statuses": {"2xx": 3},
+    "latency": [0, 1, 3],
+    "batches": 2,
+    "batch_rows": 3,
+    "queue_rows": 0,
+    "shed_rows": 0,
+    "dropped_rows": 0,
+    "strategies": {"transfer": 2, "popular": 1},
+    "fallback_reasons": {"unknown_user": 1},
+    "state_up": True,
+    "workers": 1,
+}
+
+EXAMPLES: Mapping[str, Sequence[Example]] = {
+    "ActivateRequest": [{"model": MODEL_ID}],
+    "ActivityAnswer": [{"interval_seconds": 5.0, "latency_bounds": [0.001, 0.005], "samples": [_SAMPLE]}],
+    "BatchError": [_FAULT],
+    "BatchLine": [{"index": 0, "user_id": USER, **_LIST}, {"index": 1, "user_id": None, "error": _FAULT}],
+    "BatchUser": _USERS,
+    "DataSummary": [_DATA],
+    "Embedding": [_EMBEDDING],
+    "EmbeddingsAnswer": [
+        {"embeddings": [_EMBEDDING], "dim": 3, "encoding": "float", "bundle": MODEL_ID, "request_id": REQUEST_ID}
+    ],
+    "EmbeddingsRequest": [{"user_ids": [USER, OTHER_USER]}, {"user_ids": [USER], "encoding": "base64"}],
+    "ErasureReceipt": [{"receipt": "bfab4c81baaa4ffebd6bbfd99f4cb75b", "erased_at": "2026-01-09T10:30:00+00:00"}],
+    "EventsAnswer": [{"accepted": 2, "duplicates": 0, "rejected": [_REJECTED], "request_id": REQUEST_ID}],
+    "EventsRequest": [{"events": _EVENTS}],
+    "FieldError": [_FIELD_ERROR],
+    "FileSummary": [_FILE],
+    "FoundItem": [_BOOK],
+    "Health": [{"status": "ok"}],
+    "HistoryAnswer": [
+        {"user_id": USER, "items": [{**_FILM, "rating": 5.0}], "total": 38, "origin": "training", "bundle": MODEL_ID}
+    ],
+    "Item": [_ITEM],
+    "ItemsAnswer": [{"items": [_BOOK], "bundle": MODEL_ID}],
+    "LoadRequest": [{"path": "candidate"}, {"path": "candidate", "activate": True}],
+    "MapAnswer": [
+        {
+            "users": [{"user_id": OTHER_USER, **_PLACE, "others": {"als": [0.3, 0.1]}}],
+            "items": [{**_BOOK, "point": [0.3, 0.2]}],
+            "bundle": MODEL_ID,
+        }
+    ],
+    "MapItem": [{**_BOOK, "point": [0.3, 0.2]}],
+    "MapUser": [{"user_id": OTHER_USER, **_PLACE, "others": {"als": [0.3, 0.1]}}],
+    "ModelSummary": [_SUMMARY],
+    "ModelsAnswer": [{"models": [_SUMMARY], "traffic": _SPLIT, "refused": [_REFUSAL]}],
+    "PlaceAnswer": [
+        {"user_id": USER, "on_map": False, **_PLACE, "target": None, "near": [_BOOK], "bundle": MODEL_ID},
+    ],
+    "PopularAnswer": [{"items": [_POPULAR], "bundle": MODEL_ID}],
+    "ProblemBody": [
+        {
+            "type": "urn:diffcdr:problem:invalid_request",
+            "title": "The request does not follow the schema",
+            "instance": "/v1/recommendations",
+            "request_id": REQUEST_ID,
+            **_FAULT,
+        }
+    ],
+    "RatedItem": [{**_FILM, "rating": 5.0}],
+    "Rating": [_RATED],
+    "RatingEvent": _EVENTS,
+    "Readiness": [
+        {
+            "status": "ok",
+            "components": {"bundle": "ok", "engine": "ok", "lifecycle": "ok", "state": "ok"},
+            "bundle": MODEL_ID,
+            "device": "cpu",
+        }
+    ],
+    "RecommendationAnswer": [{**_LIST, "request_id": REQUEST_ID}],
+    "RecommendationRequest": [*_USERS, {"user_id": USER, "timeout_ms": 500}],
+    "Refusal": [_REFUSAL],
+    "RejectedEvent": [_REJECTED],
+    "Sample": [_SAMPLE],
+    "ShadowShare": [_SHADOW],
+    "TrafficSplit": [_SPLIT, {"canary": None}],
+    "UsersAnswer": [{"users": [USER], "bundle": MODEL_ID}],
+}
+"""Component of the document -> what such bodies look like."""
