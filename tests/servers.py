@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
 
 STARTUP_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -61,6 +66,45 @@ def running_server(bundle: Path, *, log: Path, **settings: str) -> Iterator[Serv
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+@contextmanager
+def proxy(folder: Path, port: int, upstreams: list[str], *, rate: str = "100000r/s") -> Iterator[str]:
+    """The committed configuration; only where it listens, where it writes and whom it asks are this test's own."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    assert nginx is not None, "nginx is not installed; `make test` installs it, or: apt-get install nginx-light"
+    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
+    replaced = {
+        "listen 8000": f"listen 127.0.0.1:{port}",
+        "/tmp/": f"{folder}/",
+        "rate=200r/s": f"rate={rate}",
+        "burst=200": "burst=5" if rate != "100000r/s" else "burst=1000",
+        "worker_processes auto": "worker_processes 1",
+    }
+    for old, new in replaced.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "nginx.conf").write_text(text)
+    server = (ROOT / "deploy" / "nginx" / "upstream.conf").read_text()
+    own = [server.replace("service:8000", address.removeprefix("http://")) for address in upstreams]
+    (folder / "upstream.conf").write_text("\n".join(own))
+    command = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
+    with (folder / "nginx.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 10
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "nginx.log").read_text()
+            try:
+                httpx.get(f"{address}/metrics")
+                break
+            except httpx.ConnectError:
+                time.sleep(0.02)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -21,6 +21,7 @@ from diffcdr.client.results import (
     ItemList,
     ModelsResult,
     ModelSummary,
+    Readiness,
     RecommendationList,
     ShadowShare,
 )
@@ -214,6 +215,11 @@ def set_traffic(
     asked = None if shadow is None else shadow.model_dump()
     body = {"canary": canary, "percent": percent, "salt": salt, **_given(shadow=asked)}
     return Call("PUT", "/v1/admin/traffic", ModelsResult.read, body=body)
+
+
+def readiness() -> Call[Readiness]:
+    """Whether the service wants traffic; raises :class:`ServiceError` with status 503 where it does not."""
+    return Call("GET", "/readyz", Readiness.read)
 
 
 def _embed(asked: dict[str, Any], *, model: str | None, timeout_ms: int | None) -> Call[Embeddings]:

@@ -135,6 +135,15 @@ class ModelsResult(Answer):
     traffic: TrafficSplit
 
 
+class Readiness(Answer):
+    """That the service wants traffic, the state of each part, and the stable bundle of the worker that answered."""
+
+    status: str
+    components: dict[str, str]
+    bundle: str
+    device: str
+
+
 class _Vector(Answer):
     found: bool
     vector: str | None

@@ -85,6 +85,7 @@ class Client:
     activate_model = _method(questions.activate_model)
     roll_back = _method(questions.roll_back)
     set_traffic = _method(questions.set_traffic)
+    readiness = _method(questions.readiness)
 
     def send(self, call: Call[T]) -> T:
         """The answer to ``call``, asked for again where that may help."""

@@ -148,6 +148,7 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
         results.ErasureReceipt: schemas.ErasureReceipt,
         results.ModelSummary: schemas.ModelSummary,
         results.ModelsResult: schemas.ModelsAnswer,
+        results.Readiness: schemas.Readiness,
         results.TrafficSplit: schemas.TrafficSplit,
         results.ShadowShare: schemas.ShadowShare,
         results_lookup.UserList: console.UsersAnswer,
