@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from service.app import create_app
@@ -31,8 +31,8 @@ ERASURE = "DELETE /v1/users/{user_id}"
 """Comes last: afterwards nothing is told of the user of the examples."""
 
 
-def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+def validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator({**schema, "components": DOCUMENT["components"]})
 
 
 def component(schema: dict[str, Any]) -> str | None:
