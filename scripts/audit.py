@@ -1,6 +1,7 @@
 """``make audit``: known vulnerabilities of everything pinned, and secrets among the files.
 
-Status 0: nothing found; 1: something was; 2: a part could not be audited, which is not the same as nothing found.
+Status 0: nothing found; 1: vulnerabilities; 3: secrets (and perhaps vulnerabilities); 2: nothing was found, but a part
+could not be audited, which is not the same.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def vulnerabilities(output: str) -> Report:
 
 def secrets(output: str, *, known: str) -> Report:
     """What detect-secrets found in the files beyond the ``known`` baseline."""
+    if not output.strip():
+        return Report(missed=["detect-secrets gave no answer; run it by hand: detect-secrets scan"])
     accepted = {(name, each["hashed_secret"]) for name, each in _findings(known)}
     fresh = [(name, each) for name, each in _findings(output) if (name, each["hashed_secret"]) not in accepted]
     return Report(found=[f"{name}:{each['line_number']}: {each['type']}" for name, each in fresh])
@@ -83,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, report in reports.items():
         lines = [*report.found, *(f"not audited: {reason}" for reason in report.missed)] or ["nothing found"]
         print("\n".join(f"{name}: {line}" for line in lines))
-    if any(report.found for report in reports.values()):
+    if reports["secrets"].found:
+        return 3
+    if reports["vulnerabilities"].found:
         return 1
     return 2 if any(report.missed for report in reports.values()) else 0
 

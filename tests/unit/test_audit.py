@@ -46,10 +46,30 @@ def test_only_what_nobody_has_looked_at_is_a_secret() -> None:
 
     assert AUDIT["secrets"](findings("x"), known=findings("x", "y")).found == []
     assert AUDIT["secrets"](findings("x", "z"), known=findings("x")).found == ["a.py:7: Key"]
+    silent = AUDIT["secrets"]("", known=findings("x"))
+    assert (silent.found, len(silent.missed)) == ([], 1)
 
 
-@pytest.mark.parametrize(("output", "status"), [(pip_audit(CLEAN), 0), (pip_audit(BAD), 1), (pip_audit(SKIPPED), 2)])
-def test_the_status_tells_found_from_not_audited(output: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+NOTHING = json.dumps({"results": {}})
+SECRET = json.dumps({"results": {"a.py": [{"hashed_secret": "x", "line_number": 7, "type": "Key"}]}})
+
+
+@pytest.mark.parametrize(
+    ("output", "scanned", "status"),
+    [
+        (pip_audit(CLEAN), NOTHING, 0),
+        (pip_audit(BAD), NOTHING, 1),
+        (pip_audit(SKIPPED), NOTHING, 2),
+        ("", NOTHING, 2),
+        (pip_audit(CLEAN), "", 2),
+        (pip_audit(CLEAN), SECRET, 3),
+        (pip_audit(BAD), SECRET, 3),
+        ("", SECRET, 3),
+    ],
+)
+def test_the_status_tells_secrets_vulnerabilities_and_what_was_not_audited_apart(
+    output: str, scanned: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     namespace = AUDIT["main"].__globals__
 
     class Done:
@@ -57,6 +77,8 @@ def test_the_status_tells_found_from_not_audited(output: str, status: int, capsy
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(namespace, "tool", lambda *_: Done)
-        patch.setitem(namespace, "scan", lambda: json.dumps({"results": {}}))
+        patch.setitem(namespace, "scan", lambda: scanned)
         assert AUDIT["main"]([]) == status
-    assert "secrets: nothing found" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert ("secrets: nothing found" in shown) == (scanned == NOTHING)
+    assert ("secrets: a.py:7: Key" in shown) == (scanned == SECRET)
