@@ -68,9 +68,15 @@ def test_a_comparison_gives_rates_and_their_ratio() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "ratio"),
-    [((2.0, 1.0), 4.0), ((2.0, 1.0, 1.0, 0.5), 8.0), ((2.0, 1.0, 1.0, 2.0), 4.0)],
+    [
+        ((2.0, 1.0), 4.0),
+        ((2.0, 1.0, 1.0, 0.5), 8.0),
+        ((2.0, 1.0, 1.0, 2.0), 4.0),
+        ((2.0, 1.0, 1.0, 1.0, 1.0, 0.5), 8.0),
+        ((2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5), 4.0),
+    ],
 )
-def test_a_row_below_its_floor_is_measured_once_more_and_the_better_counts(
+def test_a_row_below_its_floor_is_measured_up_to_twice_more_and_the_best_counts(
     seconds: tuple[float, ...], ratio: float
 ) -> None:
     """Each measurement is one turn that does not count, and one that does."""
