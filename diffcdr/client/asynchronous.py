@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -14,8 +13,8 @@ from diffcdr.client import questions
 from diffcdr.client.batches import HEADERS, PATH, AsyncUsers, Lines, async_pieces
 from diffcdr.client.questions import Call
 from diffcdr.client.results import BatchLine
-from diffcdr.client.retries import Retries, failure
-from diffcdr.client.shared import TIMEOUT_SECONDS, Setup, draw_key
+from diffcdr.client.retries import failure
+from diffcdr.client.shared import Connected
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,22 +30,11 @@ def _method(build: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P]
     return method
 
 
-class AsyncClient:
+class AsyncClient(Connected[httpx.AsyncClient]):
     """Asks the service without blocking. Leave it by ``async with``, or :meth:`close` it; raises as ``Client``."""
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        api_key: str | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-        retries: Retries | None = None,
-        rng: random.Random | None = None,
-        draw_key: Callable[[], str] = draw_key,
-    ) -> None:
-        """As ``Client``."""
-        self._setup = Setup(address, api_key, timeout, retries or Retries(), rng or random.Random(), draw_key)
-        self._http = httpx.AsyncClient(**self._setup.options())
+    def _connect(self, options: dict[str, Any]) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,10 +98,8 @@ class AsyncClient:
 
     async def _persist(self, ask: Callable[[], Awaitable[httpx.Response]], *, repeatable: bool) -> httpx.Response:
         """The first good answer; raises the last failure where there is none."""
-        retries = self._setup.retries_of(repeatable=repeatable)
-        attempt = 0
+        tries = self._setup.tries(repeatable=repeatable)
         while True:
-            attempt += 1
             cause: httpx.TransportError | httpx.Response
             try:
                 cause = await ask()
@@ -122,8 +108,4 @@ class AsyncClient:
                 await cause.aread()
             except httpx.TransportError as error:
                 cause = error
-            failed = failure(cause)
-            wait = retries.wait(failed, attempt=attempt, rng=self._setup.rng)
-            if wait is None:
-                raise failed
-            await asyncio.sleep(wait)
+            await asyncio.sleep(tries.wait(cause))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -14,8 +13,8 @@ from diffcdr.client import questions
 from diffcdr.client.batches import HEADERS, PATH, Lines, pieces
 from diffcdr.client.questions import Call, User
 from diffcdr.client.results import BatchLine
-from diffcdr.client.retries import Retries, failure
-from diffcdr.client.shared import TIMEOUT_SECONDS, Setup, draw_key
+from diffcdr.client.retries import failure
+from diffcdr.client.shared import Connected
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,28 +30,14 @@ def _method(build: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
     return method
 
 
-class Client:
+class Client(Connected[httpx.Client]):
     """Asks the service and waits. Threads may share one; leave it by ``with``, or :meth:`close` it.
 
     Every method raises :class:`ServiceError` where the service refuses and :class:`Unreachable` where none answers.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        api_key: str | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-        retries: Retries | None = None,
-        rng: random.Random | None = None,
-        draw_key: Callable[[], str] = draw_key,
-    ) -> None:
-        """``address``: such as ``http://127.0.0.1:8000``; ``timeout``: seconds without a byte; ``rng``: for waits.
-
-        ``draw_key``: makes the ``Idempotency-Key`` of events and erasures, another each time.
-        """
-        self._setup = Setup(address, api_key, timeout, retries or Retries(), rng or random.Random(), draw_key)
-        self._http = httpx.Client(**self._setup.options())
+    def _connect(self, options: dict[str, Any]) -> httpx.Client:
+        return httpx.Client(**options)
 
     def __enter__(self) -> Self:
         return self
@@ -119,10 +104,8 @@ class Client:
 
     def _persist(self, ask: Callable[[], httpx.Response], *, repeatable: bool) -> httpx.Response:
         """The first good answer; raises the last failure where there is none."""
-        retries = self._setup.retries_of(repeatable=repeatable)
-        attempt = 0
+        tries = self._setup.tries(repeatable=repeatable)
         while True:
-            attempt += 1
             cause: httpx.TransportError | httpx.Response
             try:
                 cause = ask()
@@ -131,8 +114,4 @@ class Client:
                 cause.read()
             except httpx.TransportError as error:
                 cause = error
-            failed = failure(cause)
-            wait = retries.wait(failed, attempt=attempt, rng=self._setup.rng)
-            if wait is None:
-                raise failed
-            time.sleep(wait)
+            time.sleep(tries.wait(cause))
