@@ -22,6 +22,7 @@ from diffcdr.errors import DiffCDRError, MissingExtraError
 COMMAND_GROUP = "diffcdr.commands"
 OWN_PACKAGES = frozenset({"diffcdr", "training", "service"})
 SUMMARIES = {
+    "prepare": "Clean and pair two rating files once, here or on Spark.",
     "train": "Train on two rating files and publish a bundle.",
     "serve": "Serve a bundle over REST.",
     "synth": "Generate a two-domain data set to try things with.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -106,10 +107,26 @@ class Findings:
         dropped = {name: self.dropped.get(name, 0) + other.dropped.get(name, 0) for name in REASONS}
         return Findings(self.rows + other.rows, {name: count for name, count in dropped.items() if count}, first)
 
+    @property
+    def usable(self) -> int:
+        """Records not left out."""
+        return self.rows - sum(self.dropped.values())
+
+    def as_json(self) -> str:
+        """To send elsewhere; :meth:`from_json` reads it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Findings:
+        """What :meth:`as_json` wrote."""
+        parts = json.loads(text)
+        first = parts["first_bad"]
+        return cls(parts["rows"], parts["dropped"], None if first is None else (first[0], first[1], first[2]))
+
     def report(self, name: str, *, kept: int) -> CleaningReport:
         """The report on the file ``name``, of which ``kept`` ratings are left after duplicates are merged."""
         dropped = dict(self.dropped)
-        if duplicates := self.rows - sum(dropped.values()) - kept:
+        if duplicates := self.usable - kept:
             dropped["duplicate"] = duplicates
         row, reason = (None, None) if self.first_bad is None else (self.first_bad[0] + 1, self.first_bad[1])
         return CleaningReport(name, self.rows, kept, dropped, row, reason)

@@ -125,7 +125,7 @@ def load_domain(
         item_rows=item_rows,
         ratings=frame["rating"].cast(pl.Float32).to_numpy(),
         timestamps=None if times.null_count() else times.to_numpy(),
-        titles=None if titles is None else _titles(titles, items),
+        titles=None if titles is None else item_titles(titles, items),
         file=InputFile(
             name=cleaned.report.name,
             sha256=sha256,
@@ -186,7 +186,8 @@ def _rows(column: pl.Series) -> tuple[IdTable, Rows]:
     return IdTable.build(ids.filter(pl.Series(present))), row_of_code[codes].astype(np.int64)
 
 
-def _titles(path: Path, items: IdTable) -> list[str]:
+def item_titles(path: Path, items: IdTable) -> list[str]:
+    """Titles of ``items`` from the file at ``path``, one each, empty where it has none."""
     # An id with several titles gets the first in order, whatever the order in the file.
     frame = read_titles(path).sort("item_id", "title").unique("item_id", keep="first", maintain_order=True)
     rows = items.rows(frame["item_id"].to_list())

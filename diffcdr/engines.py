@@ -1,0 +1,43 @@
+"""Where a command's work is done: in this process, or by an engine that another package brings.
+
+An engine's part in a command is found through the entry-point group ``diffcdr.engines``, named ``ENGINE-COMMAND``; the
+name in brackets is the extra that brings what it imports. So the runtime knows none of them, and imports one when it is
+used.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Literal
+
+import typer
+
+from diffcdr.errors import MissingExtraError
+
+ENGINE_GROUP = "diffcdr.engines"
+
+Engine = Literal["local", "spark"]
+
+EngineOption = Annotated[Engine, typer.Option(help="Where the work is done: in this process, or by Apache Spark.")]
+MasterOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Spark's master.", show_default="Spark's own setting, else all cores here"),
+]
+SparkConfOption = Annotated[
+    list[str] | None,
+    typer.Option("--spark-conf", metavar="KEY=VALUE", help="One setting of Spark, such as spark.executor.memory=4g."),
+]
+
+
+def load_engine(engine: str, command: str) -> Any:
+    """What ``engine`` does for ``command``.
+
+    Raises:
+        MissingExtraError: the engine's packages are not installed.
+    """
+    name = f"{engine}-{command}"
+    try:
+        (entry,) = entry_points(group=ENGINE_GROUP, name=name)
+        return entry.load()
+    except (ModuleNotFoundError, ValueError) as error:
+        raise MissingExtraError(f"--engine {engine}", extra=engine) from error

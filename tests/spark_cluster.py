@@ -1,0 +1,48 @@
+"""A real Spark of two executor processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from tests.conftest import ROOT
+from training.spark.session import DEFAULTS
+
+MASTER = "local-cluster[2,1,1024]"
+LIGHT = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Options under which a Java process is ready sooner."""
+
+
+@contextmanager
+def cluster(folder: Path, *, master: str = MASTER) -> Iterator[SparkSession]:
+    """A session on two executors of one core, whose logs are in ``folder``."""
+    os.environ |= {
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_WORKER_DIR": str(folder),
+        "PYSPARK_PYTHON": sys.executable,
+        # Executors import the tests' own functions too.
+        "PYTHONPATH": str(ROOT),
+    }
+    builder = SparkSession.builder.master(master).appName("tests")
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.executor.memory": "1g",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.default.parallelism": "4",
+        "spark.driver.extraJavaOptions": LIGHT,
+        "spark.executor.extraJavaOptions": LIGHT,
+        "spark.local.dir": str(folder),
+    }
+    for key, value in {**DEFAULTS, **settings}.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()

@@ -1,0 +1,265 @@
+"""Prepared tables: two cleaned domains as plain arrays, and how the users they share are divided.
+
+    tables.json                         what they were made from, cleaning counts, the division
+    source/ target/  users items        ids, byte-sorted
+                     user_rows item_rows ratings [timestamps]    ordered by (user, item)
+    overlap_source overlap_target       rows of the shared users, ordered by id
+    train validation test               positions among them
+
+All but the first are ``.npy``, mapped into memory when opened. Whatever engine writes them, the bytes are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from diffcdr.errors import InputError
+from diffcdr.ids import IdTable
+from diffcdr.manifest import InputFile
+from training.data.cleaning import CleaningReport
+from training.data.domains import Domain, DomainPair, item_titles, pair_domains
+from training.data.splits import Split, split_overlap
+
+FACTS = "tables.json"
+STAGING_SUFFIX = ".staging"
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DomainFacts(_Facts):
+    """Where one domain's ratings are from. ``first_bad_row`` counts from 1, with its key of ``REASONS``."""
+
+    file: InputFile
+    first_bad_row: int | None = None
+    first_bad_reason: str | None = None
+
+    @classmethod
+    def of(cls, file: InputFile, report: CleaningReport) -> DomainFacts:
+        """What is kept of a reading."""
+        return cls(file=file, first_bad_row=report.first_bad_row, first_bad_reason=report.first_bad_reason)
+
+    def report(self) -> CleaningReport:
+        """The cleaning report again."""
+        file = self.file
+        return CleaningReport(
+            file.name, file.rows_read, file.rows_kept, file.cleaning, self.first_bad_row, self.first_bad_reason
+        )
+
+
+class Division(_Facts):
+    """How the shared users are divided: the arguments of :func:`~training.data.splits.split_overlap`."""
+
+    seed: int
+    test_fraction: float
+    validation_fraction: float
+    min_validation_users: int = 0
+
+    def split(self, pair: DomainPair) -> Split:
+        """The division of ``pair``'s shared users. Raises InputError as ``split_overlap``."""
+        return split_overlap(
+            pair.overlap_ids(),
+            test_fraction=self.test_fraction,
+            validation_fraction=self.validation_fraction,
+            min_validation_users=self.min_validation_users,
+            seed=self.seed,
+        )
+
+
+class TablesFacts(_Facts):
+    """All of ``tables.json``; ``users``: how many are shared, and how many of them are in each part."""
+
+    version: Literal[1] = 1
+    rating_range: tuple[float, float]
+    division: Division
+    source: DomainFacts
+    target: DomainFacts
+    users: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Open tables. ``id``: SHA-256 (hex) of ``tables.json``."""
+
+    path: Path
+    id: str
+    facts: TablesFacts
+    pair: DomainPair
+    split: Split
+
+
+class DomainWriter:
+    """Writes one domain's arrays to ``folder``, its rows in pieces of any size, in order."""
+
+    def __init__(self, folder: Path, *, users: IdTable, items: IdTable, rows: int, timed: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "users.npy", users.array)
+        np.save(folder / "items.npy", items.array)
+        kinds: dict[str, type[np.generic]] = {"user_rows": np.int64, "item_rows": np.int64, "ratings": np.float32}
+        if timed:
+            kinds["timestamps"] = np.int64
+        self._columns = {
+            name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=(rows,))
+            for name, kind in kinds.items()
+        }
+        self._written = 0
+
+    def append(self, **columns: npt.NDArray[Any]) -> None:
+        """Add rows: parallel ``user_rows``, ``item_rows``, ``ratings`` and, of a timed domain, ``timestamps``."""
+        stop = self._written + len(columns["ratings"])
+        for name, table in self._columns.items():
+            table[self._written : stop] = columns[name]
+        self._written = stop
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        for table in self._columns.values():
+            table.flush()
+
+
+DomainMaker = Callable[[Path], DomainFacts]
+"""Writes one domain's arrays to a folder that is not there yet, with a :class:`DomainWriter`."""
+
+
+def domain_maker(load: Callable[[], Domain]) -> DomainMaker:
+    """The maker for a domain that fits into memory."""
+
+    def make(folder: Path) -> DomainFacts:
+        domain = load()
+        writer = DomainWriter(
+            folder,
+            users=domain.users,
+            items=domain.items,
+            rows=len(domain.ratings),
+            timed=domain.timestamps is not None,
+        )
+        times = {} if domain.timestamps is None else {"timestamps": domain.timestamps}
+        writer.append(user_rows=domain.user_rows, item_rows=domain.item_rows, ratings=domain.ratings, **times)
+        writer.close()
+        return DomainFacts.of(domain.file, domain.report)
+
+    return make
+
+
+def write_tables(
+    out: Path, *, source: DomainMaker, target: DomainMaker, division: Division, rating_range: tuple[float, float]
+) -> Tables:
+    """Make both domains, pair them, divide the shared users, and publish all of it at ``out`` in one step.
+
+    Tables already there are replaced; where anything fails, they stay and nothing else does.
+
+    Raises:
+        InputError: as the makers, :func:`pair_domains` and ``split_overlap``; or ``out`` cannot be written.
+    """
+    with staged(out) as staging:
+        made = {"source": source(staging / "source"), "target": target(staging / "target")}
+        first, second = (_open_domain(staging / name, facts, titles=None) for name, facts in made.items())
+        pair = pair_domains(first, second)
+        split = division.split(pair)
+        arrays = {
+            "overlap_source": pair.overlap_source,
+            "overlap_target": pair.overlap_target,
+            "train": split.train,
+            "validation": split.validation,
+            "test": split.test,
+        }
+        for name, values in arrays.items():
+            np.save(staging / f"{name}.npy", values)
+        facts = TablesFacts(
+            rating_range=rating_range,
+            division=division,
+            users={"shared": len(pair.overlap_source), **split.counts()},
+            **made,
+        )
+        (staging / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        del first, second, pair
+    return open_tables(out)
+
+
+def open_tables(path: Path, *, source_titles: Path | None = None, target_titles: Path | None = None) -> Tables:
+    """Map the tables at ``path``, and read titles where files of them are given.
+
+    Arrays of ratings are mapped copy-on-write: torch takes them as they are, and nothing reaches the files.
+
+    Raises:
+        InputError: there are no tables, or a file is missing, damaged or of another version.
+    """
+    try:
+        text = (path / FACTS).read_bytes()
+        facts = TablesFacts.model_validate_json(text)
+        source = _open_domain(path / "source", facts.source, titles=source_titles)
+        target = _open_domain(path / "target", facts.target, titles=target_titles)
+        arrays = {name: _mapped(path / f"{name}.npy") for name in ("train", "validation", "test")}
+        pair = DomainPair(source, target, *(_mapped(path / f"overlap_{name}.npy") for name in ("source", "target")))
+    except ValidationError as error:
+        raise InputError(f"{path / FACTS} was written by another version; run diffcdr prepare again") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} holds no prepared tables that can be read ({error}); make them with: diffcdr prepare --out DIR"
+        ) from error
+    for domain, table in ((source, facts.source), (target, facts.target)):
+        if not len(domain.user_rows) == len(domain.item_rows) == len(domain.ratings) == table.file.rows_kept:
+            raise InputError(f"tables in {path} are cut short; run diffcdr prepare again")
+    return Tables(path, hashlib.sha256(text).hexdigest(), facts, pair, Split(**arrays))
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A new directory beside ``out`` that takes its place when the block ends well, and goes when it does not.
+
+    Raises:
+        InputError: it cannot be written, or ``out`` holds something else than tables.
+    """
+    out = out.resolve()
+    try:
+        if out.exists() and not (out / FACTS).is_file() and not (out.is_dir() and not any(out.iterdir())):
+            raise InputError(f"{out} exists and holds no prepared tables; choose another --out")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        holder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=STAGING_SUFFIX, dir=out.parent)
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
+    with holder as folder:
+        staging, old = Path(folder) / "new", Path(folder) / "old"
+        staging.mkdir()
+        Path(folder).chmod(0o755)
+        try:
+            yield staging
+            if out.exists():
+                out.rename(old)
+            staging.rename(out)
+        except OSError as error:
+            if old.exists() and not out.exists():
+                old.rename(out)
+            raise InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
+
+
+def _open_domain(folder: Path, facts: DomainFacts, *, titles: Path | None) -> Domain:
+    items = IdTable(np.load(folder / "items.npy", mmap_mode="r"))
+    times = folder / "timestamps.npy"
+    return Domain(
+        users=IdTable(np.load(folder / "users.npy", mmap_mode="r")),
+        items=items,
+        user_rows=_mapped(folder / "user_rows.npy"),
+        item_rows=_mapped(folder / "item_rows.npy"),
+        ratings=_mapped(folder / "ratings.npy"),
+        timestamps=_mapped(times) if times.exists() else None,
+        titles=None if titles is None else item_titles(titles, items),
+        file=facts.file,
+        report=facts.report(),
+    )
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    # As a plain array: indexing the memmap subclass runs Python code for every element taken.
+    return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
