@@ -17,6 +17,9 @@ from diffcdr.recommender import Recommender
 from diffcdr.score import ScoreOptions, all_users, read_users, score_users
 from diffcdr.transfer import Device
 
+COMPILED_USERS = 50_000
+"""From how many users on it pays to load compiled loops, where there are any."""
+
 BundleOption = Annotated[Path, typer.Option(help="Bundle directory.", show_default=False)]
 UsersOption = Annotated[
     str,
@@ -49,13 +52,13 @@ def score(
     The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
     """
     reporter = Reporter()
-    recommender = Recommender(open_bundle(bundle), device=device)
-    if users == "all":
-        ids = all_users(recommender)
-    else:
-        ids, left_out = read_users(Path(users))
-        if left_out:
-            reporter.note(f"{left_out:,} empty or repeated user ids left out")
+    opened = open_bundle(bundle)
+    named = None if users == "all" else read_users(Path(users))
+    count = len(opened.source_users.ids) if named is None else len(named[0])
+    recommender = Recommender(opened, device=device, compiled=count >= COMPILED_USERS)
+    ids, left_out = named or (all_users(recommender), 0)
+    if left_out:
+        reporter.note(f"{left_out:,} empty or repeated user ids left out")
     report = score_users(
         recommender,
         ids,

@@ -1,8 +1,7 @@
 """The items of a top-k search, laid out so that float32 scores are cheap and few of them are needed.
 
-Items are ordered with the most promising first (long vector, large bias) and cut into tiles. An item's *place* is
-where it stands in that order; its *row* is the caller's. What comes from here is approximate, with an error that
-the caller bounds by a margin per user; nothing that could be among the k best is ever left out.
+Items are in the order of :mod:`diffcdr.layout`, cut into tiles. What comes from here is approximate, with an error
+that the caller bounds by a margin per user; nothing that could be among the k best is ever left out.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.candidates import LOWEST, kth_largest
+from diffcdr.layout import ItemLayout, Pairs
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
-Pairs = tuple[Int64Array, Int64Array]
-"""(user, item place) pairs that must not be, of any number and order."""
 
 BLOCK_ITEMS = 32
 TILE_BLOCKS = 16
@@ -34,26 +32,16 @@ FIRST_TILES = 8
 class ItemTiles:
     """Approximate scores ``bias_j + v_j . u`` (no offset), in float32."""
 
-    rows: Int64Array
-    """Row of each place, [n]."""
-    places: Int64Array
-    """Place of each row, [n]."""
+    layout: ItemLayout
     empty_block: int
     """A block that holds no item, for padding lists of blocks."""
 
     def __init__(self, vectors: Float32Array, biases: Float32Array, *, typical_norm: float) -> None:
         """Lay out ``vectors`` [n, dim] with ``biases`` [n]; see :class:`diffcdr.topk.TopK`."""
-        n_items, self._dim = vectors.shape
-        tiles = max(1, -(-n_items // TILE_ITEMS))
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        self.rows = np.argsort(-(typical_norm * norms + biases), kind="stable")
-        self.places = np.empty(n_items, dtype=np.int64)
-        self.places[self.rows] = np.arange(n_items)
-        # The bias is one more dimension, and rows that only fill the last tile can win nothing.
-        padded = np.zeros((tiles * TILE_ITEMS, self._dim + 1), dtype=np.float32)
-        padded[:n_items, :-1] = vectors[self.rows]
-        padded[:n_items, -1] = biases[self.rows]
-        padded[n_items:, -1] = -np.inf
+        self._dim = vectors.shape[1]
+        self.layout = ItemLayout(vectors, biases, typical_norm=typical_norm, tile_items=TILE_ITEMS)
+        tiles = self.layout.tiles
+        padded = self.layout.padded(vectors, biases, width=self._dim + 1)
         # Dimension by dimension: the layout in which a product with one vector vectorises; a larger one packs anyway.
         self._by_dim = np.ascontiguousarray(padded.T)
         by_block = padded.reshape(tiles, BLOCK_ITEMS, TILE_BLOCKS, self._dim + 1).transpose(0, 2, 1, 3)
@@ -61,12 +49,6 @@ class ItemTiles:
         nothing = np.zeros_like(blocks[:1])
         nothing[..., -1] = -np.inf
         self._blocks = np.concatenate([blocks, nothing])
-        # What no item of a tile, or after it, can exceed for a user vector of each of these lengths.
-        self._radii = np.append(0.0, typical_norm * 2.0 ** np.arange(-4, 5))
-        self._reach = np.stack(
-            [_largest_from_here((radius * norms + biases)[self.rows], tiles) for radius in self._radii]
-        )
-        self._tail_norm = _largest_from_here(norms[self.rows], tiles)
         self.empty_block = len(self._blocks) - 1
 
     def block_maxima(self, extended: Float32Array, k: int, margin: Float64Array, pairs: Pairs | None) -> Float32Array:
@@ -77,7 +59,7 @@ class ItemTiles:
         off the end.
         """
         users = len(extended)
-        tiles = len(self._tail_norm)
+        tiles = self.layout.tiles
         maxima = np.full((users, tiles * TILE_BLOCKS), -np.inf, dtype=np.float32)
         norms = np.linalg.norm(extended[:, :-1].astype(np.float64), axis=1)
         masks = _Masks(pairs, users)
@@ -96,7 +78,7 @@ class ItemTiles:
             if done == tiles:
                 break
             floor = kth_largest(maxima[active, : done * TILE_BLOCKS], k) - 3 * margin[active]
-            needed = np.count_nonzero(self._reachable(norms[active]) >= floor[:, None], axis=1)
+            needed = np.count_nonzero(self.layout.reachable(norms[active]) >= floor[:, None], axis=1)
             order = np.argsort(-needed, kind="stable")
             order = order[needed[order] > done]
             active, needed = active[order], needed[order]
@@ -154,21 +136,6 @@ class ItemTiles:
             scores[owner[chosen], slot[chosen] * BLOCK_ITEMS + within] = -np.inf
         return scores, places
 
-    def _reachable(self, norms: Float64Array) -> Float64Array:
-        """What no item of a tile, or after it, exceeds for user vectors of length ``norms`` [U]; falls along the tiles.
-
-        v . u + b <= |v| |u| + b (Cauchy and Schwarz). The largest of these over items is convex in |u|, so between two
-        lengths it lies below the chord; beyond the last it grows by at most the longest vector.
-        """
-        left = np.clip(np.searchsorted(self._radii, norms, side="right") - 1, 0, len(self._radii) - 2)
-        low, high = self._radii[left], self._radii[left + 1]
-        share = np.minimum((norms - low) / (high - low), 1.0)[:, None]
-        beyond = np.maximum(norms - self._radii[-1], 0.0)[:, None]
-        reach: Float64Array = (
-            (1.0 - share) * self._reach[left] + share * self._reach[left + 1] + beyond * self._tail_norm
-        )
-        return reach
-
     def near_best(
         self, extended: Float32Array, k: int, margin: float, barred: Int64Array | None, *, limit: int
     ) -> Int64Array | None:
@@ -176,11 +143,11 @@ class ItemTiles:
 
         With few users there is little to share: no blocks, and the first tiles alone decide how far to look.
         """
-        done = min(len(self._tail_norm), max(FIRST_TILES, 2 * k // TILE_ITEMS + 1))
+        done = min(self.layout.tiles, max(FIRST_TILES, 2 * k // TILE_ITEMS + 1))
         scores = self._scores_of_one(extended, 0, done, barred)
         floor = kth_largest(scores[None], k)[0] - 3 * margin
         norm = np.linalg.norm(extended[None, :-1].astype(np.float64), axis=1)
-        needed = int(np.count_nonzero(self._reachable(norm)[0] >= floor))
+        needed = int(np.count_nonzero(self.layout.reachable(norm)[0] >= floor))
         if needed > done:
             scores = np.concatenate([scores, self._scores_of_one(extended, done, needed, barred)])
         places = np.flatnonzero(scores >= np.float32(max(floor, LOWEST)))
@@ -222,14 +189,6 @@ class _Masks:
             places, columns = self._places[low:high] - start, self._columns[low:high]
             there = columns < scores.shape[1]
             scores[places[there], columns[there]] = -np.inf
-
-
-def _largest_from_here(values: Float64Array, tiles: int) -> Float64Array:
-    """For each tile, the largest of ``values`` [n] in it or after it, float64 [tiles]; -inf where there is none."""
-    padded = np.full(tiles * TILE_ITEMS, -np.inf)
-    padded[: len(values)] = values
-    by_tile = padded.reshape(tiles, TILE_ITEMS).max(axis=1)
-    return np.maximum.accumulate(by_tile[::-1])[::-1]
 
 
 def _maximum(values: Float32Array) -> Float32Array:

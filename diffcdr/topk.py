@@ -11,19 +11,24 @@ so whatever can be among the k best lies in the few blocks above that bound. The
 same argument item by item, and what is left (k items and a few) gets its exact score. Items whose vectors are too
 short to reach the bound (Cauchy and Schwarz) are not looked at. Users for whom too much is left (large ties, values
 near the float32 range) are scored exactly throughout.
+
+Where numba is installed (extra ``fast``) and many users are asked for, :mod:`diffcdr.compiled` does all but the last
+of this in one loop; what it leaves out and what an item's score is follows the same rules, so the answers are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from diffcdr.candidates import EMPTY, Ragged, above, pack, unpack
-from diffcdr.tiles import USER_CHUNK, ItemTiles, Pairs
+from diffcdr.layout import Pairs
+from diffcdr.tiles import USER_CHUNK, ItemTiles
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -31,6 +36,8 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
 FEW_USERS = 4
+COMPILED_K = 1_024
+"""Above it, the compiled loops' lists of candidates would no longer be small."""
 EXHAUSTIVE_ITEMS = 65_536
 
 
@@ -61,7 +68,13 @@ class TopK:
     """A shorter list is the beginning of a longer one."""
 
     def __init__(
-        self, vectors: Float32Array, biases: Float32Array, *, offset: float = 0.0, typical_norm: float = 1.0
+        self,
+        vectors: Float32Array,
+        biases: Float32Array,
+        *,
+        offset: float = 0.0,
+        typical_norm: float = 1.0,
+        compiled: bool = False,
     ) -> None:
         """Lay out the items.
 
@@ -71,12 +84,20 @@ class TopK:
             offset: added to every score.
             typical_norm: about how long the user vectors will be, above 0. Decides the order in which items are
                 looked at, so how fast an answer is, never what it is.
+            compiled: search for more than a few users in compiled loops where numba is installed. Pays, as the loops
+                have to be loaded (half a second) or compiled first, from some ten thousand users on.
         """
         self.n_items, self.dim = vectors.shape
         self._offset = float(offset)
         self._vectors = vectors
         self._biases = biases
         self._tiles = ItemTiles(vectors, biases, typical_norm=typical_norm)
+        self._layout = self._tiles.layout
+        self._compiled = None
+        if compiled and self.dim and find_spec("numba") is not None:
+            from diffcdr.compiled import CompiledScan  # noqa: PLC0415 - numba takes a while to load, and is optional
+
+            self._compiled = CompiledScan(vectors, biases, offset=self._offset, typical_norm=typical_norm)
         self._largest = np.abs(vectors).max(axis=0, initial=0.0).astype(np.float64)
         self._constant = float(np.abs(biases).max(initial=0.0)) + abs(self._offset)
 
@@ -102,8 +123,8 @@ class TopK:
             pairs = None
             if masked is not None and len(masked.rows):
                 owners, forbidden = masked.part(start, stop)
-                pairs = owners, self._tiles.places[forbidden]
-            keys = (self._few_keys if len(chunk) <= FEW_USERS else self._best_keys)(chunk, width, pairs)
+                pairs = owners, self._layout.places[forbidden]
+            keys = self._way(len(chunk), width)(chunk, width, pairs)
             rows[start:stop, :width], scores[start:stop, :width] = unpack(keys)
         return rows, scores
 
@@ -122,6 +143,23 @@ class TopK:
         keys = np.full(rows.shape, EMPTY)
         keys[owners, columns] = pack(self._exact(users[owners], taken), taken)
         return np.sort(keys, axis=1)[:, ::-1]
+
+    def _way(self, users: int, k: int) -> Callable[[Float32Array, int, Pairs | None], Int64Array]:
+        if users <= FEW_USERS:
+            return self._few_keys
+        return self._best_keys if self._compiled is None or k > COMPILED_K else self._compiled_keys
+
+    def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
+        """What :meth:`_best_keys` finds, by compiled loops."""
+        assert self._compiled is not None
+        rows, scores, counts = self._compiled.best(users, k, self._margin(users), pairs)
+        keys = pack(scores, rows)
+        keys[np.arange(keys.shape[1]) >= counts[:, None]] = EMPTY
+        best = np.full((len(users), k), EMPTY)
+        width = min(k, keys.shape[1])
+        best[:, :width] = np.sort(keys, axis=1)[:, ::-1][:, :width]
+        self._search_exhaustively(best, np.flatnonzero(counts < 0), users, pairs)
+        return best
 
     def _best_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
         """Packed (score, row) of the ``k`` best items, int64 [U, k], best first; EMPTY where there are fewer.
@@ -142,9 +180,7 @@ class TopK:
         best = np.full((len(users), k), EMPTY)
         width = min(k, keys.shape[1])
         best[:, :width] = np.sort(keys, axis=1)[:, ::-1][:, :width]
-        for user in np.flatnonzero(~plain).tolist():
-            forbidden = self._tiles.rows[pairs[1][pairs[0] == user]] if pairs is not None else None
-            best[user] = self._exhaustive_keys(users[user], k, forbidden)
+        self._search_exhaustively(best, np.flatnonzero(~plain), users, pairs)
         return best
 
     def _few_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
@@ -157,10 +193,10 @@ class TopK:
                 extended = np.append(users[user], np.float32(1.0))
                 places = self._tiles.near_best(extended, k, margin, barred, limit=4 * k + 256)
             if places is None:
-                forbidden = self._tiles.rows[barred] if barred is not None else None
+                forbidden = self._layout.rows[barred] if barred is not None else None
                 best[user] = self._exhaustive_keys(users[user], k, forbidden)
                 continue
-            rows = self._tiles.rows[places]
+            rows = self._layout.rows[places]
             keys = np.sort(pack(self._exact(users[user : user + 1], rows), rows))[::-1][:k]
             best[user, : len(keys)] = keys
         return best
@@ -177,10 +213,18 @@ class TopK:
 
     def _exact_keys(self, users: Float32Array, finalists: Ragged, places: Int64Array) -> Int64Array:
         """Packed exact scores of the finalists (columns of ``places``), int64 [U, W], padded with EMPTY."""
-        rows = self._tiles.rows[places[finalists.users, finalists.columns]]
+        rows = self._layout.rows[places[finalists.users, finalists.columns]]
         keys = np.full((len(users), max(1, int(finalists.counts.max(initial=0)))), EMPTY)
         keys[finalists.users, finalists.places] = pack(self._exact(users[finalists.users], rows), rows)
         return keys
+
+    def _search_exhaustively(
+        self, best: Int64Array, chosen: Int64Array, users: Float32Array, pairs: Pairs | None
+    ) -> None:
+        """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, to whom the fast way does not apply."""
+        for user in chosen.tolist():
+            forbidden = self._layout.rows[pairs[1][pairs[0] == user]] if pairs is not None else None
+            best[user] = self._exhaustive_keys(users[user], best.shape[1], forbidden)
 
     def _exhaustive_keys(self, user: Float32Array, k: int, forbidden: Int64Array | None) -> Int64Array:
         keys = np.empty(self.n_items, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -37,7 +38,8 @@ def oracle(
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[Float32Array, Float32Array, Float32Array, int, list[list[int]]]:
-    items, dim, users = draw(st.integers(1, 1500)), draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    items, users = draw(st.integers(1, 1500)), draw(st.integers(1, 5))
+    dim = draw(st.one_of(st.integers(1, 6), st.just(33)))  # BLAS multiplies what is wide, also beside compiled loops
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     # Whole numbers tie often; tiny and huge scales reach both ends of float32.
     scale = draw(st.sampled_from([1.0, 1e-30, 1e-3, 1e15, 1e19, 1e38]))
@@ -52,13 +54,16 @@ def problems(draw: st.DrawFn) -> tuple[Float32Array, Float32Array, Float32Array,
     return values(items, dim), values(items), values(users, dim), k, masked
 
 
-@pytest.fixture(params=["real tiles", "small tiles"])
+@pytest.fixture(params=["real tiles", "small tiles", "compiled"])
 def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small tiles make a thousand items as many tiles as a million have."""
+    compiled = request.param == "compiled"
     small = {"BLOCK_ITEMS": 4, "TILE_BLOCKS": 4, "TILE_ITEMS": 16, "SCORES_IN_CACHE": 200, "FIRST_TILES": 2}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in small.items() if request.param == "small tiles" else ():
             patch.setattr(diffcdr.tiles, name, value)
+        patch.setitem(TopK.__init__.__kwdefaults__, "compiled", compiled)
+        patch.setattr(diffcdr.topk, "FEW_USERS", 0 if compiled else diffcdr.topk.FEW_USERS)
         yield
 
 
@@ -94,6 +99,28 @@ def test_batch_of_one_equals_batch_of_4096() -> None:
         row, score = topk.search(users[i : i + 1], 20, masked=MaskedRows.pack([masks[i]]))
         assert row.tobytes() == rows[i].tobytes()
         assert score.tobytes() == scores[i].tobytes()
+
+
+@pytest.mark.parametrize("dim", [1, 3, 10, 31, 32, 64])
+@pytest.mark.parametrize("k", [1, 20, 600])
+def test_compiled_loops_find_what_numpy_finds(dim: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(dim)
+    vectors = (rng.standard_normal((9000, dim)) * np.exp(rng.normal(0, 0.5, (9000, 1)))).astype(np.float32)
+    vectors[rng.integers(0, 9000, 3000)] = vectors[:3000]  # ties
+    biases, users = rng.integers(0, 2, 9000).astype(np.float32), rng.standard_normal((300, dim)).astype(np.float32)
+    masked = MaskedRows.pack([rng.integers(0, 9000, size).astype(np.int32) for size in rng.integers(0, 900, 300)])
+    plain, compiled = (TopK(vectors, biases, offset=0.5, compiled=way) for way in (False, True))
+    expected = plain.search(users, k, masked=masked)
+    monkeypatch.delattr(TopK, "_best_keys")
+    found = compiled.search(users, k, masked=masked)
+    assert [part.tobytes() for part in found] == [part.tobytes() for part in expected]
+
+
+def test_without_numba_numpy_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffcdr.compiled", None)
+    monkeypatch.setattr(diffcdr.topk, "find_spec", lambda name: None)
+    topk = TopK(np.eye(6, dtype=np.float32), np.zeros(6, dtype=np.float32), compiled=True)
+    assert topk.search(np.eye(6, dtype=np.float32), 1)[0][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.usefixtures("tiles")
