@@ -1,0 +1,78 @@
+"""Places where state is, was in another form, or is not."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from service.state.opening import NowhereStore, open_store
+from service.state.redis import RedisStore
+from service.state.sqlite import SqliteStore
+from service.state.store import Event, StateUnavailable, Store, Version
+from tests.unit.service.state.stores import BUNDLE, erased, event, run
+
+
+def test_a_redis_that_is_not_there_says_so_soon(tmp_path: Path) -> None:
+    async def body(store: Store) -> None:
+        for call in (
+            store.version(),
+            store.changes(0),
+            store.erase("a"),
+            store.set_opt_out("a", True),
+            erased(store),
+            store.add_events([event("1", "a")], keep_seconds=60),
+            store.histories(["a"]),
+        ):
+            with pytest.raises(StateUnavailable):
+                await call
+
+    run(f"unix://{tmp_path / 'nothing.sock'}", body)
+
+
+def test_without_a_place_nothing_is_promised(tmp_path: Path) -> None:
+    async def body() -> None:
+        store = open_store("", bundle=tmp_path / "missing" / "bundle")
+        assert isinstance(store, NowhereStore)
+        assert await store.version() == Version()
+        assert await erased(store) == []
+        with pytest.raises(StateUnavailable, match="DIFFCDR_STATE_URL"):
+            await store.erase("a")
+        with pytest.raises(StateUnavailable):
+            await store.set_opt_out("a", True)
+        with pytest.raises(StateUnavailable):
+            await store.add_events([event("1", "a")], keep_seconds=60)
+        assert await store.histories(["a"]) == {}
+
+    asyncio.run(body())
+
+
+def test_the_default_is_a_file_beside_the_bundle(tmp_path: Path) -> None:
+    store = open_store("", bundle=tmp_path / "bundle")
+    assert isinstance(store, SqliteStore)
+    asyncio.run(store.close())
+    assert (tmp_path / "bundle.state.sqlite").exists()
+    assert isinstance(open_store("redis://localhost", bundle=BUNDLE), RedisStore)
+
+
+def test_a_state_file_from_before_there_were_domains_is_carried_on(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(
+            "CREATE TABLE newcomers (user_id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, user_id TEXT NOT NULL REFERENCES newcomers "
+            "(user_id) ON DELETE CASCADE, event_id TEXT NOT NULL, item_id TEXT NOT NULL, rating REAL NOT NULL, "
+            "UNIQUE (user_id, event_id));"
+            "INSERT INTO newcomers VALUES ('a', 1e12);"
+            "INSERT INTO events (user_id, event_id, item_id, rating) VALUES ('a', '1', 's1', 5.0);"
+        )
+
+    async def body(store: Store) -> None:
+        assert await store.histories(["a"]) == {"a": (("s1", 5.0),)}
+        assert await store.add_events([Event("2", "a", "t1", 3.0, "target")], keep_seconds=60) == ["accepted"]
+        assert await store.histories(["a"], "target") == {"a": (("t1", 3.0),)}
+
+    run(f"sqlite:{path}", body)
