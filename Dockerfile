@@ -2,6 +2,7 @@
 #
 #   docker build -t diffcdr .                                           service on CPU, without torch
 #   docker build -t diffcdr-gpu --build-arg EXTRA=serve-gpu .           service with ONNX Runtime's CUDA provider
+#   docker build -t diffcdr-ann --build-arg EXTRA=serve,ann .           service that can search by an item index
 #   docker build -t diffcdr-train --target train .                      training
 #
 # Pin the base by digest for a build that repeats: --build-arg BASE=python:3.11-slim@sha256:…
@@ -20,7 +21,7 @@ RUN touch README.md
 
 FROM build-base AS build-serve
 ARG EXTRA=serve
-RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf /opt/diffcdr/bin/pip install --quiet --constraint constraints.txt ".[${EXTRA}]"
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf /opt/diffcdr/bin/pip install --quiet --constraint constraints.txt ".[${EXTRA},client]"
 COPY diffcdr diffcdr
 COPY service service
 COPY training training

@@ -69,7 +69,7 @@ def test_the_default_image_is_the_service_and_has_no_torch() -> None:
     assert serve.base == by_name["train"].base == "runtime"
     assert "build-serve" in serve.last("COPY")
     assert "build-train" not in str(serve.instructions)
-    assert '".[${EXTRA}]"' in str(by_name["build-serve"].instructions)
+    assert '".[${EXTRA},client]"' in str(by_name["build-serve"].instructions)
     assert ("ARG", "EXTRA=serve") in by_name["build-serve"].instructions
 
 
@@ -170,6 +170,7 @@ def test_training_is_a_one_shot_job_and_the_service_waits_for_its_bundle() -> No
     assert SERVICES["train"]["restart"] == "no"
     assert SERVICES["service"]["restart"] == "unless-stopped"
     published = next(text for text in SERVICES["train"]["command"] if text.startswith("--bundle=")).partition("=")[2]
+    published = published.replace("${BUNDLE:-current}", "current")
     assert published == SERVICES["service"]["environment"]["DIFFCDR_BUNDLE"]
     assert published == environment(stages()["serve"])["DIFFCDR_BUNDLE"]
 
@@ -193,3 +194,37 @@ def test_what_the_service_depends_on_has_a_health_check() -> None:
     for name, condition in SERVICES["service"]["depends_on"].items():
         assert condition["condition"] == "service_healthy"
         assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_the_scale_profile_sets_what_the_compose_file_asks_for() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    lines = (ROOT / "deploy" / "scale.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert given.pop("COMPOSE_PROFILES") == "scale"
+    assert given.keys() <= set(re.findall(r"\$\{([A-Z_]+):-", text))
+    assert set(given["EXTRA"].split(",")) <= {"serve", "ann"}
+    url = given["DIFFCDR_VECTORS_URL"]
+    settings = Settings(bundle=Path("x"), vectors="redis", vectors_url=url)
+    assert (settings.vectors, settings.watch_seconds) == (
+        given["DIFFCDR_VECTORS"],
+        float(given["DIFFCDR_WATCH_SECONDS"]),
+    )
+    assert SERVICES["vectors"]["profiles"] == ["scale"]
+    assert SERVICES["service"]["depends_on"]["vectors"]["required"] is False
+    assert f"--redis={url}" in SERVICES["push"]["command"]
+    assert url.removeprefix("redis://").partition(":")[0] in SERVICES
+
+
+@pytest.mark.parametrize("job", ["push", "rollout"])
+def test_jobs_run_once_from_the_service_s_image_with_options_the_command_has(job: str) -> None:
+    service = SERVICES[job]
+    assert service["profiles"] == ["jobs"] and service["restart"] == "no" and service["read_only"] is True
+    assert service["image"] == SERVICES["service"]["image"]
+    name, *options = service["command"]
+    assert name == job
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("diffcdr"), job, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert options and all(option.partition("=")[0] in shown for option in options)
+    mounted = [volume.rpartition(":/")[2].partition(":")[0] for volume in service["volumes"]]
+    assert any(f"/{path}" in option for option in options for path in mounted)
