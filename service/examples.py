@@ -25,13 +25,13 @@ _BOOK = {"item_id": BOOK, "title": "The Lawless Trail 2 (frontier tale)"}
 _ITEM = {**_BOOK, "score": 0.8054507374763489, "rank": 1}
 _POPULAR = {**_BOOK, "score": 951.0, "rank": 1}
 _LIST = {"items": [_ITEM], "strategy": "transfer", "fallback_reason": None, "bundle": MODEL_ID}
-_EVENTS = [
+_EVENTS: Sequence[Example] = [
     {"event_id": "9f1c", "user_id": NEWCOMER, "item_id": FILMS[0], "rating": 5},
     {"event_id": "9f1d", "user_id": NEWCOMER, "item_id": FILMS[1], "rating": 2},
     {"event_id": "9f1e", "user_id": NEWCOMER, "item_id": BOOK, "rating": 4, "domain": "target"},
 ]
 _REJECTED = {"index": 2, "event_id": "9f1e", "code": "opted_out"}
-_USERS = [
+_USERS: Sequence[Example] = [
     {"user_id": USER, "k": 20},
     {"user_id": USER, "k": 5, "exclude_items": [BOOK], "fallback": "deny"},
     {"user_id": USER, "diversity": 0.2},
@@ -39,7 +39,7 @@ _USERS = [
     {"user_id": USER, "target_history": [{"item_id": BOOK, "rating": 4}]},
 ]
 _FIELD_ERROR = {"pointer": "/k", "detail": "Input should be less than or equal to 100"}
-_FAULT = {
+_FAULT: Example = {
     "code": "invalid_request",
     "status": 422,
     "detail": "/k: Input should be less than or equal to 100",
@@ -47,14 +47,14 @@ _FAULT = {
 }
 _EMBEDDING = {"index": 0, "user_id": USER, "found": True, "vector": [0.2523946, 1.1753496, 0.5885836]}
 _FILE = {"name": "films.parquet", "rows_read": 163_507, "rows_kept": 163_507, "left_out": {"few_ratings": 0}}
-_DATA = {
+_DATA: Example = {
     "source": _FILE,
     "target": {**_FILE, "name": "books.parquet", "rows_read": 163_607, "rows_kept": 163_607},
     "split": {"train": 2160, "validation": 240, "test": 600},
     "test_fraction": 0.2,
     "seed": 0,
 }
-_SUMMARY = {
+_SUMMARY: Example = {
     "id": MODEL_ID,
     "state": "stable",
     "model": "diffcdr",
@@ -83,7 +83,7 @@ _REFUSAL = {
     "at": "2026-01-09T10:25:00Z",
 }
 _PLACE = {"source": [0.12, -0.4], "transferred": [0.31, 0.08], "target": [0.27, 0.11]}
-_SAMPLE = {
+_SAMPLE: Example = {
     "at": 1_767_953_700.0,
     "requests": 3,
     "statuses": {"2xx": 3},

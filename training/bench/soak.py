@@ -37,8 +37,6 @@ BUNDLES = 5
 SAMPLE_SECONDS = 0.5
 GROWTH = 1.02
 """How much more memory there may be at the end than once the first tenth has passed."""
-NO_ANSWER = 0
-"""The status of a request whose connection broke before the answer was whole."""
 POPULATION = Population(users=20_000, source_items=500, target_items=5_000)
 
 
@@ -47,17 +45,17 @@ class Tally:
     """What came back: how many of each kind of question and status, and whether it was right."""
 
     right: int = 0
-    wrong: Counter[tuple[str, int]] = field(default_factory=Counter)
+    wrong: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, question: Question, status: int) -> None:
-        """Note one answer."""
-        if status in question.expected:
+    def add(self, question: Question, came: int | Exception) -> None:
+        """Note one answer's status, or how the connection broke before the answer was whole."""
+        if isinstance(came, int) and came in question.expected:
             self.right += 1
         else:
-            self.wrong[question.kind, status] += 1
+            self.wrong[question.kind, str(came) if isinstance(came, int) else type(came).__name__] += 1
 
     def __str__(self) -> str:
-        return ", ".join(f"{kind}: {count} x {status or 'no answer'}" for (kind, status), count in self.wrong.items())
+        return ", ".join(f"{kind}: {count} x {came}" for (kind, came), count in self.wrong.items())
 
 
 def bench(size: Size) -> Iterator[Row]:
@@ -156,9 +154,9 @@ class Load:
         """One caller's thread: ask when it is time, until the end."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60.0)
         while (question := self._next()) is not None:
-            status = self._leave(question) if question.leaves else ask(connection, question)
+            came = self._leave(question) if question.leaves else ask(connection, question)
             with self._lock:
-                self.tally.add(question, status)
+                self.tally.add(question, came)
         connection.close()
 
     def _next(self) -> Question | None:
@@ -168,27 +166,27 @@ class Load:
         time.sleep(max(0.0, due - time.monotonic()))
         return question if time.monotonic() < self._end else None
 
-    def _leave(self, question: Question) -> int:
+    def _leave(self, question: Question) -> int | Exception:
         """Ask on a connection of its own, and close that once the first bytes of the answer are there."""
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=60.0)) as connection:
             try:
                 _send(connection, question)
                 answer = connection.getresponse()
                 answer.read1(1)
-            except (OSError, http.client.HTTPException):
-                return NO_ANSWER
+            except (OSError, http.client.HTTPException) as error:
+                return error
             return answer.status
 
 
-def ask(connection: http.client.HTTPConnection, question: Question) -> int:
-    """The status of the answer, read to its end; ``NO_ANSWER`` where it broke off."""
+def ask(connection: http.client.HTTPConnection, question: Question) -> int | Exception:
+    """The status of the answer, read to its end, or how it broke off."""
     try:
         _send(connection, question)
         answer = connection.getresponse()
         answer.read()
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException) as error:
         connection.close()
-        return NO_ANSWER
+        return error
     return answer.status
 
 

@@ -88,7 +88,7 @@ def answering(status: int) -> Iterator[int]:
             server.shutdown()
 
 
-@pytest.mark.parametrize(("status", "shown"), [(200, ""), (500, "looking: 9 x 500"), (0, "looking: 9 x no answer")])
+@pytest.mark.parametrize(("status", "shown"), [(200, ""), (500, "looking: 9 x 500"), (0, "looking: 9 x RemoteDisconnected")])
 def test_what_is_not_expected_is_named_by_kind_and_status(status: int, shown: str) -> None:
     looking = Question("looking", "GET", "/livez", frozenset({200}))
     with answering(status) as port:
