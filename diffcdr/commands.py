@@ -7,20 +7,21 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 from rich.console import Console
 
 from diffcdr.bundle import open_bundle, read_manifest
+from diffcdr.engines import EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.inspect import render, shortfalls
 from diffcdr.progress import Reporter
 from diffcdr.recommender import Recommender
-from diffcdr.score import ScoreOptions, all_users, read_users, score_users
+from diffcdr.score import COMPILED_USERS, ScoreOptions, ScoreReport, ScoreRequest, all_users, read_users, score_users
 from diffcdr.transfer import Device
 
-COMPILED_USERS = 50_000
-"""From how many users on it pays to load compiled loops, where there are any."""
-
-BundleOption = Annotated[Path, typer.Option(help="Bundle directory.", show_default=False)]
+BundleOption = Annotated[
+    str, typer.Option(help="Bundle directory; with --engine spark also a URL.", show_default=False)
+]
 UsersOption = Annotated[
     str,
     typer.Option(
@@ -29,7 +30,9 @@ UsersOption = Annotated[
         show_default=False,
     ),
 ]
-OutOption = Annotated[Path, typer.Option(help="Parquet file to write.", show_default=False)]
+OutOption = Annotated[
+    str, typer.Option(help="Parquet file to write; with --engine spark a folder or URL of files.", show_default=False)
+]
 
 
 def score(
@@ -43,35 +46,72 @@ def score(
         float,
         typer.Option(min=0.0, max=1.0, help="Above 0, items of a personal list give way to others unlike them."),
     ] = 0.0,
+    opted_out: Annotated[
+        Path | None,
+        typer.Option(help="File of users who opted out or asked to be forgotten: the popular list for them."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     device: Annotated[Device, typer.Option(help="Where a transfer graph runs.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Batches at a time.", show_default="one per core")] = None,
+    engine: EngineOption = "local",
+    master: MasterOption = None,
+    spark_conf: SparkConfOption = None,
 ) -> None:
     """Recommend to many users at once: a ranked list for each, to a Parquet file.
 
     The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
     """
     reporter = Reporter()
-    opened = open_bundle(bundle)
-    named = None if users == "all" else read_users(Path(users))
-    count = len(opened.source_users.ids) if named is None else len(named[0])
-    recommender = Recommender(opened, device=device, compiled=count >= COMPILED_USERS)
-    ids, left_out = named or (all_users(recommender), 0)
-    if left_out:
-        reporter.note(f"{left_out:,} empty or repeated user ids left out")
-    report = score_users(
-        recommender,
-        ids,
-        out,
+    ids = None if users == "all" else _read(reporter, Path(users))
+    asked = ScoreRequest(
+        users=ids,
         options=ScoreOptions(
             k=k, exclude_seen=not include_seen, layout="lists" if lists else "long", diversity=diversity
         ),
-        reporter=reporter,
         resume=resume,
-        threads=threads or len(os.sched_getaffinity(0)),
+        opted_out=None if opted_out is None else _read(reporter, opted_out),
     )
+    if engine == "spark":
+        on_spark = load_engine("spark", "score")
+        report = on_spark(
+            bundle, out, asked, device=device, reporter=reporter, master=master, settings=spark_conf or []
+        )
+    else:
+        report = _score_here(
+            Path(bundle),
+            Path(out),
+            asked,
+            device=device,
+            reporter=reporter,
+            threads=threads or len(os.sched_getaffinity(0)),
+        )
     by_strategy = ", ".join(f"{count:,} {strategy}" for strategy, count in sorted(report.strategies.items()))
     reporter.note(f"wrote {report.rows:,} rows for {report.users:,} users ({by_strategy}) to {out}")
+
+
+def _score_here(
+    bundle: Path, out: Path, asked: ScoreRequest, *, device: Device, reporter: Reporter, threads: int
+) -> ScoreReport:
+    opened = open_bundle(bundle)
+    count = len(opened.source_users.ids) if asked.users is None else len(asked.users)
+    recommender = Recommender(opened, device=device, compiled=count >= COMPILED_USERS)
+    return score_users(
+        recommender,
+        all_users(recommender) if asked.users is None else asked.users,
+        out,
+        options=asked.options,
+        reporter=reporter,
+        resume=asked.resume,
+        threads=threads,
+        opted_out=asked.opted_out,
+    )
+
+
+def _read(reporter: Reporter, path: Path) -> pl.Series:
+    ids, left_out = read_users(path)
+    if left_out:
+        reporter.note(f"{path}: {left_out:,} empty or repeated user ids left out")
+    return ids
 
 
 def inspect_bundle(

@@ -29,6 +29,8 @@ from diffcdr.recommender import ROW_STRATEGIES, Recommender, TopRows
 
 PART_ROWS = 1_000_000
 BATCH_USERS = 2_048
+COMPILED_USERS = 50_000
+"""From how many users on it pays to load compiled loops, where there are any."""
 USER_COLUMN = "user_id"
 PLAN_FILE = "plan.json"
 
@@ -51,6 +53,20 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True)
+class ScoreRequest:
+    """What a command asks of an engine.
+
+    ``users``: ids, None for every source user of the bundle. ``resume``: go on with what an interrupted run left.
+    ``opted_out``: ids of users who opted out or are to be forgotten: they get the popular list.
+    """
+
+    users: pl.Series | None
+    options: ScoreOptions
+    resume: bool = False
+    opted_out: pl.Series | None = None
+
+
+@dataclass(frozen=True)
 class ScoreReport:
     """What a run did. ``strategies``: users by the strategy that answered them."""
 
@@ -61,7 +77,7 @@ class ScoreReport:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """Everything the parts depend on: a run may only go on with parts of the same plan."""
 
     bundle: str
@@ -71,6 +87,7 @@ class _Plan:
     layout: str
     diversity: float
     part_users: int
+    opted_out: str | None = None
 
 
 def score_users(
@@ -82,6 +99,7 @@ def score_users(
     reporter: Reporter,
     resume: bool = False,
     threads: int = 1,
+    opted_out: pl.Series | None = None,
 ) -> ScoreReport:
     """Write the ranked lists of ``users`` to ``out``, in the order of ``users``.
 
@@ -95,18 +113,15 @@ def score_users(
         reporter: told about progress.
         resume: go on with the parts that an interrupted run left.
         threads: batches scored at the same time.
+        opted_out: ids of users who opted out or are to be forgotten: they get the popular list.
 
     Raises:
         InputError: nothing to score, ``out`` cannot be written, the parts there are of another run, or an option is
             out of its range.
     """
-    if options.k < 1:
-        raise InputError("k must be at least 1")
-    if not len(users):
-        raise InputError("there are no users to score; give a file with at least one user id")
-    plan = _plan(recommender, users, options)
+    plan = make_plan(recommender.bundle.id, users, options, opted_out=opted_out)
     parts = _open_parts(out, plan, resume=resume)
-    scorer = _Scorer(recommender, options)
+    scorer = Scorer(recommender, options, opted_out=opted_out)
     reused = 0
     with (
         threadpool_limits(limits=1, user_api="blas"),
@@ -133,7 +148,7 @@ def score_users(
 
 def all_users(recommender: Recommender) -> pl.Series:
     """Every source user of the bundle, in id order."""
-    return _decode(recommender.bundle.source_users.ids.array)
+    return decode_ids(recommender.bundle.source_users.ids.array)
 
 
 def read_users(path: Path) -> tuple[pl.Series, int]:
@@ -174,19 +189,28 @@ def _read_column(path: Path) -> pl.Series:
     return frame.select(pl.col(USER_COLUMN).cast(pl.String)).collect()[USER_COLUMN]
 
 
-class _Scorer:
-    """Turns user ids into rows of the output; rows become ids by a vectorised gather."""
+class Scorer:
+    """Turns user ids into rows of the output; rows become ids by a vectorised gather.
 
-    def __init__(self, recommender: Recommender, options: ScoreOptions) -> None:
+    ``opted_out``: ids that get the popular list, whatever is known of them.
+    """
+
+    def __init__(self, recommender: Recommender, options: ScoreOptions, *, opted_out: pl.Series | None = None) -> None:
         self._recommender = recommender
         self._options = options
-        self._item_ids = _decode(recommender.bundle.target_items.ids.array)
+        self._opted_out = None if opted_out is None else opted_out.implode()
+        self._item_ids = decode_ids(recommender.bundle.target_items.ids.array)
         self._strategies = pl.Series("strategy", ROW_STRATEGIES, dtype=pl.Enum(ROW_STRATEGIES))
 
     def __call__(self, users: pl.Series) -> pl.DataFrame:
+        """The rows of ``users``, in their order."""
         options = self._options
+        asked = users
+        if self._opted_out is not None:
+            # Nobody's id is empty: nothing stored of these users is looked at.
+            asked = users.to_frame().select(pl.when(~pl.first().is_in(self._opted_out)).then(pl.first())).to_series()
         top = self._recommender.top_rows(
-            users.to_list(), options.k, exclude_seen=options.exclude_seen, diversity=options.diversity
+            asked.fill_null("").to_list(), options.k, exclude_seen=options.exclude_seen, diversity=options.diversity
         )
         strategies = self._strategies.gather(top.strategies)
         frame = self._long(users, strategies, top)
@@ -213,26 +237,41 @@ class _Scorer:
         )
 
 
-def _decode(ids: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]]) -> pl.Series:
+def decode_ids(ids: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]]) -> pl.Series:
+    """Ids of an :class:`~diffcdr.ids.IdTable`'s array, as text."""
     return pl.Series(USER_COLUMN, ids.tolist(), dtype=pl.Binary).cast(pl.String)
 
 
-def _plan(recommender: Recommender, users: pl.Series, options: ScoreOptions) -> _Plan:
-    digest = hashlib.sha256()
-    for start in range(0, len(users), PART_ROWS):
-        digest.update("\n".join(users.slice(start, PART_ROWS).to_list()).encode("utf-8", "surrogatepass") + b"\n")
-    return _Plan(
-        bundle=recommender.bundle.id,
-        users=digest.hexdigest(),
+def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_out: pl.Series | None) -> Plan:
+    """What the lists of ``users`` depend on.
+
+    Raises:
+        InputError: there is nothing to score.
+    """
+    if options.k < 1:
+        raise InputError("k must be at least 1")
+    if not len(users):
+        raise InputError("there are no users to score; give a file with at least one user id")
+    return Plan(
+        bundle=bundle_id,
+        users=_digest(users),
         k=options.k,
         exclude_seen=options.exclude_seen,
         layout=options.layout,
         diversity=options.diversity,
         part_users=max(BATCH_USERS, PART_ROWS // options.k),
+        opted_out=None if opted_out is None else _digest(opted_out.sort()),
     )
 
 
-def _open_parts(out: Path, plan: _Plan, *, resume: bool) -> Path:
+def _digest(ids: pl.Series) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(ids), PART_ROWS):
+        digest.update("\n".join(ids.slice(start, PART_ROWS).to_list()).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()
+
+
+def _open_parts(out: Path, plan: Plan, *, resume: bool) -> Path:
     """The directory for this run's parts: those of an interrupted run of the same plan, or an empty one."""
     if out.is_dir():
         raise InputError(f"{out} is a directory; give the name of a file with --out")

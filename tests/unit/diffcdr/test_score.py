@@ -6,6 +6,7 @@ import gzip
 import io
 import resource
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -48,6 +49,24 @@ def run(
     reporter = Reporter(Console(file=io.StringIO()))
     series = users if isinstance(users, pl.Series) else pl.Series("user_id", users)
     return score_users(recommender, series, out, options=options, reporter=reporter, resume=resume, threads=threads)
+
+
+@pytest.mark.parametrize("layout", ["long", "lists"])
+def test_who_opted_out_gets_the_popular_list_and_keeps_the_place(
+    recommender: Recommender, tmp_path: Path, layout: Literal["long", "lists"]
+) -> None:
+    users, out = pl.Series("user_id", USERS), tmp_path / "out.parquet"
+    options, reporter = ScoreOptions(k=5, layout=layout), Reporter(Console(file=io.StringIO()))
+    away = pl.Series("user_id", ["u00250", "v00002", "never-seen"])
+    score_users(recommender, users, out, options=options, reporter=reporter, opted_out=away)
+    refused = pl.read_parquet(out)
+    assert refused["user_id"].unique(maintain_order=True).to_list() == USERS
+    score_users(recommender, users, out, options=options, reporter=reporter)
+    plain, theirs = pl.read_parquet(out), pl.col("user_id").is_in(away.implode())
+    assert refused.filter(~theirs).equals(plain.filter(~theirs))
+    nobody = plain.filter(pl.col("user_id") == "nobody").drop("user_id")
+    for user in ("u00250", "v00002"):
+        assert refused.filter(pl.col("user_id") == user).drop("user_id").equals(nobody)
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
