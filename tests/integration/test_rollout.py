@@ -14,10 +14,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
+from diffcdr.bundle import open_bundle
 from diffcdr.client import Client
 from diffcdr.errors import BundleError, DiffCDRError, InputError
+from diffcdr.progress import Reporter
 from diffcdr.rollout import Replica, Rollout, addresses, read_key
+from service.push import push_vectors
 from tests.bundles import write_bundle
 from tests.servers import Server, diffcdr, proxy, running_server
 
@@ -52,7 +56,8 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, redis_socket: Path) -> Iterator[Fleet]:
+    """As the compose profile ``scale`` has it: state and source vectors in Redis, shared by all."""
     folder = tmp_path_factory.mktemp("fleet")
     key_file = folder / "key"
     key_file.write_text(f"{KEY}\n")
@@ -69,13 +74,19 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     content = bytearray(vectors.read_bytes())
     content[-1] ^= 1
     vectors.write_bytes(content)
+    url = f"unix://{redis_socket}"
+    with Redis.from_url(url) as client:
+        client.flushall()
+        for name in ids:
+            push_vectors(open_bundle(roots[0] / name), client, reporter=Reporter())
     with ExitStack() as stack:
         servers = [
             stack.enter_context(
                 running_server(
                     root / "current",
                     log=root / "log",
-                    DIFFCDR_STATE_URL=f"sqlite:{folder / 'state.sqlite'}",
+                    DIFFCDR_STATE_URL=url,
+                    DIFFCDR_VECTORS="redis",
                     DIFFCDR_API_KEYS=f"read,admin:{digest}",
                 )
             )
@@ -90,6 +101,7 @@ class Load:
 
     statuses: list[int] = field(default_factory=list)
     bundles: set[str] = field(default_factory=set)
+    strategies: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -105,6 +117,7 @@ def load(address: str, callers: int = 2) -> Iterator[Load]:
                 time.sleep(0.002)
                 if answer.status_code == 200:
                     seen.bundles.add(answer.json()["bundle"])
+                    seen.strategies.add(answer.json()["strategy"])
 
     threads = [threading.Thread(target=ask) for _ in range(callers)]
     for thread in threads:
@@ -134,6 +147,7 @@ def test_all_replicas_switch_under_load_and_no_request_is_lost(fleet: Fleet, tmp
     assert 0 < before < len(seen.statuses)
     assert set(seen.statuses) == {200}
     assert seen.bundles == {fleet.current, fleet.other}
+    assert seen.strategies == {"transfer"}
     assert sum("serves it already" in line for line in fleet.run("other")) == 3
     fleet.run("current")
     assert fleet.serving() == [fleet.current] * 3
