@@ -36,6 +36,29 @@ export const address = (path, query = {}) => {
   return url;
 };
 
+/** Longer than any answer takes that is still wanted. */
+const PATIENCE_MS = 30_000;
+/** What takes less is not worth showing that it takes time. */
+const BUSY_AFTER_MS = 300;
+let pending = 0;
+
+async function waiting(promise) {
+  pending += 1;
+  const timer = setTimeout(() => document.documentElement.classList.add("busy"), BUSY_AFTER_MS);
+  try {
+    const answer = await promise;
+    document.documentElement.classList.remove("away");
+    return answer;
+  } catch (error) {
+    if (error.name !== "AbortError") document.documentElement.classList.add("away");
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    pending -= 1;
+    if (!pending) document.documentElement.classList.remove("busy");
+  }
+}
+
 /** One request, whatever comes back: { status, ok, data, text, headers, ms }. */
 export async function send(method, path, { query, body, signal, key } = {}) {
   const chosen = key === undefined ? keyFor(scopeOf(method, path)) : key;
@@ -43,16 +66,18 @@ export async function send(method, path, { query, body, signal, key } = {}) {
   if (chosen) headers["Authorization"] = `Bearer ${chosen}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const began = performance.now();
-  const response = await fetch(address(path, query), {
-    method,
-    headers,
-    body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),
-    signal,
-    cache: "no-store",
-    credentials: "omit",
-    redirect: "error",
-  });
-  const text = await response.text();
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const [response, text] = await waiting(
+    fetch(address(path, query), {
+      method,
+      headers,
+      body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+    }).then(async (answer) => [answer, await answer.text()]),
+  );
   const ms = performance.now() - began;
   let data = null;
   if (/json/.test(response.headers.get("content-type") ?? "")) {
@@ -70,10 +95,11 @@ export async function call(method, path, options = {}) {
   const scope = scopeOf(method, path);
   let answer = await send(method, path, options);
   while ((answer.status === 401 || (answer.status === 403 && answer.data?.code === "forbidden")) && options.ask !== false) {
-    const key = await askKey(scope, keyFor(scope) ? `The key there is does not have the scope “${scope}”.` : "");
+    const key = await askOnce(scope, answer.status);
+    // Kept before it is tried: whoever asked may have given up meanwhile.
+    setKey(scope, key);
     if (key === null) break;
     answer = await send(method, path, { ...options, key });
-    if (answer.status !== 401 && answer.status !== 403) setKey(scope, key);
   }
   if (!answer.ok) throw new Refused(answer.status, answer.data ?? { title: `status ${answer.status}` });
   return answer;
@@ -89,6 +115,16 @@ export function timings(headers) {
     .map((part) => /^\s*([\w-]+);dur=([\d.]+)/.exec(part))
     .filter(Boolean)
     .map(([, label, ms]) => [label, Number(ms)]);
+}
+
+const asked = new Map();
+
+/** Ask for a key once, however many requests wait for it. */
+function askOnce(scope, status) {
+  const known = keyFor(scope);
+  const why = !known ? "" : status === 401 ? "The key there is does not open the service any more." : `The key there is does not have the scope “${scope}”.`;
+  if (!asked.has(scope)) asked.set(scope, askKey(scope, why).finally(() => asked.delete(scope)));
+  return asked.get(scope);
 }
 
 function askKey(scope, why) {

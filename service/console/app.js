@@ -2,6 +2,7 @@
 
 import { Refused, call, forgetKeys, hasKey, setKey } from "./api.js";
 import { field, h, put, short } from "./dom.js";
+import { said, trouble } from "./trouble.js";
 
 const VIEWS = [
   ["try", "Try", () => import("./try.js")],
@@ -20,6 +21,9 @@ export const state = { models: null, openapi: null };
 let leave = null;
 let turn = 0;
 
+/** A bundle in a list of them. */
+export const bundleName = (model) => `${model.model} · ${model.preset} · ${short(model.id)} (${model.state})`;
+
 /** The view and the parameters in the address: #/try?user=ann */
 export function place() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
@@ -28,7 +32,8 @@ export function place() {
 
 /** Note parameters in the address without a new entry in the history. */
 export function note(view, parameters) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== ""));
+  const given = Object.entries(parameters).flatMap(([key, value]) => [value].flat().map((one) => [key, one]));
+  const query = new URLSearchParams(given.filter(([, value]) => value !== null && value !== ""));
   history.replaceState(null, "", `#/${view}${query.size ? `?${query}` : ""}`);
 }
 
@@ -78,16 +83,13 @@ async function show() {
 
 function fail(error) {
   if (error instanceof Refused && error.status === 401) return gate("");
-  const text = error instanceof Refused ? error.message : "The service does not answer. Is it running?";
-  if (!(error instanceof Refused) && !(error instanceof TypeError)) console.error(error);
   put(
     main,
     h(
       "div",
       { class: "panel gate stack" },
       h("h1", {}, "This did not work"),
-      h("p", { class: "note bad", role: "alert" }, text),
-      h("div", {}, h("button", { class: "button primary", onclick: show }, "Try again")),
+      trouble(error, tabs.hidden ? boot : show),
     ),
   );
 }
@@ -106,7 +108,7 @@ function gate(why) {
         try {
           await call("GET", "v1/models", { key: input.value, ask: false });
         } catch (error) {
-          return gate(error instanceof Refused ? "This key does not open the service." : "The service does not answer.");
+          return gate(error instanceof Refused && error.status < 500 ? "This key does not open the service." : said(error));
         }
         setKey("read", input.value);
         boot();
@@ -126,10 +128,10 @@ async function boot() {
   put(main);
   try {
     await call("GET", "v1/models", { ask: false });
+    state.openapi ??= (await call("GET", "openapi.json")).data;
   } catch (error) {
     return fail(error);
   }
-  state.openapi ??= (await call("GET", "openapi.json")).data;
   put(
     tabs,
     VIEWS.map(([id, title]) => h("a", { href: `#/${id}` }, title)),

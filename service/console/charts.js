@@ -13,7 +13,7 @@ export function barChart(title, rows, { lower = null } = {}) {
     h("figcaption", { class: "spread" }, h("h3", {}, title), lower === null ? null : h("span", { class: "small muted" }, lower ? "less is better" : "more is better")),
     h(
       "div",
-      { class: "bars", role: "list" },
+      { class: `bars${sorted.some((row) => row.error) ? " spread-known" : ""}`, role: "list" },
       sorted.map((row) =>
         h(
           "div",
@@ -25,11 +25,18 @@ export function barChart(title, rows, { lower = null } = {}) {
             h("i", { vars: { width: share(row.value) } }),
             row.error ? h("span", { class: "whisker", vars: { left: share(row.value - row.error), width: share(2 * row.error) } }) : null,
           ),
-          h("span", { class: "num", title: row.error ? `± ${figure(row.error)}` : null }, figure(row.value)),
+          written(row),
         ),
       ),
     ),
   );
+}
+
+/** The value, to as many places as its standard error has two figures in. */
+function written({ value, error }) {
+  if (!error) return h("span", { class: "num" }, figure(value));
+  const places = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(error))));
+  return h("span", { class: "num" }, value.toFixed(places), h("span", { class: "muted" }, ` ± ${error.toFixed(places)}`));
 }
 
 const WIDTH = 400;

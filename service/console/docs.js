@@ -4,6 +4,7 @@ import { call, send, timings } from "./api.js";
 import { state } from "./app.js";
 import { examples } from "./examples.js";
 import { announce, field, figure, h, name, panel, put } from "./dom.js";
+import { trouble } from "./trouble.js";
 
 const METHODS = ["get", "post", "put", "delete"];
 const MOST_SHOWN = 20000;
@@ -38,7 +39,7 @@ export async function show(box) {
               section.scrollIntoView({ block: "start" });
               section.querySelector("h2").focus();
             };
-            return h("li", {}, h("button", { type: "button", onclick: jump }, one.operation.summary ?? one.path));
+            return h("li", {}, h("button", { type: "button", onclick: jump }, h("code", {}, one.method.toUpperCase()), " ", one.operation.summary ?? one.path));
           }),
         ),
       ),
@@ -103,7 +104,7 @@ function runner(method, path, operation, known) {
   const content = Object.keys(operation.requestBody?.content ?? {});
   const example = content.length ? known.body(operation, path) : null;
   const body = example === null ? null : h("textarea", { rows: Math.min(12, example.split("\n").length), spellcheck: "false", value: example });
-  const output = h("div", { class: "stack" });
+  const output = h("div", { class: "stack" }, h("p", { class: "waiting small muted" }, "The answer will stand here."));
   const changes = method === "delete" || method === "put" || path.startsWith("/v1/admin/") || path === "/v1/events";
   const run = async (event) => {
     event.preventDefault();
@@ -113,7 +114,7 @@ function runner(method, path, operation, known) {
       const options = body ? { body: body.value } : {};
       answer = await asked(method.toUpperCase(), address.value.replace(/^\/+/, ""), options);
     } catch (error) {
-      put(output, h("p", { class: "note bad", role: "alert" }, error.message));
+      put(output, trouble(error, () => run(event)));
       return;
     }
     announce(`status ${answer.status}`);

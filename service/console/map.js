@@ -1,63 +1,133 @@
-// Where users come from, where they are carried to, and where their own ratings put them.
+// Where users come from, where each model carries them to, and where their own ratings put them.
 
 import { call, segment } from "./api.js";
-import { note, state as shared } from "./app.js";
+import { bundleName, note, state as shared } from "./app.js";
 import { combobox } from "./combobox.js";
-import { announce, h, name, panel, put } from "./dom.js";
+import { announce, field, h, name, panel, put } from "./dom.js";
 import { plane } from "./plane.js";
+import { trouble } from "./trouble.js";
 
-const LAYERS = {
-  transferred: ["carried over", "--s1"],
-  target: ["by their own target ratings", "--s3"],
-  items: ["most rated items", "--s2"],
-};
+const OTHERS = ["--s6", "--s7", "--s8"];
+/** Of other models' clouds, how many are shown at first: more hide each other. */
+const OTHERS_SHOWN = 1;
 
 export async function show(box, query) {
-  if (!shared.models.models[0].map) {
-    put(box, h("div", { class: "panel empty" }, h("h1", {}, "No map"), h("p", {}, "This bundle has no map: it was published without. Train it again with this version.")));
-    return;
+  const { models } = shared.models;
+  const state = { model: models.find((one) => one.id === query.get("bundle")) ?? models[0], user: query.get("user") ?? "" };
+  const body = h("div", {});
+  const choice = h(
+    "select",
+    { onchange: () => ((state.model = models.find((one) => one.id === choice.value)), draw()) },
+    models.map((model) => h("option", { value: model.id, selected: model === state.model }, `${bundleName(model)}${model.map ? "" : ": no map"}`)),
+  );
+  let leave = null;
+  let turn = 0;
+
+  async function draw() {
+    const mine = ++turn;
+    leave?.();
+    leave = null;
+    if (!state.model.map) {
+      note("map", { bundle: state.model.id, user: state.user });
+      put(body, h("div", { class: "panel empty" }, h("h2", {}, "No map"), h("p", {}, "This bundle has no map: it was published without. Train it again with this version.")));
+      return;
+    }
+    try {
+      const { data } = await call("GET", "v1/map", { query: { model: state.model.id } });
+      if (mine === turn) leave = await drawn(body, state, data);
+      if (mine !== turn) leave?.();
+    } catch (error) {
+      if (mine !== turn) return;
+      put(body, trouble(error, draw));
+    }
   }
-  const answer = (await call("GET", "v1/map")).data;
-  const state = { user: query.get("user") ?? "", place: null, hidden: new Set() };
+
+  put(
+    box,
+    h(
+      "div",
+      { class: "head" },
+      h("h1", {}, "Map"),
+      h("p", { class: "muted small" }, "Users known in both domains and the most rated items, drawn by t-SNE when the bundle was made. Near means alike; distances far apart mean little."),
+      h("div", { class: "choice" }, field("Bundle", choice)),
+    ),
+    body,
+  );
+  await draw();
+  return () => (turn++, leave?.());
+}
+
+/** The clouds of users on the target plane: [key, what it is, colour, where a user stands in it]. */
+function clouds(model, users) {
+  const others = Object.keys(users[0]?.others ?? {});
+  return [
+    ["transferred", `carried over by ${model.model}`, "--s1", (user) => user.transferred],
+    ...others.map((other, index) => [`by ${other}`, `carried over by ${other}`, OTHERS[index % OTHERS.length], (user) => user.others?.[other] ?? null]),
+    ["target", "by their own target ratings", "--s3", (user) => user.target],
+  ];
+}
+
+async function drawn(body, state, answer) {
+  const layers = clouds(state.model, answer.users);
+  const hidden = new Set(layers.slice(1 + OTHERS_SHOWN, -1).map(([key]) => key));
   const about = h("div", { class: "stack" });
-  const choose = (user) => {
-    state.user = user;
-    search.input.value = user;
-    select();
+  let place = null;
+  let asked = 0;
+
+  const items = () =>
+    answer.items.map((item) => ({ key: item.item_id, label: item.title ?? item.item_id, x: item.point[0], y: item.point[1], item: true, colour: "--s2", near: place?.near.some((one) => one.item_id === item.item_id) }));
+  const users = ([, , colour, of]) => answer.users.map((user) => ({ key: user.user_id, label: user.user_id, x: of(user)[0], y: of(user)[1], colour }));
+  /** The chosen user's marks: other models' only where the map has the user. */
+  const marks = () => {
+    if (!place) return null;
+    const known = answer.users.find((user) => user.user_id === place.user_id);
+    const at = { ...known, transferred: place.transferred, target: place.target };
+    return layers.filter(([key]) => !hidden.has(key)).map(([, , colour, of]) => [colour, of(at)]).filter(([, point]) => point);
   };
-  const ofUsers = (kind) => answer.users.map((user) => ({ key: user.user_id, label: user.user_id, x: user[kind][0], y: user[kind][1], kind }));
+  const step = (by) => {
+    const ids = answer.users.map((user) => user.user_id);
+    if (ids.length) choose(ids[(ids.indexOf(state.user) + by + ids.length) % ids.length]);
+  };
   const target = plane("Target vectors", {
-    points: () => [
-      ...(state.hidden.has("target") ? [] : ofUsers("target")),
-      ...(state.hidden.has("transferred") ? [] : ofUsers("transferred")),
-      ...(state.hidden.has("items") ? [] : answer.items.map((item) => ({ key: item.item_id, label: item.title ?? item.item_id, x: item.point[0], y: item.point[1], kind: "item", near: state.place?.near.some((one) => one.item_id === item.item_id) }))),
-    ],
-    chosen: () => ({ user: state.user, places: state.place && [["transferred", state.place.transferred], ["target", state.place.target]], names: true }),
+    points: () => [...layers.filter(([key]) => !hidden.has(key)).flatMap(users), ...(hidden.has("items") ? [] : items())],
+    chosen: () => ({ user: state.user, marks: marks(), names: true }),
     onpick: choose,
+    onstep: step,
   });
   const source = plane("Source vectors", {
-    points: () => ofUsers("source"),
-    chosen: () => ({ user: state.user, places: state.place && [["source", state.place.source]], names: false }),
+    points: () => users(["source", "", "--s4", (user) => user.source]),
+    chosen: () => ({ user: state.user, marks: place && (place.source ? [["--s4", place.source]] : []), names: false }),
     onpick: choose,
+    onstep: step,
   });
   const redraw = () => {
     target.draw();
     source.draw();
   };
 
+  function choose(user) {
+    state.user = user;
+    search.input.value = user;
+    select();
+  }
+
   async function select() {
-    note("map", { user: state.user });
-    state.place = null;
+    const mine = ++asked;
+    note("map", { bundle: state.model === shared.models.models[0] ? "" : state.model.id, user: state.user });
+    place = null;
     if (state.user) {
       try {
-        state.place = (await call("GET", `v1/users/${segment(state.user)}/map`)).data;
-        announce(`${state.user}: nearest ${state.place.near[0]?.title ?? state.place.near[0]?.item_id ?? "nothing"}`);
+        const found = (await call("GET", `v1/users/${segment(state.user)}/map`, { query: { model: state.model.id } })).data;
+        if (mine !== asked) return;
+        place = found;
+        announce(`${state.user}: nearest ${place.near[0]?.title ?? place.near[0]?.item_id ?? "nothing"}`);
       } catch (error) {
-        put(about, h("p", { class: "note bad", role: "alert" }, error.message));
+        if (mine !== asked) return;
+        put(about, trouble(error, select));
         return redraw();
       }
     }
-    put(about, state.place ? described(state.place) : h("p", { class: "small muted" }, "Choose a point, or type an id."));
+    put(about, place ? described(place) : h("p", { class: "small muted" }, "Choose a point, or type an id."));
     redraw();
   }
 
@@ -65,47 +135,44 @@ export async function show(box, query) {
     label: "User",
     placeholder: "Begin to type an id",
     text: state.user,
-    find: async (text, signal) => (await call("GET", "v1/users", { query: { prefix: text === state.user ? "" : text, limit: 12 }, signal })).data.users,
+    find: async (text, signal) => (await call("GET", "v1/users", { query: { prefix: text === state.user ? "" : text, limit: 12, model: state.model.id }, signal })).data.users,
     value: (user) => user,
     show: (user) => [name(user)],
     choose: (user) => user && choose(user),
   });
-  const legend = h(
-    "div",
-    { class: "legend" },
-    Object.entries(LAYERS).map(([kind, [label, colour]]) => {
-      const input = h("input", { type: "checkbox", checked: true, onchange: () => (state.hidden[input.checked ? "delete" : "add"](kind), target.draw()) });
-      return h("label", { class: "check" }, input, h("span", { class: "key", vars: { "--c": `var(${colour})` } }, label));
-    }),
-  );
+  const shown = [...layers, ["items", "most rated items", "--s2"]].map(([key, label, colour]) => {
+    const input = h("input", { type: "checkbox", checked: !hidden.has(key), onchange: () => (hidden[input.checked ? "delete" : "add"](key), target.draw()) });
+    return h("label", { class: "check" }, input, h("span", { class: `key${key === "items" ? " item" : ""}`, vars: { "--c": `var(${colour})` } }, label));
+  });
   put(
-    box,
-    h("div", { class: "head" }, h("h1", {}, "Map"), h("span", { class: "muted small" }, `${answer.users.length} users known in both domains, and ${answer.items.length} items, drawn by t-SNE when the bundle was made. Near means alike; distances far apart mean little.`)),
+    body,
     h(
       "div",
       { class: "mapping" },
       h("div", { class: "planes" }, target.element, source.element),
-      panel("Who", h("div", { class: "body stack" }, search.element, about, h("h3", {}, "Shown"), legend)),
+      panel("Who", h("div", { class: "body stack" }, search.element, about, h("h3", {}, "Shown"), h("div", { class: "legend" }, shown))),
     ),
   );
   const resized = new ResizeObserver(redraw);
-  resized.observe(box);
+  resized.observe(body);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", redraw);
   await select();
   return () => {
+    asked++;
     resized.disconnect();
     scheme.removeEventListener("change", redraw);
   };
 }
 
 function described(place) {
+  const stable = shared.models.models[0];
   return [
     h("div", { class: "row" }, h("b", { class: "clip" }, name(place.user_id)), h("span", { class: "badge" }, place.on_map ? "on the map" : "placed between the most alike")),
     place.target === null && h("p", { class: "small muted" }, "New in the target: carried over alone."),
     place.source === null && h("p", { class: "small muted" }, "Not known in the source."),
     h("h3", {}, "Nearest of these items"),
     h("ol", { class: "ratings plain" }, place.near.map((item, index) => h("li", {}, h("span", { class: "clamp" }, name(item.title ?? item.item_id)), h("span", { class: "small muted num" }, String(index + 1))))),
-    h("a", { href: `#/try?user=${encodeURIComponent(place.user_id)}` }, "See this user’s list"),
+    h("a", { href: `#/try?${new URLSearchParams({ user: place.user_id, ...(place.bundle === stable.id ? {} : { model: place.bundle }) })}` }, "See this user’s list"),
   ];
 }

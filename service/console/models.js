@@ -1,26 +1,26 @@
 // What is loaded, how good it is beside the plain ways, and who is answered by it.
 
-import { Refused, call } from "./api.js";
-import { note, refreshModels, state } from "./app.js";
+import { call } from "./api.js";
+import { bundleName, note, refreshModels, state } from "./app.js";
 import { barChart } from "./charts.js";
 import { announce, field, h, name, panel, put, short, whole } from "./dom.js";
+import { said } from "./trouble.js";
 
 const STATES = { stable: "good", canary: "accent", shadow: "accent", previous: "", loaded: "" };
-/** [name, whether less is better; null where neither is] in the order shown. */
+/** [name, whether less is better; null where neither is: what lists are like, which nobody is best in] in the order shown. */
 const METRICS = {
   "ndcg@20": ["NDCG@20", false], "recall@20": ["Recall@20", false], "hr@20": ["HR@20", false],
   rmse_clipped: ["RMSE, clipped", true], mae_clipped: ["MAE, clipped", true], rmse: ["RMSE", true], mae: ["MAE", true],
-  "coverage@20": ["Catalogue coverage@20", false], "novelty@20": ["Novelty@20", false], "gini@20": ["Gini of exposure@20", true],
+  "coverage@20": ["Catalogue coverage@20", null], "novelty@20": ["Novelty@20, bits", null], "gini@20": ["Gini of exposure@20", null],
   "head_share@20": ["Share of the most popular 1 %", null], "similarity@20": ["Likeness within a list", null],
 };
 const PLACES = Object.keys(METRICS);
-const ERROR = /^(.*)[_.:](se|stderr|standard_error)$/;
 
 const when = (iso) => new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 export async function show(box, query) {
   let chosen = query.get("bundle");
-  const side = h("div", { class: "stack" });
+  const side = h("div", { class: "side stack" });
   const detail = h("div", { class: "detail" });
   put(box, h("h1", { class: "visually-hidden" }, "Models"), h("div", { class: "models" }, side, detail));
 
@@ -36,9 +36,9 @@ export async function show(box, query) {
       await call(method, path, { body });
       announce(`${what}: done`);
     } catch (error) {
-      const text = error instanceof Refused ? error.message : "The service does not answer.";
       side.querySelector("[role=alert]")?.remove();
-      side.prepend(h("p", { class: "note bad", role: "alert" }, `${what}: ${text}`));
+      side.prepend(h("p", { class: "note bad", role: "alert" }, `${what}: ${said(error)}`));
+      side.firstChild.scrollIntoView({ block: "nearest" });
       return;
     }
     await refreshModels();
@@ -109,25 +109,25 @@ function overview(model, models, act) {
 function quality(model) {
   const scopes = Object.keys(model.metrics);
   if (!scopes.length) return panel("Quality", h("p", { class: "empty" }, "The manifest has no figures."));
-  const body = h("div", { class: "charts" });
+  const body = h("div", { class: "stack" });
   const draw = (scope) => {
     const models = model.metrics[scope];
     const names = [...new Set(Object.values(models).flatMap(Object.keys))]
-      .filter((metric) => !ERROR.test(metric))
       .sort((a, b) => (PLACES.indexOf(a) + 1 || 99) - (PLACES.indexOf(b) + 1 || 99));
-    const errorOf = (figures, metric) => {
-      const key = Object.keys(figures).find((one) => ERROR.exec(one)?.[1] === metric);
-      return key ? figures[key] : null;
-    };
-    put(
-      body,
-      names.map((metric) => {
+    const errors = model.standard_errors[scope] ?? {};
+    const charts = (wanted) =>
+      wanted.map((metric) => {
         const rows = Object.entries(models)
           .filter(([, figures]) => Number.isFinite(figures[metric]))
-          .map(([id, figures]) => ({ label: id, value: figures[metric], error: errorOf(figures, metric), own: id === model.model }));
+          .map(([id, figures]) => ({ label: id, value: figures[metric], error: errors[id]?.[metric] ?? null, own: id === model.model }));
         const [title, lower] = METRICS[metric] ?? [metric.replaceAll("_", " "), null];
         return barChart(title, rows, { lower });
-      }),
+      });
+    const [accurate, alike] = [true, false].map((judged) => names.filter((metric) => (METRICS[metric]?.[1] ?? null) !== null === judged));
+    put(
+      body,
+      h("div", { class: "charts" }, charts(accurate)),
+      alike.length > 0 && [h("hr", {}), h("p", { class: "small muted" }, "What the lists are like: neither more nor less is better."), h("div", { class: "charts" }, charts(alike))],
     );
   };
   const select = h("select", { "aria-label": "Users measured on", onchange: () => draw(select.value) }, scopes.map((scope) => h("option", { value: scope, selected: scope === "test" }, `${scope} users`)));
@@ -178,7 +178,7 @@ function data(model) {
 
 function trafficPanel(models, traffic, act) {
   const others = models.filter((model) => model.state !== "stable");
-  const choice = (chosen) => h("select", {}, h("option", { value: "" }, "nobody"), others.map((model) => h("option", { value: model.id, selected: model.id === chosen }, `${model.model} · ${model.preset} · ${short(model.id)}`)));
+  const choice = (chosen) => h("select", {}, h("option", { value: "" }, "nobody"), others.map((model) => h("option", { value: model.id, selected: model.id === chosen }, bundleName(model))));
   const share = (value) => h("input", { type: "number", min: 0, max: 100, step: "any", value: String(value) });
   const canary = choice(traffic.canary);
   const percent = share(traffic.percent);

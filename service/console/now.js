@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { lineChart } from "./charts.js";
 import { figure, h, panel, put, whole } from "./dom.js";
+import { said } from "./trouble.js";
 
 const SPAN = 900;
 const SHORTEST_SPAN = 60;
@@ -70,8 +71,8 @@ export async function show(box) {
         answer = { ...data, samples: [...kept, ...data.samples].filter((sample) => sample.at >= cut) };
         draw();
         box.querySelector("[role=alert]")?.remove();
-      } catch {
-        if (!box.querySelector("[role=alert]")) tiles.before(h("p", { class: "note bad", role: "alert" }, "The service does not answer; trying again."));
+      } catch (error) {
+        if (!box.querySelector("[role=alert]")) tiles.before(h("p", { class: "note bad", role: "alert" }, `${said(error)} Trying again.`));
       }
     }
     timer = setTimeout(follow, 1000 * answer.interval_seconds);

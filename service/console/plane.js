@@ -2,7 +2,6 @@
 
 import { h, panel } from "./dom.js";
 
-const COLOURS = { source: "--s4", transferred: "--s1", target: "--s3", item: "--s2" };
 const NAMED_AT = 2.2;
 const REACH = 12;
 const MOST_NAMES = 40;
@@ -10,11 +9,12 @@ const MOST_NAMES = 40;
 /**
  * @param {string} title
  * @param {object} options
- * @param {() => object[]} options.points { key, label, x, y, kind, near } with x and y from -1 to 1
- * @param {() => object} options.chosen { user, places: [[kind, [x, y] | null], …], names }
+ * @param {() => object[]} options.points { key, label, x, y, colour, item, near } with x and y from -1 to 1
+ * @param {() => object} options.chosen { user, marks: [[colour, [x, y]], …] | null, names }; the last mark is the user's own
  * @param {(user: string) => void} options.onpick a user's point was chosen
+ * @param {(by: number) => void} options.onstep the next or the previous user is wanted
  */
-export function plane(title, { points, chosen, onpick }) {
+export function plane(title, { points, chosen, onpick, onstep }) {
   const view = { x: 0, y: 0, zoom: 1 };
   const canvas = h("canvas", { tabindex: "0", role: "img" });
   const tip = h("div", { class: "tip", hidden: true });
@@ -50,34 +50,31 @@ export function plane(title, { points, chosen, onpick }) {
     const style = getComputedStyle(canvas);
     const colour = (property) => style.getPropertyValue(property).trim();
     const all = points();
-    const { user, places, names } = chosen();
+    const { user, marks, names } = chosen();
     const radius = Math.min(7, 2.6 * Math.sqrt(view.zoom) + 0.4);
-    pen.globalAlpha = places ? 0.5 : 0.75;
-    for (const point of all) {
-      if (point.kind === "item") continue;
-      dot(pen, onScreen(point), radius, colour(COLOURS[point.kind]));
-    }
+    pen.globalAlpha = marks ? 0.5 : 0.75;
+    for (const point of all) if (!point.item) dot(pen, onScreen(point), radius, colour(point.colour));
     pen.globalAlpha = 1;
-    for (const point of all) if (point.kind === "item") diamond(pen, onScreen(point), point.near ? 6 : 4, colour(COLOURS.item));
-    const marked = (places ?? []).filter(([, point]) => point).map(([kind, [x, y]]) => [kind, onScreen({ x, y })]);
-    if (names) label(pen, all, { colour, font: style.fontFamily, everything: !places || view.zoom >= NAMED_AT, marked });
+    for (const point of all) if (point.item) diamond(pen, onScreen(point), point.near ? 6 : 4, colour(point.colour));
+    const marked = (marks ?? []).map(([paint, [x, y]]) => [paint, onScreen({ x, y })]);
+    label(pen, names ? all : [], { user, colour, font: style.fontFamily, everything: !marks || view.zoom >= NAMED_AT, marked });
     mark(pen, marked, colour);
-    canvas.setAttribute("aria-label", `${title}: ${all.length} points${user ? `, ${user} marked` : ""}. Arrow keys move, plus and minus magnify.`);
+    canvas.setAttribute("aria-label", `${title}: ${all.length} points${user ? `, ${user} marked` : ""}. Arrow keys move, plus and minus magnify, Page Up and Page Down change the user.`);
   }
 
-  /** Names of items, the nearest first, none over another or over a mark. */
-  function label(pen, all, { colour, font, everything, marked }) {
+  /** The chosen user's name, then those of items, the nearest first; none over another or over a mark. */
+  function label(pen, all, { user, colour, font, everything, marked }) {
     const taken = marked.map(([, { x, y }]) => [x - 10, y - 10, x + 10, y + 10]);
-    pen.font = `500 12px ${font}`;
     pen.textBaseline = "middle";
-    const items = all.filter((point) => point.kind === "item" && (point.near || everything)).sort((a, b) => Number(b.near ?? 0) - Number(a.near ?? 0));
-    for (const item of items.slice(0, MOST_NAMES)) {
-      const at = onScreen(item);
-      const text = cut(item.label);
+    const items = all.filter((point) => point.item && (point.near || everything)).sort((a, b) => Number(b.near ?? 0) - Number(a.near ?? 0));
+    const wanted = items.slice(0, MOST_NAMES).map((item) => ({ at: onScreen(item), text: cut(item.label), weight: 500, ink: item.near ? "--ink" : "--muted" }));
+    if (marked.length) wanted.unshift({ at: marked[0][1], text: cut(user), weight: 700, ink: "--ink", gap: 6 });
+    for (const { at, text, weight, ink, gap = 0 } of wanted) {
+      pen.font = `${weight} 12px ${font}`;
       const width = pen.measureText(text).width;
       const free = ([left, top, right, bottom]) =>
         left >= 0 && right <= canvas.clientWidth && top >= 0 && bottom <= canvas.clientHeight && !taken.some((other) => left < other[2] && right > other[0] && top < other[3] && bottom > other[1]);
-      const box = [at.x + 6, at.x - 12 - width].map((start) => [start, at.y - 9, start + width + 6, at.y + 9]).find(free);
+      const box = [at.x + 6 + gap, at.x - 12 - gap - width].map((start) => [start, at.y - 9, start + width + 6, at.y + 9]).find(free);
       if (!box) continue;
       taken.push(box);
       const left = box[0] + 3;
@@ -85,7 +82,7 @@ export function plane(title, { points, chosen, onpick }) {
       pen.lineWidth = 4;
       pen.lineJoin = "round";
       pen.strokeText(text, left, at.y);
-      pen.fillStyle = item.near ? colour("--ink") : colour("--muted");
+      pen.fillStyle = colour(ink);
       pen.fillText(text, left, at.y);
     }
   }
@@ -131,7 +128,7 @@ export function plane(title, { points, chosen, onpick }) {
     const clicked = held && !held.moved;
     held = null;
     const found = clicked && nearest(event);
-    if (found && found.point.kind !== "item") onpick(found.point.key);
+    if (found && !found.point.item) onpick(found.point.key);
   });
   canvas.addEventListener(
     "wheel",
@@ -152,6 +149,7 @@ export function plane(title, { points, chosen, onpick }) {
     } else if (event.key === "+" || event.key === "=") magnify(1.5);
     else if (event.key === "-") magnify(1 / 1.5);
     else if (event.key === "0") whole();
+    else if (event.key === "PageDown" || event.key === "PageUp") onstep(event.key === "PageDown" ? 1 : -1);
     else return;
     event.preventDefault();
   });
@@ -178,21 +176,22 @@ function diamond(pen, { x, y }, size, colour) {
   pen.fill();
 }
 
-/** The chosen user's places, joined by a line where there are two. */
-function mark(pen, known, colour) {
-  if (known.length === 2) {
+/** The chosen user's marks, each joined to the last. */
+function mark(pen, marked, colour) {
+  const own = marked.at(-1)?.[1];
+  pen.setLineDash([4, 4]);
+  pen.lineWidth = 1.5;
+  pen.strokeStyle = colour("--ink");
+  for (const [, at] of marked.slice(0, -1)) {
     pen.beginPath();
-    pen.moveTo(known[0][1].x, known[0][1].y);
-    pen.lineTo(known[1][1].x, known[1][1].y);
-    pen.setLineDash([4, 4]);
-    pen.lineWidth = 1.5;
-    pen.strokeStyle = colour("--ink");
+    pen.moveTo(at.x, at.y);
+    pen.lineTo(own.x, own.y);
     pen.stroke();
-    pen.setLineDash([]);
   }
-  for (const [kind, at] of known) {
+  pen.setLineDash([]);
+  for (const [paint, at] of marked) {
     dot(pen, at, 10, colour("--panel"));
     dot(pen, at, 8, colour("--ink"));
-    dot(pen, at, 5.5, colour(COLOURS[kind]));
+    dot(pen, at, 5.5, colour(paint));
   }
 }

@@ -1,31 +1,39 @@
 // Ask for somebody's list, and see why it is what it is; two bundles side by side.
 
-import { Refused, call, segment } from "./api.js";
-import { note, state } from "./app.js";
+import { call, segment } from "./api.js";
+import { bundleName, note, state } from "./app.js";
 import { combobox } from "./combobox.js";
-import { announce, field, h, name, panel, put, short, whole } from "./dom.js";
+import { announce, field, h, name, panel, put, whole } from "./dom.js";
 import { newcomer } from "./newcomer.js";
 import { compareLists, showList } from "./lists.js";
+import { said, trouble } from "./trouble.js";
 
 const HISTORY_SHOWN = 20;
+
+/** A list's length as the service takes it. */
+const length = (text) => Math.min(100, Math.max(1, Math.round(Number(text)) || 20));
+
+/** "5 film-1" as the address has it. */
+function readRated(text) {
+  const [rating, ...rest] = text.split(" ");
+  return rest.length && Number.isFinite(Number(rating)) ? { item_id: rest.join(" "), rating: Number(rating) } : null;
+}
 
 /** Everything that the question is made of. */
 function startingPoint(query) {
   return {
     mode: query.get("mode") === "new" ? "new" : "known",
     user: query.get("user") ?? "",
-    ratings: [],
-    k: Number(query.get("k")) || 20,
-    diversity: Number(query.get("diversity")) || 0,
-    exclude: [],
-    excludeSeen: true,
+    ratings: query.getAll("rated").map(readRated).filter(Boolean),
+    k: length(query.get("k")),
+    diversity: Math.min(1, Math.max(0, Number(query.get("diversity")) || 0)),
+    exclude: query.getAll("without").map((item_id) => ({ item_id })),
+    excludeSeen: query.get("seen") !== "listed",
     first: query.get("model") || null,
     second: query.get("with") || null,
     optedOut: false,
   };
 }
-
-const bundleName = (model) => `${model.model} · ${model.preset} · ${short(model.id)} (${model.state})`;
 
 export async function show(box, query) {
   const q = startingPoint(query);
@@ -61,6 +69,9 @@ export async function show(box, query) {
       diversity: q.diversity || "",
       model: q.first ?? "",
       with: q.second ?? "",
+      without: q.exclude.map((item) => item.item_id),
+      seen: q.excludeSeen ? "" : "listed",
+      rated: q.mode === "new" ? q.ratings.map(({ item_id, rating }) => `${rating} ${item_id}`) : "",
     });
     drawChips();
     asking?.abort();
@@ -82,8 +93,7 @@ export async function show(box, query) {
       announce(`${answers[0].data.items.length} items, strategy ${answers[0].data.strategy}`);
     } catch (error) {
       if (error.name === "AbortError" || !alive) return;
-      const text = error instanceof Refused ? error.message : "The service does not answer.";
-      put(lists, h("p", { class: "note bad", role: "alert" }, text));
+      put(lists, trouble(error, ask));
     }
   }
 
@@ -98,7 +108,7 @@ export async function show(box, query) {
       const content = [h("ol", { class: "ratings" }, data.items.map(ratedItem)), data.total > data.items.length && data.items.length < 1000 && h("div", { class: "more" }, more)];
       return Object.assign(content, { total: data.total });
     } catch (error) {
-      return empty(error.code === "user_unknown" ? "Nothing is told of this user: unknown to the bundle, opted out or erased." : error.message);
+      return empty(error.code === "user_unknown" ? "Nothing is told of this user: unknown to the bundle, opted out or erased." : said(error));
     }
   }
 
@@ -147,7 +157,7 @@ export async function show(box, query) {
       await call(q.optedOut ? "DELETE" : "PUT", `v1/users/${segment(q.user)}/opt-out`);
       announce(q.optedOut ? "opted in again" : "opted out");
     } catch (error) {
-      put(lists, h("p", { class: "note bad", role: "alert" }, error.message));
+      put(lists, trouble(error, toggleOptOut));
       return;
     }
     drawPast();
@@ -217,7 +227,7 @@ function ratedItem(item) {
 }
 
 function settings(q, { hasDiversity, ask, drawPast, chips }) {
-  const k = h("input", { type: "number", min: 1, max: 100, value: String(q.k), onchange: () => ((q.k = Math.min(100, Math.max(1, Math.round(Number(k.value)) || 20))), (k.value = String(q.k)), ask()) });
+  const k = h("input", { type: "number", min: 1, max: 100, value: String(q.k), onchange: () => ((q.k = length(k.value)), (k.value = String(q.k)), ask()) });
   const shown = h("output", { class: "num" }, q.diversity.toFixed(2));
   const diversity = h("input", {
     type: "range",
@@ -251,11 +261,19 @@ function settings(q, { hasDiversity, ask, drawPast, chips }) {
       ask();
     },
   });
-  return [
-    h("div", { class: "pair" }, field("Length", k), hasDiversity && h("div", { class: "field" }, h("span", { class: "spread" }, h("label", { for: (diversity.id = "diversity") }, "Diversity"), shown), diversity)),
-    exclude.element,
-    chips,
-    h("label", { class: "check" }, seen, "Leave out what was rated already"),
-    h("div", { class: "pair" }, field("Bundle", choice(q.first, "as traffic has it", (id) => (q.first = id))), field("Beside it", choice(q.second, "nothing", (id) => (q.second = id)))),
-  ];
+  return h(
+    "details",
+    { class: "refine", open: matchMedia("(min-width: 641px)").matches },
+    h("summary", {}, "Refine"),
+    h(
+      "div",
+      { class: "stack" },
+      h("div", { class: "pair" }, field("Length", k), hasDiversity && h("div", { class: "field" }, h("span", { class: "spread" }, h("label", { for: (diversity.id = "diversity") }, "Diversity"), shown), diversity)),
+      exclude.element,
+      chips,
+      h("label", { class: "check" }, seen, "Leave out what was rated already"),
+      field("Bundle", choice(q.first, "as traffic has it", (id) => (q.first = id))),
+      field("Beside it", choice(q.second, "nothing", (id) => (q.second = id))),
+    ),
+  );
 }

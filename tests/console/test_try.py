@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.conftest import Opening
 
@@ -144,3 +144,67 @@ def test_opting_out_turns_the_list_into_the_popular_one(console: Opening, client
         page.get_by_role("button", name="Opt back in").click()
         expect(page.locator(".answer .badge")).to_have_text("warm")
         expect(page.locator(".past .ratings li").first).to_be_visible()
+
+
+def test_what_was_asked_is_in_the_address_and_there_after_a_reload(console: Opening, client: httpx.Client) -> None:
+    with console(f"try?user={COLD}") as page:
+        first, *_ = listed(page)
+        page.locator(".list > li").first.get_by_role("button").click()
+        page.get_by_label("Length").fill("7")
+        page.get_by_label("Leave out what was rated").uncheck()
+        wanted = asked(client, user_id=COLD, k=7, exclude_items=[first], exclude_seen=False)
+        expect_list(page, wanted)
+        page.reload()
+        expect_list(page, wanted)
+        page.get_by_role("link", name="Models").click()
+        expect(page).to_have_title("Models · DiffCDR console")
+        page.go_back()
+        expect_list(page, wanted)
+        page.evaluate("location.hash = '#/try?mode=new&rated=5+s00003&rated=bad'")
+        expect_list(page, asked(client, history=[{"item_id": "s00003", "rating": 5}], k=20))
+        page.evaluate("location.hash = '#/try?user=u00003&k=no&diversity=x&model=nobody'")
+        expect_list(page, asked(client, user_id="u00003"))
+
+
+def test_a_bundle_without_histories_says_so(console: Opening, client: httpx.Client) -> None:
+    other = next(model["id"] for model in client.get("/v1/models").json()["models"] if not model["histories"])
+    with console(f"try?user={COLD}&model={other}") as page:
+        expect(page.locator(".past")).to_contain_text("does not hold histories")
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(503, "the queue is full"), (None, "The service does not answer"), (200, "The service does not")],
+)
+def test_what_fails_is_said_and_tried_again(console: Opening, status: int | None, text: str) -> None:
+    def fail(route: Route) -> None:
+        if status is None:
+            route.abort("connectionrefused")
+        elif status == 200:
+            route.fulfill(status=200, content_type="text/html", body="<h1>a proxy</h1>")
+        else:
+            problem = {"title": "Too busy", "status": status, "detail": "the queue is full; try again in 1 s"}
+            route.fulfill(status=status, json=problem, content_type="application/problem+json")
+
+    with console(f"try?user={COLD}", refused=[503], broken=status is None) as page:
+        before = listed(page)
+        page.route("**/v1/recommendations", fail)
+        page.get_by_label("Leave out what was rated").uncheck()
+        expect(page.get_by_role("alert")).to_contain_text(text)
+        page.unroute("**/v1/recommendations")
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("alert")).to_have_count(0)
+        assert len(listed(page)) == len(before)
+
+
+def test_a_slow_answer_is_seen_to_be_waited_for(console: Opening) -> None:
+    held: list[Route] = []
+    with console(f"try?user={COLD}") as page:
+        listed(page)
+        page.route("**/v1/recommendations", held.append)
+        page.get_by_label("Length").fill("5")
+        page.get_by_label("Length").press("Tab")
+        expect(page.locator("html.busy")).to_have_count(1)
+        held[0].continue_()
+        expect(page.locator(".list > li")).to_have_count(5)
+        expect(page.locator("html.busy")).to_have_count(0)

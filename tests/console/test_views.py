@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.bundles import METRICS
+from tests.bundles import METRICS, STANDARD_ERRORS
 from tests.console.conftest import Opening
 
 
@@ -26,6 +26,9 @@ def test_models_show_figures_data_and_what_was_left_out(console: Opening) -> Non
         best = sorted(METRICS["test"].items(), key=lambda entry: -entry[1]["ndcg@20"])
         assert [row.split()[0] for row in rows] == [name for name, _ in best]
         assert [float(row.split()[1]) for row in rows] == [pytest.approx(v["ndcg@20"], abs=5e-4) for _, v in best]
+        spread = STANDARD_ERRORS["test"]
+        assert [float(row.split("±")[1]) for row in rows] == [spread[name]["ndcg@20"] for name, _ in best]
+        expect(chart.locator(".whisker")).to_have_count(len(best))
         expect(chart.locator(".own")).to_contain_text("diffcdr")
         table = page.get_by_role("region", name="What cleaning left out")
         expect(table).to_contain_text("duplicate")
@@ -76,14 +79,17 @@ def test_the_map_marks_a_user_and_names_what_is_near(console: Opening, client: h
         expect(page.locator(".mapping ol li")).to_have_count(len(near))
         assert [text.split("\n")[0] for text in page.locator(".mapping ol li").all_inner_texts()] == near
         target = page.get_by_role("img", name=re.compile("^Target vectors"))
-        expect(target).to_have_attribute("aria-label", re.compile(f"88 points, {user} marked"))
+        expect(target).to_have_attribute("aria-label", re.compile(f"128 points, {user} marked"))
         page.get_by_label("most rated items").uncheck()
-        expect(target).to_have_attribute("aria-label", re.compile("80 points"))
+        expect(target).to_have_attribute("aria-label", re.compile("120 points"))
         before = target.screenshot()
         target.focus()
         page.keyboard.press("+")
         page.keyboard.press("ArrowLeft")
         assert target.screenshot() != before
+        page.get_by_label("carried over by ridge").uncheck()
+        expect(target).to_have_attribute("aria-label", re.compile("80 points"))
+        page.get_by_label("carried over by ridge").check()
         page.get_by_role("button", name="All: Target vectors").click()
         target.blur()
         assert target.screenshot() == before
@@ -111,16 +117,25 @@ def test_a_point_of_the_map_is_chosen_with_the_pointer(console: Opening, client:
         expect(page.locator(".badge", has_text="on the map")).to_be_visible()
 
 
-def test_a_bundle_without_a_map_says_so(console: Opening, client: httpx.Client) -> None:
-    plain = next(model["id"] for model in client.get("/v1/models").json()["models"] if not model["map"])
-    assert client.post("/v1/admin/models/activate", json={"model": plain}).is_success
-    try:
-        with console("map") as page:
-            expect(page.locator("main")).to_contain_text("This bundle has no map")
-            page.get_by_role("link", name="Try", exact=True).click()
-            expect(page.locator(".past")).to_contain_text("does not hold histories")
-    finally:
-        assert client.post("/v1/admin/models/rollback").is_success
+def test_the_map_of_any_loaded_bundle_is_looked_at_by_keys_alone(console: Opening, client: httpx.Client) -> None:
+    stable, other = (ids(client)[state] for state in ("stable", "loaded"))
+    users = [user["user_id"] for user in client.get("/v1/map").json()["users"]]
+    with console(f"map?user={users[3]}") as page:
+        target = page.get_by_role("img", name=re.compile("^Target vectors"))
+        target.focus()
+        page.keyboard.press("PageDown")
+        page.wait_for_url(f"**user={users[4]}")
+        page.keyboard.press("PageUp")
+        page.keyboard.press("PageUp")
+        page.wait_for_url(f"**user={users[2]}")
+        expect(page.locator(".mapping b")).to_have_text(users[2])
+        page.get_by_label("Bundle").select_option(other)
+        expect(page.locator("main")).to_contain_text("This bundle has no map")
+        page.wait_for_url(f"**bundle={other}*")
+        page.reload()
+        expect(page.get_by_label("Bundle")).to_have_value(other)
+        page.get_by_label("Bundle").select_option(stable)
+        expect(page.locator(".mapping b")).to_have_text(users[2])
 
 
 def test_now_shows_what_happens(console: Opening, client: httpx.Client) -> None:
@@ -133,7 +148,8 @@ def test_now_shows_what_happens(console: Opening, client: httpx.Client) -> None:
         strategies = page.get_by_role("region", name="Lists a second, by strategy")
         expect(strategies.locator(".key", has_text="transfer")).to_be_visible(timeout=15_000)
         expect(strategies.locator("path.line").first).to_have_attribute("d", re.compile(r"^M[\d.]+ [\d.]+L"))
-        expect(page.get_by_role("region", name="Popular lists a second")).to_contain_text("unknown user")
+        reasons = page.get_by_role("region", name="Popular lists a second")
+        expect(reasons).to_contain_text("unknown user", timeout=15_000)
         assert float(page.locator(".tile", has_text="Requests a second").locator("b").inner_text()) > 0
         expect(page.locator(".tile", has_text="Median")).to_contain_text("ms")
 
