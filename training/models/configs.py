@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 ScheduleName = Literal["discrete", "continuous"]
 """``discrete``: DDPM, N = 1000 betas from 1e-4 to 0.02. ``continuous``: VP-linear, beta from 0.1 to 20."""
+
+Conditioning = Literal["input", "hidden"]
+"""Where time and condition are added: to x, or to what the DIM's first layer makes of x."""
 
 LossName = Literal["smooth_l1", "l1", "l2"]
 SelectBy = Literal["rmse", "mae"]
@@ -77,6 +80,12 @@ class DiffCDRConfig(_Config):
     hidden_dim: int = Field(default=128, ge=1)
     activation: Literal["none", "silu"] = "silu"
     """Between the DIM's three layers. Released code: ``none``, which makes the whole transfer affine."""
+    conditioning: Conditioning = "input"
+    """Where time and condition enter (released code: ``input``; the paper's text allows both). Needs an activation.
+
+    In ``input`` they share k dimensions with the noise in x, and the DIM cannot tell them apart: it learns no bent map
+    of several dimensions (docs/research-log.md).
+    """
     time_features: int = Field(default=10, ge=2, multiple_of=2)
     """Width of the sinusoidal time embedding (released code: k)."""
 
@@ -129,6 +138,13 @@ class DiffCDRConfig(_Config):
     epochs: int = Field(default=10, ge=1)
     select_by: SelectBy = "rmse"
     """The epoch kept is the one with the lowest clipped error of this kind on the validation users."""
+
+    @field_validator("conditioning")
+    @classmethod
+    def _without_activation_all_is_one(cls, value: Conditioning, info: ValidationInfo) -> Conditioning:
+        if value == "hidden" and info.data.get("activation") == "none":
+            raise ValueError("needs diffcdr.activation=silu; without an activation both learn the same maps")
+        return value
 
     @property
     def effective_sampling_schedule(self) -> ScheduleName:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from training.models.configs import Conditioning
 from training.models.layers import linear
 from training.models.schedule import time_labels
 
@@ -18,7 +19,8 @@ class NoisePredictor(nn.Module):
     """eps_theta(x, t, c) = layers(x + time_linear(sin and cos of t) + condition_linear(c)).
 
     Three linear layers, ``activation`` between them; without one the network is affine in x and c. Time and
-    condition are each brought to x's width by one linear layer and added before the stack.
+    condition are each brought to x's width by one linear layer and added before the stack; with ``conditioning``
+    ``hidden`` to the hidden width, and added to what the first layer makes of x.
     """
 
     def __init__(
@@ -29,16 +31,19 @@ class NoisePredictor(nn.Module):
         hidden_dim: int,
         time_features: int,
         activation: Activation,
+        conditioning: Conditioning = "input",
         generator: torch.Generator,
     ) -> None:
-        """``time_features``: width of the sinusoidal embedding, even."""
+        """``time_features``: width of the sinusoidal embedding, even. ``hidden`` conditioning needs an activation."""
         super().__init__()
         self.source_dim = source_dim
         self.target_dim = target_dim
         self.time_features = time_features
         self.is_affine = activation == "none"
-        self.time_linear = linear(time_features, target_dim, generator=generator)
-        self.condition_linear = linear(source_dim, target_dim, generator=generator)
+        self.conditioning = conditioning
+        width = target_dim if conditioning == "input" else hidden_dim
+        self.time_linear = linear(time_features, width, generator=generator)
+        self.condition_linear = linear(source_dim, width, generator=generator)
         self.first = linear(target_dim, hidden_dim, generator=generator)
         self.second = linear(hidden_dim, hidden_dim, generator=generator)
         self.third = linear(hidden_dim, target_dim, generator=generator)
@@ -49,13 +54,14 @@ class NoisePredictor(nn.Module):
 
         ``x`` [B, target_dim]; ``t`` [B], float64, in [0, 1]; ``condition`` [B, source_dim], zeros where masked.
         """
-        entered = x + self.time_term(t) + self.condition_linear(condition)
-        hidden = self.activation(self.first(entered))
+        terms = self.time_term(t) + self.condition_linear(condition)
+        entered = self.first(x + terms) if self.conditioning == "input" else self.first(x) + terms
+        hidden = self.activation(entered)
         noise: Tensor = self.third(self.activation(self.second(hidden)))
         return noise
 
     def time_term(self, t: Tensor) -> Tensor:
-        """What times ``t`` [n] add to x: [n, target_dim]."""
+        """What times ``t`` [n] add, to x or to the first layer: [n, target_dim] or [n, hidden_dim]."""
         features = sinusoidal(time_labels(t), self.time_features)
         term: Tensor = self.time_linear(features.to(self.time_linear.weight.dtype))
         return term

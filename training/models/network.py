@@ -32,6 +32,7 @@ class DiffCDRNetwork(nn.Module):
             hidden_dim=config.hidden_dim,
             time_features=config.time_features,
             activation=config.activation,
+            conditioning=config.conditioning,
             generator=generator,
         )
         self.alignment = alignment_module(target_dim, generator=generator)

@@ -52,7 +52,8 @@ class Sampler(nn.Module):
         self._scale = guidance_scale
         times = torch.tensor([stage.t for stage in plan.stages], dtype=torch.float64)
         with torch.no_grad():
-            terms = predictor.first(predictor.time_term(times))
+            terms = predictor.time_term(times)
+            terms = predictor.first(terms) if predictor.conditioning == "input" else terms + predictor.first.bias
         self.register_buffer("time_terms", terms)
         self.register_buffer("initial_state", initial_state)
 
@@ -66,8 +67,7 @@ class Sampler(nn.Module):
 
         def noise(x: Tensor, stage: Stage) -> Tensor:
             # Both branches of a user lie one after the other: as rows for the wide layers, as one row for the last.
-            entered = (x[:, None] + shifts).reshape(-1, x.shape[1])
-            hidden = predictor.activation(linear(entered, predictor.first.weight, self.time_terms[stage.index]))
+            hidden = predictor.activation(self._entered(x, shifts, self.time_terms[stage.index]))
             hidden = predictor.activation(linear(hidden, predictor.second.weight, predictor.second.bias))
             return linear(hidden.reshape(-1, last.shape[1]), last, predictor.third.bias)
 
@@ -75,8 +75,15 @@ class Sampler(nn.Module):
         aligned: Tensor = self._alignment(solve(noise, start, self._plan))
         return aligned
 
+    def _entered(self, x: Tensor, shifts: Tensor, time_term: Tensor) -> Tensor:
+        """Before the first activation: [B x branches, hidden_dim]."""
+        weight = self._predictor.first.weight
+        if self._predictor.conditioning == "input":
+            return linear((x[:, None] + shifts).reshape(-1, x.shape[1]), weight, time_term)
+        return (linear(x, weight, time_term)[:, None] + shifts).reshape(-1, weight.shape[0])
+
     def _shifts(self, source: Tensor) -> Tensor:
-        """What the condition adds to x: [B, 2, target_dim], unconditional first; [B, 1, target_dim] for s = 1."""
+        """What the condition adds, to x or to the first layer: [B, 2, …], unconditional first; [B, 1, …] for s = 1."""
         conditional: Tensor = self._predictor.condition_linear(source)
         if self._scale == 1.0:
             return conditional[:, None]

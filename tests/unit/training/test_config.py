@@ -77,6 +77,7 @@ def test_overrides_apply_in_order_and_by_type() -> None:
         ("diffcdr.nfe=0", "greater than or equal to 1"),
         ("diffcdr.nfe=none", "should be a valid integer"),
         ("diffcdr.activation=relu", "should be 'none' or 'silu'"),
+        ("diffcdr.conditioning=hidden", "diffcdr.conditioning=hidden cannot be used: it needs diffcdr.activation=silu"),
         ("base.lr=inf", "should be a valid number"),
         ("base.lr=nan", "should be a valid number"),
         ("base.lr=2024-01-01", "should be a valid number"),

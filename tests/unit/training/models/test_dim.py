@@ -14,20 +14,31 @@ from torch import Tensor
 
 from diffcdr.errors import InputError
 from training.models.alm import alignment_module
+from training.models.configs import Conditioning
 from training.models.dim import Activation, NoisePredictor, sinusoidal
 from training.models.folding import Folder
 from training.models.sampler import Sampler, guided_noise
 from training.models.schedule import DiscreteSchedule
 from training.models.solver import Stage, fast_plan, solve
 
+FORMS: list[tuple[Activation, Conditioning]] = [("none", "input"), ("silu", "input"), ("silu", "hidden")]
 
-def predictor(activation: Activation, *, source: int = 4, target: int = 4, seed: int = 0) -> NoisePredictor:
+
+def predictor(
+    activation: Activation,
+    conditioning: Conditioning = "input",
+    *,
+    source: int = 4,
+    target: int = 4,
+    seed: int = 0,
+) -> NoisePredictor:
     return NoisePredictor(
         source_dim=source,
         target_dim=target,
         hidden_dim=16,
         time_features=6,
         activation=activation,
+        conditioning=conditioning,
         generator=torch.Generator().manual_seed(seed),
     ).requires_grad_(False)
 
@@ -47,9 +58,9 @@ def relative(ours: Tensor, expected: Tensor) -> float:
     return float((ours - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("activation", ["none", "silu"])
-def test_forward_is_three_layers_on_the_sum(activation: Activation) -> None:
-    net = predictor(activation)
+@pytest.mark.parametrize(("activation", "conditioning"), FORMS)
+def test_forward_is_three_layers_on_the_sum(activation: Activation, conditioning: Conditioning) -> None:
+    net = predictor(activation, conditioning)
     x, c = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1))
     t = torch.linspace(0.1, 1.0, 5, dtype=torch.float64)
 
@@ -57,8 +68,11 @@ def test_forward_is_three_layers_on_the_sum(activation: Activation) -> None:
         return h if activation == "none" else h * torch.sigmoid(h)
 
     time_part = sinusoidal(1000 * t - 1, 6).float() @ net.time_linear.weight.T + net.time_linear.bias
-    h = x + time_part + c @ net.condition_linear.weight.T + net.condition_linear.bias
-    h = act(h @ net.first.weight.T + net.first.bias)
+    terms = time_part + c @ net.condition_linear.weight.T + net.condition_linear.bias
+    if conditioning == "input":
+        h = act((x + terms) @ net.first.weight.T + net.first.bias)
+    else:
+        h = act(x @ net.first.weight.T + net.first.bias + terms)
     h = act(h @ net.second.weight.T + net.second.bias)
     torch.testing.assert_close(net(x, t, c), h @ net.third.weight.T + net.third.bias)
 
@@ -78,13 +92,15 @@ def test_construction_leaves_the_global_random_state_alone() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(
-    activation=st.sampled_from(["none", "silu"]),
+    form=st.sampled_from(FORMS),
     nfe=st.integers(1, 31),
     scale=st.sampled_from([0.0, 0.1, 1.0, 2.5]),
     gaussian=st.booleans(),
 )
-def test_sampler_equals_the_plain_path(activation: Activation, nfe: int, scale: float, gaussian: bool) -> None:
-    net = predictor(activation).double()
+def test_sampler_equals_the_plain_path(
+    form: tuple[Activation, Conditioning], nfe: int, scale: float, gaussian: bool
+) -> None:
+    net = predictor(*form).double()
     generator = torch.Generator().manual_seed(nfe)
     source = torch.randn(7, 4, generator=generator, dtype=torch.float64)
     start = torch.randn(4, generator=generator, dtype=torch.float64) if gaussian else None

@@ -17,9 +17,16 @@ from training.models.sampler import Sampler
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("initial_state", ["source", "gaussian"])
-def test_graph_answers_as_torch_for_any_batch(initial_state: str, tmp_path: Path) -> None:
-    config = DiffCDRConfig(initial_state="gaussian" if initial_state == "gaussian" else "source", hidden_dim=16, nfe=8)
+@pytest.mark.parametrize(
+    "config",
+    [
+        DiffCDRConfig(initial_state="source", hidden_dim=16, nfe=8),
+        DiffCDRConfig(initial_state="gaussian", hidden_dim=16, nfe=8),
+        DiffCDRConfig(conditioning="hidden", hidden_dim=16, nfe=8),
+    ],
+    ids=["source", "gaussian", "hidden"],
+)
+def test_graph_answers_as_torch_for_any_batch(config: DiffCDRConfig, tmp_path: Path) -> None:
     network = DiffCDRNetwork(config, source_dim=5, target_dim=5, generator=torch.Generator().manual_seed(0))
     sampler = Sampler(
         network.noise_predictor,
