@@ -1,7 +1,7 @@
 """A planted map that no linear one comes near, and that DiffCDR with an activation learns.
 
-Taste has one dimension: where the source vector is z times a direction, the target vector is |z| times another, both in
-eight dimensions. Maps of more dimensions were not learnt under any settings tried (docs/research-log.md).
+Where a user's source vector is z, the target vector is |z| less its mean, number by number, each turned at random. It
+takes time and condition that enter behind the DIM's first layer (docs/research-log.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.models.diffcdr import DiffCDR
 from training.models.ridge import Ridge
 from training.models.validation import held_out_errors
 
-DIM, USERS, ITEMS, PER_USER = 8, 600, 40, 12
+DIM, USERS, ITEMS, PER_USER = 4, 600, 40, 12
 TRAINING, VALIDATION = 450, 60
 RANGE = (1.0, 5.0)
 
@@ -28,9 +28,9 @@ def bent() -> tuple[TransferProblem, HeldOut]:
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    taste = normal(USERS, 1)
-    directions = [torch.linalg.qr(normal(DIM, DIM))[0][:1] for _ in range(2)]
-    source_users, target_users = 0.6 * taste @ directions[0], 0.6 * taste.abs() @ directions[1]
+    taste = normal(USERS, DIM)
+    turns = [torch.linalg.qr(normal(DIM, DIM))[0] for _ in range(2)]
+    source_users, target_users = 0.6 * taste @ turns[0], (taste.abs() - 0.8) @ turns[1]
     target_items = 0.9 * normal(ITEMS, DIM)
     rows = torch.arange(USERS).repeat_interleave(PER_USER)
     rated = torch.stack([torch.randperm(ITEMS, generator=generator)[:PER_USER].sort().values for _ in range(USERS)])
@@ -70,18 +70,18 @@ def test_diffcdr_with_an_activation_learns_what_no_linear_map_can() -> None:
 
     config = DiffCDRConfig(
         activation="silu",
+        conditioning="hidden",
         schedule="continuous",
-        hidden_dim=64,
-        nfe=10,
-        solver_order=2,
+        end_time=0.02,
+        nfe=12,
         guidance_scale=1.0,
         condition_dropout=0.0,
         alm_loss="l2",
         task_weight=1.0,
-        lr=6e-3,
+        lr=3e-3,
         batch_size=64,
-        epochs=150,
+        epochs=120,
     )
     # The ratings' own noise is 0.05.
-    assert error(DiffCDR(config)) < 0.25
-    assert error(Ridge(RidgeConfig())) > 0.35
+    assert error(DiffCDR(config)) < 0.35
+    assert error(Ridge(RidgeConfig())) > 0.85
