@@ -20,7 +20,7 @@ Opening = Callable[..., AbstractContextManager[Page]]
 WAIT_MS = 10_000
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A service of one bundle, with another loaded beside it; what its tests change they change back."""
     folder = tmp_path_factory.mktemp("console")

@@ -212,18 +212,20 @@ def test_a_catalogue_of_100_000_items_and_users_stays_fluid(chromium: Browser, t
     ):
         page = shown.page
         expect(page.locator(".list > li")).to_have_count(100)
+        suggestions = page.locator(".combo li:visible")
         page.evaluate(COUNT_LONG_TASKS)
         for box, typed, found in (("Leave out", "title 99999", "Title 99999"), ("User", "u70011", "u70011")):
+            page.get_by_role("combobox", name=box).fill("")
             page.get_by_role("combobox", name=box).press_sequentially(typed)
-            expect(page.locator(".combo li").first).to_contain_text(found)
-            assert page.locator(".combo li").count() <= 12
+            expect(suggestions.first).to_contain_text(found)
+            assert suggestions.count() <= 12
         began = time.monotonic()
         page.get_by_role("combobox", name="User").press("Enter")
         expect(page.locator(".past .ratings li").first).to_be_visible()
         assert time.monotonic() - began < 5
         page.evaluate("location.hash = '#/try?mode=new'")
         page.get_by_role("combobox", name="Add what").press_sequentially("Source 7777")
-        expect(page.locator(".combo li").first).to_contain_text("Source 7777")
+        expect(suggestions.first).to_contain_text("Source 7777")
         # No key waits for the page, whatever the service takes to answer: half a second is for a crowded machine.
         assert page.evaluate("Math.max(0, ...longTasks)") < 500
         for view in ("map", "models", "docs", "try?user=u50000&k=100"):

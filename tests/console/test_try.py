@@ -199,9 +199,13 @@ def test_what_fails_is_said_and_tried_again(console: Opening, status: int | None
 
 def test_a_slow_answer_is_seen_to_be_waited_for(console: Opening) -> None:
     held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     with console(f"try?user={COLD}") as page:
         listed(page)
-        page.route("**/v1/recommendations", held.append)
+        page.route("**/v1/recommendations", hold)
         page.get_by_label("Length").fill("5")
         page.get_by_label("Length").press("Tab")
         expect(page.locator("html.busy")).to_have_count(1)

@@ -118,7 +118,7 @@ def test_a_point_of_the_map_is_chosen_with_the_pointer(console: Opening, client:
 
 
 def test_the_map_of_any_loaded_bundle_is_looked_at_by_keys_alone(console: Opening, client: httpx.Client) -> None:
-    stable, other = (ids(client)[state] for state in ("stable", "loaded"))
+    stable, other = (model["id"] for model in client.get("/v1/models").json()["models"])
     users = [user["user_id"] for user in client.get("/v1/map").json()["users"]]
     with console(f"map?user={users[3]}") as page:
         target = page.get_by_role("img", name=re.compile("^Target vectors"))

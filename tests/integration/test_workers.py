@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -118,6 +119,28 @@ def test_a_worker_that_is_killed_under_load_takes_only_its_own_requests_along(se
     with httpx.Client(base_url=server.address) as client:
         lost = len(answered) - metric(client, "diffcdr_recommendations_total")
         assert 0 >= lost >= -len(askers), "metrics are whole: every answer, and those that never arrived"
+
+
+def test_the_last_15_minutes_are_whole_whichever_of_two_workers_is_asked(root: Path, tmp_path: Path) -> None:
+    with running_server(root / "stable", log=tmp_path / "log", DIFFCDR_WORKERS="2") as server:
+
+        def latest() -> list[dict[str, Any]]:
+            """The sample of this moment, told by some worker each time: a connection each."""
+            return [httpx.get(f"{server.address}/v1/activity").json()["samples"][-1] for _ in range(12)]
+
+        answers(server, 20)
+        assert httpx.post(f"{server.address}/v1/recommendations", json={"k": 0}).status_code == 422
+        shares = []
+        for _ in range(2):
+            for sample in latest():
+                assert (sample["requests"], sample["statuses"]) == (21, {"2xx": 20, "4xx": 1})
+                assert sample["strategies"] == {"transfer": 20} and sample["latency"][-1] == 21
+                assert 1 <= sample["batches"] <= sample["batch_rows"] == 20
+                shares.append(sample["workers"])
+            # What a worker that died has answered stays answered.
+            os.kill(workers(server)[0], signal.SIGKILL)
+            time.sleep(0.2)
+        assert 2 in shares and max(shares) == 2
 
 
 def test_workers_end_with_whoever_started_them(root: Path, tmp_path: Path) -> None:
