@@ -21,6 +21,7 @@ from diffcdr.progress import Reporter
 from service import logs
 from service.app import create_app
 from service.lineup_file import LineupFile
+from service.memory import share_arenas
 from service.metrics import forget_worker, keep_values_in
 from service.push import push_vectors
 from service.registry import load_model
@@ -61,6 +62,7 @@ def serve(
         access_log=access_log,
     )
     logs.configure(settings)
+    share_arenas()
     listener = bind(settings.host, settings.port)
     with listener:
         if settings.workers == 1:

@@ -14,6 +14,7 @@ from diffcdr.bundle import read_manifest
 from diffcdr.errors import BundleError, DiffCDRError
 from service.aside import aside
 from service.lineup_file import FOLLOW_SECONDS, LineupFile, LineupRecord
+from service.memory import give_back
 from service.metrics import Metrics
 from service.registry import Lineup, Model, Registry, load_model, warm_queries
 from service.settings import Settings
@@ -115,6 +116,8 @@ class Loader:
         def opened() -> Model:
             model = load_model(path, **self._settings.loading)
             warm(model, batch_rows=self._settings.batch_rows)
+            # Hashing, opening and warming leave much that is free, and so did the bundle that was let go last.
+            give_back()
             return model
 
         return await aside(opened)
