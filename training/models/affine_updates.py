@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from training.models.alternating import AlternatingUpdates
 from training.models.base import TransferProblem
@@ -44,6 +45,7 @@ Float32Array = npt.NDArray[np.float32]
 
 GROUP = 64
 """Batches whose draws are worked up together: enough to share the calls, few enough to stay small in memory."""
+ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
 CLIP_EPSILON = 1e-6
 """As ``torch.nn.utils.clip_grad_norm_``."""
 
@@ -79,6 +81,7 @@ class AffineUpdates(AlternatingUpdates):
                 ("third", predictor.third),
             ]
         }
+        self._steps: list[_AdamStep] = []
         self._alignment = _array(network.alignment.weight)
         self._alignment_gradient = _gradient(network.alignment.weight)
         self._item_vectors = _array(self._items.item_vectors)
@@ -89,6 +92,7 @@ class AffineUpdates(AlternatingUpdates):
         config = self._config
         totals = np.zeros(3)
         batches = self._ratings.batches(config.rows, batch_size=config.batch_size, generator=generator)
+        self._steps = [_AdamStep(optimizer) for optimizer in self.optimizers]
         for batch, rows in self._worked_up(batches, generator):
             totals += np.array(self._losses(batch, rows)) * len(rows.source)
         dim_loss, alm_loss, of_task = (totals / self.rows).tolist()
@@ -161,7 +165,47 @@ class AffineUpdates(AlternatingUpdates):
         flat, limit = self._flat[group], self._config.clip_norm
         if limit is not None:
             flat *= min(1.0, limit / (float(np.sqrt(flat @ flat)) + CLIP_EPSILON))
-        self.optimizers[group].step()
+        self._steps[group]()
+
+
+class _AdamStep:
+    """Steps of an optimiser whose parameters, gradients and state stay where they are: gathered once, not every time.
+
+    The state that a first step makes, or a checkpoint brings, is there after one step of the optimiser itself.
+    """
+
+    def __init__(self, optimizer: torch.optim.Adam) -> None:
+        self._optimizer = optimizer
+        self._state: tuple[list[Tensor], ...] | None = None
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """One step."""
+        if self._state is None:
+            self._optimizer.step()
+            (group,) = self._optimizer.param_groups
+            self._settings = group
+            states = [self._optimizer.state[parameter] for parameter in group["params"]]
+            gradients = [parameter.grad for parameter in group["params"]]
+            self._state = (group["params"], gradients, *([state[name] for state in states] for name in ADAM_STATE))
+            return
+        parameters, gradients, means, squares, steps = self._state
+        adam(
+            parameters,
+            gradients,
+            means,
+            squares,
+            [],
+            steps,
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            beta1=self._settings["betas"][0],
+            beta2=self._settings["betas"][1],
+            lr=self._settings["lr"],
+            weight_decay=self._settings["weight_decay"],
+            eps=self._settings["eps"],
+        )
 
 
 class _Layer:

@@ -67,11 +67,11 @@ class Folder:
         if not predictor.is_affine:
             raise InputError("a DIM with activation does not fold; use activation none or the solver")
         check_initial_state(predictor.source_dim, predictor.target_dim, initial_state)
-        product = (
-            _array(predictor.first.weight).T @ _array(predictor.second.weight).T @ _array(predictor.third.weight).T
-        )
-        hidden = _array(predictor.first.bias) @ _array(predictor.second.weight).T + _array(predictor.second.bias)
-        constant = hidden @ _array(predictor.third.weight).T + _array(predictor.third.bias)
+        first, second, third = predictor.first, predictor.second, predictor.third
+        second_weight, third_weight = _array(second.weight).T, _array(third.weight).T
+        product = _array(first.weight).T @ second_weight @ third_weight
+        hidden = _array(first.bias) @ second_weight + _array(second.bias)
+        constant = hidden @ third_weight + _array(third.bias)
 
         # The k + 1 rows: the basis of the source space, then zero. Guidance scales the condition's linear part only.
         rows = np.eye(predictor.source_dim + 1, predictor.source_dim)
