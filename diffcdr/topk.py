@@ -194,7 +194,7 @@ class TopK:
                 places = self._tiles.near_best(extended, k, margin, barred, limit=4 * k + 256)
             if places is None:
                 forbidden = self._layout.rows[barred] if barred is not None else None
-                best[user] = self._exhaustive_keys(users[user], k, forbidden)
+                best[user] = _best_of(self._all_keys(users[user]), k, forbidden)
                 continue
             rows = self._layout.rows[places]
             keys = np.sort(pack(self._exact(users[user : user + 1], rows), rows))[::-1][:k]
@@ -222,18 +222,20 @@ class TopK:
         self, best: Int64Array, chosen: Int64Array, users: Float32Array, pairs: Pairs | None
     ) -> None:
         """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, to whom the fast way does not apply."""
-        for user in chosen.tolist():
-            forbidden = self._layout.rows[pairs[1][pairs[0] == user]] if pairs is not None else None
-            best[user] = self._exhaustive_keys(users[user], best.shape[1], forbidden)
+        # Of a model that gives everyone the same list all come this way, with one vector.
+        vectors, which = np.unique(users[chosen], axis=0, return_inverse=True)
+        for number, vector in enumerate(vectors):
+            keys = self._all_keys(vector)
+            for user in chosen[which == number].tolist():
+                forbidden = self._layout.rows[pairs[1][pairs[0] == user]] if pairs is not None else None
+                best[user] = _best_of(keys.copy(), best.shape[1], forbidden)
 
-    def _exhaustive_keys(self, user: Float32Array, k: int, forbidden: Int64Array | None) -> Int64Array:
+    def _all_keys(self, user: Float32Array) -> Int64Array:
         keys = np.empty(self.n_items, dtype=np.int64)
         for start in range(0, self.n_items, EXHAUSTIVE_ITEMS):
             rows = np.arange(start, min(start + EXHAUSTIVE_ITEMS, self.n_items))
             keys[rows] = pack(self.score(user, rows), rows)
-        if forbidden is not None:
-            keys[forbidden] = EMPTY
-        return np.sort(np.partition(keys, len(keys) - k)[len(keys) - k :])[::-1]
+        return keys
 
     def _exact(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Float32Array:
         """Scores [R] of item ``rows`` [R] for ``users`` [R, dim] (or [1, dim]): the definition, literally."""
@@ -250,3 +252,10 @@ class TopK:
 def typical_norm(vectors: Float32Array) -> float:
     """Median length of ``vectors`` [n, dim]; 1 where there are none, or all are zero."""
     return (float(np.median(np.linalg.norm(vectors.astype(np.float64), axis=1))) if len(vectors) else 0.0) or 1.0
+
+
+def _best_of(keys: Int64Array, k: int, forbidden: Int64Array | None) -> Int64Array:
+    """The ``k`` largest of ``keys`` [n >= k], best first, those of ``forbidden`` rows as EMPTY; changes ``keys``."""
+    if forbidden is not None:
+        keys[forbidden] = EMPTY
+    return np.sort(np.partition(keys, len(keys) - k)[len(keys) - k :])[::-1]

@@ -194,6 +194,15 @@ def test_all_items_tied_come_in_row_order() -> None:
     assert scores[0].tolist() == [1.5] * 4
 
 
+@pytest.mark.usefixtures("tiles")
+def test_tied_items_of_tied_users_are_told_apart_by_their_masks() -> None:
+    topk = TopK(np.zeros((3_000, 2), dtype=np.float32), np.zeros(3_000, dtype=np.float32))
+    masked = MaskedRows.pack([np.arange(size, dtype=np.int32) for size in range(40)])
+    users = np.tile(np.array([[1, 0], [0, 1]], dtype=np.float32), (20, 1))
+    rows, _ = topk.search(users, 3, masked=masked)
+    assert rows.tolist() == [[size, size + 1, size + 2] for size in range(40)]
+
+
 def test_negative_zero_ties_with_zero() -> None:
     vectors = np.array([[-0.0], [0.0], [-0.0]], dtype=np.float32)
     rows, _ = TopK(vectors, np.full(3, -0.0, dtype=np.float32), offset=-0.0).search(
