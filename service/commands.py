@@ -7,9 +7,11 @@ import csv
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryDirectory
+from threading import Timer
 from typing import Annotated
 
 import typer
@@ -26,7 +28,7 @@ from service.metrics import forget_worker, keep_values_in
 from service.push import push_vectors
 from service.registry import load_model
 from service.runtime import Lifecycle
-from service.server import bind, make_server
+from service.server import bind, make_server, settle, turn_away
 from service.settings import Settings
 from service.state.opening import open_store, sqlite_path
 from service.state.store import Erasure, StateUnavailable
@@ -75,7 +77,8 @@ def serve(
 def _serve_alone(settings: Settings, listener: socket) -> None:
     model = load_model(settings.bundle, **settings.loading)
     lifecycle = Lifecycle()
-    server = make_server(create_app(settings, model=model, lifecycle=lifecycle), settings, lifecycle)
+    app = create_app(settings, model=model, lifecycle=lifecycle)
+    server = make_server(app, settings, lifecycle, on_start=settle, on_drained=partial(turn_away, listener))
     _say_where(settings, listener, {"bundle": model.id, "device": model.device})
     server.run(sockets=[listener])
 
@@ -96,14 +99,23 @@ def _serve_together(settings: Settings, listener: socket) -> None:
             mine = settings if index == 0 else settings.model_copy(update={"watch_seconds": 0.0})
             lifecycle = Lifecycle()
             app = create_app(mine, model=model, lifecycle=lifecycle, folder=folder)
-            make_server(app, mine, lifecycle, on_start=ready).run(sockets=[listener])
 
+            def started() -> None:
+                settle()
+                ready()
+
+            make_server(app, mine, lifecycle, on_start=started).run(sockets=[listener])
+
+        # Workers take in the last ones themselves, but only all of them together stop listening.
+        drained = Timer(settings.drain_seconds, turn_away, [listener])
+        drained.daemon = True
         Supervisor(
             settings.workers,
             run,
             on_ready=lambda: _say_where(settings, listener, {}),
             on_death=lambda index: forget_worker(folder, worker=index),
             on_empty=lineup.forget,
+            on_stop=drained.start,
         ).serve()
 
 

@@ -40,6 +40,7 @@ class ServiceProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._edge = cast(Edge, self.app_state["edge"])
         self._refused = False
+        self._running: RequestResponseCycle | None = None
 
     def on_headers_complete(self) -> None:
         """Begin with a request, unless it is one too many."""
@@ -62,6 +63,20 @@ class ServiceProtocol(HttpToolsProtocol):
             if entered:
                 self._edge.leave()
             raise
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left. uvicorn tells the request that came last, which may not be the one in work."""
+        self._abandon()
+        super().connection_lost(exc)
+
+    def _abandon(self) -> None:
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def _refuse(self) -> None:
         self._refused = True
@@ -89,14 +104,17 @@ class ServiceProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer and close the connection: what follows on it cannot be told apart."""
         problem = Problem("bad_request", f"{msg} It may be too long, or not HTTP/1.1.")
-        body = orjson.dumps(problem.content(instance="", request_id=uuid.uuid4().hex))
+        request_id = uuid.uuid4().hex
+        body = orjson.dumps(problem.content(instance="", request_id=request_id))
         head = (
             f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
+            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
         )
+        self._abandon()
         self.transport.write(head.encode() + body)
         self.transport.close()
 
     def shutdown(self) -> None:
         """Close the connection once it is idle, and not before what may be on its way has had time to arrive."""
-        self.loop.call_later(LINGER_SECONDS, super().shutdown)
+        # Twice soon: between the two the loop looks for what has arrived, which it may be far behind with.
+        self.loop.call_later(LINGER_SECONDS, self.loop.call_soon, self.loop.call_soon, super().shutdown)

@@ -53,6 +53,7 @@ class Supervisor:
         on_ready: Callable[[], None],
         on_death: Callable[[int], None],
         on_empty: Callable[[], None],
+        on_stop: Callable[[], None],
     ) -> None:
         """What to do.
 
@@ -62,12 +63,14 @@ class Supervisor:
             on_ready: called once, when all of them are ready for the first time.
             on_death: called with the number of a worker that died.
             on_empty: called when none is left that ever was ready, before others are started.
+            on_stop: called once, when the workers are told to stop; none is started afterwards.
         """
         self._count = count
         self._run = run
         self._on_ready = on_ready
         self._on_death = on_death
         self._on_empty = on_empty
+        self._on_stop = on_stop
         self._workers: dict[int, _Worker] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
         self._failures = [0] * count
@@ -88,6 +91,8 @@ class Supervisor:
                 self._start_due()
                 found = signal.sigtimedwait(SIGNALS, LOOK_SECONDS)
                 if found is not None and found.si_signo in STOP_SIGNALS:
+                    if not self._stopping:
+                        self._on_stop()
                     self._stopping = True
                     self._signal(found.si_signo)
                 self._listen()

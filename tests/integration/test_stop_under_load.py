@@ -1,0 +1,89 @@
+"""A service that is told to stop while many ask: whoever could connect is answered, whoever could not is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from service.server import bind, turn_away
+from tests.bundles import write_bundle
+from tests.servers import Server, running_server
+from training.bench.load import REFUSED, Outcome, Target, open_loop, request, run
+from training.bench.serve import cold_requests
+
+RATE, SECONDS, DRAIN = 150.0, 2.0, 0.5
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "current"
+    write_bundle(path, users=500)
+    return path
+
+
+def port_of(server: Server) -> int:
+    return urlsplit(server.address).port or 0
+
+
+async def load_and_stop(server: Server) -> Outcome:
+    load = asyncio.ensure_future(open_loop(Target(port_of(server), cold_requests()), rate=RATE, seconds=SECONDS))
+    await asyncio.sleep(0.5)
+    server.process.terminate()
+    return await load
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_costs_nobody_an_answer(bundle: Path, tmp_path: Path, workers: int) -> None:
+    settings = {"DIFFCDR_DRAIN_SECONDS": str(DRAIN), "DIFFCDR_WORKERS": str(workers)}
+    with running_server(bundle, log=tmp_path / "log", **settings) as server:
+        outcome = run(load_and_stop(server))
+        assert server.process.wait(20) == 0
+    assert outcome.failed == 0, outcome.statuses
+    assert set(outcome.statuses) <= {200, 503, REFUSED}
+    assert outcome.statuses[200] > 10
+    assert outcome.statuses[REFUSED] > 10
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_who_waits_in_the_kernel_to_be_accepted_is_answered(bundle: Path, tmp_path: Path) -> None:
+    """The service is held up from before its grace time ends until after; all who connected meanwhile get answers."""
+    with running_server(bundle, log=tmp_path / "log", DIFFCDR_DRAIN_SECONDS="0.5") as server:
+        with httpx.Client(base_url=server.address) as client:
+            assert client.get("/readyz").status_code == 200
+            server.process.terminate()
+            while client.get("/readyz").status_code != 503:
+                pass
+        server.process.send_signal(signal.SIGSTOP)
+        waiting = [socket.create_connection(("127.0.0.1", port_of(server)), timeout=10) for _ in range(40)]
+        for connection in waiting[:20]:
+            connection.sendall(request("GET", "/v1/items/popular?k=1"))
+        time.sleep(0.8)
+        server.process.send_signal(signal.SIGCONT)
+        for connection in waiting[20:]:
+            connection.sendall(request("GET", "/v1/items/popular?k=1"))
+        for connection in waiting:
+            with connection:
+                assert connection.recv(12) == b"HTTP/1.1 200"
+        assert server.process.wait(20) == 0
+
+
+def test_after_the_last_call_nobody_connects_and_who_had_connected_is_accepted() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=5) as early:
+            turn_away(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.2)
+            early.sendall(b"in time")
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.recv(16) == b"in time"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
