@@ -25,10 +25,10 @@ async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> 
     if runtime.vectors is not None:
         allowed = await _with_vectors(runtime.vectors, model, allowed)
     bundle = model.recommender.bundle
-    sources, targets = await asyncio.gather(
-        _events(runtime, _strangers(bundle, allowed), "source"),
-        _events(runtime, _movable(bundle, allowed), "target"),
-    )
+    strangers, movable = _strangers(bundle, allowed), _movable(bundle, allowed)
+    if not strangers and not movable:
+        return allowed
+    sources, targets = await asyncio.gather(_events(runtime, strangers, "source"), _events(runtime, movable, "target"))
     if not sources and not targets:
         return allowed
     return [
