@@ -35,6 +35,8 @@ RELOADS = 12
 BUNDLES = 5
 """One more than a service holds at once, so that each load lets one go."""
 SAMPLE_SECONDS = 0.5
+IDLE_SECONDS = 2.0
+"""A connection that was not used for so long is opened anew, as the service closes those idle for 5 s."""
 GROWTH = 1.02
 """How much more memory there may be at the end than once the first tenth has passed."""
 POPULATION = Population(users=20_000, source_items=500, target_items=5_000)
@@ -153,10 +155,15 @@ class Load:
     def call(self) -> None:
         """One caller's thread: ask when it is time, until the end."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60.0)
+        used = time.monotonic()
         while (question := self._next()) is not None:
+            if time.monotonic() - used > IDLE_SECONDS:
+                connection.close()
             came = self._leave(question) if question.leaves else ask(connection, question)
             with self._lock:
                 self.tally.add(question, came)
+            if not question.leaves:
+                used = time.monotonic()
         connection.close()
 
     def _next(self) -> Question | None:
