@@ -23,6 +23,7 @@ COMMAND_GROUP = "diffcdr.commands"
 OWN_PACKAGES = frozenset({"diffcdr", "training", "service"})
 SUMMARIES = {
     "prepare": "Clean and pair two rating files once, here or on Spark.",
+    "base": "Fit base models on prepared tables, here or on Spark.",
     "train": "Train on two rating files and publish a bundle.",
     "serve": "Serve a bundle over REST.",
     "synth": "Generate a two-domain data set to try things with.",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,8 @@ class Run:
     checkpoints: Path | None = None
     watch: Watch = watch_nothing
     variant: str = ""
+    bases: Callable[[str, int | None], FactorTables] | None = None
+    """Base models that are there: (``source``, ``target`` or ``complete``, k) -> tables; None where they are fitted."""
 
     def generator(self, step: str) -> torch.Generator:
         """The random stream of the step named ``step``."""
@@ -168,14 +171,14 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
         seed=run.seed,
     )
     held = hold_out(pair, split)
-    source, target = _table(source_ratings(pair)), _table(held.train)
+    source, target = rating_table(source_ratings(pair)), rating_table(held.train)
 
     def problem(dim: int | None) -> TransferProblem:
         return TransferProblem(
             source=source,
             target=target,
-            source_base=_fit_base("source", source, run, dim=dim),
-            target_base=_fit_base("target", target, run, dim=dim),
+            source_base=fit_base("source", source, run, dim=dim),
+            target_base=fit_base("target", target, run, dim=dim),
             overlap_source=torch.from_numpy(pair.overlap_source[split.train]),
             overlap_target=torch.from_numpy(pair.overlap_target[split.train]),
             validation=_held_out(pair, split.validation, held.validation),
@@ -198,7 +201,7 @@ def fit_complete_target(prepared: Prepared, run: Run) -> FactorTables:
     To show in figures; no model may learn from it. It begins from the same random tables as the other.
     """
     target = prepared.pair.target
-    table = _table(
+    table = rating_table(
         RatingColumns(
             users=target.user_rows,
             items=target.item_rows,
@@ -207,7 +210,7 @@ def fit_complete_target(prepared: Prepared, run: Run) -> FactorTables:
             n_items=len(target.items),
         )
     )
-    return _fit_base("target", table, replace(run, checkpoints=None), dim=prepared.problem.target_base.dim)
+    return fit_base("target", table, replace(run, checkpoints=None, bases=None), dim=prepared.problem.target_base.dim)
 
 
 def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
@@ -254,17 +257,26 @@ def _complete(
     pair: DomainPair, split: Split, problem: TransferProblem, run: Run, *, dim: int | None
 ) -> TransferProblem:
     learnt = np.sort(np.concatenate([split.train, split.validation]))
-    target = _table(hold_out(pair, replace(split, train=learnt, validation=split.validation[:0])).train)
+    target = rating_table(hold_out(pair, replace(split, train=learnt, validation=split.validation[:0])).train)
     return replace(
         problem,
         target=target,
-        target_base=_fit_base("target", target, run, dim=dim),
+        target_base=fit_base("target", target, run, dim=dim, role="complete"),
         overlap_source=torch.from_numpy(pair.overlap_source[learnt]),
         overlap_target=torch.from_numpy(pair.overlap_target[learnt]),
     )
 
 
-def _fit_base(domain: str, table: RatingTable, run: Run, *, dim: int | None) -> FactorTables:
+def fit_base(domain: str, table: RatingTable, run: Run, *, dim: int | None, role: str | None = None) -> FactorTables:
+    """The base model of ``domain`` (``source`` or ``target``) on ``table``, or what ``run.bases`` has for the ``role``.
+
+    ``dim``: k, None for the first that the configuration names. ``role``: ``domain`` unless given.
+
+    Raises:
+        InputError: it diverges, or ``table`` is empty.
+    """
+    if run.bases is not None:
+        return run.bases(role or domain, dim)
     step, config = f"base-{domain}", run.config.base
     if isinstance(config, ALSConfig):  # takes seconds: nothing to resume
         with run.watch(step, config.iterations) as progress:
@@ -280,15 +292,19 @@ def _fit_base(domain: str, table: RatingTable, run: Run, *, dim: int | None) -> 
 
 
 def _held_out(pair: DomainPair, users: npt.NDArray[np.int64], ratings: RatingColumns) -> HeldOut:
-    return HeldOut(source_rows=torch.from_numpy(pair.overlap_source[users]), ratings=_table(ratings))
+    return HeldOut(source_rows=torch.from_numpy(pair.overlap_source[users]), ratings=rating_table(ratings))
 
 
-def _table(columns: RatingColumns) -> RatingTable:
-    # Copies: the columns may be views of read-only memory.
+def rating_table(columns: RatingColumns) -> RatingTable:
+    """``columns`` as tensors; they share memory that may be written to, such as mapped tables, and copy other."""
+
+    def tensor(column: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(column) if column.flags.writeable else torch.tensor(column)
+
     return RatingTable(
-        users=torch.tensor(columns.users),
-        items=torch.tensor(columns.items),
-        ratings=torch.tensor(columns.ratings),
+        users=tensor(columns.users),
+        items=tensor(columns.items),
+        ratings=tensor(columns.ratings),
         n_users=columns.n_users,
         n_items=columns.n_items,
     )

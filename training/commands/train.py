@@ -12,7 +12,6 @@ import typer
 from diffcdr.ann import DEFAULT_FLOOR, IndexOptions, load_faiss
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from diffcdr.score import read_users
 from training.checks import check_data
 from training.choice import champion, check_metric, parse_models
 from training.commands.inputs import (
@@ -21,16 +20,13 @@ from training.commands.inputs import (
     PaperGrids,
     RatingRange,
     Settings,
-    Source,
     SourceColumns,
-    Target,
     TargetColumns,
     TensorBoard,
-    domain_file,
     parse_rating_range,
-    read_pair,
     show_data,
 )
+from training.commands.start import GivenSource, GivenTables, GivenTarget, choose_start
 from training.config import TrainConfig, load_preset
 from training.evaluation.evaluate import Metrics
 from training.grids import parse_grids
@@ -50,13 +46,14 @@ from training.tuning import fit_tuned
 
 
 def train(
-    source: Source,
-    target: Target,
     bundle: Annotated[Path, typer.Option(help="Directory to publish to; a bundle already there is replaced whole.")],
     preset: Annotated[
         str,
         typer.Option(help="Named settings: ranking (lists), robust (ratings), reference (released code) or paper."),
     ] = "ranking",
+    source: GivenSource = None,
+    target: GivenTarget = None,
+    tables: GivenTables = None,
     model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
     models: Annotated[
         str, typer.Option(help="Models to train beside it: plain (mean,bias,popular), all, or a comma-separated list.")
@@ -104,12 +101,12 @@ def train(
     grids = parse_grids(preset, overrides, paper=grid, own=grid_values or [], models=names)
     if select is not None:
         check_metric(select)
-    files = (
-        domain_file(source, source_columns, option="--source-columns", titles=source_titles),
-        domain_file(target, target_columns, option="--target-columns", titles=target_titles),
+    start = choose_start(
+        (source, source_columns, source_titles),
+        (target, target_columns, target_titles),
+        tables=tables,
+        exclude_users=exclude_users,
     )
-    limits = parse_rating_range(rating_range)
-    excluded = None if exclude_users is None else read_users(exclude_users)[0]
     check_destination(bundle)
     index = None
     if approximate_above is not None:
@@ -125,14 +122,12 @@ def train(
     run = Run(
         config=config,
         seed=seed,
-        rating_range=limits,
+        rating_range=parse_rating_range(rating_range),
         checkpoints=checkpoint,
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
-    pair = read_pair(reporter, *files, rating_range=limits, excluded_users=excluded)
+    pair, run = start.load(run, reporter)
     show_data(reporter, pair)
-    if excluded is not None:
-        reporter.note(f"{exclude_users} names {len(excluded):,} users to leave out")
     for warning in check_data(pair, config, models=names, test_fractions=[config.split.test_fraction], seeds=[seed]):
         reporter.warn(warning)
     with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
@@ -157,7 +152,7 @@ def train(
         preset=preset,
         config=config,
         seed=seed,
-        rating_range=limits,
+        rating_range=run.rating_range,
         metrics=metrics,
         tuning=tunings,
         selected_by=select,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.errors import InputError
-from training.data.domains import DomainPair
+from training.data.domains import Domain, DomainPair
 
 Indices = npt.NDArray[np.int64]
 
@@ -92,20 +92,23 @@ def split_overlap(
     return Split(train=np.sort(train), validation=np.sort(validation), test=np.sort(test))
 
 
+def ratings_without(domain: Domain, users: Indices) -> RatingColumns:
+    """All ratings of ``domain`` but those of ``users``, rows of it."""
+    held = np.zeros(len(domain.users), dtype=bool)
+    held[users] = True
+    keep = ~held[domain.user_rows]
+    return RatingColumns(
+        users=domain.user_rows[keep],
+        items=domain.item_rows[keep],
+        ratings=domain.ratings[keep],
+        n_users=len(domain.users),
+        n_items=len(domain.items),
+    )
+
+
 def hold_out(pair: DomainPair, split: Split) -> HeldOutTables:
     """Take the held-out users' target ratings away from training."""
-    target = pair.target
-    held = np.zeros(len(target.users), dtype=bool)
-    held[pair.overlap_target[split.validation]] = True
-    held[pair.overlap_target[split.test]] = True
-    keep = ~held[target.user_rows]
-    train = RatingColumns(
-        users=target.user_rows[keep],
-        items=target.item_rows[keep],
-        ratings=target.ratings[keep],
-        n_users=len(target.users),
-        n_items=len(target.items),
-    )
+    train = ratings_without(pair.target, pair.overlap_target[np.concatenate([split.validation, split.test])])
     return HeldOutTables(
         train=train,
         validation=_ratings_of(pair, pair.overlap_target[split.validation]),
