@@ -32,8 +32,18 @@ OwnGrids = Annotated[
     list[str] | None,
     typer.Option("--grid-values", metavar="KEY=V1,V2", help="Values to try, such as diffcdr.task_weight=0.01,0.1."),
 ]
-TensorBoard = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep figures as TensorBoard event files.")]
-MLflow = Annotated[str | None, typer.Option(metavar="URI", help="Keep figures in this MLflow store or server.")]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Keep figures as TensorBoard event files; of an experiment's cells as they are done."
+    ),
+]
+MLflow = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI", help="Keep figures in this MLflow store or server; of an experiment's cells as they are done."
+    ),
+]
 RatingRange = Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.")]
 
 
