@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +198,8 @@ def find_cold_user(source: Path, target: Path) -> ColdUser:
 
 def introduce(user: ColdUser, address: str) -> None:
     """Print where the service is and the one command that shows what it does."""
-    out.print(f"\n[bold]The console is at {address}/console[/]  (interactive documentation: {address}/docs)")
+    view = f"#/try?user={urllib.parse.quote(user.id, safe='')}"
+    out.print(f"\n[bold]The console is at {address}/console/{view}[/]  (interactive documentation: {address}/docs)")
     known = "has target ratings, which training was not shown" if user.held_out else "has rated nothing in the target"
     out.print(f"{user.id} {known}. Best rated in the source: {', '.join(user.liked)}")
     body = shlex.quote(json.dumps({"user_id": user.id, "k": 20}))

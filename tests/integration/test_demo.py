@@ -70,6 +70,8 @@ def test_ctrl_c_stops_demo_and_service_without_a_traceback(folder: Path, free_po
         demo.send_signal(signal.SIGINT)
         rest, _ = demo.communicate(timeout=30)
     assert (demo.returncode, rest) == (130, ""), shown
+    user = re.search(r'"user_id": "([^"]+)"', shown)
+    assert user is not None and f"{address}/console/#/try?user={user[1]}" in shown
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{address}/livez")
 
