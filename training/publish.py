@@ -39,7 +39,7 @@ from training.export import export_transfer
 from training.models.base import SourceFold, TransferModel, TransferProblem
 from training.models.registry import section_of
 from training.pipeline import FittedModel, Prepared, step_generator
-from training.ridge import prior_regularisation
+from training.ridge import nearest_regularisation
 from training.user_map import draw_map, source_history
 from training.warm import choose_warm, stored_vectors
 
@@ -136,7 +136,7 @@ def source_fold(model: TransferModel, problem: TransferProblem) -> SourceFold | 
             kind="als", confidence=base.feedback.confidence, regularisation=regularisation, history=features
         )
     else:
-        found = prior_regularisation(base.user_vectors.numpy(), base.head(), problem.source)
+        found = nearest_regularisation(base.user_vectors.numpy(), base.head(), problem.source)
         regularisation = tuple(found.tolist())
         spec = FoldInSpec(kind="ridge", offset=base.offset, regularisation=regularisation, history=features)
     return SourceFold(spec, base.item_vectors, base.item_biases)

@@ -4,7 +4,7 @@ import torch
 
 from training import ridge
 from training.models.base import RatingTable, ScoringHead
-from training.ridge import prior_regularisation, ridge_vectors
+from training.ridge import nearest_regularisation, prior_regularisation, ridge_vectors
 
 N_USERS, N_ITEMS, DIM = 40, 25, 3
 
@@ -64,3 +64,15 @@ def test_the_prior_is_residual_variance_over_user_spread() -> None:
     # A dimension nobody uses is held at zero.
     unused = users * np.array([1.0, 0.0, 1.0])
     assert abs(ridge_vectors(table, head, prior_regularisation(unused, head, table))[:, 1]).max() < 1e-3
+
+
+def test_the_nearest_half_step_is_the_one_that_made_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, head, _ = planted(noise=0.5)
+    for scale in (1.0, 10.0):
+        # A fixed point: what the regularisation makes of the ratings is what it is asked to come near.
+        monkeypatch.setattr(ridge, "prior_regularisation", lambda *_: np.array([0.5, 1.0, 2.0]))
+        made = ridge_vectors(table, head, scale * np.array([0.5, 1.0, 2.0]))
+        assert nearest_regularisation(made, head, table) == pytest.approx(scale * np.array([0.5, 1.0, 2.0]))
+    # Users who are taken at all are enough.
+    monkeypatch.setattr(ridge, "SAMPLED_USERS", 7)
+    assert nearest_regularisation(made, head, table) == pytest.approx(10.0 * np.array([0.5, 1.0, 2.0]))
