@@ -23,7 +23,7 @@ MASKED = 100
 
 Float32Array = npt.NDArray[np.float32]
 
-FLOORS = {(10, 1_024, 0): 3.0, (10, 1_024, MASKED): 3.0, (10, 1, 0): 0.7, (64, 1_024, 0): 1.0, (64, 1, 0): 0.35}
+FLOORS = {(10, 1_024, 0): 6.0, (10, 1_024, MASKED): 6.0, (10, 1, 0): 0.7, (64, 1_024, 0): 1.0, (64, 1, 0): 0.35}
 """(dim, users, masked) -> least ratio; other cases show how cost grows."""
 
 
