@@ -46,9 +46,10 @@ def _panel(axes: Axes, title: str, points: list[tuple[Point, Row]]) -> None:
     rates = [(row.baseline, row.ours, point.limit) for point, row in points]
     scale, unit = (1e3, "ms") if max(row.ours for _, row in points) < 1e3 else (1e6, "µs")
     plain, ours, floor = ([scale / rate for rate in column] for column in zip(*rates, strict=True))
-    axes.loglog(x, plain, "s-", color=PLAIN, label="the plain way", markersize=4)
-    axes.loglog(x, ours, "o-", color=OURS, label="ours", markersize=4)
-    axes.loglog(x, floor, "--", color=FLOOR, label="floor")
+    names = points[0][0].lines
+    axes.loglog(x, plain, "s-", color=PLAIN, label=names[0], markersize=4)
+    axes.loglog(x, ours, "o-", color=OURS, label=names[1], markersize=4)
+    axes.loglog(x, floor, "--", color=FLOOR, label=names[2])
     axes.set_title(title, fontsize="medium")
     axes.set_xlabel(points[0][0].axis)
     axes.set_xticks(x, labels=[figure(value) for value in x])

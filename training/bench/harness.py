@@ -40,6 +40,8 @@ class Point:
     axis: str
     x: float
     limit: float
+    lines: tuple[str, str, str] = ("the plain way", "ours", "floor")
+    """What the figure calls the three."""
 
 
 @dataclass(frozen=True)
