@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
-from tests.conftest import ROOT
 from training.spark.session import DEFAULTS
 
 MASTER = "local-cluster[2,1,1024]"
@@ -21,13 +20,7 @@ LIGHT = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 @contextmanager
 def cluster(folder: Path, *, master: str = MASTER) -> Iterator[SparkSession]:
     """A session on two executors of one core, whose logs are in ``folder``."""
-    os.environ |= {
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_WORKER_DIR": str(folder),
-        "PYSPARK_PYTHON": sys.executable,
-        # Executors import the tests' own functions too.
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(folder), "PYSPARK_PYTHON": sys.executable}
     builder = SparkSession.builder.master(master).appName("tests")
     settings = {
         "spark.ui.enabled": "false",
@@ -36,13 +29,15 @@ def cluster(folder: Path, *, master: str = MASTER) -> Iterator[SparkSession]:
         "spark.default.parallelism": "4",
         "spark.driver.extraJavaOptions": LIGHT,
         "spark.executor.extraJavaOptions": LIGHT,
-        "spark.local.dir": str(folder),
     }
     for key, value in {**DEFAULTS, **settings}.items():
         builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    try:
-        yield session
-    finally:
-        session.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in environment.items():
+            patch.setenv(key, value)
+        session = builder.getOrCreate()
+        session.sparkContext.setLogLevel("ERROR")
+        try:
+            yield session
+        finally:
+            session.stop()

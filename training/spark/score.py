@@ -122,7 +122,7 @@ def score_on_spark(
         )
         if job.listed:
             target.write(USERS, _listed(users, part_users=plan.part_users))
-        ask_executors(session, partial(_check_executor, job=job))
+        ask_executors(session, partial(check_executor, job=job))
         reused = sum(map(_is_part, target.names()))
         with reporter.task("Scoring", total=len(users), unit="users") as task:
             report = _run(session, job)
@@ -183,7 +183,7 @@ def _open_parts(out: Storage, plan: Plan, *, resume: bool) -> Plan:
     return plan
 
 
-def _check_executor(number: int, *, job: Job) -> None:
+def check_executor(number: int, *, job: Job) -> None:
     """See that this executor can read the bundle and write the output, before work starts."""
     _open(job.bundle, job.bundle_id)
     probe = f"_probe-{uuid4().hex}"

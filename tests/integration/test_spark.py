@@ -1,0 +1,324 @@
+"""Preparing, factorising and scoring on a real Spark of two executor processes, beside the local way."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from diffcdr.bundle import open_bundle
+from diffcdr.errors import BundleError, InputError
+from diffcdr.progress import Reporter
+from diffcdr.recommender import Recommender
+from diffcdr.score import ScoreOptions, ScoreReport, ScoreRequest, all_users, score_users
+from tests.spark_cluster import cluster
+from training.bench.drawn import write_drawn_bundle
+from training.commands.synth import Format, write
+from training.config import load_preset
+from training.data.domains import load_domain
+from training.data.synth import SynthSpec, generate
+from training.data.tables import Division, Tables, domain_maker, write_tables
+from training.evaluation.evaluate import Metrics
+from training.fit.base_store import FitBase, StoredBases, fit_bases
+from training.pipeline import Run, evaluate_test, fit_model, prepare
+from training.spark.als import fit_on_spark
+from training.spark.prepare import spark_maker
+from training.spark.score import Job, check_executor, score_on_spark
+from training.spark.session import ask_executors
+from training.spark.storage import Storage
+
+pytestmark = pytest.mark.timeout(600)
+
+RANGE = (1.0, 5.0)
+DIVISION = Division(seed=3, test_fraction=0.25, validation_fraction=0.2)
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    with cluster(tmp_path_factory.mktemp("spark")) as session:
+        yield session
+
+
+def awkward_parts(folder: Path, *, seed: int, rows: int, users: int, first_user: int) -> Path:
+    """Three Parquet parts: duplicates within and across, ties in time, bad rows, one user with half of the rows."""
+    random = np.random.default_rng(seed)
+    folder.mkdir()
+    for part in range(3):
+        who = random.integers(0, users, rows) + first_user
+        who[random.random(rows) < 0.5] = 7 + first_user
+        frame = pl.DataFrame(
+            {
+                "user_id": [f"ü{user:03}" for user in who],
+                "item_id": [f"item {item}" for item in random.integers(0, 40, rows)],
+                # Sums of these depend on their order, to the last bit.
+                "rating": np.round(random.random(rows) * 6, 3),
+                "timestamp": pl.Series(random.integers(0, 3, rows)).replace(0, None),
+            }
+        )
+        if part == 1:
+            bad = pl.DataFrame({"user_id": [None, "", "a\0b"], "item_id": ["x", "y", "z"], "rating": [1.0, 2.0, 3.0]})
+            frame = pl.concat([bad, frame], how="diagonal")
+        # Small row groups, so that a part is read in slices.
+        frame.write_parquet(folder / f"part-{part}.parquet", row_group_size=97)
+    return folder
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_tables_are_the_same_to_the_byte(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.spark.prepare.SLICE_ROWS", 200)
+    source = awkward_parts(tmp_path / "films", seed=1, rows=700, users=60, first_user=0)
+    target = awkward_parts(tmp_path / "books", seed=2, rows=500, users=50, first_user=20)
+    left_out = pl.Series(["ü030", "ü031"])
+    options = {"columns": None, "rating_range": RANGE, "excluded_users": left_out}
+    written = []
+    for name, make in (
+        ("local", lambda path: domain_maker(partial(load_domain, path, **options))),
+        ("spark", lambda path: spark_maker(spark, path, **options)),
+    ):
+        out = tmp_path / name
+        tables = write_tables(out, source=make(source), target=make(target), division=DIVISION, rating_range=RANGE)
+        written.append(files_of(out))
+    assert tables.facts.source.file.cleaning.keys() >= {
+        "excluded_user",
+        "missing_user",
+        "id_not_text",
+        "rating_out_of_range",
+        "duplicate",
+    }
+    assert written[0].keys() == written[1].keys()
+    assert {name for name, content in written[0].items() if written[1][name] != content} == set()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["books", "films", "local", "spark"]
+
+
+def test_files_that_cannot_be_used_are_refused_as_locally_and_leave_nothing(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    good = awkward_parts(tmp_path / "good", seed=1, rows=50, users=30, first_user=0)
+    mixed = awkward_parts(tmp_path / "mixed", seed=1, rows=50, users=30, first_user=0)
+    pl.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"], "rating": [1.0, 2.0]}).write_parquet(
+        mixed / "part-9.parquet"
+    )
+    out_of_range = tmp_path / "range.parquet"
+    pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "rating": [8.0, 9.0]}).write_parquet(out_of_range)
+    for path, said in ((mixed, "part-9.parquet differ: the user is text"), (out_of_range, "first bad row: 1")):
+        told = []
+        for make in (
+            domain_maker(partial(load_domain, path, rating_range=RANGE)),
+            spark_maker(spark, path, columns=None, rating_range=RANGE),
+        ):
+            with pytest.raises(InputError, match=said) as raised:
+                write_tables(
+                    tmp_path / "out",
+                    source=make,
+                    target=domain_maker(partial(load_domain, good)),
+                    division=DIVISION,
+                    rating_range=RANGE,
+                )
+            told.append(str(raised.value))
+        assert told[0] == told[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good", "mixed", "range.parquet"]
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory, real_data: Path | None) -> Tables:
+    """Amazon's films and music where they are there, else generated domains."""
+    folder = tmp_path_factory.mktemp("tables")
+    source, target = _pair_of_files(folder, real_data)
+    split = load_preset("ranking").split
+    return write_tables(
+        folder / "tables",
+        source=domain_maker(partial(load_domain, source)),
+        target=domain_maker(partial(load_domain, target)),
+        division=Division(seed=0, **split.model_dump()),
+        rating_range=RANGE,
+    )
+
+
+def _pair_of_files(folder: Path, real_data: Path | None) -> tuple[Path, Path]:
+    if real_data is not None and (found := sorted((real_data / "amazon_movies_music").glob("*.parquet"))):
+        movies, music = ([path for path in found if word in path.name] for word in ("movie", "music"))
+        return movies[0], music[0]
+    written = dict(write(generate(SynthSpec(users=3000, items=500)), folder, file_format=Format.parquet))
+    paths = {path.stem: path for path in written}
+    return paths["films"], paths["books"]
+
+
+def ridge_figures(tables: Tables, *, preset: str, fit: FitBase | None, overrides: list[str]) -> Metrics:
+    """Test figures of the ridge map on base models by ``fit``, or by the local way."""
+    config = load_preset(preset, overrides)
+    run = Run(config=config, seed=0, rating_range=RANGE)
+    if fit is not None:
+        list(fit_bases(tables, config, fit, engine="spark"))
+        run = replace(run, bases=StoredBases(tables, config))
+    torch.set_num_threads(1)
+    prepared = prepare(tables.pair, run)
+    return evaluate_test(fit_model("ridge", prepared, run), prepared)
+
+
+def test_lists_from_spark_are_as_good_as_local_ones(spark: SparkSession, tables: Tables) -> None:
+    settings = ["base.dim=32", "base.refit=false"]
+    local = ridge_figures(tables, preset="ranking", fit=None, overrides=settings)
+    theirs = ridge_figures(tables, preset="ranking", fit=partial(fit_on_spark, spark), overrides=settings)
+    print("NDCG@20", local.as_dict()["ndcg@20"], theirs.as_dict()["ndcg@20"])
+    assert theirs.as_dict()["ndcg@20"] > local.as_dict()["ndcg@20"] - 0.01
+    assert not list((tables.path / "base").rglob("*.scratch"))
+
+
+def test_ratings_from_spark_are_as_good_as_local_ones(spark: SparkSession, tables: Tables) -> None:
+    local = ridge_figures(tables, preset="robust", fit=None, overrides=[])
+    theirs = ridge_figures(
+        tables, preset="robust", fit=partial(fit_on_spark, spark), overrides=["base.weight_decay=0.15"]
+    )
+    print("RMSE", local.as_dict()["rmse_clipped"], theirs.as_dict()["rmse_clipped"])
+    assert theirs.as_dict()["rmse_clipped"] < local.as_dict()["rmse_clipped"] + 0.03
+
+
+def test_user_vectors_from_spark_are_what_a_fold_in_gives(spark: SparkSession, tables: Tables) -> None:
+    config = load_preset("ranking", ["base.dim=32", "base.refit=false"])
+    list(fit_bases(tables, config, partial(fit_on_spark, spark), engine="spark"))
+    base, target = StoredBases(tables, config)("target", 32), tables.pair.target
+    vectors = base.item_vectors.double().numpy()
+    held = set(tables.pair.overlap_target[np.concatenate([tables.split.test, tables.split.validation])].tolist())
+    for user in (*sorted(held)[:3], 0, len(target.users) // 2, len(target.users) - 1):
+        own = vectors[target.item_rows[target.user_rows == user]]
+        wanted = np.linalg.solve(vectors.T @ vectors + 9.0 * own.T @ own + 0.05 * np.eye(32), 10.0 * own.sum(axis=0))
+        np.testing.assert_allclose(
+            base.user_vectors[user].numpy(), np.zeros(32) if user in held else wanted, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_ratings_without_a_penalty_are_refused(spark: SparkSession, tables: Tables) -> None:
+    with pytest.raises(InputError, match=r"base\.weight_decay"):
+        list(fit_bases(tables, load_preset("reference"), partial(fit_on_spark, spark), engine="spark"))
+    assert not list((tables.path / "base").glob(".*"))
+
+
+USERS, ITEMS = 8_000, 60_000
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "bundle"
+    write_drawn_bundle(path, users=USERS, items=ITEMS, dim=10, seen=3)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.spark.score.BATCH_USERS", 500)
+
+
+SILENT = Reporter(Console(file=io.StringIO()))
+
+
+def score(bundle: Path, out: Path, **asked: Any) -> ScoreReport:
+    request = ScoreRequest(asked.pop("users", None), asked.pop("options", ScoreOptions()), **asked)
+    return score_on_spark(str(bundle), str(out), request, device="cpu", reporter=SILENT)
+
+
+def local_rows(bundle: Path, out: Path, **asked: Any) -> pl.DataFrame:
+    recommender = Recommender(open_bundle(bundle), device="cpu")
+    users = asked.pop("users", None)
+    options = asked.pop("options", ScoreOptions())
+    score_users(
+        recommender, all_users(recommender) if users is None else users, out, options=options, reporter=SILENT, **asked
+    )
+    return pl.read_parquet(out)
+
+
+def rows_of(folder: Path) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("part-*.parquet"))])
+
+
+def executor_pids(session: SparkSession) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"CoarseGrainedExecutorBackend" in words and session.sparkContext.applicationId.encode() in words:
+            found.append(int(process.name))
+    return found
+
+
+def test_an_executor_killed_in_the_middle_changes_nothing(spark: SparkSession, bundle: Path, tmp_path: Path) -> None:
+    wanted = local_rows(bundle, tmp_path / "local.parquet")
+    out, killed = tmp_path / "out", []
+
+    def kill_one() -> None:
+        while not list(out.glob("part-*.parquet")):
+            time.sleep(0.02)
+        victim = executor_pids(spark)[0]
+        os.kill(victim, signal.SIGKILL)
+        killed.append(len(list(out.glob("part-*.parquet"))))
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    report = score(bundle, out)
+    killer.join()
+    assert killed and killed[0] < 16
+    assert rows_of(out).equals(wanted)
+    assert (report.users, report.rows, report.strategies) == (USERS, wanted.height, {"warm": USERS})
+    assert {path.name for path in out.iterdir() if not path.name.startswith("part-")} == {"_SUCCESS"}
+
+
+def test_users_from_a_file_opt_outs_and_a_second_start(spark: SparkSession, bundle: Path, tmp_path: Path) -> None:
+    users = pl.Series("user_id", [f"u{row:07}" for row in range(0, USERS, 5)][::-1] + ["nobody", "ü"])
+    asked = {"users": users, "options": ScoreOptions(k=3, layout="lists"), "opted_out": users[5:9]}
+    wanted = local_rows(bundle, tmp_path / "local.parquet", **asked)
+    out = tmp_path / "out"
+    assert score(bundle, out, **asked).strategies == {"warm": len(users) - 6, "popular": 6}
+    assert rows_of(out).equals(wanted)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    (out / "part-000002.parquet").unlink()
+    assert score(bundle, out, **asked, resume=True).parts_reused == len(before) - 1
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert {name for name in before if before[name] != after[name]} == {"part-000002.parquet"}
+    assert rows_of(out).equals(wanted)
+    with pytest.raises(InputError, match="of another bundle, other users or other options"):
+        score(bundle, out, users=users, resume=True)
+
+
+def test_what_cannot_be_read_or_written_is_told_before_work_starts(
+    spark: SparkSession, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("here already")
+    for out, said in ((tmp_path / "file" / "out", "cannot read"), (tmp_path, "holds files of something else")):
+        with pytest.raises(InputError, match=said):
+            score(bundle, out)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        score(tmp_path / "nothing", tmp_path / "out")
+    job = Job(
+        bundle=Storage.at(str(bundle)),
+        bundle_id="0" * 64,
+        out=Storage.at(str(tmp_path / "out")),
+        users=1,
+        part_users=1,
+        listed=False,
+        options=ScoreOptions(),
+        device="cpu",
+        opted_out=None,
+    )
+    with pytest.raises(BundleError, match="executors find another bundle"):
+        ask_executors(spark, partial(check_executor, job=job))
+    with pytest.raises(BundleError, match="is not a bundle"):
+        ask_executors(spark, partial(check_executor, job=replace(job, bundle=Storage.at(str(tmp_path / "gone")))))
+    assert not (tmp_path / "out").exists()
