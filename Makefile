@@ -44,6 +44,7 @@ test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 	@command -v redis-server >/dev/null || scripts/ensure-package.sh redis-server
 	@PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || scripts/ensure-package.sh nginx-light
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
+	@command -v java >/dev/null || scripts/ensure-package.sh openjdk-17-jre-headless
 	@$(BIN)/pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 
 .PHONY: bench-check
