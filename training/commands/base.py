@@ -23,7 +23,7 @@ from training.pipeline import Run, fit_base, rating_table
 
 def base(
     tables: Annotated[Path, typer.Option(help="Directory that diffcdr prepare wrote.")],
-    preset: Annotated[str, typer.Option(help="Whose [base] is fitted.")] = "ranking",
+    preset: Annotated[str, typer.Option(help="Whose base section is fitted.")] = "ranking",
     settings: Settings = None,
     engine: EngineOption = "local",
     master: MasterOption = None,

@@ -33,7 +33,7 @@ def prepare(
     source: Source,
     target: Target,
     out: Annotated[Path, typer.Option(help="Directory to write; tables already there are replaced whole.")],
-    preset: Annotated[str, typer.Option(help="Whose [split] divides the shared users.")] = "ranking",
+    preset: Annotated[str, typer.Option(help="Whose split section divides the shared users.")] = "ranking",
     seed: Annotated[int, typer.Option(min=0, help="Fixes the division.")] = 0,
     settings: Settings = None,
     source_columns: SourceColumns = None,
