@@ -99,7 +99,8 @@ class ConsoleTables:
                 raise ValueError(f"{HISTORY_FOLDER} has {len(history.indptr) - 1} users, not {source_users}")
         if f"{MAP_FOLDER}/users.npy" in files:
             others = {PurePosixPath(name).stem: array(name) for name in files if name.startswith(f"{OTHERS_FOLDER}/")}
-            user_map = UserMap(*(array(f"{MAP_FOLDER}/{name}.npy") for name in MAP_TABLES), others=others)
+            tables = {name: array(f"{MAP_FOLDER}/{name}.npy") for name in MAP_TABLES}
+            user_map = UserMap(others=others, **tables)
             for name, points in others.items():
                 if points.shape != user_map.transferred.shape:
                     raise ValueError(f"{OTHERS_FOLDER}/{name}.npy is {points.shape}, not {user_map.transferred.shape}")

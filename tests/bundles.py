@@ -126,13 +126,14 @@ def _console_tables(seed: int, users: int, source_items: int, overlap: int, item
     ratings = rng.integers(1, 6, users * per_user).astype(np.float32)
     indptr = np.arange(users + 1, dtype=np.int64) * per_user
     SourceHistory(indptr, rated.astype(np.int32).reshape(-1), ratings).write(writer)
-    points = [_normal(rng, overlap, 2) for _ in range(3)]
     UserMap(
-        np.arange(overlap, dtype=np.int32),
-        *points,
-        np.arange(min(8, items), dtype=np.int32),
-        _normal(rng, min(8, items), 2),
-        {"ridge": _normal(rng, overlap, 2)},
+        users=np.arange(overlap, dtype=np.int32),
+        source=_normal(rng, overlap, 2),
+        transferred=_normal(rng, overlap, 2),
+        target=_normal(rng, overlap, 2),
+        items=np.arange(min(8, items), dtype=np.int32),
+        item_points=_normal(rng, min(8, items), 2),
+        others={"ridge": _normal(rng, overlap, 2)},
     ).write(writer)
 
 
