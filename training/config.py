@@ -14,24 +14,22 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from types import NoneType
-from typing import Annotated, Any, Final, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffcdr.errors import InputError
 from training.models.configs import (
-    ALSConfig,
     BiasConfig,
     DiffCDRConfig,
     EMCDRConfig,
-    GaussianDiffCDRConfig,
     MeanConfig,
     MFConfig,
     PopularConfig,
     TGTConfig,
 )
 from training.models.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
-from training.models.configs_robust import RobustDiffCDRConfig
+from training.models.configs_kinds import KINDS, AnyDiffCDRConfig, BaseConfig
 
 
 class _Frozen(BaseModel):
@@ -47,33 +45,6 @@ class SplitConfig(_Frozen):
     """Share of the remaining overlap users held out for every choice made on the way."""
     min_validation_users: int = Field(default=0, ge=0)
     """Where that share is fewer users than this, so many are held out for choices, but no more than a quarter."""
-
-
-KINDS: Final = {"base": "kind", "diffcdr": "form"}
-"""Sections that come in several kinds, and the setting that tells them apart; its default is the first kind's."""
-
-
-def _kind_of(section: str, default: str) -> Discriminator:
-    key = KINDS[section]
-
-    def kind(settings: Any) -> str:
-        # None for what is no kind of ours: pydantic then lists those there are.
-        found = settings.get(key, default) if isinstance(settings, dict) else getattr(settings, key, default)
-        return found if isinstance(found, str) else ""
-
-    return Discriminator(kind)
-
-
-BaseConfig = Annotated[
-    Annotated[MFConfig, Tag("mf")] | Annotated[ALSConfig, Tag("als")],
-    _kind_of("base", "mf"),
-]
-AnyDiffCDRConfig = Annotated[
-    Annotated[DiffCDRConfig, Tag("network")]
-    | Annotated[GaussianDiffCDRConfig, Tag("gaussian")]
-    | Annotated[RobustDiffCDRConfig, Tag("robust")],
-    _kind_of("diffcdr", "network"),
-]
 
 
 class TrainConfig(_Frozen):

@@ -20,10 +20,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diffcdr.errors import InputError
-from training.config import BaseConfig, TrainConfig
+from training.config import TrainConfig
 from training.data.tables import Tables
 from training.models.base import FactorTables, ImplicitFeedback
 from training.models.configs import ALSConfig
+from training.models.configs_kinds import BaseConfig
 
 FOLDER, FACTS = "base", "base.json"
 

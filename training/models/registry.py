@@ -24,6 +24,7 @@ from training.models.configs import (
     TGTConfig,
 )
 from training.models.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
+from training.models.configs_kinds import AnyDiffCDRConfig
 from training.models.configs_robust import RobustDiffCDRConfig
 from training.models.diffcdr import DiffCDR
 from training.models.emcdr import EMCDR
@@ -53,9 +54,6 @@ class ModelEntry:
         """An untrained model."""
         made: TransferModel = self.model(config)
         return made
-
-
-AnyDiffCDRConfig = DiffCDRConfig | GaussianDiffCDRConfig | RobustDiffCDRConfig
 
 
 def make_diffcdr(config: AnyDiffCDRConfig) -> TransferModel:
