@@ -64,4 +64,6 @@ def parse(model: type[M], text: bytes) -> M:
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise from_validation(error) from None
+        problem = from_validation(error)
+    # Raised here, where it does not hold on to the other one and to its frames: a batch keeps one for each bad entry.
+    raise problem

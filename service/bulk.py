@@ -71,6 +71,7 @@ class Bulk:
             if running is not None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
+                running = None  # else its exception, this frame and it would hold each other
 
     async def _parse(self, chunk: list[bytes | None], *, first_index: int) -> list[_Entry]:
         entries: list[_Entry] = []
@@ -87,7 +88,8 @@ class Bulk:
         try:
             user = parse(BatchUser, text)
         except Problem as problem:
-            return _Entry(index, problem=problem)
+            # Only what it says is wanted, not the frames that it came through.
+            return _Entry(index, problem=problem.with_traceback(None))
         try:
             model = self._lineup.choose(user.model, user.user_id)
         except ModelUnknown as error:

@@ -91,6 +91,8 @@ class BatchResponse(Response):
                 receiving.cancel()
                 answering.cancel()
                 await asyncio.gather(receiving, answering, return_exceptions=True)
+                # A task holds its exception, that this frame, this the task: the whole batch, until it is collected.
+                del receiving, answering
 
     async def _send(self, spool: Spool, send: Send) -> None:
         split = ndjson_entries if self._ndjson else list_entries

@@ -101,7 +101,7 @@ def test_what_is_not_expected_is_named_by_kind_and_status(status: int, shown: st
 def test_a_short_soak_of_the_real_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "SAMPLE_SECONDS", 0.05)
     answered, memory = soak.soak(0.05, rate=100.0)
-    assert answered.ours > 50
+    assert answered.ours > 5
     assert answered.holds
     assert memory.ours > 20.0
 
