@@ -29,14 +29,15 @@ from training.commands.inputs import (
 )
 from training.config import load_preset
 from training.data.domains import DomainPair
-from training.experiment.embedding import COMPARABLE, SAMPLE, Sample, read_sample, sample_vectors, to_bytes
+from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.paper import paper_task as task_named
-from training.experiment.plan import Grid, Setup, parse_fractions
+from training.experiment.plan import Block, Grid, Setup, parse_fractions
 from training.experiment.render import HTML, MARKDOWN, write_report
 from training.experiment.report import make_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
 from training.grids import parse_grids
+from training.pipeline import Prepared
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
 
@@ -99,8 +100,9 @@ def experiment(
         reporter.warn(warning)
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
-    failures = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers)
-    sample = _sample(reporter, pair, setup, cells, results)
+    made: list[Prepared] = []
+    failures = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers, made=made)
+    sample = _sample(reporter, pair, setup, cells, results, made=made)
     write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(failures)
@@ -124,8 +126,14 @@ def _run(
     *,
     jobs: int,
     trackers: Trackers,
+    made: list[Prepared],
 ) -> list[Failure]:
-    """Compute the cells that are not there yet, and keep each at once."""
+    """Compute the cells that are not there yet, and keep each at once; ``made`` gets what Figure 4 can go on from."""
+
+    def keep(block: Block, prepared: Prepared) -> None:
+        if (block.test_fraction, block.seed) == (grid.test_fractions[0], SEED):
+            made.append(prepared)
+
     finished = {result.cell for result in results.read()} & set(grid.cells())
     blocks = grid.blocks(finished=finished)
     total = len(grid.cells())
@@ -133,7 +141,7 @@ def _run(
         reporter.note(f"{len(finished):,} of {total:,} cells are there already")
     failures = []
     with reporter.task("experiment", total=total - len(finished), unit="cells") as task:
-        for outcome in run_blocks(pair, setup, blocks, jobs=jobs):
+        for outcome in run_blocks(pair, setup, blocks, jobs=jobs, keep=keep):
             if isinstance(outcome, Failure):
                 failures.append(outcome)
                 reporter.warn(_sentence(outcome))
@@ -155,7 +163,9 @@ def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
         tracking.final("test", result.model, result.metrics())
 
 
-def _sample(reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile) -> Sample | None:
+def _sample(
+    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, made: Sequence[Prepared]
+) -> Sample | None:
     """What Figure 4 shows, from its file or computed; None where no model of the grid can be shown."""
     shown, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
     if not shown:
@@ -163,7 +173,7 @@ def _sample(reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, resu
     sample = read_sample(results.directory / SAMPLE)
     if sample is None or not sample.is_of(shown, fraction):
         with reporter.task("figure 4", total=1, unit="sample") as task:
-            sample = sample_vectors(pair, setup, shown, test_fraction=fraction)
+            sample = sample_vectors(pair, setup, shown, test_fraction=fraction, prepared=made[0] if made else None)
             results.write_bytes(SAMPLE, to_bytes(sample))
             task.advance(1)
     return sample

@@ -85,8 +85,11 @@ def sample_vectors(
     models: Sequence[str],
     *,
     test_fraction: float,
+    prepared: Prepared | None = None,
 ) -> Sample:
     """Fit ``models`` on the split of seed 0, and sample where they carry users to.
+
+    ``prepared``: that split with its base models, where they are there already.
 
     Of those, :data:`COMPARABLE` are fitted, and shown where they do score with the target base model's items. One that
     cannot be trained is left out, as its cells are.
@@ -95,7 +98,7 @@ def sample_vectors(
         InputError: the split or a base model is not possible.
     """
     run = Run(config=setup.config_at(test_fraction), seed=SEED, rating_range=setup.rating_range)
-    prepared = prepare(pair, run)
+    prepared = prepared or prepare(pair, run)
     truth = fit_complete_target(prepared, run).user_vectors
     users = {part: _draw(prepared, part) for part in PARTS}
     clouds: dict[tuple[Part, str], dict[str, Floats]] = {}

@@ -13,7 +13,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from training.experiment.embedding import DIM, SOURCE, TRUE, Panel, Sample
 from training.experiment.figures import ReportFigure
-from training.experiment.svg import as_svg
 from training.experiment.tables import ReportTable, TableCell
 
 NEIGHBOURS = 10
@@ -33,14 +32,15 @@ def embedding_figure(sample: Sample) -> ReportFigure | None:
         axes = figure.add_subplot(rows, 2, place)
         _draw(axes, panel)
         axes.set_title(f"({'abcd'[place - 1]}) {_what(panel)}", fontsize="medium")
-    return ReportFigure(
+    return ReportFigure.of(
+        figure,
         name="figure-4",
         title="Figure 4. Transferred against true target vectors",
         caption=f"t-SNE, β = {sample.test_fraction:g}, seed 0; each panel is a map of its own, of the same users for "
         "every colour. True vectors (triangles) are of a base model that has seen the test users' ratings as well. "
         "Models are those that score with the target base model's items. NFE: guided evaluations by the solver; shown "
         "is the diffusion module before its alignment, as in the paper, whose text does not list its own numbers.",
-        svg=as_svg(figure, "figure-4"),
+        legend=False,
     )
 
 

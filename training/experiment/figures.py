@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,6 +26,13 @@ class ReportFigure:
     title: str
     caption: str
     svg: str
+
+    @classmethod
+    def of(cls, drawing: Figure, *, name: str, title: str, caption: str, legend: bool = True) -> Self:
+        """``drawing`` as it is, with a legend in its first panel unless it has its own."""
+        if legend:
+            drawing.axes[0].legend(loc="best", fontsize="small")
+        return cls(name, title, caption, as_svg(drawing, name))
 
 
 def warm_against_cold(results: Sequence[CellResult]) -> ReportFigure | None:
@@ -58,13 +66,12 @@ def warm_against_cold(results: Sequence[CellResult]) -> ReportFigure | None:
         axes.set_yticks(range(len(models)), models)
         axes.invert_yaxis()
         axes.set_xlabel(metric.label)
-    figure.axes[0].legend(loc="best", fontsize="small")
-    return ReportFigure(
+    return ReportFigure.of(
+        figure,
         name="figure-3",
         title="Figure 3. Warm start against cold start",
         caption=f"β = {fraction:g}; means over seeds, bars of one standard error. Warm figures are on the half of the "
         "test users' ratings that is not known, cold ones on all of them.",
-        svg=as_svg(figure, "figure-3"),
     )
 
 
@@ -92,11 +99,10 @@ def training_curves(results: Sequence[CellResult]) -> ReportFigure | None:
             axes.plot([best], [errors[best - 1]], "o", color=line.get_color())
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation RMSE, clipped")
-    axes.legend(loc="best", fontsize="small")
-    return ReportFigure(
+    return ReportFigure.of(
+        figure,
         name="training-curves",
         title="Training curves",
         caption=f"β = {first[0]:g}, seed {first[1]}, on the validation users; the dot is the epoch kept. Models solved "
         "in closed form have no epochs.",
-        svg=as_svg(figure, "training-curves"),
     )

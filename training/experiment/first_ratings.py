@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from training.experiment.figures import ReportFigure
 from training.experiment.results import CellResult
 from training.experiment.statistics import summarise
-from training.experiment.svg import as_svg
 
 PANELS = {"ndcg": "NDCG@20", "rmse_clipped": "RMSE, clipped"}
 """Figures of a :class:`training.experiment.warm.WarmPoint`, by what they are called."""
@@ -29,13 +28,12 @@ def first_ratings(results: Sequence[CellResult]) -> ReportFigure | None:
         _draw(axes, here, field)
         axes.set_xlabel("known target ratings of a user, at most")
         axes.set_ylabel(name)
-    figure.axes[0].legend(loc="best", fontsize="small")
-    return ReportFigure(
+    return ReportFigure.of(
+        figure,
         name="figure-3b",
         title="Figure 3b. Quality with the first target ratings",
         caption=f"β = {fraction:g}; means over seeds, bars of one standard error. Judged on the same ratings, from the "
         "same candidates, for every number; users with fewer known ratings have those.",
-        svg=as_svg(figure, "figure-3b"),
     )
 
 

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from training.experiment.figures import ReportFigure
 from training.experiment.goals import Standing, wanted_ratio
-from training.experiment.svg import as_svg
 
 FRACTION_COLOURS = {0.2: "#4477aa", 0.5: "#ee8866", 0.8: "#aa3377"}
 OTHER_COLOUR = "#777777"
@@ -21,7 +20,7 @@ def changes_figure(standings: Sequence[Standing], *, name: str, title: str, capt
     axes.axvline(0.0, color="#333333", linewidth=0.8)
     _dots(axes, standings, [100 * each.change for each in standings], [100 * (each.error or 0.0) for each in standings])
     axes.set_xlabel(axis)
-    return ReportFigure(name, title, caption, as_svg(figure, name))
+    return ReportFigure.of(figure, name=name, title=title, caption=caption)
 
 
 def ratios_figure(standings: Sequence[Standing], *, name: str, title: str, caption: str, axis: str) -> ReportFigure:
@@ -33,9 +32,8 @@ def ratios_figure(standings: Sequence[Standing], *, name: str, title: str, capti
     if goals:
         values, places = zip(*goals, strict=True)
         axes.plot(values, places, "|", color="#111111", markersize=13, markeredgewidth=2, label="goal")
-        axes.legend(loc="best", fontsize="small")
     axes.set_xlabel(axis)
-    return ReportFigure(name, title, caption, as_svg(figure, name))
+    return ReportFigure.of(figure, name=name, title=title, caption=caption)
 
 
 def _frame(standings: Sequence[Standing]) -> tuple[Figure, Axes]:
@@ -63,7 +61,6 @@ def _dots(axes: Axes, standings: Sequence[Standing], values: Sequence[float], er
             capsize=2,
             label=f"β = {fraction:g}",
         )
-    axes.legend(loc="best", fontsize="small")
 
 
 def _places(standings: Sequence[Standing]) -> list[tuple[Standing, float]]:

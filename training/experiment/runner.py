@@ -9,7 +9,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
@@ -42,8 +42,13 @@ class Failure:
 
 Outcome = CellResult | Failure
 
+Keep = Callable[[Block, Prepared], None]
+"""Told of each block's split and base models, where they are made in this process."""
 
-def run_blocks(pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, jobs: int) -> Iterator[Outcome]:
+
+def run_blocks(
+    pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, jobs: int, keep: Keep | None = None
+) -> Iterator[Outcome]:
     """Compute ``blocks`` in up to ``jobs`` processes; yields each cell's outcome as soon as it is there.
 
     A result depends on its cell alone, never on ``jobs`` or on which cells are computed beside it, but for the speeds.
@@ -57,10 +62,10 @@ def run_blocks(pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, jobs:
         return
     torch.set_num_threads(1)
     for block in blocks:
-        yield from run_block(pair, setup, block)
+        yield from run_block(pair, setup, block, keep=keep)
 
 
-def run_block(pair: DomainPair, setup: Setup, block: Block) -> Iterator[Outcome]:
+def run_block(pair: DomainPair, setup: Setup, block: Block, *, keep: Keep | None = None) -> Iterator[Outcome]:
     """Split and base models once, then every model of the block, in order. What fails is yielded as a failure."""
     run = Run(config=setup.config_at(block.test_fraction), seed=block.seed, rating_range=setup.rating_range)
     try:
@@ -68,6 +73,8 @@ def run_block(pair: DomainPair, setup: Setup, block: Block) -> Iterator[Outcome]
     except DiffCDRError as error:
         yield Failure(tuple(block.cells()), str(error))
         return
+    if keep is not None:
+        keep(block, prepared)
     for model, scenarios in block.models:
         left = list(scenarios)
         try:

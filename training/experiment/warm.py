@@ -43,7 +43,13 @@ def warm_figures(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmF
     def measure(count: int | None) -> Metrics:
         vectors = adapt(model, test, spec, count=count).astype(np.float32)
         return evaluate_vectors(
-            vectors, model.head(), test.judged, name=model.name, rating_range=limits, seen=test.seen()
+            vectors,
+            model.head(),
+            test.judged,
+            name=model.name,
+            rating_range=limits,
+            seen=test.seen(),
+            known=prepared.problem.target if count is None else None,
         )
 
     measured = {count: measure(count) for count in (0, *COUNTS)}

@@ -10,8 +10,9 @@ from tests.unit.training.tiny import quick_config
 from training.data.domains import DomainPair
 from training.experiment.embedding import DIM, NFE, SOURCE, TRUE, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.embedding_report import distance, embedding_figure, embedding_table, frechet, mixing
-from training.experiment.plan import Setup
-from training.pipeline import Run, fit_complete_target, prepare
+from training.experiment.plan import Block, Setup
+from training.experiment.runner import run_blocks
+from training.pipeline import Prepared, Run, fit_complete_target, prepare
 
 MODELS = ("bias", "emcdr", "diffcdr")
 
@@ -60,7 +61,12 @@ def test_a_sample_is_kept_and_the_same_every_time(
     path.write_bytes(to_bytes(sample))
     back = read_sample(path)
     assert back is not None and to_bytes(back) == to_bytes(sample)
-    assert to_bytes(sample_vectors(pair, setup, MODELS, test_fraction=0.2)) == to_bytes(sample)
+    # Also on what a run of that split's cells has made.
+    made: list[Prepared] = []
+    block = Block(0.2, 0, (("bias", ("cold",)),))
+    list(run_blocks(pair, setup, [block], jobs=1, keep=lambda _, prepared: made.append(prepared)))
+    again = sample_vectors(pair, setup, MODELS, test_fraction=0.2, prepared=made[0])
+    assert to_bytes(again) == to_bytes(sample)
     assert back.is_of(["diffcdr"], 0.2) and not back.is_of(["tgt"], 0.2) and not back.is_of(["diffcdr"], 0.5)
     for content in (b"", b"PK\x03\x04", to_bytes(sample)[:-100]):
         path.write_bytes(content)

@@ -92,6 +92,7 @@ def test_what_is_judged_reaches_no_vector(prepared: Prepared, run: Run, name: st
 def test_warm_figures_are_on_the_judged_half_and_better_where_the_taste_is_told(prepared: Prepared, run: Run) -> None:
     fitted = fit_model("tgt", prepared, run)  # knows nothing of a cold user
     cold, warm = evaluate_test(fitted, prepared), warm_figures(fitted, prepared, seed=0).metrics
+    assert cold.beyond is not None and warm.beyond is not None and warm.beyond != cold.beyond
     halves = halves_of(prepared, seed=0)
     assert (warm.users, warm.ratings) == (cold.users, len(halves.judged))
     assert warm.ratings < cold.ratings
