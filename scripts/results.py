@@ -57,6 +57,8 @@ PUBLISHED = ("reference", "paper")
 """Presets whose reports are pages of their own, with an overview of them all."""
 READING = "reading.md"
 """Written by hand."""
+DIVERSE = "diversity"
+"""What diverse lists cost, preset ranking: one split of each pair, seed 0, with the preset's test fraction."""
 NOT_RUN = {("epinions-ac", "reference"), ("epinions-ac", "paper")}
 
 
@@ -84,8 +86,8 @@ def main(
     ),
     out: Annotated[Path, typer.Option(help="Directory of the runs; what is there goes on.")] = Path("results"),
     docs: Annotated[Path, typer.Option(help="Directory of the pages.")] = Path("docs/results"),
-    only: Annotated[list[str] | None, typer.Option(help="PAIR-PRESET to run; repeatable. Else all.")] = None,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; write the pages.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="PAIR-PRESET, or diversity; repeatable. Else all.")] = None,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Run no comparison; write the pages.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Splits per test fraction.")] = 5,
     test_fractions: Annotated[str, typer.Option(metavar="SHARES", help="Shares of users held out.")] = "0.2,0.5,0.8",
     jobs: Annotated[int, typer.Option(min=1, help="Processes of each comparison.")] = 2,
@@ -100,10 +102,11 @@ def main(
         done = subprocess.run([DIFFCDR, "experiment", *files, *options], check=False)
         if done.returncode:
             raise DiffCDRError(f"{comparison.name} was not computed, for the reason above; run this again to go on")
-    diversity = {pair.label: study_diversity(pair, data, out, run=not report_only and only is None) for pair in PAIRS}
+    study = not report_only and (only is None or DIVERSE in only)
+    diverse = {pair.label: study_diversity(pair, data, out, run=study) for pair in PAIRS}
     pages = ResultsFile(docs)
     write_page(robust_page(list(results_of("robust", out))), "robust.md", pages)
-    write_page(ranking_page(list(results_of("ranking", out)), diversity), "ranking.md", pages)
+    write_page(ranking_page(list(results_of("ranking", out)), diverse), "ranking.md", pages)
     links = [*publish_reports(out, docs), "- [robust](robust.md), [ranking](ranking.md): the presets meant for use"]
     if (docs / READING).is_file():
         links.insert(0, f"- [What to make of it]({READING})")
@@ -113,7 +116,7 @@ def main(
 
 def chosen(only: Sequence[str] | None) -> list[Comparison]:
     """The comparisons named, all without names. Raises InputError where there is no such comparison."""
-    names = [comparison.name for comparison in COMPARISONS]
+    names = [*(comparison.name for comparison in COMPARISONS), DIVERSE]
     for name in only or ():
         if name not in names:
             raise InputError(f"there is no comparison {name!r}; there are: {', '.join(names)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,14 @@ from tests.servers import ENVIRONMENT
 from tests.unit.training.experiment.samples import result
 from tests.unit.training.tiny import write_domains
 
-ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "results.py"
+MAIN = runpy.run_path(str(SCRIPT))["main"]
 
 
-def results(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """``scripts/results.py`` with everything below ``folder``."""
-    script = [sys.executable, str(ROOT / "scripts" / "results.py"), "--data", str(folder), "--jobs", "1"]
-    places = ["--out", str(folder / "out"), "--docs", str(folder / "docs"), "--seeds", "1", "--test-fractions", "0.5"]
-    environment = {"PATH": "/usr/bin:/bin", **ENVIRONMENT}
-    return subprocess.run([*script, *places, *options], env=environment, capture_output=True, text=True, check=False)
+def results(folder: Path, *, only: list[str] | None = None, report_only: bool = False) -> None:
+    """``main`` of the script, with everything below ``folder``."""
+    options = {"seeds": 1, "test_fractions": "0.5", "jobs": 1}
+    MAIN(data=folder, out=folder / "out", docs=folder / "docs", only=only, report_only=report_only, **options)
 
 
 @pytest.fixture
@@ -34,12 +34,15 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_comparisons_become_pages_and_are_not_computed_again(data: Path) -> None:
-    first = results(data, "--only", "douban-robust")
-    assert first.returncode == 0, first.stderr
-    assert "8 cells" in first.stderr
-    again = results(data, "--only", "douban-robust")
-    assert "8 of 8 cells are there already" in again.stderr
+def test_comparisons_become_pages_and_are_not_computed_again(
+    data: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    results(data, only=["douban-robust"])
+    assert "8 cells" in capfd.readouterr().err
+    results(data, only=["douban-robust"])
+    assert "8 of 8 cells are there already" in capfd.readouterr().err
     page = (data / "docs" / "robust.md").read_text(encoding="utf-8")
     assert "| Douban books → music | 0.5 |" in page
     assert (data / "docs" / "robust-change.svg").read_text(encoding="utf-8").startswith("<svg")
@@ -60,8 +63,7 @@ def test_reports_on_the_papers_systems_are_published_with_an_overview(data: Path
     (place / "figure-3.svg").write_text("<svg/>", encoding="utf-8")
     (data / "docs").mkdir()
     (data / "docs" / "reading.md").write_text("By hand.", encoding="utf-8")
-    done = results(data, "--report-only")
-    assert done.returncode == 0, done.stderr
+    results(data, report_only=True)
     page = (data / "docs" / "README.md").read_text(encoding="utf-8")
     assert "(douban-paper/report.md)" in page and "(reading.md)" in page
     assert "| Douban books → music | 0.2 | bias |" in page
@@ -70,6 +72,8 @@ def test_reports_on_the_papers_systems_are_published_with_an_overview(data: Path
 
 
 def test_a_mistake_is_one_sentence(data: Path) -> None:
-    unknown = results(data, "--only", "douban-robst")
+    command = [sys.executable, str(SCRIPT), "--data", str(data), "--only", "douban-robst"]
+    environment = {"PATH": "/usr/bin:/bin", **ENVIRONMENT}
+    unknown = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     assert "there is no comparison 'douban-robst'; there are: movies-music-robust" in unknown.stderr
