@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
 from training.spark.session import DEFAULTS
 
 MASTER = "local-cluster[2,1,1024]"
-LIGHT = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+LIGHT = "-Xss8m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """Options under which a Java process is ready sooner."""
 
 
 @contextmanager
-def cluster(folder: Path, *, master: str = MASTER) -> Iterator[SparkSession]:
-    """A session on two executors of one core, whose logs are in ``folder``."""
-    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(folder), "PYSPARK_PYTHON": sys.executable}
+def cluster(master: str = MASTER) -> Iterator[SparkSession]:
+    """A session on two executors of one core; their logs, which Spark keeps in its own folder, go when it ends."""
+    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
     builder = SparkSession.builder.master(master).appName("tests")
     settings = {
         "spark.ui.enabled": "false",
@@ -40,4 +42,6 @@ def cluster(folder: Path, *, master: str = MASTER) -> Iterator[SparkSession]:
         try:
             yield session
         finally:
+            logs = Path(pyspark.__file__).parent / "work" / session.sparkContext.applicationId
             session.stop()
+            shutil.rmtree(logs, ignore_errors=True)

@@ -48,8 +48,8 @@ DIVISION = Division(seed=3, test_fraction=0.25, validation_fraction=0.2)
 
 
 @pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    with cluster(tmp_path_factory.mktemp("spark")) as session:
+def spark() -> Iterator[SparkSession]:
+    with cluster() as session:
         yield session
 
 

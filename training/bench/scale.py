@@ -8,12 +8,9 @@ ratings.
 from __future__ import annotations
 
 import io
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -105,7 +102,6 @@ class _Work:
             "spark.driver.host=127.0.0.1",
         ]
         with (
-            _worker_folder(self._folder / "spark"),
             load_engine("spark", "prepare")(master, settings) as maker,
             load_engine("spark", "base")(master, settings) as fit,
         ):
@@ -191,20 +187,3 @@ def draw_ratings(folder: Path, *, ratings: int, users: int, seed: int) -> None:
             }
         )
         frame.write_parquet(folder / f"part-{part}.parquet", row_group_size=250_000)
-
-
-@contextmanager
-def _worker_folder(folder: Path) -> Iterator[None]:
-    """Have Spark's workers in this process keep their files in ``folder``, and executors run this Python."""
-    wanted = {"SPARK_WORKER_DIR": str(folder), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
-    before = {name: os.environ.get(name) for name in wanted}
-    folder.mkdir(exist_ok=True)
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -43,6 +43,9 @@ from training.spark.slices import (
 
 EXPLICIT_ITERATIONS = 10
 LEVEL_ROUNDS = 5
+CHECKPOINT_EVERY = 2
+"""Iterations, after which Spark forgets how it got there."""
+CHECKPOINTS = ".checkpoints"
 MAX_ROWS = 2**31 - 1
 """Spark's ALS numbers users and items by 32-bit integers."""
 STREAM_ROWS = 100_000
@@ -70,10 +73,13 @@ def fit_on_spark(session: SparkSession, task: BaseTask, out: Path) -> BaseFit:
         raise InputError(f"Spark's ALS takes {MAX_ROWS:,} users and items at most; {task.folder} has more")
     ask_executors(session, partial(_check_storage, folder=task.folder))
     fit = _Fit(session, task, out)
-    with clear_failures(f"fitting {task.name}"):
-        if isinstance(task.config, ALSConfig):
-            return fit.interactions(task.config)
-        return fit.ratings(task.config)
+    try:
+        with clear_failures(f"fitting {task.name}"):
+            if isinstance(task.config, ALSConfig):
+                return fit.interactions(task.config)
+            return fit.ratings(task.config)
+    finally:
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def _check_storage(number: int, *, folder: Path) -> None:
@@ -146,11 +152,14 @@ class _Fit:
             itemCol="item",
             ratingCol="value",
             seed=int(sequence.generate_state(1)[0]),
+            checkpointInterval=CHECKPOINT_EVERY,
             **implicit,
         )
 
     def _factorise(self, als: ALS, *, levels: Levels | None) -> ALSModel:
         read = partial(rating_batches, folder=self._task.folder, parts=self._parts, held=self._task.held, levels=levels)
+        # Without checkpoints the plan of the last iteration holds all before, too deep for Java's stack to send.
+        self._session.sparkContext.setCheckpointDir(str(self._out / CHECKPOINTS))
         return als.fit(self._on_slices(read, TRIPLES))
 
     def _on_slices(self, work: Work, schema: pa.Schema) -> DataFrame:

@@ -29,6 +29,9 @@ DEFAULTS: Mapping[str, str] = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
     "spark.sql.session.timeZone": "UTC",
+    # The plan of several iterations of ALS, when it is sent, is deeper than Java's own limit.
+    "spark.driver.extraJavaOptions": "-Xss8m",
+    "spark.executor.extraJavaOptions": "-Xss8m",
     # Rows come back in the order and the number of parts that were asked for.
     "spark.sql.adaptive.enabled": "false",
 }
