@@ -52,7 +52,7 @@ bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a 
 	@$(BIN)/diffcdr bench all --short --check
 
 .PHONY: soak
-soak: $(DEV_STAMP) ## two minutes of mixed load on a service: no surprising answer, no memory that grows
+soak: $(DEV_STAMP) ## two minutes of mixed load on a service: no surprising answer, no memory that runs away
 	@$(BIN)/diffcdr bench soak --short --check
 
 .PHONY: results
