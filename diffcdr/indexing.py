@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diffcdr.ann import DEFAULT_FLOOR, MEASURED_USERS, build_index, describe
+from diffcdr.ann import DEFAULT_FLOOR, describe
+from diffcdr.ann_build import MEASURED_USERS, build_index
 from diffcdr.bundle import BundleWriter, open_bundle
 from diffcdr.errors import InputError
 from diffcdr.files import INDEX_FILE

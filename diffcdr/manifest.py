@@ -84,11 +84,12 @@ class RatingShapeSpec(_Frozen):
 class SearchSpec(_Frozen):
     """``target_items/index.faiss``, which stands in for the exact search (:mod:`diffcdr.ann`), and what it finds."""
 
-    kind: Literal["hnsw"]
-    neighbours: int = Field(ge=1)
-    construction: int = Field(ge=1)
-    depth: int = Field(ge=20)
-    """Candidates kept while the graph is walked for a list of 20; longer lists in proportion."""
+    kind: Literal["ivf"]
+    lists: int = Field(ge=1)
+    probes: int = Field(ge=1)
+    """Lists looked through for a user's best 20; more for longer ones."""
+    radius: float = Field(gt=0.0)
+    """Length of the longest item vector, its bias being one of its dimensions."""
     recall: float = Field(ge=0.0, le=1.0)
     """Mean share of the exact best 20 that was found at export, for ``users`` users of this bundle."""
     users: int = Field(ge=1)

@@ -132,9 +132,12 @@ class TopK:
         """Exact scores float32 [len(rows)] of item ``rows`` for one user vector float32 [dim]."""
         return self._exact(np.asarray(user, dtype=np.float32)[None], rows)
 
-    def in_range(self, users: Float32Array) -> npt.NDArray[np.bool_]:
-        """Which of ``users`` [U, dim] have scores that float32 can hold, whatever the item, [U]."""
-        return np.isfinite(self._margin(users))
+    def margin(self, users: Float32Array) -> Float64Array:
+        """Largest error of a float32 inner product with an item, for each of ``users`` [U, dim], float64 [U].
+
+        inf where float32 may overflow.
+        """
+        return self._margin(users)
 
     def ranked_keys(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Int64Array:
         """Packed exact (score, row) of candidate item ``rows`` [U, C] (-1 for none), int64 [U, C], best first."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffcdr.ann import MEASURED_USERS, IndexOptions, build_index
+from diffcdr.ann_build import MEASURED_USERS, IndexOptions, build_index
 from diffcdr.files import INDEX_FILE
 from diffcdr.ids import IdTable
 from diffcdr.manifest import (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from training.bench import base, experiment, prepare, score, serve, soak, start, topk, train, transfer
+from training.bench import ann, base, experiment, prepare, score, serve, soak, start, topk, train, transfer
 from training.bench.harness import Bench
 
-_MODULES = (transfer, train, base, prepare, topk, score, start, experiment, serve, soak)
+_MODULES = (transfer, train, base, prepare, topk, ann, score, start, experiment, serve, soak)
 
 BENCHES: dict[str, Bench] = {module.NAME: module.bench for module in _MODULES}
 """In the order in which ``all`` runs them."""

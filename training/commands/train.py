@@ -9,7 +9,8 @@ from typing import Annotated
 import torch
 import typer
 
-from diffcdr.ann import DEFAULT_FLOOR, IndexOptions, load_faiss
+from diffcdr.ann import DEFAULT_FLOOR, load_faiss
+from diffcdr.ann_build import IndexOptions
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from training.checks import check_data

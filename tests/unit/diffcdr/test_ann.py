@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffcdr.ann
-from diffcdr.ann import ApproximateTopK, build_index, check_recall, recall_of
+import diffcdr.ann_build
+from diffcdr.ann import ApproximateTopK, check_recall
+from diffcdr.ann_build import build_index, recall_of
 from diffcdr.errors import BundleError, InputError, MissingExtraError
 from diffcdr.manifest import SearchSpec
 from diffcdr.topk import MaskedRows, TopK
@@ -21,8 +23,10 @@ from diffcdr.topk import MaskedRows, TopK
 Float32Array = npt.NDArray[np.float32]
 
 
-def both(vectors: Float32Array, biases: Float32Array, users: Float32Array) -> tuple[TopK, ApproximateTopK]:
-    content, spec = build_index(vectors, biases, users, offset=0.5, floor=0.0)
+def both(
+    vectors: Float32Array, biases: Float32Array, users: Float32Array, *, floor: float = 0.0
+) -> tuple[TopK, ApproximateTopK]:
+    content, spec = build_index(vectors, biases, users, offset=0.5, floor=floor)
     exact = TopK(vectors, biases, offset=0.5)
     return exact, ApproximateTopK(exact, content, spec)
 
@@ -32,18 +36,19 @@ def plain() -> tuple[TopK, ApproximateTopK, Float32Array]:
     """6,000 items that differ, 200 users."""
     rng = np.random.default_rng(3)
     vectors, users = (rng.standard_normal((rows, 8)).astype(np.float32) for rows in (6_000, 200))
-    return *both(vectors, rng.standard_normal(6_000).astype(np.float32), users), users
+    return *both(vectors, rng.standard_normal(6_000).astype(np.float32), users, floor=0.97), users
 
 
 @pytest.fixture
-def from_two_items() -> Iterator[None]:
-    """Indexes from a depth of 20 on, so that small catalogues use theirs."""
+def few_candidates() -> Iterator[None]:
+    """Fewer than in earnest, so that small catalogues use their lists."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diffcdr.ann, "DEPTHS", (20,))
+        patch.setattr(diffcdr.ann, "FEWEST_CANDIDATES", 8)
+        patch.setattr(diffcdr.ann, "SPARE", 2)
         yield
 
 
-@pytest.mark.usefixtures("from_two_items")
+@pytest.mark.usefixtures("few_candidates")
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_is_found_has_its_exact_score_and_place_and_nothing_excluded_is_found(data: st.DataObject) -> None:
@@ -106,7 +111,7 @@ def test_masking_the_best_uncovers_the_next_best(plain: tuple[TopK, ApproximateT
 
 def test_too_many_excluded_are_answered_exactly(plain: tuple[TopK, ApproximateTopK, Float32Array]) -> None:
     exact, approximate, users = plain
-    best, _ = exact.search(users[:20], 1_000)
+    best, _ = exact.search(users[:20], 2_100)
     masked = MaskedRows.pack(list(best))
     for mine, theirs in zip(
         approximate.search(users[:20], 20, masked=masked), exact.search(users[:20], 20, masked=masked), strict=True
@@ -122,28 +127,28 @@ def test_ties_that_go_on_beyond_the_candidates_are_answered_exactly() -> None:
     assert rows.tolist() == [list(range(20))] * 5
 
 
-def test_the_same_items_make_the_same_index_and_the_first_depth_that_is_enough_is_taken(
+def test_the_same_items_make_the_same_index_and_the_fewest_lists_that_are_enough_are_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(diffcdr.ann, "DEPTHS", (20, 256))
+    monkeypatch.setattr(diffcdr.ann_build, "SHARES", (64, 4))
     rng = np.random.default_rng(5)
-    vectors, users = (rng.standard_normal((rows, 24)).astype(np.float32) for rows in (3_000, 100))
+    vectors, users = (rng.standard_normal((rows, 6)).astype(np.float32) for rows in (3_000, 100))
     biases = np.zeros(3_000, dtype=np.float32)
-    made = [build_index(vectors, biases, users, offset=0.0, floor=floor) for floor in (0.5, 0.5, 0.99)]
+    made = [build_index(vectors, biases, users, offset=0.0, floor=floor) for floor in (0.5, 0.5, 0.97)]
     assert made[0][0].tobytes() == made[1][0].tobytes() == made[2][0].tobytes()
     assert made[0][1] == made[1][1]
-    assert made[0][1].depth == 20 < made[2][1].depth
-    assert made[0][1].recall < 0.99 <= made[2][1].recall
+    assert made[0][1].probes < made[2][1].probes
+    assert made[0][1].recall < 0.97 <= made[2][1].recall
     assert made[0][1].users == 100
 
 
 def test_an_index_below_the_floor_is_not_made_and_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(6)
     vectors, users = (rng.standard_normal((rows, 32)).astype(np.float32) for rows in (4_000, 50))
-    monkeypatch.setattr(diffcdr.ann, "DEPTHS", (20,))
+    monkeypatch.setattr(diffcdr.ann_build, "SHARES", (64,))
     with pytest.raises(InputError, match=r"below the floor of 0\.99, so nothing was published"):
         build_index(vectors, np.zeros(4_000, dtype=np.float32), users, offset=0.0, floor=0.99)
-    spec = SearchSpec(kind="hnsw", neighbours=16, construction=80, depth=64, recall=0.9, users=50)
+    spec = SearchSpec(kind="ivf", lists=256, probes=8, radius=1.0, recall=0.9, users=50)
     check_recall(spec, 0.9, bundle=Path("b"))
     check_recall(None, 1.0, bundle=Path("b"))
     with pytest.raises(BundleError, match=r"finds 0\.900 of the exact best 20, below the floor of 0\.95"):
@@ -157,7 +162,7 @@ def test_what_is_no_index_of_these_items_is_refused() -> None:
     content, spec = build_index(vectors, biases, vectors[:10], offset=0.0, floor=0.0)
     with pytest.raises(BundleError, match="cannot be read"):
         ApproximateTopK(TopK(vectors, biases), content[: len(content) // 2].copy(), spec)
-    with pytest.raises(BundleError, match="holds 300 items x 5, not 299 x 5"):
+    with pytest.raises(BundleError, match="holds 300 items x 4 in 18 lists, not 299 x 4 in 18"):
         ApproximateTopK(TopK(vectors[:299], biases[:299]), content, spec)
 
 

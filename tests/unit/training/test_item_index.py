@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcdr.ann import IndexOptions
+from diffcdr.ann_build import IndexOptions
 from diffcdr.bundle import open_bundle
 from diffcdr.errors import InputError
 from diffcdr.recommender import Recommender
@@ -28,14 +28,13 @@ def test_above_the_size_and_not_below(tmp_path: Path, monkeypatch: pytest.Monkey
 
     publish(IndexOptions(above=items, floor=1.0))
     assert open_bundle(path).manifest.search is None
-    monkeypatch.setattr("diffcdr.ann.DEPTHS", (20,))
     publish(IndexOptions(above=items - 1, floor=0.5))
     bundle = open_bundle(path)
     spec = bundle.manifest.search
     assert spec is not None and spec.recall >= 0.5
     assert spec.users == len(bundle.source_users.ids)
     assert Recommender(bundle).popular(3).item_ids
-    monkeypatch.setattr("diffcdr.ann.recall_of", lambda found, best: 0.4)
+    monkeypatch.setattr("diffcdr.ann_build.recall_of", lambda found, best: 0.4)
     with pytest.raises(InputError, match=r"finds 0\.400 of the exact best 20 at most, below the floor of 0\.5"):
         publish(IndexOptions(above=items - 1, floor=0.5))
     assert open_bundle(path).id == bundle.id
