@@ -8,10 +8,13 @@ ratings.
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +105,7 @@ class _Work:
             "spark.driver.host=127.0.0.1",
         ]
         with (
+            _no_logs_left(),
             load_engine("spark", "prepare")(master, settings) as maker,
             load_engine("spark", "base")(master, settings) as fit,
         ):
@@ -187,3 +191,16 @@ def draw_ratings(folder: Path, *, ratings: int, users: int, seed: int) -> None:
             }
         )
         frame.write_parquet(folder / f"part-{part}.parquet", row_group_size=250_000)
+
+
+@contextmanager
+def _no_logs_left() -> Iterator[None]:
+    """Remove the logs that executors of the block leave in Spark's own folder."""
+    found = find_spec("pyspark")
+    logs = Path("nowhere") if found is None or found.origin is None else Path(found.origin).parent / "work"
+    before = set(logs.glob("app-*"))
+    try:
+        yield
+    finally:
+        for folder in set(logs.glob("app-*")) - before:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,7 @@ gives.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from diffcdr.errors import InputError
 from training.fit.base_store import BaseFit, BaseTask, FitBase
 from training.models.base import ImplicitFeedback
 from training.models.configs import ALSConfig, MFConfig
-from training.spark.arrow import ddl
+from training.spark.arrow import Work, on_numbers
 from training.spark.session import ask_executors, clear_failures, open_session
 from training.spark.slices import (
     FACTORS,
@@ -49,8 +49,6 @@ CHECKPOINTS = ".checkpoints"
 MAX_ROWS = 2**31 - 1
 """Spark's ALS numbers users and items by 32-bit integers."""
 STREAM_ROWS = 100_000
-
-Work = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
 @contextmanager
@@ -163,8 +161,7 @@ class _Fit:
         return als.fit(self._on_slices(read, TRIPLES))
 
     def _on_slices(self, work: Work, schema: pa.Schema) -> DataFrame:
-        numbers = self._session.range(0, len(self._parts), 1, len(self._parts))
-        return numbers.mapInArrow(work, ddl(schema))
+        return on_numbers(self._session, len(self._parts), work, schema)
 
     def _stream(
         self, factors: DataFrame, *, rows: int, dim: int, name: str, last: npt.NDArray[np.float64] | float | None = None

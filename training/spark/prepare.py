@@ -35,7 +35,7 @@ from training.data.columns import Columns
 from training.data.parts import file_sha256, joined_sha256, parts
 from training.data.readers import PARQUET, check_alike, no_ratings, read_part
 from training.data.tables import DomainFacts, DomainMaker, DomainWriter
-from training.spark.arrow import ddl
+from training.spark.arrow import ddl, numbers, on_numbers
 from training.spark.session import ask_executors, clear_failures, map_numbers, open_session
 
 SLICE_ROWS = 1_000_000
@@ -151,15 +151,14 @@ def _sifted(session: SparkSession, slices: Sequence[Slice], rules: _Rules) -> Da
     """Usable records of all ``slices``, and for each a row of its own with what was found in it."""
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number in (number for batch in batches for number in batch.column("id").to_pylist()):
+        for number in numbers(batches):
             part = read_part(slices[number].file, columns=rules.columns, rows=slices[number].rows)
             sifted = sift(part, rating_range=rules.rating_range, excluded_users=rules.excluded_users)
             told = pl.DataFrame({"slice": [number], "findings": [sifted.findings.as_json()]})
             for frame in (sifted.good, told):
                 yield from _batches(frame, SIFTED)
 
-    numbers = session.range(0, len(slices), 1, len(slices))
-    return numbers.mapInArrow(read, ddl(SIFTED)).persist(StorageLevel.DISK_ONLY)
+    return on_numbers(session, len(slices), read, SIFTED).persist(StorageLevel.DISK_ONLY)
 
 
 def _findings(sifted: DataFrame) -> Findings:

@@ -44,7 +44,7 @@ from diffcdr.score import (
     make_plan,
 )
 from diffcdr.transfer import Device
-from training.spark.arrow import ddl
+from training.spark.arrow import numbers, on_numbers
 from training.spark.session import ask_executors, clear_failures, open_session
 from training.spark.storage import Storage
 
@@ -148,15 +148,14 @@ def score_part(job: Job, number: int) -> pl.DataFrame:
 
 def _run(session: SparkSession, job: Job) -> ScoreReport:
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number in (number for batch in batches for number in batch.column("id").to_pylist()):
+        for number in numbers(batches):
             frame = score_part(job, number)
             answered = frame.filter(pl.col("rank") == 1) if job.options.layout == "long" else frame
             counts = dict(answered["strategy"].cast(pl.String).value_counts().iter_rows())
             yield pa.RecordBatch.from_pylist([{"rows": frame.height, "strategies": json.dumps(counts)}], schema=REPORT)
 
-    numbers = session.range(0, job.parts, 1, job.parts)
     with clear_failures("scoring"):
-        told = numbers.mapInArrow(work, ddl(REPORT)).collect()
+        told = on_numbers(session, job.parts, work, REPORT).collect()
     strategies: Counter[str] = Counter()
     for row in told:
         strategies.update(json.loads(row["strategies"]))

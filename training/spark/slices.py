@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from training.spark.arrow import numbers
+
 SLICE_ROWS = 1_000_000
 """Ratings in a slice, about: a user's ratings stay together."""
 TRIPLES = pa.schema([("user", pa.int32()), ("item", pa.int32()), ("value", pa.float32())])
@@ -89,7 +91,7 @@ def rating_batches(
     levels: Levels | None,
 ) -> Iterator[pa.RecordBatch]:
     """The ratings of the slices whose numbers ``batches`` hold, less what ``levels`` explains; 1 each for None."""
-    for number in _numbers(batches):
+    for number in numbers(batches):
         ratings = read_slice(folder, parts[number], held=held)
         values = np.ones(len(ratings.values), dtype=np.float32) if levels is None else levels.residuals(ratings)
         yield _batch(TRIPLES, ratings.users.astype(np.int32), ratings.items.astype(np.int32), values)
@@ -111,7 +113,7 @@ def half_step_batches(
     """
     vectors = np.load(items).astype(np.float64)
     gram = vectors.T @ vectors + regularisation * np.eye(vectors.shape[1])
-    for number in _numbers(batches):
+    for number in numbers(batches):
         part = parts[number]
         solved = np.zeros((part.stop_user - part.first_user, vectors.shape[1]), dtype=np.float32)
         for place, rated in enumerate(each_user(read_slice(folder, part, held=held), part)):
@@ -121,10 +123,6 @@ def half_step_batches(
                 solved[place] = np.linalg.solve(left, confidence * own.sum(axis=0))
         rows = np.arange(part.first_user, part.stop_user, dtype=np.int32)
         yield _batch(FACTORS, rows, solved.tolist())
-
-
-def _numbers(batches: Iterable[pa.RecordBatch]) -> Iterator[int]:
-    return (number for batch in batches for number in batch.column("id").to_pylist())
 
 
 def _batch(schema: pa.Schema, *columns: object) -> pa.RecordBatch:
