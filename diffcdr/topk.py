@@ -84,7 +84,7 @@ class TopK:
             offset: added to every score.
             typical_norm: about how long the user vectors will be, above 0. Decides the order in which items are
                 looked at, so how fast an answer is, never what it is.
-            compiled: search for more than a few users in compiled loops where numba is installed. Pays, as the loops
+            compiled: search for more than one user in compiled loops where numba is installed. Pays, as the loops
                 have to be loaded (half a second) or compiled first, from some ten thousand users on.
         """
         self.n_items, self.dim = vectors.shape
@@ -148,9 +148,10 @@ class TopK:
         return np.sort(keys, axis=1)[:, ::-1]
 
     def _way(self, users: int, k: int) -> Callable[[Float32Array, int, Pairs | None], Int64Array]:
-        if users <= FEW_USERS:
+        compiled = self._compiled is not None and k <= COMPILED_K
+        if users <= (1 if compiled else FEW_USERS):
             return self._few_keys
-        return self._best_keys if self._compiled is None or k > COMPILED_K else self._compiled_keys
+        return self._compiled_keys if compiled else self._best_keys
 
     def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
         """What :meth:`_best_keys` finds, by compiled loops."""

@@ -29,6 +29,8 @@ State = Literal["stable", "previous", "canary", "shadow", "loaded"]
 
 MAX_K = 100
 """Longest list anyone may ask for."""
+COMPILED_ITEMS = 10_000
+"""From how many items on it pays to load compiled search loops, where there are any: half a second, once."""
 MAX_MODELS = 4
 """Most models held at once; loading one more lets go of the oldest that has no part to play."""
 MAX_FAILURES = 10
@@ -236,7 +238,8 @@ def load_model(
     if not own_vectors:
         nobody = SourceUsers(IdTable.build(()), np.empty((0, bundle.manifest.transfer.source_dim), dtype=np.float32))
         bundle = replace(bundle, source_users=nobody)
-    recommender = Recommender(bundle, device=device, threads=threads)
+    compiled = len(bundle.target_items.ids) >= COMPILED_ITEMS
+    recommender = Recommender(bundle, device=device, threads=threads, compiled=compiled)
     return Model(recommender, popular=recommender.popular(MAX_K))
 
 
