@@ -208,10 +208,15 @@ class Recommender:
 
     def _excluded(self, queries: Sequence[Query], resolved: Resolved) -> list[Int32Array]:
         """Item rows that each query must not be answered with; may repeat."""
-        flat = self._bundle.target_items.ids.rows([item for query in queries for item in query.exclude_items])
-        named = np.split(flat, np.cumsum([len(query.exclude_items) for query in queries])[:-1]) if queries else []
+        named = [NO_ITEMS] * len(queries)
+        if any(query.exclude_items for query in queries):
+            flat = self._bundle.target_items.ids.rows([item for query in queries for item in query.exclude_items])
+            named = np.split(flat, np.cumsum([len(query.exclude_items) for query in queries])[:-1])
         excluded: list[Int32Array] = []
         for query, warm, rated, rows in zip(queries, resolved.warm_rows.tolist(), resolved.rated, named, strict=True):
+            if warm < 0 and not len(rows) and not len(rated):
+                excluded.append(NO_ITEMS)
+                continue
             parts = [rows[rows >= 0].astype(np.int32)]
             if query.exclude_seen:
                 parts.append(rated)
