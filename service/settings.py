@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     """Users that may wait for the engine; more get 503 with Retry-After."""
     batch_rows: int = Field(256, ge=1, le=4096)
     """Most users computed together."""
-    max_in_flight: int = Field(64, ge=1)
+    max_in_flight: int = Field(32, ge=1)
     """Requests that each process has in work at a time, for a tenth of a second twice as many; more get 503 with
     Retry-After before their body is read. Probes, metrics and administration are always answered."""
     timeout_ms: int = Field(2000, ge=1, le=60_000)
