@@ -112,9 +112,9 @@ class ApproximateTopK:
         return np.where(kept <= min(MOST_CANDIDATES, self.n_items - 1), kept, 0)
 
     def _found(self, users: Float32Array, count: int, masked: MaskedRows | None) -> tuple[Int64Array, BoolArray]:
-        """Item rows [U, count] of each user's lists, the largest float32 products first, -1 for none or a masked one;
+        """(item rows [U, count] of each user's lists, whether these lists may hold more [U]).
 
-        and whether there may be more in these lists [U].
+        The largest float32 products come first; -1 stands for none, and for a masked one.
         """
         extended = np.zeros((len(users), self._lists.d), dtype=np.float32)
         extended[:, :-2] = users
