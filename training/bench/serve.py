@@ -44,7 +44,7 @@ class Plan:
 
 
 PLANS: dict[Size, Plan] = {
-    "full": Plan(turns=5, turn=4.0, half=20.0, overload=30.0, reload=10.0, stop=4.0),
+    "full": Plan(turns=3, turn=3.0, half=15.0, overload=30.0, reload=8.0, stop=4.0),
     "short": Plan(turns=3, turn=1.0, half=3.0, overload=3.0, reload=3.0, stop=2.0),
 }
 
