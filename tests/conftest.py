@@ -50,8 +50,13 @@ def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def redis_url(redis_socket: Path) -> str:
-    """URL of a Redis that is empty at the start of the test."""
+def redis_url(redis_socket: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a Redis that is empty at the start of the test, and waited for as long as a busy machine needs.
+
+    What the service does when Redis is late is asked with :func:`own_redis`.
+    """
+    for module in ("service.state.redis", "service.vectors"):
+        monkeypatch.setattr(f"{module}.TIMEOUT_SECONDS", 20.0)
     url = f"unix://{redis_socket}"
     with redis.Redis.from_url(url) as client:
         client.flushall()

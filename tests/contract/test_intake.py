@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import httpx
-import redis
 
+from tests.redis_server import OwnRedis
 from tests.serving import metric, serving
 
 
@@ -40,19 +40,20 @@ def test_more_events_than_may_wait_are_sent_back_and_one_request_always_fits(bun
         assert client.post("/v1/events", json=events("b", 1)).json()["accepted"] == 1
 
 
-def test_the_health_of_the_state_is_a_metric_even_if_nobody_asks(bundle_path: Path, redis_url: str) -> None:
+def test_the_health_of_the_state_is_a_metric_even_if_nobody_asks(bundle_path: Path, own_redis: OwnRedis) -> None:
     def until(up: float) -> None:
         deadline = time.monotonic() + 10
         while metric(client, "diffcdr_state_up") != up:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
-    with serving(bundle_path, state_url=redis_url) as client, redis.Redis.from_url(redis_url) as server:
+    own_redis.start()
+    with serving(bundle_path, state_url=own_redis.url) as client:
         until(1)
         assert abs(time.time() - metric(client, "diffcdr_state_checked_timestamp_seconds")) < 5
-        server.execute_command("CLIENT", "PAUSE", 2500)
-        until(0)
-        stopped = metric(client, "diffcdr_state_checked_timestamp_seconds")
+        with own_redis.paused():
+            until(0)
+            stopped = metric(client, "diffcdr_state_checked_timestamp_seconds")
         until(1)
         assert metric(client, "diffcdr_state_checked_timestamp_seconds") > stopped
 
