@@ -48,9 +48,8 @@ from service.runtime import Intake, Lifecycle, Runtime
 from service.settings import Settings
 from service.shadow import Shadow
 from service.state.guard import Guard
-from service.state.opening import open_store
+from service.state.opening import open_store, open_vectors
 from service.timing import open_tracing
-from service.vectors import open_vectors
 
 if TYPE_CHECKING:
     from service.tracing import Tracing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from threading import Timer
 from typing import Annotated
 
 import typer
-from redis import Redis
 
 from diffcdr.bundle import open_bundle
 from diffcdr.errors import BundleError, InputError
@@ -25,7 +25,6 @@ from service.app import create_app
 from service.lineup_file import LineupFile
 from service.memory import share_arenas
 from service.metrics import forget_worker, keep_values_in
-from service.push import push_vectors
 from service.registry import load_model
 from service.runtime import Lifecycle
 from service.server import bind, make_server, settle, turn_away
@@ -35,8 +34,6 @@ from service.state.store import Erasure, StateUnavailable
 from service.workers import Supervisor
 
 logger = logging.getLogger(__name__)
-
-PUSH_TIMEOUT_SECONDS = 30.0
 
 
 def serve(
@@ -179,12 +176,10 @@ def push(
     reporter = Reporter()
     opened = open_bundle(bundle)
     started = time.perf_counter()
-    try:
-        client = Redis.from_url(redis, socket_timeout=PUSH_TIMEOUT_SECONDS)
-    except ValueError as error:
-        raise InputError(f"{redis} is no Redis URL: {error}") from error
-    with client:
-        done = push_vectors(opened, client, reporter=reporter, ttl=ttl, prune=prune)
+    # Loaded here alone: Redis' client library would take a quarter of the time of a start.
+    pushing = importlib.import_module("service.push")
+    with pushing.connect(redis) as client:
+        done = pushing.push_vectors(opened, client, reporter=reporter, ttl=ttl, prune=prune)
     seconds = time.perf_counter() - started
     what = "were there already" if done.already_there else f"pushed in {seconds:.1f} s"
     pruned = f"; {done.pruned} keys of other bundles removed" if prune else ""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from diffcdr.bundle import Bundle
 from diffcdr.recommender import FallbackReason, Query
 from service.registry import Model
 from service.runtime import Runtime
 from service.state.store import Domain, History, StateUnavailable
-from service.vectors import RedisVectors
+
+if TYPE_CHECKING:
+    from service.vectors import RedisVectors
 
 
 async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> list[Query]:

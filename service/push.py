@@ -19,6 +19,7 @@ ROWS = 2000
 """Users in one command."""
 COMMANDS = 5
 """Commands in one round trip."""
+TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ class Pushed:
     users: int
     already_there: bool
     pruned: int
+
+
+def connect(url: str) -> Redis:
+    """A connection to the Redis at ``url``. Raises InputError where that is none."""
+    try:
+        return Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS)
+    except ValueError as error:
+        raise InputError(f"{url} is no Redis URL: {error}") from error
 
 
 def push_vectors(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.requests import HTTPConnection
 
@@ -19,7 +19,9 @@ from service.settings import Settings
 from service.shadow import Shadow
 from service.state.guard import Guard
 from service.state.store import Store
-from service.vectors import RedisVectors
+
+if TYPE_CHECKING:
+    from service.vectors import RedisVectors
 
 
 class Intake:

@@ -22,9 +22,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from diffcdr.errors import InputError
-from service.settings import Settings
-
 logger = logging.getLogger(__name__)
 
 Float32Array = npt.NDArray[np.float32]
@@ -39,17 +36,6 @@ PAUSE_SECONDS = 1.0
 def vectors_key(bundle_id: str) -> str:
     """The hash with the source vectors of bundle ``bundle_id``."""
     return f"{PREFIX}{bundle_id}"
-
-
-def open_vectors(settings: Settings) -> RedisVectors | None:
-    """The source vectors in Redis, where ``settings`` say so. Raises InputError without a Redis URL."""
-    if settings.vectors == "bundle":
-        return None
-    url = settings.vectors_url.get_secret_value() or settings.state_url.get_secret_value()
-    try:
-        return RedisVectors(url, keep=settings.vectors_kept)
-    except ValueError as error:
-        raise InputError(f"DIFFCDR_VECTORS=redis needs a Redis in DIFFCDR_VECTORS_URL: {error}") from error
 
 
 @dataclass(frozen=True)
