@@ -92,6 +92,7 @@ class Recommender:
             typical_norm=typical_norm(self.sampled_vectors(TYPICAL_USERS)),
             compiled=compiled,
         )
+        self._exact = exact
         self._topk = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
         self._stage = "topk" if self._topk is exact else "approximate"
         self._listing = Listing(items)
@@ -105,6 +106,10 @@ class Recommender:
     def device(self) -> str:
         """Where the transfer runs: ``cpu`` or ``cuda``."""
         return self._resolver.device
+
+    def compile(self) -> None:
+        """Search in compiled loops from now on, where there are any: what ``compiled`` does, after the fact."""
+        self._exact.compile()
 
     def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         """Answer ``queries``, in their order.

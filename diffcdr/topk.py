@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ import numpy.typing as npt
 from diffcdr.candidates import EMPTY, Ragged, above, pack, unpack
 from diffcdr.layout import Pairs
 from diffcdr.tiles import USER_CHUNK, ItemTiles
+
+if TYPE_CHECKING:
+    from diffcdr.compiled import CompiledScan
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -93,13 +96,27 @@ class TopK:
         self._biases = biases
         self._tiles = ItemTiles(vectors, biases, typical_norm=typical_norm)
         self._layout = self._tiles.layout
-        self._compiled = None
-        if compiled and self.dim and find_spec("numba") is not None:
-            from diffcdr.compiled import CompiledScan  # noqa: PLC0415 - numba takes a while to load, and is optional
-
-            self._compiled = CompiledScan(vectors, biases, offset=self._offset, typical_norm=typical_norm)
+        self._typical_norm = typical_norm
+        self._compiled: CompiledScan | None = None
         self._largest = np.abs(vectors).max(axis=0, initial=0.0).astype(np.float64)
         self._constant = float(np.abs(biases).max(initial=0.0)) + abs(self._offset)
+        if compiled:
+            self.compile()
+
+    def compile(self) -> None:
+        """Search in compiled loops from now on, as ``compiled`` says; others may search meanwhile, to the same end.
+
+        They are loaded, or compiled, here: afterwards no search waits for them.
+        """
+        if not self.dim or find_spec("numba") is None:
+            return
+        from diffcdr.compiled import CompiledScan  # noqa: PLC0415 - numba takes a while to load, and is optional
+
+        scan = CompiledScan(self._vectors, self._biases, offset=self._offset, typical_norm=self._typical_norm)
+        some, k = np.array(self._vectors[:2]), min(20, self.n_items)
+        for pairs in (None, (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))) if k else ():
+            scan.best(some, k, self._margin(some), pairs)
+        self._compiled = scan
 
     def search(
         self, users: Float32Array, k: int, *, masked: MaskedRows | None = None

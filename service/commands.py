@@ -75,7 +75,9 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
     model = load_model(settings.bundle, **settings.loading)
     lifecycle = Lifecycle()
     app = create_app(settings, model=model, lifecycle=lifecycle)
-    server = make_server(app, settings, lifecycle, on_start=settle, on_drained=partial(turn_away, listener))
+    server = make_server(
+        app, settings, lifecycle, on_start=partial(settle, model), on_drained=partial(turn_away, listener)
+    )
     _say_where(settings, listener, {"bundle": model.id, "device": model.device})
     server.run(sockets=[listener])
 
@@ -97,9 +99,9 @@ def _serve_together(settings: Settings, listener: socket) -> None:
             lifecycle = Lifecycle()
             app = create_app(mine, model=model, lifecycle=lifecycle, folder=folder)
 
-            def started() -> None:
-                settle()
+            async def started() -> None:
                 ready()
+                await settle(model)
 
             make_server(app, mine, lifecycle, on_start=started).run(sockets=[listener])
 

@@ -115,6 +115,7 @@ class Loader:
     async def _open(self, path: Path) -> Model:
         def opened() -> Model:
             model = load_model(path, **self._settings.loading)
+            model.compile()
             warm(model, batch_rows=self._settings.batch_rows)
             # Hashing, opening and warming leave much that is free, and so did the bundle that was let go last.
             give_back()

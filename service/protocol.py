@@ -33,8 +33,6 @@ class ServiceProtocol(HttpToolsProtocol):
     there, before anything is made for it: under overload most are, and what that costs is what is left for the others.
     """
 
-    cycle: RequestResponseCycle | None
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As uvicorn makes it; the lifespan's state holds the :class:`Edge`."""
         super().__init__(*args, **kwargs)
@@ -45,7 +43,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin with a request, unless it is one too many."""
         self._refused = False
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._running is not None and not self._running.response_complete:
             # It waits for the answer before its own, and takes a place when it is its turn.
             if len(self.pipeline) >= PIPELINED:
                 raise TooManyPipelined

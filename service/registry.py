@@ -79,6 +79,11 @@ class Model:
         """Where the transfer runs: ``cpu`` or ``cuda``."""
         return self.recommender.device
 
+    def compile(self) -> None:
+        """Load compiled search loops where there are any and the items are many; no list is another for it."""
+        if len(self.bundle.target_items.ids) >= COMPILED_ITEMS:
+            self.recommender.compile()
+
 
 @dataclass(frozen=True)
 class LoadFailure:
@@ -238,8 +243,7 @@ def load_model(
     if not own_vectors:
         nobody = SourceUsers(IdTable.build(()), np.empty((0, bundle.manifest.transfer.source_dim), dtype=np.float32))
         bundle = replace(bundle, source_users=nobody)
-    compiled = len(bundle.target_items.ids) >= COMPILED_ITEMS
-    recommender = Recommender(bundle, device=device, threads=threads, compiled=compiled)
+    recommender = Recommender(bundle, device=device, threads=threads)
     return Model(recommender, popular=recommender.popular(MAX_K))
 
 

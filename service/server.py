@@ -12,14 +12,17 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from diffcdr.errors import InputError
+from service.aside import aside
 from service.protocol import LINGER_SECONDS, ServiceProtocol
+from service.registry import Model
 from service.runtime import Lifecycle
 from service.settings import Settings
 
@@ -54,15 +57,16 @@ class DrainingServer(uvicorn.Server):
         *,
         lifecycle: Lifecycle,
         drain_seconds: float,
-        on_start: Callable[[], None] | None = None,
+        on_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
         on_drained: Callable[[], None] | None = None,
     ) -> None:
-        """``on_start`` is called once requests are answered, ``on_drained`` after the grace time."""
+        """``on_start`` begins once requests are answered, ``on_drained`` is called after the grace time."""
         super().__init__(config)
         self._on_start = on_start
         self._on_drained = on_drained
         self._listeners: list[socket.socket] = []
         self._draining: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._lifecycle = lifecycle
         self._drain_seconds = drain_seconds
 
@@ -71,7 +75,7 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         self._listeners = sockets or []
         if self.started and self._on_start is not None:
-            self._on_start()
+            self._starting = asyncio.get_running_loop().create_task(self._on_start())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal. Unlike uvicorn's, it is not raised again afterwards: a clean stop exits with status 0."""
@@ -107,14 +111,17 @@ def _anyone_waits(listener: socket.socket) -> bool:
     return bool(select.select([listener], [], [], 0)[0])
 
 
-def settle() -> None:
-    """Prepare the interpreter for serving, once everything is loaded; for a process that does nothing else.
+async def settle(model: Model) -> None:
+    """Make the process fast that has begun to answer with ``model``; for one that does nothing else.
+
+    Compiled loops come only now, as loading them takes longer than all the rest of the start.
 
     What is there now stays, so the garbage collector need not look through it again and again, and it has little else
     to find: requests leave no cycles behind. And threads wait a tenth of the usual time for each other: of the usual
     5 ms, each change between the loop and the engine may take one.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    await aside(model.compile)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
@@ -157,12 +164,12 @@ def make_server(
     settings: Settings,
     lifecycle: Lifecycle,
     *,
-    on_start: Callable[[], None] | None = None,
+    on_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
     on_drained: Callable[[], None] | None = None,
 ) -> DrainingServer:
     """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``.
 
-    ``on_start`` is called once it answers; ``on_drained`` when SIGTERM was longer ago than the grace time.
+    ``on_start`` begins once it answers; ``on_drained`` is called when SIGTERM was longer ago than the grace time.
     """
     config = uvicorn.Config(
         app.state.front,

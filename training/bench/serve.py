@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from training.bench.processes import Served, bare, serving
 NAME = "serve"
 ITEMS, USERS, K = 64_443, 200_000, 20
 START_USERS, START_ITEMS = 604_000, 368_000
+LOADED_SECONDS = 2.0
+"""How long after it is ready a service has loaded its compiled loops."""
 PATH = "/v1/recommendations"
 CONNECTIONS = 32
 """In flight where the most is looked for: as many as the service takes into work."""
@@ -81,6 +84,7 @@ def _one_core(folder: Path, plan: Plan, *, core: int) -> Iterator[Row]:
     write_drawn_bundle(folder / "bundle", users=USERS, items=ITEMS)
     write_drawn_bundle(folder / "other", users=USERS, items=ITEMS - 1)
     with serving(folder / "bundle", core=core, DIFFCDR_BUNDLE_ROOT=str(folder)) as served:
+        time.sleep(LOADED_SECONDS)
         target = Target(served.port, cold_requests())
         answer = folder / "answer.json"
         answer.write_bytes(served.ask("POST", PATH, b'{"user_id": "u0000000", "k": 20}'))
@@ -184,6 +188,7 @@ def _start(folder: Path) -> Row:
     for _ in range(3):
         with serving(path, core=None) as served:
             seconds.append(served.started)
+            time.sleep(LOADED_SECONDS)
             memory.append(served.anonymous_mb())
     case = (
         f"start to ready, {START_USERS:,} users, {START_ITEMS:,} items; {max(memory):,.0f} MB beyond the mapped tables"
