@@ -6,6 +6,7 @@ it may fork at any time, and what it has imported is in memory once. Tables are 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -40,6 +41,14 @@ class _Worker:
     started: float = field(default_factory=time.monotonic)
     ready: bool = False
     said: str = ""
+
+    def listen(self) -> None:
+        """Take in what it has said since the last time."""
+        with contextlib.suppress(BlockingIOError):
+            self.said += os.read(self.report, 1 << 16).decode()
+        if not self.ready and self.said.startswith("ready\n"):
+            self.ready = True
+            self.said = ""
 
 
 class Supervisor:
@@ -145,13 +154,7 @@ class Supervisor:
 
     def _listen(self) -> None:
         for worker in self._workers.values():
-            try:
-                worker.said += os.read(worker.report, 1 << 16).decode()
-            except BlockingIOError:
-                continue
-            if not worker.ready and worker.said.startswith("ready\n"):
-                worker.ready = True
-                worker.said = ""
+            worker.listen()
         if not self._serving and len(self._workers) == self._count and all(w.ready for w in self._workers.values()):
             self._serving = True
             self._on_ready()
@@ -161,6 +164,8 @@ class Supervisor:
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 worker = self._workers.pop(pid)
+                # Whoever died just now may have said why since it was last listened to.
+                worker.listen()
                 os.close(worker.report)
                 self._on_death(worker.index)
                 if not self._stopping:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -22,11 +24,15 @@ pytest_plugins = ["tests.browser"]
 
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port on the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on the loopback interface that nothing listens on.
+
+    Of those below the ones that the kernel gives to whoever connects, so that nobody gets it before it is used.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("of a hundred ports from 20000 to 32000 none is free")
 
 
 @pytest.fixture(scope="session")

@@ -108,10 +108,12 @@ def proxy(folder: Path, port: int, upstreams: list[str], *, rate: str = "100000r
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the service says it is, once it says so: the port is bound and the model loaded by then."""
+    """Where the service says it is, once it says that it is ready too: until then it may still end for a reason."""
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        if said := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
+        told = log.read_text()
+        said = re.search(r"http://127\.0\.0\.1:\d+", told)
+        if said is not None and re.search(r"\bready\b", told):
             return said.group()
         time.sleep(0.05)
     raise AssertionError(f"the service did not start:\n{log.read_text()}")
