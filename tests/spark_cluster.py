@@ -27,8 +27,8 @@ def cluster(master: str = MASTER) -> Iterator[SparkSession]:
     settings = {
         "spark.ui.enabled": "false",
         "spark.executor.memory": "1g",
-        "spark.sql.shuffle.partitions": "4",
-        "spark.default.parallelism": "4",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.default.parallelism": "2",
         "spark.driver.extraJavaOptions": LIGHT,
         "spark.executor.extraJavaOptions": LIGHT,
     }

@@ -173,7 +173,7 @@ def ridge_figures(tables: Tables, *, preset: str, fit: FitBase | None, overrides
 
 
 def test_lists_from_spark_are_as_good_as_local_ones(spark: SparkSession, tables: Tables) -> None:
-    settings = ["base.dim=32", "base.refit=false"]
+    settings = ["base.dim=32", "base.iterations=5", "base.refit=false"]
     local = ridge_figures(tables, preset="ranking", fit=None, overrides=settings)
     theirs = ridge_figures(tables, preset="ranking", fit=partial(fit_on_spark, spark), overrides=settings)
     print("NDCG@20", local.as_dict()["ndcg@20"], theirs.as_dict()["ndcg@20"])
@@ -191,7 +191,7 @@ def test_ratings_from_spark_are_as_good_as_local_ones(spark: SparkSession, table
 
 
 def test_user_vectors_from_spark_are_what_a_fold_in_gives(spark: SparkSession, tables: Tables) -> None:
-    config = load_preset("ranking", ["base.dim=32", "base.refit=false"])
+    config = load_preset("ranking", ["base.dim=32", "base.iterations=5", "base.refit=false"])
     list(fit_bases(tables, config, partial(fit_on_spark, spark), engine="spark"))
     base, target = StoredBases(tables, config)("target", 32), tables.pair.target
     vectors = base.item_vectors.double().numpy()
@@ -274,7 +274,7 @@ def test_an_executor_killed_in_the_middle_changes_nothing(spark: SparkSession, b
     killer.start()
     report = score(bundle, out)
     killer.join()
-    assert killed and killed[0] < 16
+    assert killed and killed[0] < 8
     assert rows_of(out).equals(wanted)
     assert (report.users, report.rows, report.strategies) == (USERS, wanted.height, {"warm": USERS})
     assert {path.name for path in out.iterdir() if not path.name.startswith("part-")} == {"_SUCCESS"}
@@ -301,7 +301,10 @@ def test_what_cannot_be_read_or_written_is_told_before_work_starts(
     spark: SparkSession, bundle: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("here already")
-    for out, said in ((tmp_path / "file" / "out", "cannot read"), (tmp_path, "holds files of something else")):
+    for out, said in (
+        (tmp_path / "file" / "out", "cannot write .*Not a directory"),
+        (tmp_path, "holds files of something else"),
+    ):
         with pytest.raises(InputError, match=said):
             score(bundle, out)
     with pytest.raises(BundleError, match="is not a bundle"):
