@@ -16,6 +16,7 @@ from training.publish import RunFacts, publish_bundle
 
 
 def test_above_the_size_and_not_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.user_map.FEWEST_POINTS", 10_000)  # a map without t-SNE, which takes seconds
     run = quick_run()
     prepared = prepare(load(tmp_path / "data"), run)
     fitted = fit_model("diffcdr", prepared, run)
