@@ -152,13 +152,14 @@ def activated(*, users: int, nfe: int) -> Iterator[Row]:
 
 def sampler_of(config: DiffCDRConfig, network: DiffCDRNetwork) -> Sampler:
     """The solver with what does not change taken out of its loop, from x_T = u_s."""
-    return Sampler(
+    sampler = Sampler(
         network.noise_predictor,
         solver_plan(config),
         guidance_scale=config.guidance_scale,
         initial_state=None,
         alignment=network.alignment,
-    ).requires_grad_(False)
+    )
+    return sampler.requires_grad_(False).eval()
 
 
 def _on_torch(sampler: Sampler, source: Tensor) -> Callable[[], Float32Array]:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from training.models.base import TransferProblem
+from training.models.layers import product_by_rows
 
 BLOCK = 256
-COLUMNS = 16
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def blockwise(function: Callable[[Tensor], Tensor], rows: Tensor, *, width: int)
     """``function`` on ``rows`` [B, d] -> [B, ``width``], always in whole blocks of ``BLOCK`` rows.
 
     Matrix products pick their kernel, and with it the order of summation, by the batch's size. With one size only, a
-    row's result does not depend, to the last bit, on how many others it came with.
+    row's result does not depend, to the last bit, on how many others it came with. That its place in the block does
+    not matter either is up to ``function``: see :func:`~training.models.layers.product_by_rows`.
     """
     out = rows.new_empty((len(rows), width))
     for start in range(0, len(rows), BLOCK):
@@ -90,11 +91,5 @@ def blockwise(function: Callable[[Tensor], Tensor], rows: Tensor, *, width: int)
 
 
 def affine_blockwise(rows: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """``rows @ matrix + offset``, [B, d] -> [B, k]: a row's result depends on that row alone, to the last bit.
-
-    Beside :func:`blockwise`, by whole groups of ``COLUMNS`` columns: with a k such as 6 or 10, kernels treat the last
-    columns of some rows of a block otherwise than those of others.
-    """
-    width = matrix.shape[1]
-    padded = torch.nn.functional.pad(matrix, (0, -width % COLUMNS))
-    return blockwise(lambda part: (part @ padded)[:, :width] + offset, rows, width=width)
+    """``rows @ matrix + offset``, [B, d] -> [B, k]: a row's result depends on that row alone, to the last bit."""
+    return blockwise(lambda part: product_by_rows(part, matrix) + offset, rows, width=matrix.shape[1])

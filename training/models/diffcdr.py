@@ -100,7 +100,7 @@ class DiffCDR(TransferModel):
             guidance_scale=self.config.guidance_scale,
             initial_state=network.initial_state,
             alignment=nn.Identity(),
-        )
+        ).eval()
         with torch.no_grad():
             return blockwise(sampler, vectors, width=network.noise_predictor.target_dim)
 

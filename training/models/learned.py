@@ -145,4 +145,4 @@ def _width(head: ScoringHead) -> int:
 
 
 def _carry(transfer: nn.Module, vectors: Tensor, *, width: int) -> Tensor:
-    return blockwise(copy.deepcopy(transfer).to(vectors.dtype), vectors, width=width)
+    return blockwise(copy.deepcopy(transfer).to(vectors.dtype).eval(), vectors, width=width)

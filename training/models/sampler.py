@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from training.models.dim import NoisePredictor
+from training.models.layers import product_by_rows
 from training.models.solver import SolverPlan, Stage, solve
 
 
@@ -29,7 +30,8 @@ class Sampler(nn.Module):
     """``forward(source [B, source_dim]) -> [B, target_dim]``: the transfer, ready for tracing with a dynamic batch.
 
     Shares the predictor's and the alignment's parameters; the terms of time are computed at construction, so make a
-    new one after the weights have changed.
+    new one after the weights have changed. In evaluation mode, which they share too, a row of a block of one size
+    gives the same bits at every place.
     """
 
     time_terms: Tensor
@@ -58,8 +60,8 @@ class Sampler(nn.Module):
         self.register_buffer("initial_state", initial_state)
 
     def forward(self, source: Tensor) -> Tensor:
-        """Transfer ``source`` [B, source_dim]; a row's result depends on that row only."""
-        predictor = self._predictor
+        """Transfer ``source`` [B, source_dim]."""
+        predictor, product = self._predictor, self._product
         shifts = self._shifts(source)
         last = predictor.third.weight
         if self._scale != 1.0:
@@ -68,8 +70,8 @@ class Sampler(nn.Module):
         def noise(x: Tensor, stage: Stage) -> Tensor:
             # Both branches of a user lie one after the other: as rows for the wide layers, as one row for the last.
             hidden = predictor.activation(self._entered(x, shifts, self.time_terms[stage.index]))
-            hidden = predictor.activation(linear(hidden, predictor.second.weight, predictor.second.bias))
-            return linear(hidden.reshape(-1, last.shape[1]), last, predictor.third.bias)
+            hidden = predictor.activation(product(hidden, predictor.second.weight, predictor.second.bias))
+            return product(hidden.reshape(-1, last.shape[1]), last, predictor.third.bias)
 
         start = source if self.initial_state is None else self.initial_state.expand(source.shape[0], -1)
         aligned: Tensor = self._alignment(solve(noise, start, self._plan))
@@ -79,8 +81,11 @@ class Sampler(nn.Module):
         """Before the first activation: [B x branches, hidden_dim]."""
         weight = self._predictor.first.weight
         if self._predictor.conditioning == "input":
-            return linear((x[:, None] + shifts).reshape(-1, x.shape[1]), weight, time_term)
-        return (linear(x, weight, time_term)[:, None] + shifts).reshape(-1, weight.shape[0])
+            return self._product((x[:, None] + shifts).reshape(-1, x.shape[1]), weight, time_term)
+        return (self._product(x, weight, time_term)[:, None] + shifts).reshape(-1, weight.shape[0])
+
+    def _product(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return linear(rows, weight, bias) if self.training else product_by_rows(rows, weight.T, bias)
 
     def _shifts(self, source: Tensor) -> Tensor:
         """What the condition adds, to x or to the first layer: [B, 2, …], unconditional first; [B, 1, …] for s = 1."""

@@ -15,25 +15,25 @@ TRAINING, VALIDATION = 120, 20
 
 @dataclass(frozen=True)
 class Planted:
-    """``test``: held-out users beside ``problem``; ``true_vectors`` [USERS, DIM]: everyone's target vectors."""
+    """``test``: held-out users beside ``problem``; ``true_vectors`` [USERS, k]: everyone's target vectors."""
 
     problem: TransferProblem
     test: HeldOut
     true_vectors: Tensor
 
 
-def planted(seed: int = 0) -> Planted:
-    """Both base models are exact; ratings lie between 1 and 5 around 3, with a little noise."""
+def planted(seed: int = 0, *, dim: int = DIM) -> Planted:
+    """Both base models are exact; ratings lie between 1 and 5 around 3, with a little noise. ``dim``: k of both."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    source_users = 0.6 * normal(USERS, DIM)
-    rotation, _ = torch.linalg.qr(normal(DIM, DIM))
+    source_users = 0.6 * normal(USERS, dim)
+    rotation, _ = torch.linalg.qr(normal(dim, dim))
     target_users = source_users @ rotation
-    source = _domain(source_users, 0.6 * normal(ITEMS, DIM), generator)
-    target_items = 0.6 * normal(ITEMS, DIM)
+    source = _domain(source_users, 0.6 * normal(ITEMS, dim), generator)
+    target_items = 0.6 * normal(ITEMS, dim)
     everyone = _domain(target_users, target_items, generator)
     order = torch.randperm(USERS, generator=generator)
     training = order[:TRAINING].sort().values
@@ -41,7 +41,7 @@ def planted(seed: int = 0) -> Planted:
     problem = TransferProblem(
         source=source,
         target=_only(everyone, training),
-        source_base=_base(source_users, 0.6 * normal(ITEMS, DIM)),
+        source_base=_base(source_users, 0.6 * normal(ITEMS, dim)),
         target_base=_base(target_users, target_items),
         overlap_source=training,
         overlap_target=training,

@@ -89,10 +89,11 @@ FORMS: dict[str, type[BaseModel]] = {"gaussian": GaussianDiffCDRConfig, "robust"
 """Settings of the forms of DiffCDR beside the network."""
 
 
-def fit(variant: str, problem: TransferProblem) -> tuple[TransferModel, FitReport]:
+def fit(variant: str, problem: TransferProblem, **others: Any) -> tuple[TransferModel, FitReport]:
+    """``others``: settings in the place of those of the variant."""
     name, settings = VARIANTS[variant]
     config = FORMS.get(settings.get("form", ""), MODELS[name].config)
-    model = MODELS[name].create(config(**settings))
+    model = MODELS[name].create(config(**settings | others))
     return model, model.fit(problem, generator=torch.Generator().manual_seed(0))
 
 
