@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-BURST = 2
+BURST = 4
 """A burst may have this many times the limit in work."""
 BURST_SECONDS = 0.1
 """For so long after the limit was first reached."""

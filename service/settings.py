@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     batch_rows: int = Field(256, ge=1, le=4096)
     """Most users computed together."""
     max_in_flight: int = Field(32, ge=1)
-    """Requests that each process has in work at a time, for a tenth of a second twice as many; more get 503 with
+    """Requests that each process has in work at a time, for a tenth of a second four times as many; more get 503 with
     Retry-After before their body is read. Probes, metrics and administration are always answered."""
     timeout_ms: int = Field(2000, ge=1, le=60_000)
     """Deadline of a request that names none; past it the answer is 504."""

@@ -58,15 +58,15 @@ def test_those_in_work_are_answered_and_then_everybody_is(bundle_path: Path) -> 
 
 def test_a_crowd_gets_its_answer_or_a_time_to_come_again(bundle_path: Path) -> None:
     model, gate = gated_model(bundle_path)
-    with serving(bundle_path, model=model, max_in_flight=LIMIT) as client, ThreadPoolExecutor(12) as pool:
+    with serving(bundle_path, model=model, max_in_flight=LIMIT) as client, ThreadPoolExecutor(24) as pool:
         gate.delay = 0.1
-        ready = threading.Barrier(12)
+        ready = threading.Barrier(24)
 
         def ask(number: int) -> httpx.Response:
             ready.wait()
             return client.post("/v1/recommendations", json={"user_id": f"u{number:05d}"})
 
-        answers = list(pool.map(ask, range(12)))
+        answers = list(pool.map(ask, range(24)))
         refused = [answer for answer in answers if answer.status_code == 503]
         assert {answer.status_code for answer in answers} == {200, 503}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
