@@ -35,6 +35,7 @@ from training.spark.slices import (
     TRIPLES,
     Levels,
     RatingSlice,
+    check_readable,
     half_step_batches,
     rating_batches,
     rating_slices,
@@ -69,7 +70,7 @@ def fit_on_spark(session: SparkSession, task: BaseTask, out: Path) -> BaseFit:
     """
     if max(task.n_users, task.n_items) > MAX_ROWS:
         raise InputError(f"Spark's ALS takes {MAX_ROWS:,} users and items at most; {task.folder} has more")
-    ask_executors(session, partial(_check_storage, folder=task.folder))
+    ask_executors(session, partial(check_readable, folder=task.folder))
     fit = _Fit(session, task, out)
     try:
         with clear_failures(f"fitting {task.name}"):
@@ -78,11 +79,6 @@ def fit_on_spark(session: SparkSession, task: BaseTask, out: Path) -> BaseFit:
             return fit.ratings(task.config)
     finally:
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-
-
-def _check_storage(number: int, *, folder: Path) -> None:
-    if not (folder / "ratings.npy").is_file():
-        raise InputError(f"executors cannot read {folder}; put the tables where all machines see them under this path")
 
 
 class _Fit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from diffcdr.errors import InputError
 from training.spark.arrow import numbers
 
 SLICE_ROWS = 1_000_000
@@ -123,6 +125,16 @@ def half_step_batches(
                 solved[place] = np.linalg.solve(left, confidence * own.sum(axis=0))
         rows = np.arange(part.first_user, part.stop_user, dtype=np.int32)
         yield _batch(FACTORS, rows, solved.tolist())
+
+
+def check_readable(number: int, *, folder: Path) -> None:
+    """See that this executor can read the domain in ``folder``; ``number`` is that of a task, whatever it is.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not os.access(folder / "ratings.npy", os.R_OK):
+        raise InputError(f"executors cannot read {folder}; put the tables where all machines see them under this path")
 
 
 def _batch(schema: pa.Schema, *columns: object) -> pa.RecordBatch:
