@@ -158,3 +158,10 @@ def test_the_large_benches_measure() -> None:
     ):
         assert row.ours > 0.0
         assert row.ratio == pytest.approx(row.ours / row.baseline)
+
+
+def test_a_whole_epoch_is_held_to_time_and_memory() -> None:
+    seconds, memory = base.limited(ratings=2_000, users=50, items=40)
+    assert 0.0 < seconds.ours < 30.0
+    assert 0.01 < memory.ours < base.LIMIT_GB
+    assert all(row.holds and row.ratio == row.baseline / row.ours for row in (seconds, memory))
