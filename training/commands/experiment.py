@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ from training.experiment.report import make_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
 from training.grids import parse_grids
+from training.models.base import TransferModel
 from training.pipeline import Prepared
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
@@ -100,12 +102,20 @@ def experiment(
         reporter.warn(warning)
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
-    made: list[Prepared] = []
+    made: list[_Made] = []
     failures = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers, made=made)
     sample = _sample(reporter, pair, setup, cells, results, made=made)
     write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(failures)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The split that Figure 4 shows, and the models fitted on it."""
+
+    prepared: Prepared
+    fitted: dict[str, TransferModel]
 
 
 def _paths(source: Path | None, target: Path | None, task: int | None, data: Path | None) -> tuple[Path, Path]:
@@ -126,13 +136,15 @@ def _run(
     *,
     jobs: int,
     trackers: Trackers,
-    made: list[Prepared],
+    made: list[_Made],
 ) -> list[Failure]:
     """Compute the cells that are not there yet, and keep each at once; ``made`` gets what Figure 4 can go on from."""
 
-    def keep(block: Block, prepared: Prepared) -> None:
-        if (block.test_fraction, block.seed) == (grid.test_fractions[0], SEED):
-            made.append(prepared)
+    def keep(block: Block, prepared: Prepared) -> dict[str, TransferModel] | None:
+        if (block.test_fraction, block.seed) != (grid.test_fractions[0], SEED):
+            return None
+        made.append(_Made(prepared, {}))
+        return made[0].fitted
 
     finished = {result.cell for result in results.read()} & set(grid.cells())
     blocks = grid.blocks(finished=finished)
@@ -164,7 +176,7 @@ def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
 
 
 def _sample(
-    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, made: Sequence[Prepared]
+    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, made: Sequence[_Made]
 ) -> Sample | None:
     """What Figure 4 shows, from its file or computed; None where no model of the grid can be shown."""
     shown, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
@@ -173,7 +185,8 @@ def _sample(
     sample = read_sample(results.directory / SAMPLE)
     if sample is None or not sample.is_of(shown, fraction):
         with reporter.task("figure 4", total=1, unit="sample") as task:
-            sample = sample_vectors(pair, setup, shown, test_fraction=fraction, prepared=made[0] if made else None)
+            prepared, fitted = (made[0].prepared, made[0].fitted) if made else (None, {})
+            sample = sample_vectors(pair, setup, shown, test_fraction=fraction, prepared=prepared, fitted=fitted)
             results.write_bytes(SAMPLE, to_bytes(sample))
             task.advance(1)
     return sample

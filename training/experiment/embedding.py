@@ -86,10 +86,11 @@ def sample_vectors(
     *,
     test_fraction: float,
     prepared: Prepared | None = None,
+    fitted: Mapping[str, TransferModel] | None = None,
 ) -> Sample:
     """Fit ``models`` on the split of seed 0, and sample where they carry users to.
 
-    ``prepared``: that split with its base models, where they are there already.
+    ``prepared``: that split with its base models, where they are there already; ``fitted``: what is fitted on it.
 
     Of those, :data:`COMPARABLE` are fitted, and shown where they do score with the target base model's items. One that
     cannot be trained is left out, as its cells are.
@@ -109,7 +110,7 @@ def sample_vectors(
         clouds[part, "nfe"] = {TRUE: true} | ({SOURCE: source} if source.shape == true.shape else {})
     for name in (each for each in models if each in COMPARABLE):
         try:
-            model = fit_tuned(name, prepared, run, setup.grids).fitted.model
+            model = (fitted or {}).get(name) or fit_tuned(name, prepared, run, setup.grids).fitted.model
         except DiffCDRError:
             continue
         for part in PARTS:

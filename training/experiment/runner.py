@@ -24,6 +24,7 @@ from training.evaluation.sampled import evaluate_sampled
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
 from training.experiment.warm import WarmPoint, warm_figures
+from training.models.base import TransferModel
 from training.pipeline import FittedModel, Prepared, Run, evaluate_test, prepare
 from training.tuning import fit_tuned
 
@@ -42,8 +43,9 @@ class Failure:
 
 Outcome = CellResult | Failure
 
-Keep = Callable[[Block, Prepared], None]
-"""Told of each block's split and base models, where they are made in this process."""
+Keep = Callable[[Block, Prepared], dict[str, TransferModel] | None]
+"""Told of each block's split and base models, where they are made in this process. Into what it answers, if anything,
+go the models that are fitted on them, by name."""
 
 
 def run_blocks(
@@ -73,12 +75,11 @@ def run_block(pair: DomainPair, setup: Setup, block: Block, *, keep: Keep | None
     except DiffCDRError as error:
         yield Failure(tuple(block.cells()), str(error))
         return
-    if keep is not None:
-        keep(block, prepared)
+    kept = None if keep is None else keep(block, prepared)
     for model, scenarios in block.models:
         left = list(scenarios)
         try:
-            for result in _run_model(model, scenarios, prepared, run, setup):
+            for result in _run_model(model, scenarios, prepared, run, setup, kept=kept):
                 left.remove(result.scenario)
                 yield result
         except DiffCDRError as error:
@@ -86,12 +87,20 @@ def run_block(pair: DomainPair, setup: Setup, block: Block, *, keep: Keep | None
 
 
 def _run_model(
-    name: str, scenarios: Sequence[Scenario], prepared: Prepared, run: Run, setup: Setup
+    name: str,
+    scenarios: Sequence[Scenario],
+    prepared: Prepared,
+    run: Run,
+    setup: Setup,
+    *,
+    kept: dict[str, TransferModel] | None,
 ) -> Iterator[CellResult]:
     begun = time.perf_counter()
     tuned = fit_tuned(name, prepared, run, setup.grids)
     fitted = tuned.fitted
     training = time.perf_counter() - begun
+    if kept is not None:
+        kept[name] = fitted.model
     speed = _transfer_rate(fitted, prepared)
     for scenario in scenarios:
         begun = time.perf_counter()

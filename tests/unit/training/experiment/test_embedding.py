@@ -8,10 +8,12 @@ import pytest
 from diffcdr.errors import InputError
 from tests.unit.training.tiny import quick_config
 from training.data.domains import DomainPair
+from training.experiment import embedding
 from training.experiment.embedding import DIM, NFE, SOURCE, TRUE, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.embedding_report import distance, embedding_figure, embedding_table, frechet, mixing
 from training.experiment.plan import Block, Setup
 from training.experiment.runner import run_blocks
+from training.models.base import TransferModel
 from training.pipeline import Prepared, Run, fit_complete_target, prepare
 
 MODELS = ("bias", "emcdr", "diffcdr")
@@ -61,17 +63,28 @@ def test_a_sample_is_kept_and_the_same_every_time(
     path.write_bytes(to_bytes(sample))
     back = read_sample(path)
     assert back is not None and to_bytes(back) == to_bytes(sample)
-    # Also on what a run of that split's cells has made.
-    made: list[Prepared] = []
-    block = Block(0.2, 0, (("bias", ("cold",)),))
-    list(run_blocks(pair, setup, [block], jobs=1, keep=lambda _, prepared: made.append(prepared)))
-    again = sample_vectors(pair, setup, MODELS, test_fraction=0.2, prepared=made[0])
-    assert to_bytes(again) == to_bytes(sample)
     assert back.is_of(["diffcdr"], 0.2) and not back.is_of(["tgt"], 0.2) and not back.is_of(["diffcdr"], 0.5)
     for content in (b"", b"PK\x03\x04", to_bytes(sample)[:-100]):
         path.write_bytes(content)
         with pytest.raises(InputError, match="delete it to have it computed again"):
             read_sample(path)
+
+
+def test_it_goes_on_from_what_a_run_of_that_split_has_made(
+    pair: DomainPair, setup: Setup, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Prepared] = []
+    fitted: dict[str, TransferModel] = {}
+
+    def keep(_: Block, prepared: Prepared) -> dict[str, TransferModel]:
+        made.append(prepared)
+        return fitted
+
+    block = Block(0.2, 0, tuple((model, ("cold",)) for model in MODELS))
+    list(run_blocks(pair, setup, [block], jobs=1, keep=keep))
+    monkeypatch.setattr(embedding, "fit_tuned", None)  # nothing is fitted again
+    again = sample_vectors(pair, setup, MODELS, test_fraction=0.2, prepared=made[0], fitted=fitted)
+    assert to_bytes(again) == to_bytes(sample)
 
 
 def test_the_figure_and_its_numbers(sample: Sample) -> None:
