@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -100,7 +101,7 @@ class Rollout:
                     self.say(f"{replica.address} serves it already")
                     continue
                 self.switched.append((replica, before[replica.address]))
-                self._ask(replica, lambda replica=replica: replica.activate(bundle), "did not switch")
+                self._ask(replica, partial(replica.activate, bundle), "did not switch")
                 self._wait(replica, bundle)
                 self.say(f"{replica.address} switched from {before[replica.address][:12]} to {bundle[:12]}")
         return bundle
