@@ -96,7 +96,7 @@ class Connected(ABC, Generic[H]):
         ``draw_key``: makes the ``Idempotency-Key`` of events and erasures, another each time.
         """
         self._setup = Setup(address, api_key, timeout, retries or Retries(), rng or random.Random(), draw_key)
-        self._http = self._connect(self._setup.options())
+        self._http: H = self._connect(self._setup.options())
 
     @abstractmethod
     def _connect(self, options: dict[str, Any]) -> H:

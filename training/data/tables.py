@@ -180,7 +180,8 @@ def write_tables(
             rating_range=rating_range,
             division=division,
             users={"shared": len(pair.overlap_source), **split.counts()},
-            **made,
+            source=made["source"],
+            target=made["target"],
         )
         (staging / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
         del first, second, pair

@@ -96,7 +96,7 @@ class _Fit:
             dim,
             iterations=config.iterations,
             # Spark's alpha is what an interaction counts above one that is not there.
-            implicit={"implicitPrefs": True, "alpha": config.confidence - 1.0},
+            alpha=config.confidence - 1.0,
             penalty=config.regularisation * task.n_users / task.rows,
         )
         model = self._factorise(als, levels=None)
@@ -125,7 +125,7 @@ class _Fit:
         levels = Levels(0.0, np.zeros(task.n_users), np.zeros(task.n_items))
         if config.biases:
             levels = fit_levels(task, self._parts, penalty=config.weight_decay)
-        als = self._als(config.dim, iterations=EXPLICIT_ITERATIONS, implicit={}, penalty=config.weight_decay)
+        als = self._als(config.dim, iterations=EXPLICIT_ITERATIONS, penalty=config.weight_decay)
         more = (levels.users, 1.0) if config.biases else (None, None)
         model = self._factorise(als, levels=levels)
         self._stream(model.userFactors, rows=task.n_users, dim=config.dim, name="user_vectors", last=more[0])
@@ -133,7 +133,8 @@ class _Fit:
         np.save(out / "item_biases.npy", levels.items.astype(np.float32))
         return BaseFit(levels.offset)
 
-    def _als(self, dim: int, *, iterations: int, implicit: dict[str, float], penalty: float) -> ALS:
+    def _als(self, dim: int, *, iterations: int, penalty: float, alpha: float | None = None) -> ALS:
+        """Of interactions that weigh ``alpha`` more than what is not there, or of ratings."""
         blocks = max(2, self._session.sparkContext.defaultParallelism)
         sequence = np.random.SeedSequence(entropy=self._task.seed, spawn_key=tuple(self._task.name.encode()))
         return ALS(
@@ -147,7 +148,8 @@ class _Fit:
             ratingCol="value",
             seed=int(sequence.generate_state(1)[0]),
             checkpointInterval=CHECKPOINT_EVERY,
-            **implicit,
+            implicitPrefs=alpha is not None,
+            alpha=1.0 if alpha is None else alpha,
         )
 
     def _factorise(self, als: ALS, *, levels: Levels | None) -> ALSModel:

@@ -205,11 +205,11 @@ def _write_arrays(scratch: Path, folder: Path) -> int:
         for name in ("user_id", "item_id")
     )
     writer = DomainWriter(folder, users=IdTable.build(users), items=IdTable.build(items), rows=rows, timed=not untimed)
-    encodings = {"user_id": pl.Enum(users), "item_id": pl.Enum(items)}
+    user, item = pl.Enum(users), pl.Enum(items)
     for file in files:
         with pq.ParquetFile(file) as opened:
             for batch in opened.iter_batches(STREAM_ROWS):
-                frame = pl.DataFrame(pl.from_arrow(batch)).cast(encodings)
+                frame = pl.DataFrame(pl.from_arrow(batch)).cast({"user_id": user, "item_id": item})
                 writer.append(
                     user_rows=frame["user_id"].to_physical().to_numpy(),
                     item_rows=frame["item_id"].to_physical().to_numpy(),
@@ -224,4 +224,5 @@ def _batches(frame: pl.DataFrame, schema: pa.Schema) -> list[pa.RecordBatch]:
     """``frame`` as Arrow, missing columns null."""
     missing = [pl.lit(None).alias(name) for name in schema.names if name not in frame.columns]
     table = frame.with_columns(missing).select(schema.names).to_arrow()
-    return table.cast(schema).to_batches(max_chunksize=BATCH_ROWS)
+    batches: list[pa.RecordBatch] = table.cast(schema).to_batches(max_chunksize=BATCH_ROWS)
+    return batches
