@@ -111,6 +111,6 @@ def _faiss() -> Any:
     try:
         import faiss  # noqa: PLC0415 - wanted by this bench alone
     except ImportError as error:
-        raise MissingExtraError("the bench topk", extra="dev") from error
+        raise MissingExtraError("the bench topk", extra="ann") from error
     faiss.omp_set_num_threads(1)
     return faiss
