@@ -28,7 +28,10 @@ _DONE = "Durable: it holds for every request that begins from now on, on every r
 )
 async def opt_out(request: Request, user_id: UserInAddress) -> Response:
     """From now on the user gets the popular list only, by every path. Repeating it changes nothing."""
-    await runtime_of(request).store.set_opt_out(user_id, True)
+    runtime = runtime_of(request)
+    await runtime.store.set_opt_out(user_id, True)
+    # So that it holds here even if the state goes away before anybody asks.
+    await runtime.guard.refresh()
     return Response(status_code=204)
 
 
@@ -58,6 +61,8 @@ async def erase(request: Request, user_id: UserInAddress, idempotency_key: Idemp
 
 
 async def _erase(request: Request, user_id: str) -> Response:
-    erasure = await runtime_of(request).store.erase(user_id)
+    runtime = runtime_of(request)
+    erasure = await runtime.store.erase(user_id)
+    await runtime.guard.refresh()
     receipt = ErasureReceipt(receipt=erasure.receipt, erased_at=erasure.at)
     return Response(receipt.model_dump_json(), status_code=202, media_type=JSON)

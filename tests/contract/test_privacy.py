@@ -152,3 +152,17 @@ def test_a_redis_that_is_away_degrades_the_answer_and_not_the_service(
             "transfer",
         ]
         assert client.get("/readyz").json()["components"]["state"] == "ok"
+
+
+def test_what_was_acknowledged_holds_even_if_redis_is_gone_before_anybody_asks(
+    bundle_path: Path, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_redis.start()
+    # Nobody looks at the state meanwhile.
+    monkeypatch.setattr("service.app.STATE_SECONDS", 60.0)
+    with serving(bundle_path, state_url=own_redis.url, timeout_ms=10_000) as client:
+        assert client.put(f"/v1/users/{USER}/opt-out").status_code == 204
+        assert client.delete("/v1/users/u02501").status_code == 202
+        own_redis.kill()
+        asked = (USER, "u02501", "u02502")
+        assert [spoken(client, user_id=user) for user in asked] == ["popular", "popular", "transfer"]
