@@ -152,9 +152,10 @@ def _reload(served: Served, target: Target, plan: Plan, *, rate: float, half: Ou
 def _stop(served: Served, target: Target, plan: Plan, *, rate: float) -> Row:
     """SIGTERM under half the load: whoever was accepted is answered."""
     outcome = run(_while(open_loop(target, rate=rate, seconds=plan.stop), served.terminate, after=plan.stop / 4))
-    _refuse_failures(outcome, "SIGTERM under load", refusals=False)
-    answered, accepted = outcome.statuses[200], outcome.statuses.total() - outcome.statuses[REFUSED]
-    case = "answered of those accepted, through SIGTERM"
+    _refuse_failures(outcome, "SIGTERM under load")
+    answered, sent_away = outcome.statuses[200], outcome.statuses[503]
+    accepted = outcome.statuses.total() - outcome.statuses[REFUSED] - sent_away
+    case = f"answered of those accepted, through SIGTERM; {sent_away} sent away with Retry-After"
     return Row(NAME, case, float(answered), float(accepted), answered / accepted, 1.0, "requests")
 
 
