@@ -15,7 +15,10 @@ PANELS = {"ndcg": "NDCG@20", "rmse_clipped": "RMSE, clipped"}
 """Figures of a :class:`training.experiment.warm.WarmPoint`, by what they are called."""
 
 
-def first_ratings(results: Sequence[CellResult]) -> ReportFigure | None:
+NAME, TITLE = "figure-3b", "Figure 3b. Quality with the first target ratings"
+
+
+def first_ratings(results: Sequence[CellResult], *, name: str = NAME, title: str = TITLE) -> ReportFigure | None:
     """Quality with the first target ratings known, one line a model, for the smallest test fraction; None without."""
     told = [result for result in results if result.first_ratings]
     if not told:
@@ -23,15 +26,15 @@ def first_ratings(results: Sequence[CellResult]) -> ReportFigure | None:
     fraction = min(result.test_fraction for result in told)
     here = [result for result in told if result.test_fraction == fraction]
     figure = Figure(figsize=(4.5 * len(PANELS), 3.6), layout="constrained")
-    for place, (field, name) in enumerate(PANELS.items(), start=1):
+    for place, (field, label) in enumerate(PANELS.items(), start=1):
         axes = figure.add_subplot(1, len(PANELS), place)
         _draw(axes, here, field)
         axes.set_xlabel("known target ratings of a user, at most")
-        axes.set_ylabel(name)
+        axes.set_ylabel(label)
     return ReportFigure.of(
         figure,
-        name="figure-3b",
-        title="Figure 3b. Quality with the first target ratings",
+        name=name,
+        title=title,
         caption=f"β = {fraction:g}; means over seeds, bars of one standard error. Judged on the same ratings, from the "
         "same candidates, for every number; users with fewer known ratings have those.",
     )

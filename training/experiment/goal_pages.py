@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from training.experiment.beyond_table import beyond_table
 from training.experiment.diversity_study import DiversityFigures, diversity_table
+from training.experiment.figures import ReportFigure
+from training.experiment.first_ratings import first_ratings
 from training.experiment.goal_figures import changes_figure, ratios_figure
 from training.experiment.goals import (
     RMSE_GAIN_ON_THE_MEAN,
@@ -60,7 +62,7 @@ def robust_page(pairs: Sequence[PairResults]) -> Report:
         caption="Cold start; below zero is better. Bars are one standard error of the paired differences over seeds.",
         axis="change of RMSE, %",
     )
-    return Report(title, (_seeds(cold), HOW_TO_READ), tuple(tables), (figure,))
+    return Report(title, (_seeds(cold), HOW_TO_READ), tuple(tables), (figure, *_first_ratings(pairs, "robust")))
 
 
 def ranking_page(pairs: Sequence[PairResults], diversity: Mapping[str, Sequence[DiversityFigures]]) -> Report:
@@ -91,8 +93,18 @@ def ranking_page(pairs: Sequence[PairResults], diversity: Mapping[str, Sequence[
             caption="Cold start; above zero is better. Bars are one standard error of the paired differences.",
             axis="change of NDCG@20, %",
         ),
+        *_first_ratings(pairs, "ranking"),
     )
     return Report(title, (_seeds(popular), HOW_TO_READ), tuple(tables), figures)
+
+
+def _first_ratings(pairs: Sequence[PairResults], preset: str) -> Iterator[ReportFigure]:
+    """For each pair how the first target ratings of a user help, where that was measured."""
+    for pair in pairs:
+        title = f"{pair.label}: quality with the first target ratings"
+        figure = first_ratings(pair.results, name=f"{preset}-first-{pair.name}", title=title)
+        if figure is not None:
+            yield figure
 
 
 def _ranking_goals(popular: Sequence[Standing], ridge: Sequence[Standing]) -> list[tuple[TableCell, ...]]:
