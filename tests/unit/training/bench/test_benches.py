@@ -88,7 +88,7 @@ def test_the_experiment_is_held_to_its_limit() -> None:
 
 def test_topk_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'diffcdr\[dev\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'diffcdr\[ann\]'"):
         topk.compare(items=10, dim=2, users=1, masked=0, floor=None)
 
 
