@@ -94,7 +94,9 @@ def _score_here(
 ) -> ScoreReport:
     opened = open_bundle(bundle)
     count = len(opened.source_users.ids) if asked.users is None else len(asked.users)
-    recommender = Recommender(opened, device=device, compiled=count >= COMPILED_USERS)
+    recommender = Recommender(opened, device=device)
+    if count >= COMPILED_USERS:
+        recommender.compile()
     return score_users(
         recommender,
         all_users(recommender) if asked.users is None else asked.users,

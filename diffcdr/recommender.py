@@ -68,14 +68,13 @@ TYPICAL_USERS = 256
 class Recommender:
     """Answers queries from one open bundle. Safe to share between threads: nothing changes after construction."""
 
-    def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int = 1, compiled: bool = False) -> None:
+    def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int = 1) -> None:
         """Load what ``bundle`` serves with.
 
         Args:
             bundle: an open bundle.
             device: where a transfer graph runs; a folded map and the scoring always run on the CPU.
             threads: intra-op threads of a transfer graph.
-            compiled: as for :class:`TopK`; for very many users, never another answer.
 
         Raises:
             BundleError: a table holds a value that is not finite, or shapes do not belong together.
@@ -90,7 +89,6 @@ class Recommender:
             items.biases,
             offset=bundle.manifest.scoring.offset,
             typical_norm=typical_norm(self.sampled_vectors(TYPICAL_USERS)),
-            compiled=compiled,
         )
         self._exact = exact
         self._topk = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
@@ -108,7 +106,7 @@ class Recommender:
         return self._resolver.device
 
     def compile(self) -> None:
-        """Search in compiled loops from now on, where there are any: what ``compiled`` does, after the fact."""
+        """As :meth:`TopK.compile`; for very many users, never another answer."""
         self._exact.compile()
 
     def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:

@@ -77,7 +77,6 @@ class TopK:
         *,
         offset: float = 0.0,
         typical_norm: float = 1.0,
-        compiled: bool = False,
     ) -> None:
         """Lay out the items.
 
@@ -87,8 +86,6 @@ class TopK:
             offset: added to every score.
             typical_norm: about how long the user vectors will be, above 0. Decides the order in which items are
                 looked at, so how fast an answer is, never what it is.
-            compiled: search for more than one user in compiled loops where numba is installed. Pays, as the loops
-                have to be loaded (half a second) or compiled first, from some ten thousand users on.
         """
         self.n_items, self.dim = vectors.shape
         self._offset = float(offset)
@@ -100,13 +97,12 @@ class TopK:
         self._compiled: CompiledScan | None = None
         self._largest = np.abs(vectors).max(axis=0, initial=0.0).astype(np.float64)
         self._constant = float(np.abs(biases).max(initial=0.0)) + abs(self._offset)
-        if compiled:
-            self.compile()
 
     def compile(self) -> None:
-        """Search in compiled loops from now on, as ``compiled`` says; others may search meanwhile, to the same end.
+        """Search for more than one user in compiled loops from now on, where numba is installed; to the same end.
 
-        They are loaded, or compiled, here: afterwards no search waits for them.
+        They are loaded (half a second), or compiled, here: afterwards no search waits for them, and others may search
+        meanwhile. Pays from some ten thousand users on.
         """
         if not self.dim or find_spec("numba") is None:
             return
@@ -115,7 +111,7 @@ class TopK:
         scan = CompiledScan(self._vectors, self._biases, offset=self._offset, typical_norm=self._typical_norm)
         some, k = np.array(self._vectors[:2]), min(20, self.n_items)
         for pairs in (None, (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))) if k else ():
-            scan.best(some, k, self._margin(some), pairs)
+            scan.best(some, k, self.margin(some), pairs)
         self._compiled = scan
 
     def search(
@@ -150,11 +146,14 @@ class TopK:
         return self._exact(np.asarray(user, dtype=np.float32)[None], rows)
 
     def margin(self, users: Float32Array) -> Float64Array:
-        """Largest error of a float32 inner product with an item, for each of ``users`` [U, dim], float64 [U].
+        """Largest error of a float32 score of each of ``users`` [U, dim], float64 [U]; inf where float32 may overflow.
 
-        inf where float32 may overflow.
+        A dot product of n float32 terms, in any order, fused or not, errs by at most about n 2^-24 times the sum of
+        the terms' sizes (Higham, Accuracy and Stability, sec. 3.1); three more roundings cover the rest.
         """
-        return self._margin(users)
+        size = np.abs(users.astype(np.float64)) @ self._largest + self._constant
+        margin = (self.dim + 4) * 2.0**-24 * 1.01 * size + 1e-30
+        return np.where(size < 1e37, margin, np.inf)
 
     def ranked_keys(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Int64Array:
         """Packed exact (score, row) of candidate item ``rows`` [U, C] (-1 for none), int64 [U, C], best first."""
@@ -173,7 +172,7 @@ class TopK:
     def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
         """What :meth:`_best_keys` finds, by compiled loops."""
         assert self._compiled is not None
-        rows, scores, counts = self._compiled.best(users, k, self._margin(users), pairs)
+        rows, scores, counts = self._compiled.best(users, k, self.margin(users), pairs)
         keys = pack(scores, rows)
         keys[np.arange(keys.shape[1]) >= counts[:, None]] = EMPTY
         best = np.full((len(users), k), EMPTY)
@@ -188,7 +187,7 @@ class TopK:
         ``pairs``: (user, item place) that must not be, of any number and order.
         """
         extended = np.concatenate([users, np.ones((len(users), 1), dtype=np.float32)], axis=1)
-        margin = self._margin(users)
+        margin = self.margin(users)
         plain = np.isfinite(margin)
         extended[~plain, :-1] = 0.0
         maxima = self._tiles.block_maxima(extended, k, margin, pairs)
@@ -207,7 +206,7 @@ class TopK:
     def _few_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
         """What :meth:`_best_keys` finds, one user after the other: less to set up."""
         best = np.full((len(users), k), EMPTY)
-        for user, margin in enumerate(self._margin(users).tolist()):
+        for user, margin in enumerate(self.margin(users).tolist()):
             barred = pairs[1][pairs[0] == user] if pairs is not None else None
             places = None
             if margin < np.inf:
@@ -221,16 +220,6 @@ class TopK:
             keys = np.sort(pack(self._exact(users[user : user + 1], rows), rows))[::-1][:k]
             best[user, : len(keys)] = keys
         return best
-
-    def _margin(self, users: Float32Array) -> Float64Array:
-        """Largest error of an approximate score of each user, float64 [U]; inf where float32 may overflow.
-
-        A dot product of n float32 terms, in any order, fused or not, errs by at most about n 2^-24 times the sum of
-        the terms' sizes (Higham, Accuracy and Stability, sec. 3.1); three more roundings cover the rest.
-        """
-        size = np.abs(users.astype(np.float64)) @ self._largest + self._constant
-        margin = (self.dim + 4) * 2.0**-24 * 1.01 * size + 1e-30
-        return np.where(size < 1e37, margin, np.inf)
 
     def _exact_keys(self, users: Float32Array, finalists: Ragged, places: Int64Array) -> Int64Array:
         """Packed exact scores of the finalists (columns of ``places``), int64 [U, W], padded with EMPTY."""

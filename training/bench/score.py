@@ -45,7 +45,8 @@ def compare(*, users: int, items: int, floor: float | None, point: Point | None 
         path = Path(folder)
         write_drawn_bundle(path / "bundle", users=users, items=items, dim=DIM)
         bundle = open_bundle(path / "bundle", verify=False)
-        recommender = Recommender(bundle, device="cpu", compiled=True)
+        recommender = Recommender(bundle, device="cpu")
+        recommender.compile()
         everyone = all_users(recommender)
         few = min(users, PLAIN_USERS)
         rows = {user: row for row, user in enumerate(everyone.to_list())}

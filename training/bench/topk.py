@@ -81,7 +81,8 @@ def compare(
     mask = MaskedRows.pack(list(seen)) if masked else None
     index = faiss.IndexFlatIP(dim)
     index.add(vectors)
-    search = TopK(vectors, np.zeros(items, dtype=np.float32), typical_norm=float(np.sqrt(dim)), compiled=True)
+    search = TopK(vectors, np.zeros(items, dtype=np.float32), typical_norm=float(np.sqrt(dim)))
+    search.compile()
 
     def plain() -> Float32Array:
         scores, rows = index.search(queries, k + masked)

@@ -193,7 +193,10 @@ def check_executor(number: int, *, job: Job) -> None:
 @lru_cache(maxsize=1)
 def _recommender(bundle: Storage, bundle_id: str, device: Device, compiled: bool) -> Recommender:
     """One a process, however many tasks it is given; its tables are mapped, and shared with others of the machine."""
-    return Recommender(_open(bundle, bundle_id), device=device, compiled=compiled)
+    recommender = Recommender(_open(bundle, bundle_id), device=device)
+    if compiled:
+        recommender.compile()
+    return recommender
 
 
 def _open(place: Storage, bundle_id: str | None = None) -> Bundle:

@@ -109,7 +109,8 @@ def test_compiled_loops_find_what_numpy_finds(dim: int, k: int, monkeypatch: pyt
     vectors[rng.integers(0, 9000, 3000)] = vectors[:3000]  # ties
     biases, users = rng.integers(0, 2, 9000).astype(np.float32), rng.standard_normal((300, dim)).astype(np.float32)
     masked = MaskedRows.pack([rng.integers(0, 9000, size).astype(np.int32) for size in rng.integers(0, 900, 300)])
-    plain, compiled = (TopK(vectors, biases, offset=0.5, compiled=way) for way in (False, True))
+    plain, compiled = (TopK(vectors, biases, offset=0.5) for _ in range(2))
+    compiled.compile()
     expected = plain.search(users, k, masked=masked)
     monkeypatch.delattr(TopK, "_best_keys")
     found = compiled.search(users, k, masked=masked)
@@ -119,7 +120,8 @@ def test_compiled_loops_find_what_numpy_finds(dim: int, k: int, monkeypatch: pyt
 def test_without_numba_numpy_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "diffcdr.compiled", None)
     monkeypatch.setattr(diffcdr.topk, "find_spec", lambda name: None)
-    topk = TopK(np.eye(6, dtype=np.float32), np.zeros(6, dtype=np.float32), compiled=True)
+    topk = TopK(np.eye(6, dtype=np.float32), np.zeros(6, dtype=np.float32))
+    topk.compile()
     assert topk.search(np.eye(6, dtype=np.float32), 1)[0][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
