@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from diffcdr.bundle import open_bundle
-from diffcdr.cli import main
+from tests.command import run
 from tests.serving import serving
 from tests.unit.training.tiny import QUICK, write_domains
 
@@ -20,15 +20,6 @@ ERASED = ("u003", "u065", "u074")
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     return write_domains(tmp_path)
-
-
-def run(*arguments: str | Path) -> int:
-    """The status of ``diffcdr arguments``, in this process: torch is loaded once."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def train(files: tuple[Path, Path], bundle: Path, *options: str | Path) -> int:

@@ -9,21 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from diffcdr.cli import main
 from diffcdr.errors import InputError
+from tests.command import run
 from tests.unit.training.tiny import N_SHARED, QUICK, load, quick_config, write_domains
 from training.checks import MIN_OVERLAP, check_data
 from training.data.domains import DomainPair
 
 SETTINGS = [part for override in QUICK for part in ("--set", override)]
-
-
-def run(*args: str | Path) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def few_shared(source: pl.DataFrame, target: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from diffcdr.bundle import open_bundle
-from diffcdr.cli import main
 from diffcdr.errors import InputError
+from tests.command import run
 from tests.unit.training.tiny import QUICK, quick_prepared, quick_run, write_domains
 from training.config import load_preset
 from training.experiment.results import RESULTS
@@ -32,14 +32,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 def carried(model: TransferModel) -> torch.Tensor:
     return model.transfer(model.source_vectors())
-
-
-def run(*args: str | Path) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_the_best_on_validation_users_is_kept_with_all_that_was_tried(prepared: Prepared) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffcdr.cli import main
+from tests.command import run
 from training.bench.harness import Bench, Point, Row, Size, figure, make_row
 from training.bench.registry import BENCHES, FULL_ONLY
 
@@ -30,15 +30,6 @@ def two_benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(BENCHES, "slow", _bench(1.5))
     yield
     torch.set_num_threads(threads)
-
-
-def run(*args: str) -> int:
-    """The exit code of ``diffcdr`` with ``args``."""
-    try:
-        main(list(args))
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_json_is_one_object_a_line_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,19 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffcdr.cli import main
+from tests.command import run
 from tests.unit.training.tiny import write_domains
 from training.data.tables import open_tables
 
 QUICK = ("--set", "base.dim=[4,3]", "--set", "base.iterations=2", "--seed", "2")
-
-
-def run(*args: object) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from diffcdr.bundle import open_bundle
-from diffcdr.cli import main
 from diffcdr.errors import InputError
+from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
 from training.commands.inputs import parse_rating_range
 from training.commands.train import choose_models
@@ -17,15 +17,6 @@ SETTINGS = [part for override in QUICK for part in ("--set", override)]
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     return write_domains(tmp_path)
-
-
-def run(*args: str | Path) -> int:
-    """The exit code of ``diffcdr`` with ``args``."""
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def command(files: tuple[Path, Path], bundle: Path) -> list[str | Path]:

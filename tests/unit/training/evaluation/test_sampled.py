@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcdr.cli import main
 from diffcdr.errors import InputError
+from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
 from training.evaluation.ranking import UserLists
 from training.evaluation.sampled import draw_negatives, sampled_metrics
@@ -100,14 +100,10 @@ def test_an_experiment_measures_them_where_asked(tmp_path: Path, capfd: pytest.C
     options = ["--source", source, "--target", target, "--out", tmp_path / "out", "--models", "popular,bias"]
     options += ["--test-fractions", "0.2", "--seeds", "1", "--warm", *(p for key in QUICK for p in ("--set", key))]
 
-    def run(*more: str) -> int:
-        try:
-            main(["experiment", *(str(each) for each in options), *more])
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
+    def experiment(*more: str) -> int:
+        return run("experiment", *options, *more)
 
-    assert run("--sampled-negatives", "9") == 0
+    assert experiment("--sampled-negatives", "9") == 0
     lines = [json.loads(line) for line in (tmp_path / "out" / RESULTS).read_text().splitlines()]
     for line in lines:
         if line["scenario"] == "warm":
@@ -120,5 +116,5 @@ def test_an_experiment_measures_them_where_asked(tmp_path: Path, capfd: pytest.C
     assert "NDCG@10 (9 sampled)" in report
     assert "Sampled negatives, warm" not in report
     capfd.readouterr()
-    assert run() == InputError.exit_code
+    assert experiment() == InputError.exit_code
     assert "differs in sampled negatives" in capfd.readouterr().err

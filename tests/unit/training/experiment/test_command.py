@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from diffcdr.cli import main
 from diffcdr.errors import DiffCDRError, InputError
+from tests.command import run as diffcdr
 from tests.unit.training.tiny import QUICK, write_domains
 from training.experiment.results import RESULTS
 
@@ -13,19 +13,12 @@ SETTINGS = [part for override in QUICK for part in ("--set", override)]
 
 def run(*args: str | Path) -> int:
     """The exit code of ``diffcdr experiment`` with ``args``."""
-    try:
-        main(["experiment", *(str(arg) for arg in args)])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+    return diffcdr("experiment", *args)
 
 
 def main_ok(args: list[str]) -> None:
     """Run ``diffcdr`` with ``args``, which has to succeed."""
-    try:
-        main(args)
-    except SystemExit as stop:
-        assert not stop.code
+    assert not diffcdr(*args)
 
 
 @pytest.fixture

@@ -10,22 +10,14 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from diffcdr.bundle import open_bundle
-from diffcdr.cli import main
 from diffcdr.errors import InputError
+from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
 from training.experiment.results import RESULTS
 from training.trackers import opening
 from training.trackers.mlflow import EXPERIMENT, metric_name
 
 SETTINGS = [part for override in QUICK for part in ("--set", override)]
-
-
-def run(*args: str | Path) -> int:
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def tensorboard_figures(directory: Path) -> dict[str, list[tuple[int, float]]]:
