@@ -27,7 +27,7 @@ from diffcdr.errors import InputError
 from training.config import TrainConfig
 from training.data.columns import Columns
 from training.data.domains import DomainPair, load_domain, pair_domains
-from training.data.splits import RatingColumns, Split, hold_out, source_ratings, split_overlap
+from training.data.splits import RatingColumns, Split, all_ratings, hold_out, split_overlap
 from training.evaluation.evaluate import Metrics, evaluate
 from training.fit.checkpoint import CheckpointFile
 from training.models.als import fit_als
@@ -171,7 +171,7 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
         seed=run.seed,
     )
     held = hold_out(pair, split)
-    source, target = rating_table(source_ratings(pair)), rating_table(held.train)
+    source, target = rating_table(all_ratings(pair.source)), rating_table(held.train)
 
     def problem(dim: int | None) -> TransferProblem:
         return TransferProblem(
@@ -200,16 +200,7 @@ def fit_complete_target(prepared: Prepared, run: Run) -> FactorTables:
 
     To show in figures; no model may learn from it. It begins from the same random tables as the other.
     """
-    target = prepared.pair.target
-    table = rating_table(
-        RatingColumns(
-            users=target.user_rows,
-            items=target.item_rows,
-            ratings=target.ratings,
-            n_users=len(target.users),
-            n_items=len(target.items),
-        )
-    )
+    table = rating_table(all_ratings(prepared.pair.target))
     return fit_base("target", table, replace(run, checkpoints=None, bases=None), dim=prepared.problem.target_base.dim)
 
 

@@ -183,9 +183,10 @@ def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared
 
 def _write_index(writer: BundleWriter, model: TransferModel, options: IndexOptions | None) -> SearchSpec | None:
     """Write the item index where there are enough items for one, measured on users carried over by ``model``."""
-    head, users = model.head(), model.source_vectors()
+    head = model.head()
     if options is None or len(head.item_vectors) <= options.above:
         return None
+    users = model.source_vectors()
     with torch.no_grad():
         carried = model.transfer(users[:: max(1, len(users) // MEASURED_USERS)])
     vectors, biases, measured = (

@@ -80,17 +80,11 @@ class DeviceUpdates(AlternatingUpdates):
         entered = noisy + predictor.time_linear(features) + predictor.condition_linear(condition)
         predicted = predictor.third(predictor.second(predictor.first(entered)))
         dim_loss = LOSSES[config.dim_loss](predicted, noise)
-        if config.optimizers == "two":
-            self._descend(0, dim_loss)
-        aligned = self._network.alignment(self._solved(source))
-        alm_loss = LOSSES[config.alm_loss](aligned, target)
-        of_task = nn.functional.mse_loss((aligned * items).sum(dim=1), left[:, 0])
-        combined = alm_loss + config.task_weight * of_task
-        if config.optimizers == "two":
-            self._descend(1, combined)
-        else:
-            self._descend(0, dim_loss + combined)
-        return torch.stack([dim_loss, alm_loss, of_task]).detach().double()
+
+        def task(aligned: Tensor) -> Tensor:
+            return nn.functional.mse_loss((aligned * items).sum(dim=1), left[:, 0])
+
+        return self._learn_from(dim_loss, source, target, task)
 
     @torch.no_grad()
     def _solved(self, source: Tensor) -> Tensor:

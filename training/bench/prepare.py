@@ -16,7 +16,7 @@ from pathlib import Path
 from training.bench.harness import Comparison, Point, Row, Size, timed
 from training.commands.synth import Format, write
 from training.data.domains import DomainPair, load_domain, pair_domains
-from training.data.splits import HeldOutTables, hold_out, seen_csr, source_ratings, split_overlap
+from training.data.splits import HeldOutTables, all_ratings, hold_out, seen_csr, split_overlap
 from training.data.synth import SynthSpec, generate
 
 NAME = "prepare"
@@ -66,7 +66,7 @@ def prepare(films: Path, books: Path) -> tuple[DomainPair, HeldOutTables]:
     """As training does it: read, clean, encode, pair, split, hold out, histories."""
     pair = pair_domains(load_domain(films), load_domain(books))
     held = hold_out(pair, divide(pair.overlap_ids()))
-    for table in (source_ratings(pair), held.train):
+    for table in (all_ratings(pair.source), held.train):
         seen_csr(table)
     return pair, held
 

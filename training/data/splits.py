@@ -116,15 +116,14 @@ def hold_out(pair: DomainPair, split: Split) -> HeldOutTables:
     )
 
 
-def source_ratings(pair: DomainPair) -> RatingColumns:
-    """All ratings of the source domain: held-out users keep theirs, that is what they are recommended by."""
-    source = pair.source
+def all_ratings(domain: Domain) -> RatingColumns:
+    """Those of everybody. Of the source, held-out users keep theirs too: that is what they are recommended by."""
     return RatingColumns(
-        users=source.user_rows,
-        items=source.item_rows,
-        ratings=source.ratings,
-        n_users=len(source.users),
-        n_items=len(source.items),
+        users=domain.user_rows,
+        items=domain.item_rows,
+        ratings=domain.ratings,
+        n_users=len(domain.users),
+        n_items=len(domain.items),
     )
 
 

@@ -12,7 +12,6 @@ All but the first are ``.npy``, mapped into memory when opened. Whatever engine 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,9 +28,9 @@ from diffcdr.manifest import InputFile
 from training.data.cleaning import CleaningReport
 from training.data.domains import Domain, DomainPair, item_titles, pair_domains
 from training.data.splits import Split, split_overlap
+from training.data.staging import in_place_of
 
 FACTS = "tables.json"
-STAGING_SUFFIX = ".staging"
 
 
 class _Facts(BaseModel):
@@ -226,23 +225,10 @@ def staged(out: Path) -> Iterator[Path]:
     try:
         if out.exists() and not (out / FACTS).is_file() and not (out.is_dir() and not any(out.iterdir())):
             raise InputError(f"{out} exists and holds no prepared tables; choose another --out")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=STAGING_SUFFIX, dir=out.parent)
+        with in_place_of(out) as staging:
+            yield staging
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
-    with holder as folder:
-        staging, old = Path(folder) / "new", Path(folder) / "old"
-        staging.mkdir()
-        Path(folder).chmod(0o755)
-        try:
-            yield staging
-            if out.exists():
-                out.rename(old)
-            staging.rename(out)
-        except OSError as error:
-            if old.exists() and not out.exists():
-                old.rename(out)
-            raise InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
 
 
 def _open_domain(folder: Path, facts: DomainFacts, *, titles: Path | None) -> Domain:

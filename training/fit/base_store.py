@@ -8,7 +8,6 @@ chosen). Arrays are mapped into memory when they are opened.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diffcdr.errors import InputError
 from training.config import TrainConfig
+from training.data.staging import in_place_of
 from training.data.tables import Tables
 from training.models.base import FactorTables, ImplicitFeedback
 from training.models.configs import ALSConfig
@@ -115,11 +115,7 @@ def fit_bases(tables: Tables, config: TrainConfig, fit: FitBase, *, engine: str)
             yield task, True
             continue
         try:
-            folder.parent.mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{task.name}.", dir=folder.parent) as holder:
-                Path(holder).chmod(0o755)
-                staging = Path(holder) / "new"
-                staging.mkdir()
+            with in_place_of(folder) as staging:
                 fitted = fit(task, staging)
                 facts = _Facts(
                     tables=tables.id,
@@ -130,9 +126,6 @@ def fit_bases(tables: Tables, config: TrainConfig, fit: FitBase, *, engine: str)
                     regularisation=fitted.feedback.regularisation if fitted.feedback else None,
                 )
                 (staging / FACTS).write_text(facts.model_dump_json(indent=2) + "\n")
-                if folder.exists():
-                    folder.rename(Path(holder) / "old")
-                staging.rename(folder)
         except OSError as error:
             raise InputError(
                 f"cannot write to {folder}: {error.strerror or error}; make room there, or check its permissions"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -57,14 +59,18 @@ class AlternatingUpdates:
 
     def _step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """One batch; its three losses."""
-        config = self._config
         source, target = self._source[batch.users], self._target[batch.users]
         dim_loss = self._dim_loss(source, target, generator)
+        return self._learn_from(dim_loss, source, target, lambda aligned: task_loss(aligned, batch, self._items))
+
+    def _learn_from(self, dim_loss: Tensor, source: Tensor, target: Tensor, task: Callable[[Tensor], Tensor]) -> Tensor:
+        """All three losses of one batch, descended; ``task`` is that of the aligned vectors [B, k]."""
+        config = self._config
         if config.optimizers == "two":
             self._descend(0, dim_loss)
         aligned = self._network.alignment(self._solved(source))
         alm_loss = LOSSES[config.alm_loss](aligned, target)
-        of_task = task_loss(aligned, batch, self._items)
+        of_task = task(aligned)
         combined = alm_loss + config.task_weight * of_task
         if config.optimizers == "two":
             self._descend(1, combined)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from diffcdr.errors import InputError
 from training.data.domains import DomainPair, load_domain, pair_domains
-from training.data.splits import HeldOutTables, Split, hold_out, seen_csr, source_ratings, split_overlap
+from training.data.splits import HeldOutTables, Split, all_ratings, hold_out, seen_csr, split_overlap
 
 IDS = [f"user-{number}" for number in range(50)]
 
@@ -115,7 +115,7 @@ def test_held_out_ratings_are_exactly_those_of_held_out_users(pair: DomainPair) 
     rest = {triple for triple in whole if triple[0] not in held["validation"] + held["test"]}
     assert triples(tables, "train", everyone, pair) == rest
     assert rest != whole
-    assert len(source_ratings(pair)) == len(pair.source.ratings)
+    assert len(all_ratings(pair.source)) == len(pair.source.ratings)
 
 
 def test_seen_items_by_user(pair: DomainPair) -> None:
