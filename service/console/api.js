@@ -93,12 +93,19 @@ export async function send(method, path, { query, body, signal, key } = {}) {
 /** One request that has to succeed; asks for another key where the one there is does not do. Throws Refused. */
 export async function call(method, path, options = {}) {
   const scope = scopeOf(method, path);
-  let answer = await send(method, path, options);
+  let key = options.key === undefined ? keyFor(scope) : options.key;
+  let answer = await send(method, path, { ...options, key });
   while ((answer.status === 401 || (answer.status === 403 && answer.data?.code === "forbidden")) && options.ask !== false) {
-    const key = await askOnce(scope, answer.status);
-    // Kept before it is tried: whoever asked may have given up meanwhile.
-    setKey(scope, key);
-    if (key === null) break;
+    const newer = keyFor(scope);
+    if (newer && newer !== key) {
+      // Another request has asked for it since this one was sent.
+      key = newer;
+    } else {
+      key = await askOnce(scope, answer.status);
+      // Kept before it is tried: whoever asked may have given up meanwhile.
+      setKey(scope, key);
+      if (key === null) break;
+    }
     answer = await send(method, path, { ...options, key });
   }
   if (!answer.ok) throw new Refused(answer.status, answer.data ?? { title: `status ${answer.status}` });

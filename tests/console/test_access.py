@@ -153,6 +153,44 @@ def test_keys_that_are_taken_back_are_asked_for_again_once(chromium: Browser, tm
         expect(dialog).to_have_count(0)
 
 
+def test_who_is_refused_with_a_key_that_was_replaced_meanwhile_tries_the_new_one(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "bundle", console=True)
+    taken, late = False, list[Route]()
+
+    def refuse(route: Route) -> None:
+        problem = {"type": "about:blank", "title": "No", "status": 401, "detail": "no key", "code": "unauthorized"}
+        route.fulfill(status=401, json=problem, content_type="application/problem+json")
+
+    def take_back(route: Route) -> None:
+        if not taken or route.request.headers.get("authorization") == f"Bearer {ADMIN}":
+            route.continue_()
+        elif "/history" in route.request.url:
+            late.append(route)
+        else:
+            refuse(route)
+
+    keys = ";".join((key_line(READ, "read"), key_line(ADMIN, "read,write,admin")))
+    with serving(tmp_path / "bundle", api_keys=keys) as client, at_console(chromium, str(client.base_url)) as shown:
+        page = shown.page
+        page.route("**/v1/**", take_back)
+        page.get_by_label("Key").fill(READ)
+        page.get_by_role("button", name="Open").click()
+        expect(page.locator(".list > li")).to_have_count(20)
+        taken = True
+        page.get_by_role("combobox", name="User").fill("u00001")
+        page.get_by_role("combobox", name="User").press("Enter")
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Key").fill(ADMIN)
+        dialog.get_by_role("button", name="Go on").click()
+        expect(dialog).to_have_count(0)
+        (waiting,) = late
+        with page.expect_response(lambda answer: "/history" in answer.url and answer.ok):
+            refuse(waiting)
+        expect(dialog).to_have_count(0)
+
+
 HOSTILE = (
     "<img src=x onerror=\"document.title='owned'\">",
     "</li><script>document.title='owned'</script>",
