@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from training.bench.epoch import drawn_table, measure_epoch
-from training.bench.harness import Comparison, Point, Row, Size
+from training.bench.harness import Comparison, Point, Row, Size, limit_row
 from training.bench.machine import copy_rate
 from training.models.base import RatingTable
 from training.models.configs import MFConfig
@@ -55,7 +55,7 @@ def limited(*, ratings: int, users: int, items: int) -> Iterator[Row]:
         (epoch.peak_gb, LIMIT_GB, "peak memory", "GB"),
     ):
         case = f"{what} of an epoch of {ratings:,} ratings, {users:,} users, {items:,} items, against the limit"
-        yield Row(NAME, case, ours=taken, baseline=limit, ratio=limit / taken, floor=1.0, unit=unit)
+        yield limit_row(NAME, case, figure=taken, limit=limit, unit=unit, floor=1.0)
 
 
 def compare(*, users: int, items: int, batch: int, floor: float | None, point: Point | None = None) -> Row:

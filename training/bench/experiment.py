@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diffcdr.errors import DiffCDRError
-from training.bench.harness import Row, Size, timed
+from training.bench.harness import Row, Size, limit_row, timed
 from training.choice import parse_models
 from training.commands.synth import Format, write
 from training.config import load_preset
@@ -51,7 +51,7 @@ def limited(spec: SynthSpec, *, models: str) -> Row:
     seconds = timed(cells)
     ratings = len(pair.source.ratings) + len(pair.target.ratings)
     case = f"{len(names)} models, one split of {ratings:,} ratings"
-    return Row(NAME, case, ours=seconds, baseline=LIMIT_S, ratio=LIMIT_S / seconds, floor=1.0, unit="s")
+    return limit_row(NAME, case, figure=seconds, limit=LIMIT_S, unit="s", floor=1.0)
 
 
 def _generated(spec: SynthSpec) -> DomainPair:

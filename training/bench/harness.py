@@ -134,6 +134,11 @@ def make_row(
     return Row(bench, case, ours=ours, baseline=baseline, ratio=ours / baseline, floor=floor, unit=unit, point=point)
 
 
+def limit_row(bench: str, case: str, *, figure: float, limit: float, unit: str, floor: float | None) -> Row:
+    """A row for something that should be small: how many times it fits into its limit."""
+    return Row(bench, case, ours=figure, baseline=limit, ratio=limit / max(figure, 1e-9), floor=floor, unit=unit)
+
+
 def interleaved(ours: Work, baseline: Work, *, repeats: int, clock: Clock = time.process_time) -> tuple[float, float]:
     """Median seconds of one call of each, over ``repeats`` >= 1 turns after one turn that is not counted."""
     times: tuple[list[float], list[float]] = ([], [])

@@ -15,12 +15,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from diffcdr.errors import DiffCDRError
 from training.bench.drawn import write_drawn_bundle
-from training.bench.harness import Row, Size
+from training.bench.harness import Row, Size, limit_row
 from training.bench.load import REFUSED, Outcome, Target, closed_loop, open_loop, request, run
 from training.bench.processes import Served, bare, serving
 
@@ -68,9 +69,7 @@ def bench(size: Size) -> Iterator[Row]:
             os.sched_setaffinity(0, set(cores))
 
 
-def limit_row(case: str, *, figure: float, limit: float, unit: str, floor: float | None) -> Row:
-    """A row for something that should be small: how many times it fits into its limit."""
-    return Row(NAME, case, ours=figure, baseline=limit, ratio=limit / max(figure, 1e-9), floor=floor, unit=unit)
+_limited = partial(limit_row, NAME, floor=None)
 
 
 def cold_requests() -> Iterator[bytes]:
@@ -92,10 +91,8 @@ def _one_core(folder: Path, plan: Plan, *, core: int) -> Iterator[Row]:
             ours, baseline = _rates(target, Target(plain.port, cold_requests()), plan)
         yield Row(NAME, f"cold users, {CONNECTIONS} in flight", ours, baseline, ours / baseline, 0.35, "requests/s")
         half = run(open_loop(target, rate=ours / 2, seconds=plan.half))
-        yield limit_row("p99 at half the load", figure=half.percentile(0.99) * 1e3, limit=10.0, unit="ms", floor=None)
-        yield limit_row(
-            "p99 by which the load itself was late", figure=half.lateness(0.99) * 1e3, limit=1.0, unit="ms", floor=None
-        )
+        yield _limited("p99 at half the load", figure=half.percentile(0.99) * 1e3, limit=10.0, unit="ms")
+        yield _limited("p99 by which the load itself was late", figure=half.lateness(0.99) * 1e3, limit=1.0, unit="ms")
         yield from _overload(served, target, plan, most=ours, half=half)
         yield from _reload(served, target, plan, rate=ours / 2, half=half)
         yield _stop(served, target, plan, rate=ours / 2)
@@ -124,14 +121,14 @@ def _overload(served: Served, target: Target, plan: Plan, *, most: float, half: 
     refused = outcome.statuses[503] / outcome.statuses.total()
     case = f"p99 of the admitted at twice the load, {refused:.0%} sent away, {outcome.rate:,.0f} a second answered"
     limit = 4 * half.percentile(0.99) * 1e3
-    yield limit_row(case, figure=outcome.percentile(0.99) * 1e3, limit=limit, unit="ms", floor=None)
+    yield _limited(case, figure=outcome.percentile(0.99) * 1e3, limit=limit, unit="ms")
     case = f"memory after it, against a fifth of it; {before:.0f} MB before"
-    yield limit_row(case, figure=after, limit=early[0] * 1.02, unit="MB", floor=None)
+    yield _limited(case, figure=after, limit=early[0] * 1.02, unit="MB")
     run(asyncio.sleep(1.0))
     again = run(open_loop(target, rate=most / 2, seconds=plan.stop))
     _refuse_failures(again, "half the load, a second after twice the load")
     limit = 2 * half.percentile(0.99) * 1e3
-    yield limit_row("p99 a second after", figure=again.percentile(0.99) * 1e3, limit=limit, unit="ms", floor=None)
+    yield _limited("p99 a second after", figure=again.percentile(0.99) * 1e3, limit=limit, unit="ms")
 
 
 def _reload(served: Served, target: Target, plan: Plan, *, rate: float, half: Outcome) -> Iterator[Row]:
@@ -144,9 +141,7 @@ def _reload(served: Served, target: Target, plan: Plan, *, rate: float, half: Ou
     outcome = run(_while(open_loop(target, rate=rate, seconds=plan.reload), change, after=plan.reload / 4))
     _refuse_failures(outcome, "a reload under load", refusals=False)
     limit = 2 * half.percentile(0.99) * 1e3
-    yield limit_row(
-        "p99 while another bundle is loaded", figure=outcome.percentile(0.99) * 1e3, limit=limit, unit="ms", floor=None
-    )
+    yield _limited("p99 while another bundle is loaded", figure=outcome.percentile(0.99) * 1e3, limit=limit, unit="ms")
 
 
 def _stop(served: Served, target: Target, plan: Plan, *, rate: float) -> Row:
@@ -194,4 +189,4 @@ def _start(folder: Path) -> Row:
     case = (
         f"start to ready, {START_USERS:,} users, {START_ITEMS:,} items; {max(memory):,.0f} MB beyond the mapped tables"
     )
-    return limit_row(case, figure=statistics.median(seconds), limit=2.0, unit="s", floor=None)
+    return _limited(case, figure=statistics.median(seconds), limit=2.0, unit="s")

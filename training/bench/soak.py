@@ -21,7 +21,7 @@ from pathlib import Path
 
 from diffcdr.errors import DiffCDRError
 from training.bench.drawn import write_drawn_bundle
-from training.bench.harness import Row, Size
+from training.bench.harness import Row, Size, limit_row
 from training.bench.mixture import Population, Question, questions
 from training.bench.processes import Served, serving
 
@@ -102,7 +102,7 @@ def memory_row(samples: Sequence[float], *, minutes: float) -> Row:
     growth = GROWTH if minutes >= SETTLED_MINUTES else SETTLING_GROWTH
     limit = growth * early
     case = f"memory after {minutes:g} min, against {100 * (growth - 1):.0f} % growth"
-    return Row(NAME, case, late, limit, limit / late, 1.0, "MB")
+    return limit_row(NAME, case, figure=late, limit=limit, unit="MB", floor=1.0)
 
 
 def _write_bundles(root: Path) -> list[str]:

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from diffcdr.errors import InputError
+from diffcdr.errors import MissingExtraError
 from training.trackers.base import Tracker, Trackers
 
 
@@ -18,7 +18,8 @@ def open_trackers(*, tensorboard: Path | None, mlflow: str | None) -> Trackers:
         mlflow: tracking URI.
 
     Raises:
-        InputError: one cannot be written to, or what it needs is not installed.
+        InputError: one cannot be written to.
+        MissingExtraError: what one needs is not installed.
     """
     trackers: list[Tracker] = []
     # Imported where asked for: either takes a second or more, and MLflow may not be there.
@@ -33,4 +34,4 @@ def open_trackers(*, tensorboard: Path | None, mlflow: str | None) -> Trackers:
 
 def _need(package: str, *, option: str, extra: str) -> None:
     if find_spec(package) is None:
-        raise InputError(f"{option} needs {package}, which is not installed; pip install 'diffcdr[{extra}]'")
+        raise MissingExtraError(option, extra=extra)

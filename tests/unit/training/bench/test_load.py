@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from diffcdr.errors import DiffCDRError
+from training.bench.harness import limit_row
 from training.bench.load import REFUSED, Outcome, Target, closed_loop, open_loop, request, run
 from training.bench.processes import Served, bare, free_port
-from training.bench.serve import cold_requests, limit_row
+from training.bench.serve import cold_requests
 
 ANSWER = b'{"items": []}'
 
@@ -79,5 +80,5 @@ def test_a_polite_refusal_is_no_failure_and_silence_is() -> None:
 
 
 def test_a_figure_at_its_limit_has_the_ratio_one() -> None:
-    assert limit_row("p99", figure=10.0, limit=10.0, unit="ms", floor=0.5).ratio == 1.0
-    assert not limit_row("p99", figure=30.0, limit=10.0, unit="ms", floor=0.5).holds
+    assert limit_row("bench", "p99", figure=10.0, limit=10.0, unit="ms", floor=0.5).ratio == 1.0
+    assert not limit_row("bench", "p99", figure=30.0, limit=10.0, unit="ms", floor=0.5).holds

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from diffcdr.bundle import open_bundle
-from diffcdr.errors import InputError
+from diffcdr.errors import InputError, MissingExtraError
 from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
 from training.experiment.results import RESULTS
@@ -89,8 +89,8 @@ def test_a_missing_extra_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda name: None)
     command = ["train", "--source", "/nowhere.csv", "--target", "/nowhere.csv", "--bundle", tmp_path / "b"]
-    assert run(*command, f"--{package}", tmp_path / "place") == InputError.exit_code
-    assert f"--{package} needs {package}, which is not installed; pip install 'diffcdr[{extra}]'" in " ".join(
+    assert run(*command, f"--{package}", tmp_path / "place") == MissingExtraError.exit_code
+    assert f"--{package} needs packages that are not installed; run: pip install 'diffcdr[{extra}]'" in " ".join(
         capfd.readouterr().err.split()
     )
 
