@@ -19,7 +19,8 @@ Float32Array = npt.NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
 
 BLOCK = 32
-MAX_ONNX_ROWS = 4096
+ROWS_AT_A_TIME = {"cpu": 1024, "cuda": 4096}
+"""What goes through the graph at once: on a processor no more than its caches hold."""
 
 
 class Transfer(Protocol):
@@ -76,10 +77,11 @@ class OnnxTransfer:
             self.device = "cpu"
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        """Carry float32 [B, source_dim] to float32 [B, target_dim], ``MAX_ONNX_ROWS`` at a time."""
+        """Carry float32 [B, source_dim] to float32 [B, target_dim], ``ROWS_AT_A_TIME`` of them."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
-        for start in range(0, len(vectors), MAX_ONNX_ROWS):
-            part = vectors[start : start + MAX_ONNX_ROWS]
+        step = ROWS_AT_A_TIME[self.device]
+        for start in range(0, len(vectors), step):
+            part = vectors[start : start + step]
             out[start : start + len(part)] = self._session.run(None, {"source": pad_rows(part)})[0][: len(part)]
         return out
 

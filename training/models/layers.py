@@ -21,20 +21,35 @@ class Linear(nn.Linear):
         return product_by_rows(rows, self.weight.T, self.bias)
 
 
-def product_by_rows(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``rows @ matrix + bias``, [B, k]: in blocks of one size, a row gives the same bits at every place.
+class RowProduct:
+    """``rows @ matrix + bias``, [B, d] -> [B, k]: in blocks of one size, a row gives the same bits at every place.
 
-    ``rows`` [B, d], ``matrix`` [d, k], ``bias`` [k]. The kernels of matrix products sum some rows of a block in another
-    order than others where the last columns do not fill a register (k = 6, 10), or where a matrix that lies in memory
-    by columns has an odd number of rows (in float64). So ``matrix`` is laid out by rows and filled up with zeros to
-    whole ``COLUMNS``, which the result leaves out.
+    The kernels of matrix products sum some rows of a block in another order than others where the last columns do not
+    fill a register (k = 6, 10), or where a matrix that lies in memory by columns has an odd number of rows (in
+    float64). So the matrix is laid out by rows and filled up with zeros to whole ``COLUMNS``, which the result leaves
+    out.
     """
-    width = int(matrix.shape[1])
-    missing = -width % COLUMNS
-    filled = functional.pad(matrix, (0, missing)).contiguous()
-    if bias is None:
-        return (rows @ filled)[:, :width]
-    return torch.addmm(functional.pad(bias, (0, missing)), rows, filled)[:, :width]
+
+    def __init__(self, matrix: Tensor) -> None:
+        """``matrix`` [d, k]."""
+        self._width = int(matrix.shape[1])
+        self._filled = filled_up(matrix).contiguous()
+
+    def __call__(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The product with ``rows`` [B, d], and ``bias`` [k] added."""
+        product = rows @ self._filled if bias is None else torch.addmm(filled_up(bias), rows, self._filled)
+        return product if self._width % COLUMNS == 0 else product[:, : self._width]
+
+
+def product_by_rows(rows: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One :class:`RowProduct`: ``rows`` [B, d], ``matrix`` [d, k], ``bias`` [k] -> [B, k]."""
+    return RowProduct(matrix)(rows, bias)
+
+
+def filled_up(values: Tensor) -> Tensor:
+    """``values`` with columns of zeros up to whole ``COLUMNS``; itself where there are none to add."""
+    missing = -int(values.shape[-1]) % COLUMNS
+    return functional.pad(values, (0, missing)) if missing else values
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True, generator: torch.Generator) -> Linear:

@@ -8,12 +8,14 @@ the activations, nothing as wide as the hidden layers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, silu
 
 from training.models.dim import NoisePredictor
-from training.models.layers import product_by_rows
+from training.models.layers import RowProduct, filled_up
 from training.models.solver import SolverPlan, Stage, solve
 
 
@@ -61,31 +63,48 @@ class Sampler(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """Transfer ``source`` [B, source_dim]."""
-        predictor, product = self._predictor, self._product
+        predictor, fill = self._predictor, self._fill
+        first, second = self._layer(fill(predictor.first.weight)), self._layer(predictor.second.weight)
+        last, last_bias = self._layer(fill(self._last().T).T), fill(predictor.third.bias)
         shifts = self._shifts(source)
-        last = predictor.third.weight
-        if self._scale != 1.0:
-            last = torch.cat([last * (1.0 - self._scale), last * self._scale], dim=1)
+        by_input = predictor.conditioning == "input"
+        shifts = fill(shifts) if by_input else shifts
 
         def noise(x: Tensor, stage: Stage) -> Tensor:
             # Both branches of a user lie one after the other: as rows for the wide layers, as one row for the last.
-            hidden = predictor.activation(self._entered(x, shifts, self.time_terms[stage.index]))
-            hidden = predictor.activation(product(hidden, predictor.second.weight, predictor.second.bias))
-            return product(hidden.reshape(-1, last.shape[1]), last, predictor.third.bias)
+            time_term = self.time_terms[stage.index]
+            if by_input:
+                hidden = first((x[:, None] + shifts).reshape(-1, x.shape[1]), time_term)
+            else:
+                hidden = (first(x, time_term)[:, None] + shifts).reshape(-1, shifts.shape[2])
+            hidden = self._activate(second(self._activate(hidden), predictor.second.bias))
+            return last(hidden.reshape(x.shape[0], -1), last_bias)
 
         start = source if self.initial_state is None else self.initial_state.expand(source.shape[0], -1)
-        aligned: Tensor = self._alignment(solve(noise, start, self._plan))
+        solved = solve(noise, fill(start), self._plan)[:, : predictor.target_dim]
+        aligned: Tensor = self._alignment(solved)
         return aligned
 
-    def _entered(self, x: Tensor, shifts: Tensor, time_term: Tensor) -> Tensor:
-        """Before the first activation: [B x branches, hidden_dim]."""
-        weight = self._predictor.first.weight
-        if self._predictor.conditioning == "input":
-            return self._product((x[:, None] + shifts).reshape(-1, x.shape[1]), weight, time_term)
-        return (self._product(x, weight, time_term)[:, None] + shifts).reshape(-1, weight.shape[0])
+    def _fill(self, values: Tensor) -> Tensor:
+        """Columns of zeros that x carries through the solver, so that no product has to leave them out."""
+        return values if self.training else filled_up(values)
 
-    def _product(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return linear(rows, weight, bias) if self.training else product_by_rows(rows, weight.T, bias)
+    def _layer(self, weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """(rows [B, inputs], bias) -> [B, outputs]."""
+        return (lambda rows, bias: linear(rows, weight, bias)) if self.training else RowProduct(weight.T)
+
+    def _activate(self, values: Tensor) -> Tensor:
+        """In place where nobody asks for gradients."""
+        activation = self._predictor.activation
+        if isinstance(activation, nn.SiLU) and not self.training:
+            return silu(values, inplace=True)
+        activated: Tensor = activation(values)
+        return activated
+
+    def _last(self) -> Tensor:
+        """The last layer's weight for both branches: guidance (Eq. 3) is a sum of the two."""
+        last = self._predictor.third.weight
+        return last if self._scale == 1.0 else torch.cat([last * (1.0 - self._scale), last * self._scale], dim=1)
 
     def _shifts(self, source: Tensor) -> Tensor:
         """What the condition adds, to x or to the first layer: [B, 2, …], unconditional first; [B, 1, …] for s = 1."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from diffcdr.bundle import open_bundle
 from diffcdr.errors import BundleError, DeviceError
-from diffcdr.transfer import BLOCK, MAX_ONNX_ROWS, AffineTransfer, OnnxTransfer, load_transfer, pad_rows
+from diffcdr.transfer import BLOCK, ROWS_AT_A_TIME, AffineTransfer, OnnxTransfer, load_transfer, pad_rows
 from tests.bundles import tanh_graph, write_bundle
 
 RNG = np.random.default_rng(5)
@@ -27,7 +27,7 @@ def test_affine_is_the_affine_map() -> None:
 
 def test_onnx_runs_the_graph_over_more_rows_than_one_call_takes() -> None:
     transfer = OnnxTransfer(tanh_graph(MATRIX, OFFSET), target_dim=48, device="cpu", threads=1)
-    vectors = RNG.standard_normal((MAX_ONNX_ROWS + 5, 64)).astype(np.float32)
+    vectors = RNG.standard_normal((max(ROWS_AT_A_TIME.values()) + 5, 64)).astype(np.float32)
     np.testing.assert_allclose(transfer(vectors), np.tanh(vectors @ MATRIX + OFFSET), rtol=0, atol=1e-4)
 
 
