@@ -15,8 +15,15 @@ from diffcdr.bundle import open_bundle, read_manifest
 from diffcdr.engines import EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.inspect import render, shortfalls
 from diffcdr.progress import Reporter
-from diffcdr.recommender import Recommender
-from diffcdr.score import COMPILED_USERS, ScoreOptions, ScoreReport, ScoreRequest, all_users, read_users, score_users
+from diffcdr.score import (
+    ScoreOptions,
+    ScoreReport,
+    ScoreRequest,
+    all_users,
+    read_users,
+    recommender_for,
+    score_users,
+)
 from diffcdr.transfer import Device
 
 BundleOption = Annotated[
@@ -94,9 +101,7 @@ def _score_here(
 ) -> ScoreReport:
     opened = open_bundle(bundle)
     count = len(opened.source_users.ids) if asked.users is None else len(asked.users)
-    recommender = Recommender(opened, device=device)
-    if count >= COMPILED_USERS:
-        recommender.compile()
+    recommender = recommender_for(count, opened, device=device)
     return score_users(
         recommender,
         all_users(recommender) if asked.users is None else asked.users,

@@ -23,9 +23,11 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from diffcdr.bundle import Bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from diffcdr.recommender import ROW_STRATEGIES, Recommender, TopRows
+from diffcdr.transfer import Device
 
 PART_ROWS = 1_000_000
 BATCH_USERS = 2_048
@@ -144,6 +146,14 @@ def score_users(
     _write_whole(pl.scan_parquet(parts / "*.parquet"), out)
     shutil.rmtree(parts)
     return _report(out, options, users=len(users), reused=reused)
+
+
+def recommender_for(users: int, bundle: Bundle, *, device: Device) -> Recommender:
+    """Ready to answer so many ``users`` of ``bundle``: with compiled loops, if there are any, where they pay."""
+    recommender = Recommender(bundle, device=device)
+    if users >= COMPILED_USERS:
+        recommender.compile()
+    return recommender
 
 
 def all_users(recommender: Recommender) -> pl.Series:

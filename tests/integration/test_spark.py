@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -31,7 +34,7 @@ from training.commands.synth import Format, write
 from training.config import load_preset
 from training.data.domains import load_domain
 from training.data.synth import SynthSpec, generate
-from training.data.tables import Division, Tables, domain_maker, write_tables
+from training.data.tables import Division, DomainMaker, Tables, domain_maker, write_tables
 from training.evaluation.evaluate import Metrics
 from training.fit.base_store import FitBase, StoredBases, fit_bases
 from training.pipeline import Run, evaluate_test, fit_model, prepare
@@ -77,6 +80,21 @@ def awkward_parts(folder: Path, *, seed: int, rows: int, users: int, first_user:
     return folder
 
 
+RECORDS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "user_id": st.sampled_from(["a", "b", "ü", "z" * 40, "", "a\0b", None]),
+            "item_id": st.sampled_from(["i", "ii", "日本", "", None]),
+            # Among them what is missing, out of range or no number, and sums that depend on their order.
+            "rating": st.sampled_from([0.1, 1.0, 1.1, 3.3, 4.7, 5.0, 6.0, float("nan"), None]),
+            "timestamp": st.sampled_from([0, 1, 2**40, None]),
+        }
+    ),
+    max_size=30,
+)
+TYPES = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float64, "timestamp": pl.Int64}
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -105,6 +123,37 @@ def test_tables_are_the_same_to_the_byte(spark: SparkSession, tmp_path: Path, mo
     assert written[0].keys() == written[1].keys()
     assert {name for name, content in written[0].items() if written[1][name] != content} == set()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["books", "films", "local", "spark"]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(RECORDS, min_size=1, max_size=3), group_rows=st.integers(1, 40))
+def test_whatever_the_records_both_engines_write_the_same_or_refuse_in_the_same_words(
+    spark: SparkSession, parts: list[list[dict[str, object]]], group_rows: int
+) -> None:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.spark.prepare.SLICE_ROWS", 10)
+        folder = Path(name) / "films"
+        folder.mkdir()
+        for number, part in enumerate(parts):
+            frame = pl.DataFrame(part, schema=TYPES)
+            frame.write_parquet(folder / f"part-{number}.parquet", row_group_size=group_rows)
+        makers = (
+            domain_maker(partial(load_domain, folder, rating_range=RANGE)),
+            spark_maker(spark, folder, columns=None, rating_range=RANGE),
+        )
+        local, distributed = (
+            what_is_made(make, Path(name) / engine) for engine, make in zip(("local", "spark"), makers, strict=True)
+        )
+        assert distributed == local
+
+
+def what_is_made(make: DomainMaker, folder: Path) -> tuple[dict[str, bytes], object] | str:
+    """The files of a domain's tables and what is known of them, or the words of the refusal."""
+    try:
+        facts = make(folder)
+    except InputError as error:
+        return str(error)
+    return files_of(folder), facts
 
 
 def test_files_that_cannot_be_used_are_refused_as_locally_and_leave_nothing(
@@ -173,9 +222,9 @@ def ridge_figures(tables: Tables, *, preset: str, fit: FitBase | None, overrides
 
 
 def test_lists_from_spark_are_as_good_as_local_ones(spark: SparkSession, tables: Tables) -> None:
-    settings = ["base.dim=32", "base.iterations=5", "base.refit=false"]
-    local = ridge_figures(tables, preset="ranking", fit=None, overrides=settings)
-    theirs = ridge_figures(tables, preset="ranking", fit=partial(fit_on_spark, spark), overrides=settings)
+    overrides = ["base.dim=32", "base.iterations=5", "base.refit=false"]
+    local = ridge_figures(tables, preset="ranking", fit=None, overrides=overrides)
+    theirs = ridge_figures(tables, preset="ranking", fit=partial(fit_on_spark, spark), overrides=overrides)
     print("NDCG@20", local.as_dict()["ndcg@20"], theirs.as_dict()["ndcg@20"])
     assert theirs.as_dict()["ndcg@20"] > local.as_dict()["ndcg@20"] - 0.01
     assert not list((tables.path / "base").rglob("*.scratch"))

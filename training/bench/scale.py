@@ -26,8 +26,7 @@ from diffcdr.bundle import open_bundle
 from diffcdr.engines import load_engine
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from diffcdr.recommender import Recommender
-from diffcdr.score import ScoreOptions, ScoreRequest, all_users, score_users
+from diffcdr.score import ScoreOptions, ScoreRequest, all_users, recommender_for, score_users
 from training.bench.drawn import write_drawn_bundle
 from training.bench.harness import Point, Row, Size, make_row, timed
 from training.config import load_preset
@@ -152,7 +151,7 @@ class _Work:
             fit(self._task(tables), Path(out))
 
     def _score_here(self) -> None:
-        recommender = Recommender(open_bundle(self._folder / "bundle", verify=False), device="cpu")
+        recommender = recommender_for(self._users, open_bundle(self._folder / "bundle", verify=False), device="cpu")
         out = self._folder / "local.parquet"
         score_users(recommender, all_users(recommender), out, options=ScoreOptions(k=K), reporter=self._silent)
 

@@ -33,7 +33,6 @@ from diffcdr.progress import Reporter
 from diffcdr.recommender import Recommender
 from diffcdr.score import (
     BATCH_USERS,
-    COMPILED_USERS,
     USER_COLUMN,
     Plan,
     ScoreOptions,
@@ -42,6 +41,7 @@ from diffcdr.score import (
     ScoreRequest,
     decode_ids,
     make_plan,
+    recommender_for,
 )
 from diffcdr.transfer import Device
 from training.spark.arrow import numbers, on_numbers
@@ -137,7 +137,7 @@ def score_part(job: Job, number: int) -> pl.DataFrame:
     name = f"part-{number:06}.parquet"
     if name in job.out.names():
         return pl.read_parquet(job.out.read(name))
-    recommender = _recommender(job.bundle, job.bundle_id, job.device, job.users >= COMPILED_USERS)
+    recommender = _recommender(job.bundle, job.bundle_id, job.device, job.users)
     scorer = Scorer(recommender, job.options, opted_out=job.opted_out)
     users = _users(job, number, recommender.bundle)
     with threadpool_limits(limits=1, user_api="blas"):
@@ -191,12 +191,9 @@ def check_executor(number: int, *, job: Job) -> None:
 
 
 @lru_cache(maxsize=1)
-def _recommender(bundle: Storage, bundle_id: str, device: Device, compiled: bool) -> Recommender:
+def _recommender(bundle: Storage, bundle_id: str, device: Device, users: int) -> Recommender:
     """One a process, however many tasks it is given; its tables are mapped, and shared with others of the machine."""
-    recommender = Recommender(_open(bundle, bundle_id), device=device)
-    if compiled:
-        recommender.compile()
-    return recommender
+    return recommender_for(users, _open(bundle, bundle_id), device=device)
 
 
 def _open(place: Storage, bundle_id: str | None = None) -> Bundle:
