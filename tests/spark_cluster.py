@@ -12,6 +12,7 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.object_store import ACCESS
 from training.spark.session import DEFAULTS
 
 MASTER = "local-cluster[2,1,1024]"
@@ -22,7 +23,7 @@ LIGHT = "-Xss8m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 @contextmanager
 def cluster(master: str = MASTER) -> Iterator[SparkSession]:
     """A session on two executors of one core; their logs, which Spark keeps in its own folder, go when it ends."""
-    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, **ACCESS}
     builder = SparkSession.builder.master(master).appName("tests")
     settings = {
         "spark.ui.enabled": "false",

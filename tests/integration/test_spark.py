@@ -20,6 +20,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import fs
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -28,6 +29,7 @@ from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
 from diffcdr.recommender import Recommender
 from diffcdr.score import ScoreOptions, ScoreReport, ScoreRequest, all_users, score_users
+from tests.object_store import object_store
 from tests.spark_cluster import cluster
 from training.bench.drawn import write_drawn_bundle
 from training.commands.synth import Format, write
@@ -344,6 +346,27 @@ def test_users_from_a_file_opt_outs_and_a_second_start(spark: SparkSession, bund
     assert rows_of(out).equals(wanted)
     with pytest.raises(InputError, match="of another bundle, other users or other options"):
         score(bundle, out, users=users, resume=True)
+
+
+def test_bundle_and_lists_in_an_object_store(spark: SparkSession, bundle: Path, tmp_path: Path) -> None:
+    users = pl.Series("user_id", [f"u{row:07}" for row in range(0, USERS, 4)])
+    wanted = local_rows(bundle, tmp_path / "local.parquet", users=users)
+    with object_store("lists") as (store, url):
+        fs.copy_files(str(bundle), "lists/bundle", source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
+        place, out = url.format("bundle"), url.format("deep/out")
+        asked = ScoreRequest(users, ScoreOptions())
+        assert score_on_spark(place, out, asked, device="cpu", reporter=SILENT).rows == wanted.height
+        names = Storage.at(out).names()
+        assert names == ["_SUCCESS", *(f"part-{number:06}.parquet" for number in range(4))]
+        store.delete_file(f"lists/deep/out/{names[2]}")
+        again = replace(asked, resume=True)
+        assert score_on_spark(place, out, again, device="cpu", reporter=SILENT).parts_reused == 3
+        parts = [pl.read_parquet(Storage.at(out).read(name)) for name in names[1:]]
+        assert pl.concat(parts).equals(wanted)
+        with pytest.raises(BundleError, match="is not a bundle"):
+            score_on_spark(url.format("nothing"), out, asked, device="cpu", reporter=SILENT)
+        with pytest.raises(InputError, match="cannot write s3://nowhere/"):
+            score_on_spark(place, url.replace("lists", "nowhere").format("out"), asked, device="cpu", reporter=SILENT)
 
 
 def test_what_cannot_be_read_or_written_is_told_before_work_starts(

@@ -201,6 +201,8 @@ def _open(place: Storage, bundle_id: str | None = None) -> Bundle:
     if place.local is not None:
         bundle = open_bundle(place.local, verify=bundle_id is None)
     else:
+        if bundle_id is None and MANIFEST_HASH not in place.names():
+            raise BundleError(f"{place.url} is not a bundle: it has no {MANIFEST_HASH}; give a directory of one")
         wanted = place.read(MANIFEST_HASH)[:64].decode(errors="replace") if bundle_id is None else bundle_id
         bundle = open_bundle(place.fetch(Path(tempfile.gettempdir()) / f"diffcdr-bundle-{wanted}"), verify=True)
     if bundle_id is not None and bundle.id != bundle_id:
