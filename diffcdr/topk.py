@@ -41,6 +41,8 @@ Int64Array = npt.NDArray[np.int64]
 FEW_USERS = 4
 COMPILED_K = 1_024
 """Above it, the compiled loops' lists of candidates would no longer be small."""
+COMPILED_CHUNK = 512
+"""Users that the compiled loops take at a time: more share a tile of items, until their scores leave the cache."""
 EXHAUSTIVE_ITEMS = 65_536
 
 
@@ -130,8 +132,9 @@ class TopK:
         rows = np.full((len(users), k), -1, dtype=np.int32)
         scores = np.full((len(users), k), -np.inf, dtype=np.float32)
         width = min(k, self.n_items)
-        for start in range(0, len(users) if width else 0, USER_CHUNK):
-            chunk = np.asarray(users[start : start + USER_CHUNK], dtype=np.float32)
+        step = COMPILED_CHUNK if self._is_compiled(width) else USER_CHUNK
+        for start in range(0, len(users) if width else 0, step):
+            chunk = np.asarray(users[start : start + step], dtype=np.float32)
             stop = start + len(chunk)
             pairs = None
             if masked is not None and len(masked.rows):
@@ -164,10 +167,13 @@ class TopK:
         return np.sort(keys, axis=1)[:, ::-1]
 
     def _way(self, users: int, k: int) -> Callable[[Float32Array, int, Pairs | None], Int64Array]:
-        compiled = self._compiled is not None and k <= COMPILED_K
+        compiled = self._is_compiled(k)
         if users <= (1 if compiled else FEW_USERS):
             return self._few_keys
         return self._compiled_keys if compiled else self._best_keys
+
+    def _is_compiled(self, k: int) -> bool:
+        return self._compiled is not None and k <= COMPILED_K
 
     def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
         """What :meth:`_best_keys` finds, by compiled loops."""

@@ -1,6 +1,6 @@
 """The tables of ``docs/scale.md``, from measured figures: lines of ``diffcdr bench NAME --json``.
 
-    for name in prepare base score ann serve; do diffcdr bench $name --json; done >docs/scale/figures.jsonl
+    for name in prepare base score ann serve scale; do diffcdr bench $name --json; done >docs/scale/figures.jsonl
     python -m training.bench.costs
 
 Rates between two measured sizes, and beyond the last one, follow the straight line through the two nearest in
@@ -33,6 +33,8 @@ RATINGS_A_USER = 40
 """In both domains together."""
 EPOCHS = 10
 SCORED_ITEMS = (64_443, 1_000_000)
+SPARK_RATINGS = 10**7
+"""The largest size of the bench ``scale``."""
 USERS = (10**6, 10**8, 10**9)
 ITEMS = (10**5, 10**6, 10**7, 10**8)
 REQUESTS = (10_000, 1_000_000)
@@ -129,6 +131,20 @@ def users_table(figures: Figures) -> str:
     return _table([*head, *(f"score all, {items:,} items" for items in SCORED_ITEMS)], rows)
 
 
+def spark_table(figures: Figures) -> str:
+    """Hours of one executor by number of users, at the rates of the largest size measured."""
+    prepare, als, score = (
+        figures.one("scale", f"{stage}, {SPARK_RATINGS:,} ratings, two executors") / 2
+        for stage in ("prepare", "als", "score")
+    )
+    rows = []
+    for users in USERS:
+        ratings = users * RATINGS_A_USER
+        hours = (ratings / prepare, ratings / als, users / score)
+        rows.append([_count(users), _count(ratings), *(f"~{_hours(each)}" for each in hours)])
+    return _table(["users", "ratings", "prepare", "ALS of both domains", "score all, 20,000 items"], rows)
+
+
 def items_table(figures: Figures) -> str:
     """Memory of a replica and users a second by number of items: exact search, approximate index."""
     pattern = rf"top 20 of ([\d,]+) items x {DIM}, "
@@ -161,7 +177,12 @@ def requests_table(figures: Figures) -> str:
     return _table(["requests/s", f"replicas at {LOAD:.0%} of {most:,.0f} requests/s", "and a fifth more"], rows)
 
 
-TABLES: dict[str, Callable[[Figures], str]] = {"users": users_table, "items": items_table, "requests": requests_table}
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "users": users_table,
+    "spark": spark_table,
+    "items": items_table,
+    "requests": requests_table,
+}
 
 
 def page(text: str, figures: Figures) -> str:
