@@ -82,7 +82,7 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
 @pytest.fixture(scope="session")
 def real_data() -> Path | None:
     """The folder of real rating files (``DIFFCDR_DATA``, else ``../shared/data``), or None where it is not there."""
-    folder = Path(os.environ.get("DIFFCDR_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("DIFFCDR_DATA") or ROOT.parent / "shared" / "data")
     return folder if folder.is_dir() else None
 
 

@@ -65,7 +65,8 @@ class Sampler(nn.Module):
         """Transfer ``source`` [B, source_dim]."""
         predictor, fill = self._predictor, self._fill
         first, second = self._layer(fill(predictor.first.weight)), self._layer(predictor.second.weight)
-        last, last_bias = self._layer(fill(self._last().T).T), fill(predictor.third.bias)
+        both = self._last()
+        last, last_bias = self._layer(fill(both.T).T), fill(predictor.third.bias)
         shifts = self._shifts(source)
         by_input = predictor.conditioning == "input"
         shifts = fill(shifts) if by_input else shifts
@@ -78,7 +79,7 @@ class Sampler(nn.Module):
             else:
                 hidden = (first(x, time_term)[:, None] + shifts).reshape(-1, shifts.shape[2])
             hidden = self._activate(second(self._activate(hidden), predictor.second.bias))
-            return last(hidden.reshape(x.shape[0], -1), last_bias)
+            return last(hidden.reshape(-1, both.shape[1]), last_bias)
 
         start = source if self.initial_state is None else self.initial_state.expand(source.shape[0], -1)
         solved = solve(noise, fill(start), self._plan)[:, : predictor.target_dim]
@@ -95,11 +96,9 @@ class Sampler(nn.Module):
 
     def _activate(self, values: Tensor) -> Tensor:
         """In place where nobody asks for gradients."""
-        activation = self._predictor.activation
-        if isinstance(activation, nn.SiLU) and not self.training:
-            return silu(values, inplace=True)
-        activated: Tensor = activation(values)
-        return activated
+        if self._predictor.is_affine:
+            return values
+        return silu(values, inplace=not values.requires_grad)
 
     def _last(self) -> Tensor:
         """The last layer's weight for both branches: guidance (Eq. 3) is a sum of the two."""
