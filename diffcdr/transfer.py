@@ -77,7 +77,7 @@ class OnnxTransfer:
             self.device = "cpu"
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        """Carry float32 [B, source_dim] to float32 [B, target_dim], ``ROWS_AT_A_TIME`` of them."""
+        """Carry float32 [B, source_dim] to float32 [B, target_dim], at most ``ROWS_AT_A_TIME`` in one call."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
         step = ROWS_AT_A_TIME[self.device]
         for start in range(0, len(vectors), step):

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from training.models.configs import Conditioning
 from training.models.layers import linear
@@ -47,7 +48,6 @@ class NoisePredictor(nn.Module):
         self.first = linear(target_dim, hidden_dim, generator=generator)
         self.second = linear(hidden_dim, hidden_dim, generator=generator)
         self.third = linear(hidden_dim, target_dim, generator=generator)
-        self.activation: nn.Module = nn.Identity() if self.is_affine else nn.SiLU()
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Predicted noise [B, target_dim].
@@ -56,9 +56,12 @@ class NoisePredictor(nn.Module):
         """
         terms = self.time_term(t) + self.condition_linear(condition)
         entered = self.first(x + terms) if self.conditioning == "input" else self.first(x) + terms
-        hidden = self.activation(entered)
-        noise: Tensor = self.third(self.activation(self.second(hidden)))
+        noise: Tensor = self.third(self.activate(self.second(self.activate(entered))))
         return noise
+
+    def activate(self, values: Tensor) -> Tensor:
+        """What stands between the layers; in place where nobody asks for gradients."""
+        return values if self.is_affine else silu(values, inplace=not values.requires_grad)
 
     def time_term(self, t: Tensor) -> Tensor:
         """What times ``t`` [n] add, to x or to the first layer: [n, target_dim] or [n, hidden_dim]."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear
 
 from training.models.dim import NoisePredictor
 from training.models.layers import RowProduct, filled_up
@@ -78,7 +78,7 @@ class Sampler(nn.Module):
                 hidden = first((x[:, None] + shifts).reshape(-1, x.shape[1]), time_term)
             else:
                 hidden = (first(x, time_term)[:, None] + shifts).reshape(-1, shifts.shape[2])
-            hidden = self._activate(second(self._activate(hidden), predictor.second.bias))
+            hidden = predictor.activate(second(predictor.activate(hidden), predictor.second.bias))
             return last(hidden.reshape(-1, both.shape[1]), last_bias)
 
         start = source if self.initial_state is None else self.initial_state.expand(source.shape[0], -1)
@@ -93,12 +93,6 @@ class Sampler(nn.Module):
     def _layer(self, weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """(rows [B, inputs], bias) -> [B, outputs]."""
         return (lambda rows, bias: linear(rows, weight, bias)) if self.training else RowProduct(weight.T)
-
-    def _activate(self, values: Tensor) -> Tensor:
-        """In place where nobody asks for gradients."""
-        if self._predictor.is_affine:
-            return values
-        return silu(values, inplace=not values.requires_grad)
 
     def _last(self) -> Tensor:
         """The last layer's weight for both branches: guidance (Eq. 3) is a sum of the two."""

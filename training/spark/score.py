@@ -33,6 +33,7 @@ from diffcdr.progress import Reporter
 from diffcdr.recommender import Recommender
 from diffcdr.score import (
     BATCH_USERS,
+    COMPILED_USERS,
     USER_COLUMN,
     Plan,
     ScoreOptions,
@@ -137,7 +138,7 @@ def score_part(job: Job, number: int) -> pl.DataFrame:
     name = f"part-{number:06}.parquet"
     if name in job.out.names():
         return pl.read_parquet(job.out.read(name))
-    recommender = _recommender(job.bundle, job.bundle_id, job.device, job.users)
+    recommender = _recommender(job.bundle, job.bundle_id, job.device, min(job.users, COMPILED_USERS))
     scorer = Scorer(recommender, job.options, opted_out=job.opted_out)
     users = _users(job, number, recommender.bundle)
     with threadpool_limits(limits=1, user_api="blas"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import diffcdr.tiles
 import diffcdr.topk
-from diffcdr.topk import MaskedRows, TopK
+from diffcdr.topk import COMPILED_CHUNK, MaskedRows, TopK
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -57,13 +58,21 @@ def problems(draw: st.DrawFn) -> tuple[Float32Array, Float32Array, Float32Array,
 @pytest.fixture(params=["real tiles", "small tiles", "compiled"])
 def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small tiles make a thousand items as many tiles as a million have."""
-    compiled = request.param == "compiled"
     small = {"BLOCK_ITEMS": 4, "TILE_BLOCKS": 4, "TILE_ITEMS": 16, "SCORES_IN_CACHE": 200, "FIRST_TILES": 2}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in small.items() if request.param == "small tiles" else ():
             patch.setattr(diffcdr.tiles, name, value)
-        patch.setitem(TopK.__init__.__kwdefaults__, "compiled", compiled)
-        patch.setattr(diffcdr.topk, "FEW_USERS", 0 if compiled else diffcdr.topk.FEW_USERS)
+        if request.param == "compiled":
+            make = TopK.__init__
+
+            def make_compiled(topk: TopK, *arguments: Any, **options: Any) -> None:
+                make(topk, *arguments, **options)
+                topk.compile()
+
+            patch.setattr(TopK, "__init__", make_compiled)
+            patch.setattr(diffcdr.topk, "COMPILED_K", 1_000_000)
+            # Whoever is not alone is answered by compiled loops, or not at all.
+            patch.delattr(TopK, "_best_keys")
         yield
 
 
@@ -107,8 +116,9 @@ def test_compiled_loops_find_what_numpy_finds(dim: int, k: int, monkeypatch: pyt
     rng = np.random.default_rng(dim)
     vectors = (rng.standard_normal((9000, dim)) * np.exp(rng.normal(0, 0.5, (9000, 1)))).astype(np.float32)
     vectors[rng.integers(0, 9000, 3000)] = vectors[:3000]  # ties
-    biases, users = rng.integers(0, 2, 9000).astype(np.float32), rng.standard_normal((300, dim)).astype(np.float32)
-    masked = MaskedRows.pack([rng.integers(0, 9000, size).astype(np.int32) for size in rng.integers(0, 900, 300)])
+    count = COMPILED_CHUNK + 45
+    biases, users = rng.integers(0, 2, 9000).astype(np.float32), rng.standard_normal((count, dim)).astype(np.float32)
+    masked = MaskedRows.pack([rng.integers(0, 9000, size).astype(np.int32) for size in rng.integers(0, 900, count)])
     plain, compiled = (TopK(vectors, biases, offset=0.5) for _ in range(2))
     compiled.compile()
     expected = plain.search(users, k, masked=masked)
