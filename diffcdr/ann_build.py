@@ -70,7 +70,7 @@ def build_index(
             return content, spec.model_copy(update={"recall": recall})
     raise InputError(
         f"the approximate index finds {recall:.3f} of the exact best {RECALL_K} at most, below the floor of {floor:g}, "
-        "so nothing was published; leave --approximate-above out for the exact search, or lower --recall-floor"
+        "so nothing was published; keep to the exact search, or lower --recall-floor"
     )
 
 

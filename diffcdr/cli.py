@@ -33,6 +33,7 @@ SUMMARIES = {
     "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
     "index": "Publish a bundle again with an approximate item index.",
     "rollout": "Bring a bundle to every replica, one after the other.",
+    "push": "Bring a bundle's source vectors to Redis.",
     "erasures": "List the users who asked to be forgotten.",
 }
 """Shown in ``diffcdr --help``; no command is imported for it."""

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from diffcdr.bundle import open_bundle, read_manifest
 from diffcdr.engines import EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.errors import InputError
 from diffcdr.inspect import render, shortfalls
 from diffcdr.progress import Reporter
 from diffcdr.score import (
@@ -69,6 +70,9 @@ def score(
     The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
     """
     reporter = Reporter()
+    for given in ([] if users == "all" else [Path(users)]) + ([opted_out] if opted_out else []):
+        if "://" not in out and given.resolve() == Path(out).resolve():
+            raise InputError(f"--out {out} is the file that users are read from, and would replace it; choose another")
     ids = None if users == "all" else _read(reporter, Path(users))
     asked = ScoreRequest(
         users=ids,

@@ -184,11 +184,11 @@ def _read_column(path: Path) -> pl.Series:
     kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
     if kind not in ("parquet", "csv", "tsv"):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
-        if lines[0].startswith(f"{USER_COLUMN},"):
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n") if content else []
+        if lines and lines[0].startswith(f"{USER_COLUMN},"):
             # Read as lines, no id would be anybody's, and a list of people to leave out would leave out nobody.
             return pl.read_csv(content, infer_schema=False)[USER_COLUMN]
-        return pl.Series(USER_COLUMN, lines[1:] if lines[0] == USER_COLUMN else lines, dtype=pl.String)
+        return pl.Series(USER_COLUMN, lines[1:] if lines[:1] == [USER_COLUMN] else lines, dtype=pl.String)
     if kind == "parquet":
         frame = pl.scan_parquet(path)
     else:
@@ -288,7 +288,7 @@ def _open_parts(out: Path, plan: Plan, *, resume: bool) -> Path:
     parts = out.parent / f".{out.name}.parts"
     plan_file = parts / PLAN_FILE
     content = json.dumps(asdict(plan), indent=2)
-    with _writing(out):
+    with _writing(out, "choose another --out"):
         if resume and plan_file.exists():
             if plan_file.read_text() != content:
                 raise InputError(
@@ -313,14 +313,12 @@ def _write_whole(frame: pl.LazyFrame, path: Path) -> None:
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
+def _writing(out: Path, remedy: str = "make room and go on with --resume, or choose another --out") -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:  # polars wraps some of what the system says
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(
-            f"cannot write {out}: {reason}; make room and go on with --resume, or choose another --out"
-        ) from error
+        raise InputError(f"cannot write {out}: {reason}; {remedy}") from error
 
 
 def _report(out: Path, options: ScoreOptions, *, users: int, reused: int) -> ScoreReport:

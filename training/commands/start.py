@@ -62,7 +62,7 @@ class PreparedTables:
             name = next(name for name in Division.model_fields if getattr(wanted, name) != getattr(found, name))
             raise InputError(
                 f"{self.path} was divided with {name} {getattr(found, name):g}, and this run asks for "
-                f"{getattr(wanted, name):g}; give the same to both, or run diffcdr prepare again"
+                f"{getattr(wanted, name):g}; run diffcdr prepare again with the preset and settings of this run"
             )
         bases = None
         if StoredBases.there(tables):

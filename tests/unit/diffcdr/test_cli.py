@@ -140,6 +140,20 @@ def test_mistakes(args: list[str], code: int, message: str, capsys: pytest.Captu
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize("option", ["--users", "--opted-out"])
+def test_lists_do_not_replace_the_file_that_users_come_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    write_bundle(tmp_path / "bundle")
+    users = tmp_path / "users.txt"
+    users.write_text("u00001\n")
+    asked = {"--users": "all", option: str(users), "--out": f"{tmp_path}/bundle/../users.txt"}
+    words = [word for pair in asked.items() for word in pair]
+    assert run("score", "--bundle", str(tmp_path / "bundle"), *words) == 2
+    assert "would replace it" in capsys.readouterr().err
+    assert users.read_text() == "u00001\n"
+
+
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "json.tool", None)
     entry = EntryPoint("train", "json.tool:main [train]", cli.COMMAND_GROUP)

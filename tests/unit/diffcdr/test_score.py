@@ -185,6 +185,12 @@ def test_users_from_files(tmp_path: Path, name: str, content: bytes, zipped: boo
     assert left_out >= 1
 
 
+def test_an_empty_file_has_no_users(tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_bytes(b"")
+    users, left_out = read_users(tmp_path / "users.txt")
+    assert (users.to_list(), left_out) == ([], 0)
+
+
 def test_users_from_parquet(tmp_path: Path) -> None:
     pl.DataFrame({"user_id": [7, 3, 7], "x": [0, 0, 0]}).write_parquet(tmp_path / "users.parquet")
     assert read_users(tmp_path / "users.parquet")[0].to_list() == ["7", "3"]
