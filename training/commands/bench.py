@@ -28,9 +28,7 @@ def bench(
     name: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(BENCHES)}, or all.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row on standard output.")] = False,
-    short: Annotated[
-        bool, typer.Option("--short", help="Less data, fewer cases: a minute for all, two for scale, for soak.")
-    ] = False,
+    short: Annotated[bool, typer.Option("--short", help="Less data: a minute for all, two for scale or soak.")] = False,
     figures: Annotated[
         Path | None,
         typer.Option("--figure", metavar="DIR", help=f"Draw sweeps as DIR/NAME.svg: {', '.join(SWEPT)}."),
