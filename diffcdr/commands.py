@@ -70,10 +70,10 @@ def score(
     The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
     """
     reporter = Reporter()
-    for given in ([] if users == "all" else [Path(users)]) + ([opted_out] if opted_out else []):
-        if "://" not in out and given.resolve() == Path(out).resolve():
-            raise InputError(f"--out {out} is the file that users are read from, and would replace it; choose another")
-    ids = None if users == "all" else _read(reporter, Path(users))
+    listed = None if users == "all" else Path(users)
+    if "://" not in out and Path(out).resolve() in (given.resolve() for given in (listed, opted_out) if given):
+        raise InputError(f"--out {out} is the file that users are read from, and would replace it; choose another")
+    ids = None if listed is None else _read(reporter, listed)
     asked = ScoreRequest(
         users=ids,
         options=ScoreOptions(

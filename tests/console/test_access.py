@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from diffcdr.publish import BundleWriter
 from tests.bundles import write_bundle
@@ -86,8 +86,7 @@ def test_files_have_types_tags_and_a_strict_policy(client: httpx.Client) -> None
 def test_nothing_is_shown_without_a_key_and_administration_asks_for_its_own(chromium: Browser, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", console=True)
     write_bundle(tmp_path / "other", seed=1)
-    keys = ";".join((key_line(READ, "read"), key_line(ADMIN, "read,write,admin")))
-    with serving(tmp_path / "bundle", api_keys=keys) as client:
+    with serving(tmp_path / "bundle", api_keys=both_keys()) as client:
         address = str(client.base_url)
         with at_console(chromium, address, "try?user=u00003") as shown:
             page = shown.page
@@ -119,29 +118,51 @@ def test_nothing_is_shown_without_a_key_and_administration_asks_for_its_own(chro
             assert all(READ not in request and ADMIN not in request for request in shown.requests)
 
 
+def both_keys() -> str:
+    """The setting by which a service takes ``READ`` and ``ADMIN``."""
+    return ";".join((key_line(READ, "read"), key_line(ADMIN, "read,write,admin")))
+
+
+def refuse(route: Route) -> None:
+    """Answer as the service does whose key is not known."""
+    problem = {"type": "about:blank", "title": "No", "status": 401, "detail": "no key", "code": "unauthorized"}
+    route.fulfill(status=401, json=problem, content_type="application/problem+json")
+
+
+def open_with_read_key(page: Page, handler: Callable[[Route], None]) -> None:
+    """Let ``handler`` answer requests, and open the console."""
+    page.route("**/v1/**", handler)
+    page.get_by_label("Key").fill(READ)
+    page.get_by_role("button", name="Open").click()
+    expect(page.locator(".list > li")).to_have_count(20)
+
+
+def ask_for_another_user(page: Page) -> Locator:
+    """Ask for a list and a history; the dialog that a refusal opens."""
+    page.get_by_role("combobox", name="User").fill("u00001")
+    page.get_by_role("combobox", name="User").press("Enter")
+    return page.get_by_role("dialog")
+
+
 def test_keys_that_are_taken_back_are_asked_for_again_once(chromium: Browser, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", console=True)
     taken = False
 
     def take_back(route: Route) -> None:
         if taken and route.request.headers.get("authorization") != f"Bearer {ADMIN}":
-            problem = {"type": "about:blank", "title": "No", "status": 401, "detail": "no key", "code": "unauthorized"}
-            route.fulfill(status=401, json=problem, content_type="application/problem+json")
+            refuse(route)
         else:
             route.continue_()
 
-    keys = ";".join((key_line(READ, "read"), key_line(ADMIN, "read,write,admin")))
-    with serving(tmp_path / "bundle", api_keys=keys) as client, at_console(chromium, str(client.base_url)) as shown:
+    with (
+        serving(tmp_path / "bundle", api_keys=both_keys()) as client,
+        at_console(chromium, str(client.base_url)) as shown,
+    ):
         page = shown.page
-        page.route("**/v1/**", take_back)
-        page.get_by_label("Key").fill(READ)
-        page.get_by_role("button", name="Open").click()
-        expect(page.locator(".list > li")).to_have_count(20)
+        open_with_read_key(page, take_back)
         taken = True
         # History and list are asked for at once; one dialog serves both.
-        page.get_by_role("combobox", name="User").fill("u00001")
-        page.get_by_role("combobox", name="User").press("Enter")
-        dialog = page.get_by_role("dialog")
+        dialog = ask_for_another_user(page)
         expect(dialog).to_have_count(1)
         expect(dialog).to_contain_text("does not open the service any more")
         dialog.get_by_label("Key").fill(ADMIN)
@@ -159,10 +180,6 @@ def test_who_is_refused_with_a_key_that_was_replaced_meanwhile_tries_the_new_one
     write_bundle(tmp_path / "bundle", console=True)
     taken, late = False, list[Route]()
 
-    def refuse(route: Route) -> None:
-        problem = {"type": "about:blank", "title": "No", "status": 401, "detail": "no key", "code": "unauthorized"}
-        route.fulfill(status=401, json=problem, content_type="application/problem+json")
-
     def take_back(route: Route) -> None:
         if not taken or route.request.headers.get("authorization") == f"Bearer {ADMIN}":
             route.continue_()
@@ -171,17 +188,14 @@ def test_who_is_refused_with_a_key_that_was_replaced_meanwhile_tries_the_new_one
         else:
             refuse(route)
 
-    keys = ";".join((key_line(READ, "read"), key_line(ADMIN, "read,write,admin")))
-    with serving(tmp_path / "bundle", api_keys=keys) as client, at_console(chromium, str(client.base_url)) as shown:
+    with (
+        serving(tmp_path / "bundle", api_keys=both_keys()) as client,
+        at_console(chromium, str(client.base_url)) as shown,
+    ):
         page = shown.page
-        page.route("**/v1/**", take_back)
-        page.get_by_label("Key").fill(READ)
-        page.get_by_role("button", name="Open").click()
-        expect(page.locator(".list > li")).to_have_count(20)
+        open_with_read_key(page, take_back)
         taken = True
-        page.get_by_role("combobox", name="User").fill("u00001")
-        page.get_by_role("combobox", name="User").press("Enter")
-        dialog = page.get_by_role("dialog")
+        dialog = ask_for_another_user(page)
         dialog.get_by_label("Key").fill(ADMIN)
         dialog.get_by_role("button", name="Go on").click()
         expect(dialog).to_have_count(0)

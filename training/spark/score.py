@@ -138,6 +138,7 @@ def score_part(job: Job, number: int) -> pl.DataFrame:
     name = f"part-{number:06}.parquet"
     if name in job.out.names():
         return pl.read_parquet(job.out.read(name))
+    # Many are as good as very many: a job of another size then finds the recommender of the last.
     recommender = _recommender(job.bundle, job.bundle_id, job.device, min(job.users, COMPILED_USERS))
     scorer = Scorer(recommender, job.options, opted_out=job.opted_out)
     users = _users(job, number, recommender.bundle)
