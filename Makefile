@@ -27,7 +27,7 @@ help: ## list these targets
 
 .PHONY: demo
 demo: $(DEMO_STAMP) ## data, training, service and a curl to ask it (SOURCE= TARGET= PORT= PRESET= DEMO_ONCE=1)
-	@exec $(BIN)/python scripts/demo.py
+	@exec $(BIN)/python -m scripts.demo
 
 .PHONY: install
 install: $(DEV_STAMP) ## .venv with everything, tests and checks included
@@ -58,22 +58,22 @@ soak: $(DEV_STAMP) ## two minutes of mixed load on a service: no surprising answ
 
 .PHONY: results
 results: $(DEV_STAMP) ## published comparisons into docs/results (hours; resumable; DIFFCDR_DATA= JOBS=)
-	@OMP_NUM_THREADS=1 exec $(BIN)/python scripts/results.py --jobs $(JOBS)
+	@OMP_NUM_THREADS=1 exec $(BIN)/python -m scripts.results.run --jobs $(JOBS)
 
 .PHONY: screenshots
 screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some minutes)
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
-	@exec $(BIN)/python scripts/screenshots.py
+	@exec $(BIN)/python -m scripts.screenshots
 
 .PHONY: audit
 audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among the files
-	@$(BIN)/python scripts/audit.py
+	@$(BIN)/python -m scripts.audit
 
 .PHONY: image-check
 image-check: | $(BIN)/python ## build both images without a daemon, run and ask them (root; BASE=image to build on; some 10 minutes)
 	@command -v buildah >/dev/null || scripts/ensure-package.sh buildah
 	@command -v debootstrap >/dev/null || scripts/ensure-package.sh debootstrap
-	@$(BIN)/python scripts/image_check.py $(if $(BASE),--base '$(BASE)')
+	@$(BIN)/python -m scripts.image_check $(if $(BASE),--base '$(BASE)')
 
 .PHONY: clean
 clean: ## remove .venv, the demo's files and caches

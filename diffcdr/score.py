@@ -23,11 +23,11 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from diffcdr.bundle import Bundle
+from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from diffcdr.recommender import ROW_STRATEGIES, Recommender, TopRows
-from diffcdr.transfer import Device
+from diffcdr.recommend.recommender import ROW_STRATEGIES, Recommender, TopRows
+from diffcdr.recommend.transfer import Device
 
 PART_ROWS = 1_000_000
 BATCH_USERS = 2_048
@@ -43,7 +43,7 @@ Layout = Literal["long", "lists"]
 class ScoreOptions:
     """What to score, and how it is laid out.
 
-    ``diversity``: 0 to 1, see :mod:`diffcdr.diversity`.
+    ``diversity``: 0 to 1, see :mod:`diffcdr.search.diversity`.
     ``layout`` "long": one row per (user_id, rank from 1, item_id, score, strategy); "lists": one row per user with
     user_id, item_ids, scores and strategy.
     """
@@ -248,7 +248,7 @@ class Scorer:
 
 
 def decode_ids(ids: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]]) -> pl.Series:
-    """Ids of an :class:`~diffcdr.ids.IdTable`'s array, as text."""
+    """Ids of an :class:`~diffcdr.bundle.ids.IdTable`'s array, as text."""
     return pl.Series(USER_COLUMN, ids.tolist(), dtype=pl.Binary).cast(pl.String)
 
 

@@ -27,7 +27,9 @@ from typing import Any
 import polars as pl
 from rich.table import Table
 
-from demo_commands import (
+from diffcdr.bundle.reader import open_bundle
+from diffcdr.errors import DiffCDRError, InputError
+from scripts.demo_commands import (
     code_fingerprint,
     file_fingerprint,
     once_per,
@@ -37,8 +39,6 @@ from demo_commands import (
     stop,
     wait_until_ready,
 )
-from diffcdr.bundle import open_bundle
-from diffcdr.errors import DiffCDRError, InputError
 from training.data.readers import read_ratings
 
 HOME = Path(".demo")

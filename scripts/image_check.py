@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_sandbox import Image, Sandbox, ask_service
+from scripts.image_sandbox import Image, Sandbox, ask_service
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = "localhost/python-stand-in:3.11"

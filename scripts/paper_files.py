@@ -1,6 +1,6 @@
 """Writes files that look like those of the paper's three tasks: same names, same format, same counts, drawn ratings.
 
-    python scripts/paper_files.py DIR [--share 1.0]
+    python -m scripts.paper_files DIR [--share 1.0]
     diffcdr experiment --paper-task 3 --data DIR --out OUT
 
 The published review files cannot be passed on. These have as many users, items, ratings and users in both domains as

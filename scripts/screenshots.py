@@ -23,9 +23,9 @@ import httpx
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from demo_commands import code_fingerprint, once_per, out, start_service, stop, wait_until_ready
-from diffcdr.bundle import open_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import DiffCDRError
+from scripts.demo_commands import code_fingerprint, once_per, out, start_service, stop, wait_until_ready
 
 OUT = Path("docs/console")
 HOME = Path(".demo/console")

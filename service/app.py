@@ -17,19 +17,22 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from service.activity import Activity
-from service.admission import Admission
-from service.auth import is_loopback, key_ring
-from service.batcher import Batcher
-from service.edge import DirectRoute, Edge
-from service.gate import Gate
-from service.lineup_file import LineupFile
-from service.loader import Loader, warm
+from service.bodies.openapi import describe
+from service.bundles.loader import Loader, warm
+from service.bundles.registry import Model, Registry, load_model
+from service.bundles.shared_lineup import LineupFile
+from service.components import Intake, Lifecycle, Runtime
+from service.edge.admission import Admission
+from service.edge.auth import is_loopback, key_ring
+from service.edge.in_flight import Gate
+from service.edge.middleware import DirectRoute, Edge
+from service.edge.problems import from_exception
+from service.edge.rate_limit import Quota
+from service.edge.server_timing import open_tracing
+from service.engine.batcher import Batcher
+from service.engine.shadow import Shadow
 from service.metrics import Metrics
-from service.openapi import describe
-from service.problems import from_exception
-from service.quota import Quota
-from service.registry import Model, Registry, load_model
+from service.recent_activity import Activity
 from service.routes import (
     activity,
     batch,
@@ -44,15 +47,12 @@ from service.routes import (
     privacy,
     recommendations,
 )
-from service.runtime import Intake, Lifecycle, Runtime
 from service.settings import Settings
-from service.shadow import Shadow
-from service.state.guard import Guard
 from service.state.opening import open_store, open_vectors
-from service.timing import open_tracing
+from service.state.suppression import Guard
 
 if TYPE_CHECKING:
-    from service.tracing import Tracing
+    from service.edge.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 

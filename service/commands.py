@@ -17,21 +17,21 @@ from typing import Annotated
 
 import typer
 
-from diffcdr.bundle import open_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
 from service import logs
 from service.app import create_app
-from service.lineup_file import LineupFile
+from service.bundles.registry import load_model
+from service.bundles.shared_lineup import LineupFile
+from service.components import Lifecycle
 from service.memory import share_arenas
 from service.metrics import forget_worker, keep_values_in
-from service.registry import load_model
-from service.runtime import Lifecycle
-from service.server import bind, make_server, settle, turn_away
+from service.process.server import bind, make_server, settle, turn_away
+from service.process.workers import Supervisor
 from service.settings import Settings
 from service.state.opening import open_store, sqlite_path
 from service.state.store import Erasure, StateUnavailable
-from service.workers import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def push(
     opened = open_bundle(bundle)
     started = time.perf_counter()
     # Loaded here alone: Redis' client library would take a quarter of the time of a start.
-    pushing = importlib.import_module("service.push")
+    pushing = importlib.import_module("service.state.push_vectors")
     with pushing.connect(redis) as client:
         done = pushing.push_vectors(opened, client, reporter=reporter, ttl=ttl, prune=prune)
     seconds = time.perf_counter() - started

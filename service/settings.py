@@ -8,9 +8,9 @@ from typing import Any, Literal, Self, TypedDict
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from diffcdr.ann import DEFAULT_FLOOR
 from diffcdr.errors import InputError
-from diffcdr.transfer import Device
+from diffcdr.recommend.transfer import Device
+from diffcdr.search.approximate import DEFAULT_FLOOR
 
 PREFIX = "DIFFCDR_"
 OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log", "workers"})
@@ -20,7 +20,7 @@ SECRETS = frozenset({"api_keys", "state_url", "vectors_url"})
 
 
 class Loading(TypedDict):
-    """What :func:`service.registry.load_model` is told besides the path."""
+    """What :func:`service.bundles.registry.load_model` is told besides the path."""
 
     device: Device
     threads: int
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """Bundles whose item index found less than this share of the exact best 20 when it was made are refused."""
 
     api_keys: SecretStr = SecretStr("")
-    """API keys as ``service.auth`` describes them; lines, or several separated by ``;``."""
+    """API keys as ``service.edge.auth`` describes them; lines, or several separated by ``;``."""
     api_keys_file: Path | None = None
     """More of them; changes are taken while serving."""
     allow_anonymous: bool = False

@@ -10,10 +10,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.bundle import ONNX_FILE, BundleWriter
-from diffcdr.console_tables import SourceHistory, UserMap
-from diffcdr.ids import IdTable
-from diffcdr.manifest import Counts, FoldInSpec, InputFile, Manifest, Provenance, ScoringSpec, TransferSpec, WarmSpec
+from diffcdr.bundle.display_tables import SourceHistory, UserMap
+from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import (
+    Counts,
+    FoldInSpec,
+    InputFile,
+    Manifest,
+    Provenance,
+    ScoringSpec,
+    TransferSpec,
+    WarmSpec,
+)
+from diffcdr.bundle.reader import ONNX_FILE, BundleWriter
 
 METRICS = {
     "test": {

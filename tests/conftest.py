@@ -61,7 +61,7 @@ def redis_url(redis_socket: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
     What the service does when Redis is late is asked with :func:`own_redis`.
     """
-    for module in ("service.state.redis", "service.vectors"):
+    for module in ("service.state.redis", "service.state.redis_vectors"):
         monkeypatch.setattr(f"{module}.TIMEOUT_SECONDS", 20.0)
     url = f"unix://{redis_socket}"
     with redis.Redis.from_url(url) as client:

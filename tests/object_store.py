@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from pyarrow import fs
 
-from training.bench.processes import free_port
+from bench.serving.processes import free_port
 
 STARTUP_SECONDS = 30.0
 REGION = "us-east-1"

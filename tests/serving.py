@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import httpx
 
-from diffcdr.recommender import Query, Recommendation, Recommender, UserUnknown
+from diffcdr.recommend.recommender import Query, Recommendation, Recommender, UserUnknown
 from service.app import create_app
-from service.registry import MAX_K, Model, load_model
-from service.runtime import Lifecycle
-from service.server import bind, make_server
+from service.bundles.registry import MAX_K, Model, load_model
+from service.components import Lifecycle
+from service.process.server import bind, make_server
 from service.settings import Settings
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from service.problems import ProblemBody
+from service.edge.problems import ProblemBody
 
 JSON = "application/json"
 

@@ -19,7 +19,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffcdr.errors import InputError
-from training.models.configs import (
+from training.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
+from training.models.configs_kinds import KINDS, AnyDiffCDRConfig, BaseConfig
+from training.setting_types import (
     BiasConfig,
     DiffCDRConfig,
     EMCDRConfig,
@@ -28,8 +30,6 @@ from training.models.configs import (
     PopularConfig,
     TGTConfig,
 )
-from training.models.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
-from training.models.configs_kinds import KINDS, AnyDiffCDRConfig, BaseConfig
 
 
 class _Frozen(BaseModel):

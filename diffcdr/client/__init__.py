@@ -15,10 +15,7 @@ from diffcdr.errors import MissingExtraError
 if find_spec("httpx") is None:
     raise MissingExtraError("diffcdr.client", extra="client")
 
-from diffcdr.client.asynchronous import AsyncClient
-from diffcdr.client.failures import ClientError, Problem, ServiceError, Unreachable
-from diffcdr.client.questions import Event, User
-from diffcdr.client.results import (
+from diffcdr.client.answers import (
     BatchLine,
     Embeddings,
     ErasureReceipt,
@@ -34,8 +31,11 @@ from diffcdr.client.results import (
     ShadowShare,
     TrafficSplit,
 )
+from diffcdr.client.async_client import AsyncClient
+from diffcdr.client.calls import Event, User
+from diffcdr.client.client import Client
+from diffcdr.client.errors import ClientError, Problem, ServiceError, Unreachable
 from diffcdr.client.retries import Retries
-from diffcdr.client.synchronous import Client
 
 __all__ = [
     "AsyncClient",

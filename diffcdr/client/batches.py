@@ -6,8 +6,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 
 import orjson
 
-from diffcdr.client.questions import User
-from diffcdr.client.results import BatchLine
+from diffcdr.client.answers import BatchLine
+from diffcdr.client.calls import User
 
 PATH = "/v1/recommendations/batch"
 HEADERS = {"content-type": "application/x-ndjson", "accept": "application/x-ndjson"}

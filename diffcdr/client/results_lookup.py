@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from diffcdr.client.results import Answer
+from diffcdr.client.answers import Answer
 
 Point = tuple[float, float]
 

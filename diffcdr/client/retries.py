@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from diffcdr.client.failures import ClientError, ServiceError, Unreachable
+from diffcdr.client.errors import ClientError, ServiceError, Unreachable
 
 AGAIN = frozenset({429, 502, 503})
 """Statuses of answers that may be better next time: over the quota, no replica behind the proxy, full."""

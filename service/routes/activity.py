@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.activity import INTERVAL_SECONDS
-from service.answers import json_response
+from service.bodies.responses import json_response
+from service.components import runtime_of
+from service.edge.problems import responses
 from service.metrics import SECONDS
-from service.problems import responses
-from service.runtime import runtime_of
+from service.recent_activity import INTERVAL_SECONDS
 from service.schemas.console import ActivityAnswer
 
 router = APIRouter(tags=["health"])

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.bodies import JSON, declared_length, media_type, too_large
-from service.bulk import Bulk
-from service.entries import list_entries, ndjson_entries
-from service.openapi import reference, request_body
-from service.problems import responses
-from service.runtime import Runtime, runtime_of
-from service.spool import BodyTooLarge, Spool, open_spool
+from service.bodies.batch_entries import list_entries, ndjson_entries
+from service.bodies.body_spool import BodyTooLarge, Spool, open_spool
+from service.bodies.openapi import reference, request_body
+from service.bodies.requests import JSON, declared_length, media_type, too_large
+from service.components import Runtime, runtime_of
+from service.edge.problems import responses
+from service.routes.batch_stream import Bulk
 
 NDJSON = "application/x-ndjson"
 GZIP_WBITS = 31

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
 
-from service.answers import json_response, vectors_away
-from service.bodies import JSON, read_json
-from service.openapi import reference, request_body
-from service.problems import FieldError, Problem, responses
-from service.registry import Model
-from service.runtime import Runtime, runtime_of
+from service.bodies.openapi import reference, request_body
+from service.bodies.requests import JSON, read_json
+from service.bodies.responses import json_response, vectors_away
+from service.bundles.registry import Model
+from service.components import Runtime, runtime_of
+from service.edge.problems import FieldError, Problem, responses
+from service.edge.server_timing import timing_headers
 from service.schemas import EmbeddingsAnswer, EmbeddingsRequest
-from service.timing import timing_headers
 
 router = APIRouter(tags=["embeddings"])
 

@@ -6,12 +6,12 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from service.answers import json_response
-from service.bodies import JSON, read_json
-from service.openapi import reference, request_body
-from service.problems import responses
-from service.replays import IdempotencyKey, once
-from service.runtime import runtime_of
+from service.bodies.idempotency import IdempotencyKey, once
+from service.bodies.openapi import reference, request_body
+from service.bodies.requests import JSON, read_json
+from service.bodies.responses import json_response
+from service.components import runtime_of
+from service.edge.problems import responses
 from service.schemas import EventsAnswer, EventsRequest
 from service.state.store import Event
 

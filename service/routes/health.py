@@ -7,9 +7,9 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.bodies import JSON
-from service.problems import responses
-from service.runtime import Runtime, runtime_of
+from service.bodies.requests import JSON
+from service.components import Runtime, runtime_of
+from service.edge.problems import responses
 from service.schemas import Health, Readiness
 
 router = APIRouter(tags=["health"])

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.answers import etag_response, item_list
-from service.problems import responses
-from service.registry import MAX_K
-from service.runtime import runtime_of
+from service.bodies.responses import etag_response, item_list
+from service.bundles.registry import MAX_K
+from service.components import runtime_of
+from service.edge.problems import responses
 from service.schemas import PopularAnswer
 
 router = APIRouter(tags=["items"])

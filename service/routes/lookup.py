@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
-from diffcdr.bundle import Bundle, SourceItems, TargetItems
-from service.answers import json_response
-from service.lookup import find_items, find_users
-from service.problems import Problem, responses
-from service.registry import Model
+from diffcdr.bundle.reader import Bundle, SourceItems, TargetItems
+from service.bodies.responses import json_response
+from service.bundles.registry import Model
+from service.components import Runtime, runtime_of
+from service.edge.problems import Problem, responses
+from service.routes.lookup_items import find_items, find_users
 from service.routes.parameters import UserInAddress
-from service.runtime import Runtime, runtime_of
 from service.schemas.console import (
     HistoryAnswer,
     HistoryParameters,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from diffcdr.locating import locate
-from service.answers import content_response, json_response
-from service.problems import Problem, responses
+from diffcdr.recommend.user_place import locate
+from service.bodies.responses import content_response, json_response
+from service.edge.problems import Problem, responses
 from service.routes.lookup import LOOKUP_PROBLEMS, USER_PROBLEMS, asked, named, require_allowed, user_hidden
 from service.routes.parameters import UserInAddress
 from service.schemas.console import MapAnswer, ModelParameters, PlaceAnswer

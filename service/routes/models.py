@@ -9,16 +9,15 @@ from typing import Annotated, Any
 import fastapi
 from fastapi import APIRouter, Request, Response
 
-from diffcdr.ids import MAX_ID_BYTES
-from diffcdr.inspect import shortfalls
-from diffcdr.manifest import InputFile
-from service.answers import content_response, json_response
-from service.bodies import JSON, read_json
-from service.examples import MODEL_ID
-from service.openapi import reference, request_body
-from service.problems import responses
-from service.registry import Lineup, Model, Registry, Traffic
-from service.runtime import Runtime, runtime_of
+from diffcdr.bundle.ids import MAX_ID_BYTES
+from diffcdr.bundle.manifest import InputFile
+from diffcdr.commands.inspect import shortfalls
+from service.bodies.openapi import reference, request_body
+from service.bodies.requests import JSON, read_json
+from service.bodies.responses import content_response, json_response
+from service.bundles.registry import Lineup, Model, Registry, Traffic
+from service.components import Runtime, runtime_of
+from service.edge.problems import responses
 from service.schemas import (
     ActivateRequest,
     DataSummary,
@@ -30,6 +29,7 @@ from service.schemas import (
     ShadowShare,
     TrafficSplit,
 )
+from service.schemas.examples import MODEL_ID
 
 router = APIRouter(tags=["models"])
 admin = APIRouter(prefix="/v1/admin", tags=["administration"])

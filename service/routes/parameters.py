@@ -8,8 +8,8 @@ from urllib.parse import unquote
 from fastapi import Path
 from pydantic import BeforeValidator
 
-from diffcdr.ids import MAX_ID_BYTES
-from service.examples import USER
+from diffcdr.bundle.ids import MAX_ID_BYTES
+from service.schemas.examples import USER
 
 UserInAddress = Annotated[str, Path(min_length=1, max_length=MAX_ID_BYTES, examples=[USER]), BeforeValidator(unquote)]
 """A user id in the path, percent-encoded there; the edge hands these addresses on undecoded."""

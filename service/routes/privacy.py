@@ -6,11 +6,11 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from service.bodies import JSON
-from service.problems import responses
-from service.replays import IdempotencyKey, once
+from service.bodies.idempotency import IdempotencyKey, once
+from service.bodies.requests import JSON
+from service.components import runtime_of
+from service.edge.problems import responses
 from service.routes.parameters import UserInAddress
-from service.runtime import runtime_of
 from service.schemas import ErasureReceipt
 
 router = APIRouter(tags=["privacy"])

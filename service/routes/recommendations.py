@@ -7,17 +7,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from diffcdr import recommender
-from diffcdr.recommender import Recommendation
-from service.answers import json_response, list_content, user_unknown
-from service.bodies import JSON, read_json
-from service.openapi import reference, request_body
-from service.personal import informed
-from service.problems import responses
+from diffcdr.recommend import recommender
+from diffcdr.recommend.recommender import Recommendation
+from service.bodies.openapi import reference, request_body
+from service.bodies.requests import JSON, read_json
+from service.bodies.responses import json_response, list_content, user_unknown
+from service.components import runtime_of
+from service.edge.problems import responses
+from service.edge.server_timing import timing_headers
+from service.routes.enrich import informed
 from service.routes.parameters import UserInAddress
-from service.runtime import runtime_of
 from service.schemas import RecommendationAnswer, RecommendationParameters, RecommendationRequest
-from service.timing import timing_headers
 
 ADDRESS = "/v1/recommendations"
 

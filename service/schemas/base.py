@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from diffcdr.ids import MAX_ID_BYTES
-from service.examples import MODEL_ID
+from diffcdr.bundle.ids import MAX_ID_BYTES
+from service.schemas.examples import MODEL_ID
 
 
 def _whole(value: Any) -> Any:

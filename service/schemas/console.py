@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diffcdr.ids import MAX_ID_BYTES
+from diffcdr.bundle.ids import MAX_ID_BYTES
 from service.schemas.base import WHOLE, Body, ModelName
 
 MAX_FOUND = 100

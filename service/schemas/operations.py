@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.registry import State
+from service.bundles.registry import State
 from service.schemas.base import Body, Id
 
 

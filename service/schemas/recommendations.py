@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from diffcdr.recommender import FallbackReason, Query, Strategy
-from service.examples import BOOK
-from service.registry import MAX_K
+from diffcdr.recommend.recommender import FallbackReason, Query, Strategy
+from service.bundles.registry import MAX_K
 from service.schemas.base import WHOLE, Body, Id, ModelName, Timeout
+from service.schemas.examples import BOOK
 
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""

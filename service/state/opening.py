@@ -28,7 +28,7 @@ from service.state.store import (
 )
 
 if TYPE_CHECKING:
-    from service.vectors import RedisVectors
+    from service.state.redis_vectors import RedisVectors
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def open_vectors(settings: Settings) -> RedisVectors | None:
         return None
     url = settings.vectors_url.get_secret_value() or settings.state_url.get_secret_value()
     try:
-        module = importlib.import_module("service.vectors")
+        module = importlib.import_module("service.state.redis_vectors")
         return cast("RedisVectors", module.RedisVectors(url, keep=settings.vectors_kept))
     except ValueError as error:
         raise InputError(f"DIFFCDR_VECTORS=redis needs a Redis in DIFFCDR_VECTORS_URL: {error}") from error

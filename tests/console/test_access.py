@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from diffcdr.publish import BundleWriter
+from diffcdr.bundle.writer import BundleWriter
 from tests.bundles import write_bundle
 from tests.console.conftest import Opening, at_console, faults
 from tests.serving import serving

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.problems import ProblemBody
+from service.edge.problems import ProblemBody
 from service.schemas import ModelsAnswer, ModelSummary
 from tests.bundles import write_bundle
 from tests.serving import metric, serving

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.problems import ProblemBody
+from service.edge.problems import ProblemBody
 from tests.serving import gated_model, metric, serving
 from tests.wire import connect, head, held, problem
 

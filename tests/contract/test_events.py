@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.problems import ProblemBody
+from service.edge.problems import ProblemBody
 from service.schemas import EventsAnswer
 from tests.bundles import write_bundle
 from tests.serving import gated_model, metric, serving

@@ -12,7 +12,7 @@ import jsonschema_rs
 import pytest
 
 from service.app import create_app
-from service.examples import EXAMPLES, MODEL_ID
+from service.schemas.examples import EXAMPLES, MODEL_ID
 from service.settings import Settings
 from tests.bundles import write_bundle
 from tests.serving import serving

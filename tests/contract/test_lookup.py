@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from diffcdr.bundle import Bundle, open_bundle
-from service import activity
+from diffcdr.bundle.reader import Bundle, open_bundle
+from service import recent_activity as activity
 from service.metrics import SECONDS
 from service.schemas.console import (
     ActivityAnswer,

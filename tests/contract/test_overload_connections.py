@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 
-from service.protocol import PIPELINED
+from bench.serving.load import request
+from service.process.protocol import PIPELINED
 from tests.contract.test_overload import ADDRESS, BODY, full
 from tests.serving import gated_model, metric, serving
 from tests.wire import answer, problem
-from training.bench.load import request
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ASKED = request("POST", ADDRESS, BODY)

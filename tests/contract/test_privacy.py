@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.problems import ProblemBody
-from service.state import guard as guard_module
+from service.edge.problems import ProblemBody
+from service.state import suppression as guard_module
 from tests.redis_server import OwnRedis
 from tests.serving import serving
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.problems import CATALOGUE, ProblemBody
+from service.edge.problems import CATALOGUE, ProblemBody
 from tests.bundles import write_bundle
 from tests.serving import GatedRecommender, gated_model, serving
 from tests.wire import JSON, answer, connect, held, problem

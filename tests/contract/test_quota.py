@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from service.problems import ProblemBody
+from service.edge.problems import ProblemBody
 from tests.serving import metric, serving
 
 ADDRESS = "/v1/recommendations"

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from diffcdr.bundle import open_bundle
-from diffcdr.recommender import Query, Recommendation, Recommender
+from diffcdr.bundle.reader import open_bundle
+from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from service.schemas import RecommendationAnswer
 
 ADDRESS = "/v1/recommendations"

@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from diffcdr.bundle import open_bundle
-from diffcdr.recommender import Recommender
-from service.problems import ProblemBody
+from diffcdr.bundle.reader import open_bundle
+from diffcdr.recommend.recommender import Recommender
+from service.edge.problems import ProblemBody
 from service.schemas import EmbeddingsAnswer, Health, ModelsAnswer, ModelSummary, PopularAnswer, Readiness
 from tests.bundles import METRICS, STANDARD_ERRORS, write_bundle
 from tests.serving import gated_model, metric, serving

@@ -150,7 +150,7 @@ def test_without_the_extra_it_is_one_sentence_where_wanted_and_nothing_elsewhere
         f"settings = Settings.read(bundle={str(bundle_path)!r}, tracing={tracing == 'true'})\n"
         "try: create_app(settings)\n"
         "except MissingExtraError as error: print(error); sys.exit(error.exit_code)\n"
-        "assert 'service.tracing' not in sys.modules\n"
+        "assert 'service.edge.tracing' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from diffcdr.bundle import Bundle, open_bundle
+from diffcdr.bundle.reader import Bundle, open_bundle
 from tests.servers import diffcdr
 from tests.serving import serving
 from tests.unit.training.tiny import write_domains

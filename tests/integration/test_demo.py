@@ -17,7 +17,7 @@ import pytest
 
 from tests.servers import ENVIRONMENT, diffcdr
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "demo.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def started(folder: Path, port: int, **settings: str) -> Iterator[subprocess.Popen[str]]:
     ratings = {"SOURCE": "ratings/films.parquet", "TARGET": "ratings/books.parquet", "PORT": str(port)}
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT)],
+        [sys.executable, "-m", "scripts.demo"],
         cwd=folder,
-        env={**os.environ, **ENVIRONMENT, **ratings, **settings},
+        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), **ratings, **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -22,11 +22,11 @@ import pytest
 import torch
 from scipy import stats
 
-from diffcdr.bundle import Bundle, open_bundle
+from diffcdr.bundle.reader import Bundle, open_bundle
 from tests.servers import Server, diffcdr, running_server
 from training.config import load_preset
-from training.models.base import TransferModel
-from training.pipeline import DomainFile, Prepared, Run, fit_model, load_pair, prepare
+from training.models.contract import TransferModel
+from training.run.prepare import DomainFile, Prepared, Run, fit_model, load_pair, prepare
 
 SEED = 3
 K = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from diffcdr.bundle import open_bundle
+from diffcdr.bundle.reader import open_bundle
 from tests.command import run
 from tests.serving import serving
 from tests.unit.training.tiny import QUICK, write_domains

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from diffcdr.client import Client, Retries
-from service.problems import ProblemBody
+from service.edge.problems import ProblemBody
 from tests.bundles import write_bundle
 from tests.servers import Server, proxy, running_server
 

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from diffcdr.bundle import Bundle, open_bundle
-from diffcdr.recommender import Query, Recommendation, Recommender
+from diffcdr.bundle.reader import Bundle, open_bundle
+from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from tests.servers import diffcdr
 
 K = 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +9,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from scripts.results import run
 from tests.servers import ENVIRONMENT
 from tests.unit.training.experiment.samples import result
 from tests.unit.training.tiny import write_domains
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "results.py"
-MAIN = runpy.run_path(str(SCRIPT))["main"]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def results(folder: Path, *, only: list[str] | None = None, report_only: bool = False) -> None:
     """``main`` of the script, with everything below ``folder``."""
     options = {"seeds": 1, "test_fractions": "0.5", "jobs": 1}
-    MAIN(data=folder, out=folder / "out", docs=folder / "docs", only=only, report_only=report_only, **options)
+    run.main(data=folder, out=folder / "out", docs=folder / "docs", only=only, report_only=report_only, **options)
 
 
 @pytest.fixture
@@ -72,8 +71,8 @@ def test_reports_on_the_papers_systems_are_published_with_an_overview(data: Path
 
 
 def test_a_mistake_is_one_sentence(data: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--data", str(data), "--only", "douban-robst"]
-    environment = {"PATH": "/usr/bin:/bin", **ENVIRONMENT}
+    command = [sys.executable, "-m", "scripts.results.run", "--data", str(data), "--only", "douban-robst"]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **ENVIRONMENT}
     unknown = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     assert "there is no comparison 'douban-robst'; there are: movies-music-robust" in unknown.stderr

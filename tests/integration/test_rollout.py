@@ -16,12 +16,12 @@ import httpx
 import pytest
 from redis import Redis
 
-from diffcdr.bundle import open_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.client import Client
+from diffcdr.commands.rollout import Replica, Rollout, addresses, read_key
 from diffcdr.errors import BundleError, DiffCDRError, InputError
 from diffcdr.progress import Reporter
-from diffcdr.rollout import Replica, Rollout, addresses, read_key
-from service.push import push_vectors
+from service.state.push_vectors import push_vectors
 from tests.bundles import write_bundle
 from tests.servers import Server, diffcdr, proxy, running_server
 

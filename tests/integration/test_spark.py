@@ -24,22 +24,22 @@ from pyarrow import fs
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from diffcdr.bundle import open_bundle
+from bench.drawn_bundle import write_drawn_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
-from diffcdr.recommender import Recommender
+from diffcdr.recommend.recommender import Recommender
 from diffcdr.score import ScoreOptions, ScoreReport, ScoreRequest, all_users, score_users
 from tests.object_store import object_store
 from tests.spark_cluster import cluster
-from training.bench.drawn import write_drawn_bundle
 from training.commands.synth import Format, write
 from training.config import load_preset
 from training.data.domains import load_domain
 from training.data.synth import SynthSpec, generate
 from training.data.tables import Division, DomainMaker, Tables, domain_maker, write_tables
 from training.evaluation.evaluate import Metrics
-from training.fit.base_store import FitBase, StoredBases, fit_bases
-from training.pipeline import Run, evaluate_test, fit_model, prepare
+from training.run.base_store import FitBase, StoredBases, fit_bases
+from training.run.prepare import Run, evaluate_test, fit_model, prepare
 from training.spark.als import fit_on_spark
 from training.spark.prepare import spark_maker
 from training.spark.score import Job, check_executor, score_on_spark

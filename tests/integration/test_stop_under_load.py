@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.server import bind, turn_away
+from bench.serving.load import REFUSED, Outcome, Target, open_loop, request, run
+from bench.serving.serve import cold_requests
+from service.process.server import bind, turn_away
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
-from training.bench.load import REFUSED, Outcome, Target, open_loop, request, run
-from training.bench.serve import cold_requests
 
 RATE, SECONDS, DRAIN = 150.0, 2.0, 0.5
 

@@ -14,13 +14,13 @@ import pytest
 import redis
 from rich.console import Console
 
-from diffcdr.bundle import open_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from service import push
+from service.bundles.registry import load_model
 from service.commands import push as push_command
-from service.registry import load_model
-from service.vectors import RedisVectors, vectors_key
+from service.state import push_vectors as push
+from service.state.redis_vectors import RedisVectors, vectors_key
 from tests.bundles import write_bundle
 from tests.redis_server import OwnRedis
 from tests.serving import serving

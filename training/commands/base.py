@@ -11,14 +11,14 @@ from typing import Annotated
 import torch
 import typer
 
-from diffcdr.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.commands.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.progress import Reporter
-from training.commands.inputs import Settings
+from training.commands.options import Settings
 from training.config import TrainConfig, load_preset
 from training.data.splits import ratings_without
 from training.data.tables import Tables, open_tables
-from training.fit.base_store import BaseFit, BaseTask, FitBase, fit_bases, save_base
-from training.pipeline import Run, fit_base, rating_table
+from training.run.base_store import BaseFit, BaseTask, FitBase, fit_bases, save_base
+from training.run.prepare import Run, fit_base, rating_table
 
 
 def base(

@@ -12,9 +12,7 @@ import typer
 
 from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.progress import Reporter
-from training.checks import check_data
-from training.choice import parse_models
-from training.commands.inputs import (
+from training.commands.options import (
     MLflow,
     OwnGrids,
     PaperGrids,
@@ -33,13 +31,15 @@ from training.data.domains import DomainPair
 from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.paper import paper_task as task_named
 from training.experiment.plan import Block, Grid, Setup, parse_fractions
-from training.experiment.render import HTML, MARKDOWN, write_report
-from training.experiment.report import make_report
+from training.experiment.report.render import HTML, MARKDOWN, write_report
+from training.experiment.report.report import make_report
 from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
 from training.experiment.runner import Failure, run_blocks
-from training.grids import parse_grids
-from training.models.base import TransferModel
-from training.pipeline import Prepared
+from training.models.contract import TransferModel
+from training.run.data_checks import check_data
+from training.run.grids import parse_grids
+from training.run.model_choice import parse_models
+from training.run.prepare import Prepared
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
 

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from diffcdr.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.commands.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.progress import Reporter
 from diffcdr.score import read_users
-from training.commands.inputs import (
+from training.commands.options import (
     RatingRange,
     Settings,
     Source,

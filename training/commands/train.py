@@ -9,13 +9,11 @@ from typing import Annotated
 import torch
 import typer
 
-from diffcdr.ann import DEFAULT_FLOOR, load_faiss
-from diffcdr.ann_build import IndexOptions
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from training.checks import check_data
-from training.choice import champion, check_metric, parse_models
-from training.commands.inputs import (
+from diffcdr.search.approximate import DEFAULT_FLOOR, load_faiss
+from diffcdr.search.build_index import IndexOptions
+from training.commands.options import (
     MLflow,
     OwnGrids,
     PaperGrids,
@@ -27,12 +25,16 @@ from training.commands.inputs import (
     parse_rating_range,
     show_data,
 )
-from training.commands.start import GivenSource, GivenTables, GivenTarget, choose_start
+from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
+from training.commands.sources import GivenSource, GivenTables, GivenTarget, choose_start
 from training.config import TrainConfig, load_preset
 from training.evaluation.evaluate import Metrics
-from training.grids import parse_grids
+from training.export.bundle import RunFacts, check_destination, publish_bundle
 from training.models.registry import MODELS
-from training.pipeline import (
+from training.run.data_checks import check_data
+from training.run.grids import parse_grids
+from training.run.model_choice import champion, check_metric, parse_models
+from training.run.prepare import (
     PLAIN_BASELINES,
     FittedModel,
     Run,
@@ -40,10 +42,8 @@ from training.pipeline import (
     evaluate_test,
     prepare,
 )
-from training.publish import RunFacts, check_destination, publish_bundle
-from training.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
+from training.run.tuning import fit_tuned
 from training.trackers.opening import open_trackers
-from training.tuning import fit_tuned
 
 
 def train(

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from diffcdr.bundle.ids import MAX_ID_BYTES
 from diffcdr.errors import InputError
-from diffcdr.ids import MAX_ID_BYTES
 from training.data.readers import RawRatings
 
 EXCLUDED = "excluded_user"

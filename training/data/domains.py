@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
-from diffcdr.ids import IdTable
-from diffcdr.manifest import InputFile
 from training.data.cleaning import CleaningReport, clean, ids_of
 from training.data.columns import Columns
 from training.data.readers import read_ratings, read_titles

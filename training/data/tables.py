@@ -22,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from diffcdr.atomic import in_place_of
+from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
-from diffcdr.ids import IdTable
-from diffcdr.manifest import InputFile
 from training.data.cleaning import CleaningReport
 from training.data.domains import Domain, DomainPair, item_titles, pair_domains
 from training.data.splits import Split, split_overlap
-from training.data.staging import in_place_of
 
 FACTS = "tables.json"
 

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 
 from diffcdr.errors import InputError
-from diffcdr.topk import MaskedRows, TopK
+from diffcdr.search.topk import MaskedRows, TopK
 from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.evaluation.ratings import RatingMetrics, rating_metrics
 from training.evaluation.uncertainty import RatingErrors, StandardErrors, standard_errors
-from training.models.base import HeldOut, RatingTable, ScoringHead, TransferModel
+from training.models.contract import HeldOut, RatingTable, ScoringHead, TransferModel
 
 PAIRS_AT_ONCE = 1 << 20
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from training.evaluation.ranking import UserLists
-from training.models.base import HeldOut, ScoringHead, TransferModel
+from training.models.contract import HeldOut, ScoringHead, TransferModel
 
 SAMPLED_K = 10
 

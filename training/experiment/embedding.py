@@ -21,10 +21,10 @@ from sklearn.manifold import TSNE
 from diffcdr.errors import DiffCDRError, InputError
 from training.data.domains import DomainPair
 from training.experiment.plan import Setup
-from training.models.base import TransferModel
-from training.models.diffcdr import DiffCDR
-from training.pipeline import Prepared, Run, fit_complete_target, prepare
-from training.tuning import fit_tuned
+from training.models.contract import TransferModel
+from training.models.network.model import DiffCDR
+from training.run.prepare import Prepared, Run, fit_complete_target, prepare
+from training.run.tuning import fit_tuned
 
 SAMPLE = "figure-4.npz"
 USERS = 200

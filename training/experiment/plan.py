@@ -12,7 +12,7 @@ from typing import Literal
 
 from diffcdr.errors import InputError
 from training.config import TrainConfig
-from training.grids import SettingGrids
+from training.run.grids import SettingGrids
 
 Scenario = Literal["cold", "warm"]
 """``cold``: test users without target ratings. ``warm``: half of each test user's target ratings known."""

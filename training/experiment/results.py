@@ -16,14 +16,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from diffcdr.bundle.manifest import Tuning
 from diffcdr.errors import InputError
-from diffcdr.manifest import Tuning
 from training.config import TrainConfig
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.evaluation.sampled import SampledRanking
 from training.experiment.plan import Cell, Scenario, Setup
-from training.experiment.warm import WarmPoint
+from training.experiment.warm_scenario import WarmPoint
 
 RESULTS = "results.jsonl"
 IDENTITY = "experiment.json"

@@ -23,10 +23,10 @@ from training.evaluation.evaluate import Metrics
 from training.evaluation.sampled import evaluate_sampled
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
-from training.experiment.warm import WarmPoint, warm_figures
-from training.models.base import TransferModel
-from training.pipeline import FittedModel, Prepared, Run, evaluate_test, prepare
-from training.tuning import fit_tuned
+from training.experiment.warm_scenario import WarmPoint, warm_figures
+from training.models.contract import TransferModel
+from training.run.prepare import FittedModel, Prepared, Run, evaluate_test, prepare
+from training.run.tuning import fit_tuned
 
 LIBRARIES = ("diffcdr", "numpy", "polars", "scipy", "torch")
 SPEED_REPEATS = 3

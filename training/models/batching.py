@@ -9,7 +9,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from training.models.base import TransferProblem
+from training.models.contract import TransferProblem
 from training.models.layers import product_by_rows
 
 BLOCK = 256

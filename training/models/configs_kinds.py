@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Tag
 
-from training.models.configs import ALSConfig, DiffCDRConfig, GaussianDiffCDRConfig, MFConfig
-from training.models.configs_robust import RobustDiffCDRConfig
+from training.models.closed_form.config import RobustDiffCDRConfig
+from training.setting_types import ALSConfig, DiffCDRConfig, GaussianDiffCDRConfig, MFConfig
 
 KINDS: Final = {"base": "kind", "diffcdr": "form"}
 """Sections that come in several kinds, and the setting that tells them apart; its default is the first kind's."""

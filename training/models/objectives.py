@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from training.models.base import FactorTables
 from training.models.batching import Batch
-from training.models.configs import LossName
+from training.models.contract import FactorTables
+from training.setting_types import LossName
 
 LOSSES: Mapping[LossName, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
     {

@@ -10,11 +10,25 @@ from typing import Any
 from pydantic import BaseModel
 
 from diffcdr.errors import InputError
-from training.models.ablations import DiffCDRWithoutDiffusion, DiffCDRWithoutTask
-from training.models.base import TransferModel
-from training.models.bias import Bias
-from training.models.cmf import CMF
-from training.models.configs import (
+from training.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
+from training.models.baselines.bias import Bias
+from training.models.baselines.cmf import CMF
+from training.models.baselines.emcdr import EMCDR
+from training.models.baselines.lacdr import LACDR
+from training.models.baselines.mean import Mean
+from training.models.baselines.popular import Popular
+from training.models.baselines.ptupcdr import PTUPCDR
+from training.models.baselines.ridge import Ridge
+from training.models.baselines.sscdr import SSCDR
+from training.models.baselines.tgt import TGT
+from training.models.closed_form.config import RobustDiffCDRConfig
+from training.models.closed_form.gaussian import GaussianDiffCDR
+from training.models.configs_kinds import AnyDiffCDRConfig
+from training.models.contract import TransferModel
+from training.models.network.ablations import DiffCDRWithoutDiffusion, DiffCDRWithoutTask
+from training.models.network.model import DiffCDR
+from training.models.robust.model import RobustDiffCDR
+from training.setting_types import (
     BiasConfig,
     DiffCDRConfig,
     EMCDRConfig,
@@ -23,20 +37,6 @@ from training.models.configs import (
     PopularConfig,
     TGTConfig,
 )
-from training.models.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
-from training.models.configs_kinds import AnyDiffCDRConfig
-from training.models.configs_robust import RobustDiffCDRConfig
-from training.models.diffcdr import DiffCDR
-from training.models.emcdr import EMCDR
-from training.models.gaussian import GaussianDiffCDR
-from training.models.lacdr import LACDR
-from training.models.mean import Mean
-from training.models.popular import Popular
-from training.models.ptupcdr import PTUPCDR
-from training.models.ridge import Ridge
-from training.models.robust import RobustDiffCDR
-from training.models.sscdr import SSCDR
-from training.models.tgt import TGT
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
+from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
-from diffcdr.ids import IdTable
-from diffcdr.manifest import InputFile
 from training.data.cleaning import Findings, merge_runs, nothing_left, sift
 from training.data.columns import Columns
 from training.data.parts import file_sha256, joined_sha256, parts

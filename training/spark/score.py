@@ -27,10 +27,11 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from threadpoolctl import threadpool_limits
 
-from diffcdr.bundle import MANIFEST_HASH, Bundle, open_bundle
+from diffcdr.bundle.reader import MANIFEST_HASH, Bundle, open_bundle
 from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
-from diffcdr.recommender import Recommender
+from diffcdr.recommend.recommender import Recommender
+from diffcdr.recommend.transfer import Device
 from diffcdr.score import (
     BATCH_USERS,
     COMPILED_USERS,
@@ -44,7 +45,6 @@ from diffcdr.score import (
     make_plan,
     recommender_for,
 )
-from diffcdr.transfer import Device
 from training.spark.arrow import numbers, on_numbers
 from training.spark.session import ask_executors, clear_failures, open_session
 from training.spark.storage import Storage

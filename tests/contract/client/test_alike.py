@@ -8,8 +8,10 @@ from typing import Any
 
 import httpx
 
-from diffcdr.client import AsyncClient, Client, batches, questions, results, results_lookup
-from diffcdr.client.questions import Call
+from diffcdr.client import AsyncClient, Client, batches, results_lookup
+from diffcdr.client import answers as results
+from diffcdr.client import calls as questions
+from diffcdr.client.calls import Call
 from service import schemas
 from service.schemas import console
 

@@ -67,7 +67,7 @@ def scripted(script: Script) -> Iterator[str]:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     noted: list[float] = []
-    monkeypatch.setattr("diffcdr.client.synchronous.time.sleep", noted.append)
+    monkeypatch.setattr("diffcdr.client.client.time.sleep", noted.append)
     return noted
 
 

@@ -8,7 +8,7 @@ from service.logs import JsonFormatter, TextFormatter
 
 
 def record(**extra: object) -> logging.LogRecord:
-    made = logging.LogRecord("service.edge", logging.INFO, __file__, 1, "answered %s", ("it",), None)
+    made = logging.LogRecord("service.edge.middleware", logging.INFO, __file__, 1, "answered %s", ("it",), None)
     made.__dict__.update(extra)
     return made
 
@@ -18,7 +18,7 @@ def test_json_carries_the_known_fields_and_nothing_else() -> None:
     assert entry.pop("time").endswith("+00:00")
     assert entry == {
         "level": "info",
-        "logger": "service.edge",
+        "logger": "service.edge.middleware",
         "message": "answered it",
         "request_id": "r1",
         "status": "200",

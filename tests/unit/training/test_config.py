@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from diffcdr.errors import InputError
 from training.config import load_preset, preset_names
-from training.models.configs import ALSConfig, GaussianDiffCDRConfig
+from training.setting_types import ALSConfig, GaussianDiffCDRConfig
 
 
 def test_the_presets_of_the_literature_are_there_and_load() -> None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from training.config import TrainConfig, load_preset
 from training.data.domains import DomainPair
-from training.pipeline import DomainFile, Prepared, Run, load_pair, prepare
+from training.run.prepare import DomainFile, Prepared, Run, load_pair, prepare
 
 RANGE = (1.0, 5.0)
 QUICK = ["base.epochs=2", "base.dim=4", "diffcdr.hidden_dim=8", "diffcdr.epochs=1", "diffcdr.nfe=1", "emcdr.epochs=2"]

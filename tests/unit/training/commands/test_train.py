@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from diffcdr.bundle import open_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
-from training.commands.inputs import parse_rating_range
+from training.commands.options import parse_rating_range
 from training.commands.train import choose_models
 from training.config import load_preset
 from training.models.registry import MODELS

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from diffcdr.errors import InputError
-from diffcdr.topk import MaskedRows
+from diffcdr.search.topk import MaskedRows
 from training.evaluation.beyond import BeyondAccuracy
 from training.evaluation.evaluate import Metrics, evaluate, evaluate_vectors, predict
 from training.evaluation.uncertainty import StandardErrors
-from training.models.base import FitReport, HeldOut, RatingTable, ScoringHead, TransferModel
+from training.models.contract import FitReport, HeldOut, RatingTable, ScoringHead, TransferModel
 
 
 class Linear(TransferModel):

@@ -10,11 +10,11 @@ from tests.unit.training.tiny import quick_config
 from training.data.domains import DomainPair
 from training.experiment import embedding
 from training.experiment.embedding import DIM, NFE, SOURCE, TRUE, Sample, read_sample, sample_vectors, to_bytes
-from training.experiment.embedding_report import distance, embedding_figure, embedding_table, frechet, mixing
 from training.experiment.plan import Block, Setup
+from training.experiment.report.embedding_figure import distance, embedding_figure, embedding_table, frechet, mixing
 from training.experiment.runner import run_blocks
-from training.models.base import TransferModel
-from training.pipeline import Prepared, Run, fit_complete_target, prepare
+from training.models.contract import TransferModel
+from training.run.prepare import Prepared, Run, fit_complete_target, prepare
 
 MODELS = ("bias", "emcdr", "diffcdr")
 

@@ -12,10 +12,10 @@ from tests.unit.training.experiment.test_paper import named
 from training.data.domains import DomainPair
 from training.experiment.embedding import SOURCE, TRUE, Cloud, Panel, Sample
 from training.experiment.plan import Grid, Setup
-from training.experiment.render import HTML, Report, write_report
-from training.experiment.report import make_report
+from training.experiment.report.render import HTML, Report, write_report
+from training.experiment.report.report import make_report
 from training.experiment.results import ResultsFile
-from training.experiment.warm import WarmPoint
+from training.experiment.warm_scenario import WarmPoint
 
 MODELS = ("bias", "popular", "emcdr", "diffcdr", "diffcdr-da")
 GRID = Grid(MODELS, (0.2, 0.5), 3, ("cold", "warm"))

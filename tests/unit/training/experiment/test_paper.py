@@ -7,7 +7,7 @@ from diffcdr.errors import InputError
 from tests.unit.training.experiment.samples import result
 from training.data.domains import DomainPair
 from training.experiment.paper import paper_numbers, paper_task, task_of
-from training.experiment.paper_tables import beside_table, counts_table, speeds_table
+from training.experiment.report.paper_tables import beside_table, counts_table, speeds_table
 
 
 def named(pair: DomainPair, number: int) -> DomainPair:

@@ -13,7 +13,7 @@ from training.data.domains import DomainPair
 from training.experiment.plan import Cell, Grid, Setup
 from training.experiment.results import CellResult
 from training.experiment.runner import Failure, Outcome, run_blocks
-from training.pipeline import Run, evaluate_test, fit_model, prepare
+from training.run.prepare import Run, evaluate_test, fit_model, prepare
 
 GRID = Grid(("bias", "emcdr"), (0.5,), 2, ("cold", "warm"))
 TIMES = {"train_rate": None, "transfer_rate": 0.0, "seconds": 0.0}

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from diffcdr.errors import DiffCDRError
 from tests.unit.training.models.planted import Planted, planted
-from training.models.base import FitReport, HeldOut, RatingTable, TransferModel, TransferProblem
-from training.models.configs import GaussianDiffCDRConfig
-from training.models.configs_robust import RobustDiffCDRConfig
+from training.evaluation.judging import held_out_errors
+from training.models.closed_form.config import RobustDiffCDRConfig
+from training.models.contract import FitReport, HeldOut, RatingTable, TransferModel, TransferProblem
 from training.models.registry import MODELS
-from training.models.validation import held_out_errors
+from training.setting_types import GaussianDiffCDRConfig
 
 FAST = {"lr": 0.01, "epochs": 8, "batch_size": 40, "hidden_dim": 32, "nfe": 12, "time_features": 8, "rows": "ratings"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffcdr.transfer import OnnxTransfer
+from diffcdr.recommend.transfer import OnnxTransfer
 from tests.unit.training.models.planted import Planted, planted
 from tests.unit.training.models.test_contract import VARIANTS, fit
-from training.export import to_onnx
+from training.export.onnx import to_onnx
 from training.models.batching import blockwise
-from training.models.configs import Conditioning, DiffCDRConfig
-from training.models.dim import Activation
+from training.models.diffusion.dim import Activation
+from training.models.diffusion.sampler import Sampler
 from training.models.layers import product_by_rows
-from training.models.network import DiffCDRNetwork, solver_plan
-from training.models.sampler import Sampler
+from training.models.network.network import DiffCDRNetwork, solver_plan
+from training.setting_types import Conditioning, DiffCDRConfig
 
 FORMS: list[tuple[Activation, Conditioning]] = [("none", "input"), ("silu", "input"), ("silu", "hidden")]
 DTYPES = st.sampled_from([torch.float32, torch.float64])

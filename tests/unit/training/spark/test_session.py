@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyspark.errors import PySparkException
 
-from diffcdr.engines import load_engine
+from diffcdr.commands.engines import load_engine
 from diffcdr.errors import BundleError, InputError, MissingExtraError
 from training.spark.session import check_java, clear_failures, parse_settings
 

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from diffcdr.bundle import open_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError, MissingExtraError
 from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains

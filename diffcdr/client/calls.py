@@ -1,0 +1,249 @@
+"""Every call of /v1 as a value: what to send, how to read the answer, and whether it may be sent twice.
+
+Both clients take their methods from here (:mod:`diffcdr.client.client`, :mod:`diffcdr.client.async_client`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.client.answers import (
+    Embeddings,
+    ErasureReceipt,
+    EventsResult,
+    ItemList,
+    ModelsResult,
+    ModelSummary,
+    Readiness,
+    RecommendationList,
+    ShadowShare,
+)
+from diffcdr.client.results_lookup import Activity, FoundItems, History, Place, UserList, UserMap
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request. ``repeatable``: sending it twice does what sending it once does.
+
+    ``keyed``: it takes an ``Idempotency-Key``, under which a repetition is answered exactly as the first time.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    body: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] | None = None
+    repeatable: bool = True
+    keyed: bool = False
+
+
+class Options(TypedDict, total=False):
+    """What may be wished of a list; what is left out is as the service has it by default."""
+
+    k: int
+    exclude_items: Sequence[str]
+    exclude_seen: bool
+    diversity: float
+    fallback: Literal["allow", "deny"]
+    model: str
+
+
+class Wishes(Options, total=False):
+    """And ratings, (item, rating) pairs, that come with the request."""
+
+    history: Sequence[tuple[str, float]]
+    target_history: Sequence[tuple[str, float]]
+
+
+class User:
+    """One user of a batch, with wishes of their own: ``User("ann", k=5)``, ``User(history=[("film", 4.0)])``."""
+
+    def __init__(self, user_id: str | None = None, **wishes: Unpack[Wishes]) -> None:
+        self.user_id = user_id
+        self.wishes = wishes
+
+    def body(self) -> dict[str, Any]:
+        """As the service takes it."""
+        body = _given(user_id=self.user_id) | dict(self.wishes)
+        if "history" in self.wishes:
+            body["history"] = _ratings(self.wishes["history"])
+        if "target_history" in self.wishes:
+            body["target_history"] = _ratings(self.wishes["target_history"])
+        return body
+
+
+@dataclass(frozen=True)
+class Event:
+    """A rating of an item; ``event_id`` is drawn by the sender, another for each rating of a user."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    rating: float
+    domain: Literal["source", "target"] = "source"
+
+
+def recommend(
+    user_id: str | None = None, *, timeout_ms: int | None = None, **wishes: Unpack[Wishes]
+) -> Call[RecommendationList]:
+    """A ranked list for a user, or for whoever has this ``history``; ``wishes`` as in :class:`Wishes`."""
+    body = User(user_id, **wishes).body() | _given(timeout_ms=timeout_ms)
+    return Call("POST", "/v1/recommendations", RecommendationList.read, body=body)
+
+
+def recommend_user(
+    user_id: str, *, timeout_ms: int | None = None, **options: Unpack[Options]
+) -> Call[RecommendationList]:
+    """The same by address, with GET: for callers behind a cache or a proxy that knows addresses alone."""
+    parameters = _given(timeout_ms=timeout_ms, **options)
+    return Call("GET", f"{_address(user_id)}/recommendations", RecommendationList.read, parameters=parameters)
+
+
+def embed_users(
+    user_ids: Sequence[str], *, model: str | None = None, timeout_ms: int | None = None
+) -> Call[Embeddings]:
+    """Target vectors of up to 1,024 users."""
+    return _embed({"user_ids": list(user_ids)}, model=model, timeout_ms=timeout_ms)
+
+
+def embed_vectors(
+    vectors: npt.NDArray[np.float32], *, model: str | None = None, timeout_ms: int | None = None
+) -> Call[Embeddings]:
+    """Source vectors, float32 [B, source_dim], carried into the target domain; B is at most 1,024."""
+    return _embed({"vectors": vectors.tolist()}, model=model, timeout_ms=timeout_ms)
+
+
+def add_events(events: Iterable[Event]) -> Call[EventsResult]:
+    """Have up to 1,000 ratings remembered, oldest first. Event ids make a repetition harmless."""
+    body = {"events": [asdict(event) for event in events]}
+    return Call("POST", "/v1/events", EventsResult.read, body=body, keyed=True)
+
+
+def popular(*, k: int = 20) -> Call[ItemList]:
+    """The most rated items, as strangers get them."""
+    return Call("GET", "/v1/items/popular", ItemList.read, parameters={"k": k})
+
+
+def opt_out(user_id: str) -> Call[None]:
+    """From now on nothing is personalised for this user."""
+    return Call("PUT", f"{_address(user_id)}/opt-out", _nothing)
+
+
+def opt_in(user_id: str) -> Call[None]:
+    """Take an opt-out back."""
+    return Call("DELETE", f"{_address(user_id)}/opt-out", _nothing)
+
+
+def erase(user_id: str) -> Call[ErasureReceipt]:
+    """Forget this user."""
+    return Call("DELETE", _address(user_id), ErasureReceipt.read, keyed=True)
+
+
+def find_users(prefix: str = "", *, limit: int = 20, model: str | None = None) -> Call[UserList]:
+    """Up to 100 known user ids that begin with ``prefix``."""
+    return Call("GET", "/v1/users", UserList.read, parameters=_given(prefix=prefix, limit=limit, model=model))
+
+
+def find_items(
+    q: str = "", *, domain: Literal["source", "target"] = "target", limit: int = 20, model: str | None = None
+) -> Call[FoundItems]:
+    """Up to 100 items whose id begins with ``q``, then those that have it in their title."""
+    return Call("GET", "/v1/items", FoundItems.read, parameters=_given(q=q, domain=domain, limit=limit, model=model))
+
+
+def history(user_id: str, *, limit: int = 50, model: str | None = None) -> Call[History]:
+    """What a user rated in the source domain, best first; up to 1,000 ratings."""
+    parameters = _given(limit=limit, model=model)
+    return Call("GET", f"{_address(user_id)}/history", History.read, parameters=parameters)
+
+
+def user_map(*, model: str | None = None) -> Call[UserMap]:
+    """A sample of users, and items, in two dimensions."""
+    return Call("GET", "/v1/map", UserMap.read, parameters=_given(model=model))
+
+
+def place(user_id: str, *, model: str | None = None) -> Call[Place]:
+    """Where a user stands on that map."""
+    return Call("GET", f"{_address(user_id)}/map", Place.read, parameters=_given(model=model))
+
+
+def activity(*, since: float = 0.0) -> Call[Activity]:
+    """Totals of the last 15 minutes, every few seconds; of those after ``since`` (seconds since 1970)."""
+    return Call("GET", "/v1/activity", Activity.read, parameters={"since": since})
+
+
+def models() -> Call[ModelsResult]:
+    """Every loaded bundle, and how users are divided."""
+    return Call("GET", "/v1/models", ModelsResult.read)
+
+
+def model(model_id: str) -> Call[ModelSummary]:
+    """One loaded bundle."""
+    return Call("GET", f"/v1/models/{_segment(model_id)}", ModelSummary.read)
+
+
+def load_model(path: str, *, activate: bool = False) -> Call[ModelSummary]:
+    """Load the bundle at ``path`` below the service's bundle root beside those that serve."""
+    body = {"path": path, "activate": activate}
+    return Call("POST", "/v1/admin/models/load", ModelSummary.read, body=body, repeatable=False)
+
+
+def activate_model(model_id: str) -> Call[ModelSummary]:
+    """Make a loaded model the stable one."""
+    # Whether the model that was stable is the one to roll back to depends on how often this is sent.
+    return Call("POST", "/v1/admin/models/activate", ModelSummary.read, body={"model": model_id}, repeatable=False)
+
+
+def roll_back() -> Call[ModelSummary]:
+    """Go back to the model that was stable before; a second call undoes the first."""
+    return Call("POST", "/v1/admin/models/rollback", ModelSummary.read, repeatable=False)
+
+
+def set_traffic(
+    *, canary: str | None = None, percent: float = 0.0, salt: str = "", shadow: ShadowShare | None = None
+) -> Call[ModelsResult]:
+    """Have ``percent`` of the users answered by ``canary``, and ``shadow`` asked unseen; nothing given ends both."""
+    asked = None if shadow is None else shadow.model_dump()
+    body = {"canary": canary, "percent": percent, "salt": salt, **_given(shadow=asked)}
+    return Call("PUT", "/v1/admin/traffic", ModelsResult.read, body=body)
+
+
+def readiness() -> Call[Readiness]:
+    """Whether the service wants traffic; raises :class:`ServiceError` with status 503 where it does not."""
+    return Call("GET", "/readyz", Readiness.read)
+
+
+def _embed(asked: dict[str, Any], *, model: str | None, timeout_ms: int | None) -> Call[Embeddings]:
+    body = {**asked, "encoding": "base64", **_given(model=model, timeout_ms=timeout_ms)}
+    return Call("POST", "/v1/embeddings", Embeddings.read, body=body)
+
+
+def _ratings(pairs: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"item_id": item_id, "rating": rating} for item_id, rating in pairs]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The ``values`` that are there."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _address(user_id: str) -> str:
+    return f"/v1/users/{_segment(user_id)}"
+
+
+def _segment(text: str) -> str:
+    """``text`` as one segment of an address. An id of dots alone would name a folder above."""
+    return text.replace(".", "%2E") if not text.strip(".") else quote(text, safe="")
+
+
+def _nothing(response: httpx.Response) -> None:
+    """There is no body."""

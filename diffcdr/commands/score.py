@@ -1,0 +1,146 @@
+"""The runtime's own commands: ``diffcdr score`` and ``diffcdr inspect``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+
+from diffcdr.bundle.reader import open_bundle, read_manifest
+from diffcdr.commands.engines import EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.commands.inspect import render, shortfalls
+from diffcdr.errors import InputError
+from diffcdr.progress import Reporter
+from diffcdr.recommend.transfer import Device
+from diffcdr.score import (
+    ScoreOptions,
+    ScoreReport,
+    ScoreRequest,
+    all_users,
+    read_users,
+    recommender_for,
+    score_users,
+)
+
+BundleOption = Annotated[
+    str, typer.Option(help="Bundle directory; with --engine spark also a URL.", show_default=False)
+]
+UsersOption = Annotated[
+    str,
+    typer.Option(
+        help="File with the users: Parquet, CSV or TSV with a column user_id, or text with one id a line. "
+        "'all' takes every source user.",
+        show_default=False,
+    ),
+]
+OutOption = Annotated[
+    str, typer.Option(help="Parquet file to write; with --engine spark a folder or URL of files.", show_default=False)
+]
+
+
+def score(
+    bundle: BundleOption,
+    users: UsersOption,
+    out: OutOption,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 20,
+    lists: Annotated[bool, typer.Option("--lists", help="One row per user, with lists, not one row per item.")] = False,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Keep what users rated already.")] = False,
+    diversity: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Above 0, items of a personal list give way to others unlike them."),
+    ] = 0.0,
+    opted_out: Annotated[
+        Path | None,
+        typer.Option(help="File of users who opted out or asked to be forgotten: the popular list for them."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    device: Annotated[Device, typer.Option(help="Where a transfer graph runs.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Batches at a time.", show_default="one per core")] = None,
+    engine: EngineOption = "local",
+    master: MasterOption = None,
+    spark_conf: SparkConfOption = None,
+) -> None:
+    """Recommend to many users at once: a ranked list for each, to a Parquet file.
+
+    The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
+    """
+    reporter = Reporter()
+    listed = None if users == "all" else Path(users)
+    if "://" not in out and Path(out).resolve() in (given.resolve() for given in (listed, opted_out) if given):
+        raise InputError(f"--out {out} is the file that users are read from, and would replace it; choose another")
+    ids = None if listed is None else _read(reporter, listed)
+    asked = ScoreRequest(
+        users=ids,
+        options=ScoreOptions(
+            k=k, exclude_seen=not include_seen, layout="lists" if lists else "long", diversity=diversity
+        ),
+        resume=resume,
+        opted_out=None if opted_out is None else _read(reporter, opted_out),
+    )
+    if engine == "spark":
+        on_spark = load_engine("spark", "score")
+        report = on_spark(
+            bundle, out, asked, device=device, reporter=reporter, master=master, settings=spark_conf or []
+        )
+    else:
+        report = _score_here(
+            Path(bundle),
+            Path(out),
+            asked,
+            device=device,
+            reporter=reporter,
+            threads=threads or len(os.sched_getaffinity(0)),
+        )
+    by_strategy = ", ".join(f"{count:,} {strategy}" for strategy, count in sorted(report.strategies.items()))
+    reporter.note(f"wrote {report.rows:,} rows for {report.users:,} users ({by_strategy}) to {out}")
+
+
+def _score_here(
+    bundle: Path, out: Path, asked: ScoreRequest, *, device: Device, reporter: Reporter, threads: int
+) -> ScoreReport:
+    opened = open_bundle(bundle)
+    count = len(opened.source_users.ids) if asked.users is None else len(asked.users)
+    recommender = recommender_for(count, opened, device=device)
+    return score_users(
+        recommender,
+        all_users(recommender) if asked.users is None else asked.users,
+        out,
+        options=asked.options,
+        reporter=reporter,
+        resume=asked.resume,
+        threads=threads,
+        opted_out=asked.opted_out,
+    )
+
+
+def _read(reporter: Reporter, path: Path) -> pl.Series:
+    ids, left_out = read_users(path)
+    if left_out:
+        reporter.note(f"{path}: {left_out:,} empty or repeated user ids left out")
+    return ids
+
+
+def inspect_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
+) -> None:
+    """Show what a bundle is, how good it is next to plain baselines, and whether every byte is the published one."""
+    manifest, bundle_id = read_manifest(bundle)
+    if verify:
+        open_bundle(bundle)
+    if as_json:
+        warnings = [str(shortfall) for shortfall in shortfalls(manifest)]
+        typer.echo(
+            json.dumps({"id": bundle_id, "warnings": warnings, "manifest": manifest.model_dump(mode="json")}, indent=2)
+        )
+        return
+    console = Console(highlight=False)
+    render(manifest, bundle_id, console=console)
+    if verify:
+        console.print(f"verified: all {len(manifest.files)} files are as published")

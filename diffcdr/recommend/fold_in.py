@@ -1,0 +1,120 @@
+"""Fold-in: a source vector in closed form, from ratings given with the request (see :class:`FoldInSpec`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import FoldInSpec, RatingShapeSpec
+from diffcdr.bundle.reader import SourceItems
+from diffcdr.errors import BundleError
+from diffcdr.recommend.shape import rating_shape
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+
+class FoldIn:
+    """Least-squares user vectors against the source items of one bundle.
+
+    Each user is solved alone, in float64, over its items in row order: the answer depends neither on the order in
+    which the ratings were given nor on other users.
+    """
+
+    def __init__(self, spec: FoldInSpec, items: SourceItems) -> None:
+        """Raises BundleError where ``spec.regularisation`` fits neither one value nor one per dimension."""
+        self._spec = spec
+        self._items = items
+        dim = items.vectors.shape[1]
+        if len(spec.regularisation) not in (1, dim):
+            raise BundleError(
+                f"fold_in.regularisation has {len(spec.regularisation)} values for {dim} dimensions; "
+                "publish the bundle again"
+            )
+        self._ridge = np.broadcast_to(np.asarray(spec.regularisation, dtype=np.float64), (dim,))
+        if spec.history is not None and (items.idf is None or items.basis is None):
+            raise BundleError("fold_in.history needs source_items/idf.npy and basis.npy; publish the bundle again")
+        if spec.shape is not None and items.level_biases is None:
+            raise BundleError("fold_in.shape needs source_items/level_biases.npy; publish the bundle again")
+        self._gram: Float64Array | None = None
+        if spec.kind == "als":
+            vectors = np.asarray(items.vectors, dtype=np.float64)
+            self._gram = vectors.T @ vectors
+
+    def __call__(self, history: Sequence[tuple[str, float]]) -> Float32Array | None:
+        """Source vector float32 [source_dim] of a user who gave ``history``, (item id, rating) pairs.
+
+        The last rating of an item counts. Unknown items and ratings that are not finite are left out; None where
+        nothing is left or the result is not finite.
+        """
+        rows, ratings = known_ratings(self._items.ids, history)
+        if not len(rows):
+            return None
+        vectors = self._items.vectors[rows].astype(np.float64)
+        if self._gram is None:
+            residuals = ratings - self._spec.offset - self._items.biases[rows].astype(np.float64)
+            solution = self._solve_ridge(vectors, residuals)
+        else:
+            solution = self._solve_als(self._gram, vectors)
+        if self._spec.shape is not None:
+            solution = self._with_shape(self._spec.shape, rows, ratings, solution)
+        elif self._spec.history is not None:
+            length = self._spec.history.vector_weight * _over_length(solution, solution)
+            solution = np.concatenate([self._features(rows), length])
+        with np.errstate(over="ignore"):
+            vector = solution.astype(np.float32)
+        return vector if np.isfinite(vector).all() else None
+
+    def _solve_ridge(self, vectors: Float64Array, residuals: Float64Array) -> Float64Array:
+        # As one stacked least-squares problem: better conditioned than the normal equations, and defined (the
+        # shortest solution) where nothing regularises a direction that the history leaves open.
+        design = np.vstack([vectors, np.diag(np.sqrt(self._ridge))])
+        return _least_squares(design, np.concatenate([residuals, np.zeros(len(self._ridge))]))
+
+    def _solve_als(self, gram: Float64Array, vectors: Float64Array) -> Float64Array:
+        confidence = self._spec.confidence
+        left = gram + (confidence - 1.0) * (vectors.T @ vectors) + np.diag(self._ridge)
+        return _least_squares(left, confidence * vectors.sum(axis=0))
+
+    def _with_shape(
+        self, shape: RatingShapeSpec, rows: npt.NDArray[np.int64], ratings: Float64Array, solution: Float64Array
+    ) -> Float64Array:
+        assert self._items.level_biases is not None  # seen to at the start
+        residuals = ratings - shape.offset - self._items.level_biases[rows].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            (own,) = rating_shape(shape, np.zeros(len(rows), dtype=np.int64), ratings, residuals, n_users=1)
+        return np.concatenate([solution, own, *([self._features(rows)] if self._spec.history else [])])
+
+    def _features(self, rows: npt.NDArray[np.int64]) -> Float64Array:
+        assert self._items.idf is not None and self._items.basis is not None  # seen to at the start
+        weights = self._items.idf[rows].astype(np.float64)
+        return _over_length(weights @ self._items.basis[rows].astype(np.float64), weights)
+
+
+def known_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:
+    """Rows, ascending, and ratings of the (item id, rating) pairs that can be used; the last rating of an item counts.
+
+    Items that ``ids`` does not hold and ratings that are not finite are left out.
+    """
+    found = ids.rows([item for item, _ in history]).tolist()
+    # A later pair replaces an earlier one of the same item.
+    kept = dict(zip(found, (float(rating) for _, rating in history), strict=True))
+    pairs = sorted((row, rating) for row, rating in kept.items() if row >= 0 and np.isfinite(rating))
+    rows = np.array([row for row, _ in pairs], dtype=np.int64)
+    return rows, np.array([rating for _, rating in pairs], dtype=np.float64)
+
+
+def _over_length(values: Float64Array, vector: Float64Array) -> Float64Array:
+    """``values`` over the length of ``vector``; zeros where that is zero."""
+    length = float(np.linalg.norm(vector))
+    return values / length if length > 0 else np.zeros_like(values)
+
+
+def _least_squares(design: Float64Array, target: Float64Array) -> Float64Array:
+    try:
+        return np.asarray(np.linalg.lstsq(design, target, rcond=None)[0], dtype=np.float64)
+    except np.linalg.LinAlgError:  # did not converge: ratings near the end of the float range
+        return np.full(design.shape[1], np.nan)

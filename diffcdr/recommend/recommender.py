@@ -1,0 +1,286 @@
+"""From users to ranked lists of target items, and why each list is what it is.
+
+How a query is resolved, first match first:
+
+    opted out (``personalise`` False)             -> popular     reason ``opted_out``
+    target ratings given, some usable             -> warm        what follows, moved by them (``blend.py``)
+    source ratings given, some usable             -> fold_in     closed-form source vector, then transfer
+    user with target ratings in training          -> warm        the user's own target vector
+    user with a source vector                     -> transfer
+    none of these                                 -> popular     reason ``no_usable_history`` or ``unknown_user``
+
+Target ratings of a user of whom nothing else is known move the vector zero, at which every user has the same list.
+
+Personal lists go by score, or are more diverse where the query asks for it. The same exclusions hold on every path,
+and no answer depends, to the last bit, on the other queries of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.bundle.reader import Bundle
+from diffcdr.errors import BundleError, InputError
+from diffcdr.recommend.query import (
+    ROW_STRATEGIES,
+    FallbackReason,
+    Query,
+    Recommendation,
+    Strategy,
+    TopRows,
+    UserUnknown,
+)
+from diffcdr.recommend.ranked_list import Listing
+from diffcdr.recommend.transfer import Device
+from diffcdr.recommend.user_vectors import NO_ITEMS, Resolved, Resolver
+from diffcdr.search.approximate import open_search
+from diffcdr.search.diversity import diversify, pool_size
+from diffcdr.search.topk import MaskedRows, TopK, typical_norm
+from diffcdr.stage_times import stage
+
+__all__ = [
+    "ROW_STRATEGIES",
+    "FallbackReason",
+    "Query",
+    "Recommendation",
+    "Recommender",
+    "Strategy",
+    "TopRows",
+    "UserUnknown",
+]
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+NONE_GIVEN: Mapping[str, Float32Array] = MappingProxyType({})
+
+TYPICAL_USERS = 256
+"""Whose vectors' lengths the top-k search is laid out for."""
+
+
+class Recommender:
+    """Answers queries from one open bundle. Safe to share between threads: nothing changes after construction."""
+
+    def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int = 1) -> None:
+        """Load what ``bundle`` serves with.
+
+        Args:
+            bundle: an open bundle.
+            device: where a transfer graph runs; a folded map and the scoring always run on the CPU.
+            threads: intra-op threads of a transfer graph.
+
+        Raises:
+            BundleError: a table holds a value that is not finite, or shapes do not belong together.
+            DeviceError, MissingExtraError: as :func:`diffcdr.recommend.transfer.load_transfer`.
+        """
+        _check_tables(bundle)
+        self._bundle = bundle
+        self._resolver = Resolver(bundle, device=device, threads=threads)
+        items = bundle.target_items
+        exact = TopK(
+            items.vectors,
+            items.biases,
+            offset=bundle.manifest.scoring.offset,
+            typical_norm=typical_norm(self.sampled_vectors(TYPICAL_USERS)),
+        )
+        self._exact = exact
+        self._topk = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
+        self._stage = "topk" if self._topk is exact else "approximate"
+        self._listing = Listing(items)
+
+    @property
+    def bundle(self) -> Bundle:
+        """What is served."""
+        return self._bundle
+
+    @property
+    def device(self) -> str:
+        """Where the transfer runs: ``cpu`` or ``cuda``."""
+        return self._resolver.device
+
+    def compile(self) -> None:
+        """As :meth:`TopK.compile`; for very many users, never another answer."""
+        self._exact.compile()
+
+    def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
+        """Answer ``queries``, in their order.
+
+        Raises:
+            InputError: a ``k`` is below 1, or a ``diversity`` is not between 0 and 1.
+        """
+        for query in queries:
+            _check(query.k, query.diversity)
+        with stage("transfer"):
+            resolved = self._resolver.resolve(queries)
+        excluded = self._excluded(queries, resolved)
+        personal = [i for i, strategy in enumerate(resolved.strategies) if strategy != "popular"]
+        answers: list[Recommendation | UserUnknown | None] = [None] * len(queries)
+        for group in _searched_together(queries, personal, alike=self._topk.prefixes):
+            with stage(self._stage):
+                rows, scores = self._search(
+                    resolved.vectors[group],
+                    max(queries[i].k for i in group),
+                    masked=MaskedRows.pack([excluded[i] for i in group]),
+                    diversity=np.array([queries[i].diversity for i in group]),
+                )
+            for i, row, score in zip(group, rows, scores, strict=True):
+                count = min(queries[i].k, int(np.count_nonzero(row >= 0)))
+                answers[i] = self._listing.of(
+                    row[:count], self._in_range(score[:count]), strategy=resolved.strategies[i]
+                )
+        return [
+            answer if answer is not None else self._fall_back(query, masked, reason)
+            for answer, query, masked, reason in zip(answers, queries, excluded, resolved.reasons, strict=True)
+        ]
+
+    def popular(self, k: int) -> Recommendation:
+        """The ``k`` most rated items, ties in id order; no fallback reason, as it was asked for."""
+        return self._listing.popular(k, excluded=NO_ITEMS, reason=None)
+
+    def sampled_vectors(self, count: int) -> Float32Array:
+        """Target vectors of about ``count`` source users, at even distances in the table: whom this bundle is for.
+
+        float32 [B, target_dim], finite; fewer where there are fewer users.
+        """
+        users = len(self._bundle.source_users.ids)
+        rows = np.arange(0, users, max(1, users // count))
+        vectors, _ = self._resolver.known(rows, np.full(len(rows), -1))
+        return vectors
+
+    def embed_users(
+        self, user_ids: Sequence[str], *, given: Mapping[str, Float32Array] = NONE_GIVEN
+    ) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
+        """Target vectors float32 [B, target_dim] of ``user_ids`` and found bool [B]; zeros where not found.
+
+        ``given``: source vectors of users, where they are kept outside of the bundle.
+        """
+        with stage("transfer"):
+            resolved = self._resolver.resolve([Query(user, source_vector=given.get(user)) for user in user_ids])
+        found = np.fromiter((strategy != "popular" for strategy in resolved.strategies), np.bool_, len(user_ids))
+        return resolved.vectors, found
+
+    def embed_vectors(self, vectors: Float32Array) -> Float32Array:
+        """Carry source vectors float32 [B, source_dim] to target vectors float32 [B, target_dim].
+
+        Raises:
+            InputError: the shape is another, or a value is not finite.
+        """
+        with stage("transfer"):
+            return self._resolver.carry(vectors)
+
+    def top_rows(
+        self, user_ids: Sequence[str], k: int, *, exclude_seen: bool = True, diversity: float = 0.0
+    ) -> TopRows:
+        """What :meth:`recommend` answers for plain queries of ``user_ids``, as arrays; raises as it does."""
+        _check(k, diversity)
+        source, warm = self._resolver.rows(user_ids)
+        vectors, strategies = self._resolver.known(source, warm)
+        seen = self._bundle.target_users.seen_of(warm if exclude_seen else np.full_like(warm, -1))
+        rows, scores = self._search(
+            vectors, k, masked=MaskedRows(*seen), diversity=np.full(len(vectors), float(diversity))
+        )
+        scores = np.where(rows >= 0, self._in_range(scores), scores)
+        fallback = np.flatnonzero(strategies == ROW_STRATEGIES.index("popular"))
+        popular = self._listing.order[:k]
+        rows[fallback] = -1
+        rows[fallback, : len(popular)] = popular
+        scores[fallback] = -np.inf
+        scores[fallback, : len(popular)] = self._bundle.target_items.popularity[popular]
+        return TopRows(rows, scores, strategies)
+
+    def _in_range(self, scores: Float32Array) -> Float32Array:
+        """Predicted ratings within the rating range; items are in the order of what was predicted before."""
+        limits = self._bundle.manifest.scoring.rating_range
+        return scores if limits is None else np.clip(scores, np.float32(limits[0]), np.float32(limits[1]))
+
+    def _search(
+        self, vectors: Float32Array, k: int, *, masked: MaskedRows, diversity: Float64Array
+    ) -> tuple[Int32Array, Float32Array]:
+        """The lists of ``vectors`` [B, dim], as :meth:`TopK.search`; ``diversity`` [B] is zero for all or for none."""
+        if not diversity.any():
+            return self._topk.search(vectors, k, masked=masked)
+        pool, scores = self._topk.search(vectors, pool_size(k, self._topk.n_items), masked=masked)
+        return diversify(pool, scores, self._bundle.target_items.vectors, k=k, diversity=diversity)
+
+    def _excluded(self, queries: Sequence[Query], resolved: Resolved) -> list[Int32Array]:
+        """Item rows that each query must not be answered with; may repeat."""
+        named = [NO_ITEMS] * len(queries)
+        if any(query.exclude_items for query in queries):
+            flat = self._bundle.target_items.ids.rows([item for query in queries for item in query.exclude_items])
+            named = np.split(flat, np.cumsum([len(query.exclude_items) for query in queries])[:-1])
+        excluded: list[Int32Array] = []
+        for query, warm, rated, rows in zip(queries, resolved.warm_rows.tolist(), resolved.rated, named, strict=True):
+            if warm < 0 and not len(rows) and not len(rated):
+                excluded.append(NO_ITEMS)
+                continue
+            parts = [rows[rows >= 0].astype(np.int32)]
+            if query.exclude_seen:
+                parts.append(rated)
+            if query.exclude_seen and warm >= 0:
+                parts.append(self._bundle.target_users.seen(warm))
+            excluded.append(np.concatenate(parts))
+        return excluded
+
+    def _fall_back(self, query: Query, excluded: Int32Array, reason: FallbackReason) -> Recommendation | UserUnknown:
+        if not query.allow_fallback and reason != "opted_out":
+            return UserUnknown(reason)
+        return self._listing.popular(query.k, excluded=excluded, reason=reason)
+
+
+def _searched_together(queries: Sequence[Query], chosen: Sequence[int], *, alike: bool) -> list[list[int]]:
+    """Places of ``chosen`` queries that one search answers: all plain ones, and diverse ones of one ``k``.
+
+    Where a shorter list is not ``alike`` the beginning of a longer one, plain ones of one ``k``, too.
+    """
+    groups: dict[tuple[bool, int], list[int]] = {}
+    for i in chosen:
+        diverse = queries[i].diversity > 0.0
+        groups.setdefault((diverse, 0 if alike and not diverse else queries[i].k), []).append(i)
+    return list(groups.values())
+
+
+def _check(k: int, diversity: float) -> None:
+    if k < 1:
+        raise InputError("k must be at least 1")
+    if not 0.0 <= diversity <= 1.0:
+        raise InputError(f"diversity must lie between 0 and 1, and is {diversity}")
+
+
+def _check_tables(bundle: Bundle) -> None:
+    """Refuse tables that cannot be scored, before they answer anyone."""
+    transfer = bundle.manifest.transfer
+    tables: list[tuple[str, npt.NDArray[Any], tuple[int, ...]]] = [
+        ("source_users/vectors", bundle.source_users.vectors, (len(bundle.source_users.ids), transfer.source_dim)),
+        ("target_users/vectors", bundle.target_users.vectors, (len(bundle.target_users.ids), transfer.target_dim)),
+        ("target_items/vectors", bundle.target_items.vectors, (len(bundle.target_items.ids), transfer.target_dim)),
+        ("target_items/biases", bundle.target_items.biases, (len(bundle.target_items.ids),)),
+        ("target_items/popularity", bundle.target_items.popularity, (len(bundle.target_items.ids),)),
+    ]
+    if bundle.manifest.fold_in is not None:  # without fold-in, source items are there for their titles at most
+        items, history = bundle.source_items, bundle.manifest.fold_in.history
+        width = transfer.source_dim
+        if history is not None and items.idf is not None and items.basis is not None:
+            width -= history.dim
+            tables += [
+                ("source_items/idf", items.idf, (len(items.ids),)),
+                ("source_items/basis", items.basis, (len(items.ids), history.dim)),
+            ]
+        if bundle.manifest.fold_in.shape is not None and items.level_biases is not None:
+            width -= bundle.manifest.fold_in.shape.dim
+            tables.append(("source_items/level_biases", items.level_biases, (len(items.ids),)))
+        tables += [
+            ("source_items/vectors", items.vectors, (len(items.ids), width)),
+            ("source_items/biases", items.biases, (len(items.ids),)),
+        ]
+    for name, table, shape in tables:
+        if table.shape != shape:
+            raise BundleError(f"{name} of bundle {bundle.path} has shape {table.shape}, not {shape}; publish it again")
+        if not np.isfinite(table).all():
+            raise BundleError(f"{name} of bundle {bundle.path} holds a value that is not finite; train it again")

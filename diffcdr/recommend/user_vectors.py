@@ -1,0 +1,162 @@
+"""From queries to target vectors, and which path gave each one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.bundle.reader import Bundle
+from diffcdr.errors import InputError
+from diffcdr.recommend.fold_in import FoldIn, known_ratings
+from diffcdr.recommend.query import ROW_STRATEGIES, FallbackReason, Query, Strategy
+from diffcdr.recommend.transfer import Device, load_transfer
+from diffcdr.recommend.warm_start import Blend
+
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+UInt8Array = npt.NDArray[np.uint8]
+
+NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What is known of each of B queries before any item is scored.
+
+    ``vectors``: float32 [B, target_dim], zero where nothing personal is possible; ``warm_rows``: int64 [B], rows
+    among the target users, -1 where unknown.
+    """
+
+    vectors: Float32Array
+    strategies: list[Strategy]
+    reasons: list[FallbackReason]
+    """Why the popular list, should it come to that."""
+    warm_rows: Int64Array
+    rated: list[Int32Array]
+    """Target item rows that each query brought ratings of."""
+
+
+class Resolver:
+    """The user side of one bundle: stored vectors, fold-in and the transfer."""
+
+    def __init__(self, bundle: Bundle, *, device: Device, threads: int) -> None:
+        """Raises as :class:`diffcdr.recommend.recommender.Recommender`."""
+        self._bundle = bundle
+        self._transfer = load_transfer(bundle, device=device, threads=threads)
+        manifest, items = bundle.manifest, bundle.target_items
+        self._fold_in = FoldIn(manifest.fold_in, bundle.source_items) if manifest.fold_in else None
+        self._blend = (
+            Blend(manifest.warm, items.vectors, items.biases, offset=manifest.scoring.offset) if manifest.warm else None
+        )
+
+    @property
+    def device(self) -> str:
+        """Where the transfer runs: ``cpu`` or ``cuda``."""
+        return self._transfer.device
+
+    def carry(self, vectors: Float32Array) -> Float32Array:
+        """Source vectors float32 [B, source_dim] to target vectors float32 [B, target_dim].
+
+        Raises:
+            InputError: the shape is another, or a value is not finite.
+        """
+        vectors = np.asarray(vectors, dtype=np.float32)
+        dim = self._bundle.manifest.transfer.source_dim
+        if vectors.ndim != 2 or vectors.shape[1] != dim:
+            raise InputError(f"source vectors must have {dim} values each; got an array of shape {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise InputError("source vectors must hold finite numbers only")
+        return self._carry(vectors)
+
+    def rows(self, user_ids: Sequence[str]) -> tuple[Int64Array, Int64Array]:
+        """Rows of ``user_ids`` among source users and among warm users, -1 where unknown."""
+        return self._bundle.source_users.ids.rows(user_ids), self._bundle.target_users.ids.rows(user_ids)
+
+    def known(self, source: Int64Array, warm: Int64Array) -> tuple[Float32Array, UInt8Array]:
+        """Target vectors [B, target_dim], zero where there is none, and the strategy of each row."""
+        vectors = np.zeros((len(source), self._bundle.manifest.transfer.target_dim), dtype=np.float32)
+        is_warm = warm >= 0
+        vectors[is_warm] = self._bundle.target_users.vectors[warm[is_warm]]
+        carried = np.flatnonzero(~is_warm & (source >= 0))
+        if len(carried):
+            vectors[carried] = self._carry(self._bundle.source_users.vectors[source[carried]])
+        strategies = np.where(is_warm, ROW_STRATEGIES.index("warm"), ROW_STRATEGIES.index("popular")).astype(np.uint8)
+        strategies[carried] = ROW_STRATEGIES.index("transfer")
+        return vectors, _drop_not_finite(vectors, strategies)
+
+    def resolve(self, queries: Sequence[Query]) -> Resolved:
+        """Each query by itself, first match first (see :mod:`diffcdr.recommend.recommender`)."""
+        ids = [(query.user_id or "") if query.personalise else "" for query in queries]
+        source, warm = self.rows(ids)
+        vectors, codes = self.known(source, warm)
+        strategies = [ROW_STRATEGIES[code] for code in codes]
+        reasons: list[FallbackReason] = [query.unknown_reason for query in queries]
+        given: dict[int, tuple[Float32Array, Strategy]] = {}
+        for i, query in enumerate(queries):
+            if not query.personalise:
+                reasons[i] = "opted_out"
+                continue
+            if query.source_vector is not None and warm[i] < 0:
+                given[i] = query.source_vector, "transfer"
+            if query.history:
+                reasons[i] = "no_usable_history"
+                vector = self._fold_in(query.history) if self._fold_in is not None else None
+                if vector is not None:
+                    given[i] = vector, "fold_in"
+        if given:
+            carried = self._carry(np.stack([vector for vector, _ in given.values()]))
+            for (i, (_, strategy)), vector in zip(given.items(), carried, strict=True):
+                if np.isfinite(vector).all():
+                    vectors[i], strategies[i] = vector, strategy
+        resolved = Resolved(vectors, strategies, reasons, warm, [NO_ITEMS] * len(queries))
+        for i, query in enumerate(queries):
+            if query.personalise and query.target_history:
+                self._warm_up(resolved, i, query, source=int(source[i]))
+        return resolved
+
+    def _warm_up(self, resolved: Resolved, i: int, query: Query, *, source: int) -> None:
+        """Move the vector of query ``i`` by the target ratings that came with it."""
+        if resolved.strategies[i] == "popular":
+            resolved.reasons[i] = "no_usable_history"
+        rows, ratings = known_ratings(self._bundle.target_items.ids, query.target_history)
+        resolved.rated[i] = rows.astype(np.int32)
+        if self._blend is None or not len(rows):
+            return
+        limits = self._bundle.manifest.scoring.rating_range
+        if limits is not None:
+            ratings = np.clip(ratings, *limits)
+        start, warm = resolved.vectors[i], int(resolved.warm_rows[i])
+        if warm >= 0 and self._blend.counts_absence:
+            # What is not given counts as not liked, so what was rated in training is given along, beside the prior
+            # that knew nothing of it.
+            rows = np.union1d(rows, self._bundle.target_users.seen(warm))
+            ratings = np.ones(len(rows))
+            if resolved.strategies[i] == "warm":
+                start = self._prior(source)
+        with np.errstate(over="ignore"):
+            moved = self._blend(start, rows, ratings).astype(np.float32)
+        if np.isfinite(moved).all():
+            resolved.vectors[i], resolved.strategies[i] = moved, "warm"
+
+    def _prior(self, source: int) -> Float32Array:
+        """What is known of the source user in row ``source`` (-1 for none) without target ratings, [target_dim]."""
+        if source >= 0:
+            carried: Float32Array = self._carry(self._bundle.source_users.vectors[source : source + 1])[0]
+            if np.isfinite(carried).all():
+                return carried
+        return np.zeros(self._bundle.manifest.transfer.target_dim, dtype=np.float32)
+
+    def _carry(self, vectors: Float32Array) -> Float32Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._transfer(vectors)
+
+
+def _drop_not_finite(vectors: Float32Array, strategies: UInt8Array) -> UInt8Array:
+    """Set rows that overflowed to zero, and mark them as having no personal list."""
+    broken = ~np.isfinite(vectors).all(axis=1)
+    vectors[broken] = 0.0
+    return np.where(broken, ROW_STRATEGIES.index("popular"), strategies).astype(np.uint8)

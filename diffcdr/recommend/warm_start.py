@@ -1,0 +1,73 @@
+"""The warm user: a transferred vector moved by the first target ratings, in closed form (see :class:`WarmSpec`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.bundle.manifest import WarmSpec
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class Blend:
+    """Maximum a posteriori user vectors against the target items of one model.
+
+    With n ratings the solution is u0 + C V' x, C the inverse of what holds u0 in place without them, V [n, k] the
+    rated items: a system of n unknowns for each user, solved alone, in float64, over the items in row order.
+    """
+
+    def __init__(
+        self, spec: WarmSpec, vectors: npt.NDArray[np.floating], biases: npt.NDArray[np.floating], *, offset: float
+    ) -> None:
+        """``vectors`` [m, k], ``biases`` [m], ``offset``: the item side that scores are made with."""
+        self._spec, self._vectors, self._biases, self._offset = spec, vectors, biases, offset
+        self._gram: Float64Array | None = None
+        if spec.kind == "als":
+            items: Float64Array = vectors.astype(np.float64)
+            self._gram = items.T @ items
+            held: Float64Array = self._gram + spec.strength * np.eye(len(self._gram))
+            self._inverse = np.asarray(np.linalg.inv(held), dtype=np.float64)
+
+    @property
+    def counts_absence(self) -> bool:
+        """Does it matter which items a user has not rated?"""
+        return self._gram is not None
+
+    def __call__(
+        self, start: npt.NDArray[np.floating], rows: npt.NDArray[np.integer], ratings: npt.NDArray[np.floating]
+    ) -> Float64Array:
+        """float64 [k]: ``start`` u0 moved by ``ratings`` of item ``rows``, each row once, ascending.
+
+        Exactly ``start`` without ratings. Not finite where the ratings are near the end of the float range.
+        """
+        held: Float64Array = start.astype(np.float64)
+        if not len(rows):
+            return held
+        items: Float64Array = self._vectors[rows].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._gram is None:
+                known: Float64Array = ratings.astype(np.float64) - self._offset - self._biases[rows].astype(np.float64)
+                weights = _solve(items @ items.T + self._spec.strength * np.eye(len(rows)), known - items @ held)
+                return held + weights @ items
+            return held + self._interactions(items, held, gram=self._gram)
+
+    def _interactions(self, items: Float64Array, start: Float64Array, *, gram: Float64Array) -> Float64Array:
+        # (gram + (c - 1) V'V + strength) d = pull, by Sherman, Morrison and Woodbury.
+        extra = self._spec.confidence - 1.0
+        scores = items @ start
+        pull = (self._spec.confidence - extra * scores) @ items - gram @ start
+        free = self._inverse @ pull
+        if extra == 0.0:
+            return free
+        spread = items @ self._inverse
+        weights = _solve(np.eye(len(items)) / extra + spread @ items.T, items @ free)
+        move: Float64Array = free - weights @ spread
+        return move
+
+
+def _solve(left: Float64Array, right: Float64Array) -> Float64Array:
+    try:
+        return np.asarray(np.linalg.solve(left, right), dtype=np.float64)
+    except np.linalg.LinAlgError:  # values near the end of the float range
+        return np.full(len(right), np.nan)

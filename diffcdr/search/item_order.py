@@ -1,0 +1,80 @@
+"""The order in which a top-k search looks at items, and how good those can be that it has not looked at yet."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+Pairs = tuple[Int64Array, Int64Array]
+"""(user, item place) pairs that must not be, of any number and order."""
+
+
+class ItemLayout:
+    """Items with the most promising first (long vector, large bias), in tiles of ``tile_items``.
+
+    An item's *place* is where it stands in that order; its *row* is the caller's.
+    """
+
+    rows: Int64Array
+    """Row of each place, [n]."""
+    places: Int64Array
+    """Place of each row, [n]."""
+    tiles: int
+    """At least one; the last may be filled up."""
+    reach: Float64Array
+    """What no item of a tile, or after it, can exceed for a user vector of each of some lengths, [lengths, tiles]."""
+    tail_norm: Float64Array
+    """The longest item vector of a tile or after it, [tiles]."""
+
+    def __init__(self, vectors: Float32Array, biases: Float32Array, *, typical_norm: float, tile_items: int) -> None:
+        """Order ``vectors`` [n, dim] with ``biases`` [n]; ``typical_norm`` as in :class:`diffcdr.search.topk.TopK`."""
+        n_items = len(vectors)
+        self.tiles = max(1, -(-n_items // tile_items))
+        self.tile_items = tile_items
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        self.rows = np.argsort(-(typical_norm * norms + biases), kind="stable")
+        self.places = np.empty(n_items, dtype=np.int64)
+        self.places[self.rows] = np.arange(n_items)
+        self._radii = np.append(0.0, typical_norm * 2.0 ** np.arange(-4, 5))
+        self.reach = np.stack([self._largest_from_here(radius * norms + biases) for radius in self._radii])
+        self.tail_norm = self._largest_from_here(norms)
+
+    def padded(self, vectors: Float32Array, biases: Float32Array, *, width: int) -> Float32Array:
+        """``vectors`` [n, dim] by place, with the bias as one more dimension: float32 [tiles * tile_items, width].
+
+        Zeros from there on to ``width``; rows that only fill the last tile can win nothing.
+        """
+        n_items, dim = vectors.shape
+        padded = np.zeros((self.tiles * self.tile_items, width), dtype=np.float32)
+        padded[:n_items, :dim] = vectors[self.rows]
+        padded[:n_items, dim] = biases[self.rows]
+        padded[n_items:, dim] = -np.inf
+        return padded
+
+    def chords(self, norms: Float64Array) -> tuple[Int64Array, Float64Array, Float64Array]:
+        """How to read what users of lengths ``norms`` [U] can reach from ``reach`` and ``tail_norm``.
+
+        v . u + b <= |v| |u| + b (Cauchy and Schwarz). The largest of these over items is convex in |u|, so between two
+        lengths it lies below the chord; beyond the last it grows by at most the longest vector. Returns, [U] each,
+        left, share and beyond: ``(1 - share) reach[left] + share reach[left + 1] + beyond tail_norm``.
+        """
+        left = np.clip(np.searchsorted(self._radii, norms, side="right") - 1, 0, len(self._radii) - 2)
+        low, high = self._radii[left], self._radii[left + 1]
+        return left, np.minimum((norms - low) / (high - low), 1.0), np.maximum(norms - self._radii[-1], 0.0)
+
+    def reachable(self, norms: Float64Array) -> Float64Array:
+        """What no item of a tile, or after it, exceeds for users of lengths ``norms``, [U, tiles]; it falls."""
+        left, share, beyond = self.chords(norms)
+        share, beyond = share[:, None], beyond[:, None]
+        reach: Float64Array = (1.0 - share) * self.reach[left] + share * self.reach[left + 1] + beyond * self.tail_norm
+        return reach
+
+    def _largest_from_here(self, values: Float64Array) -> Float64Array:
+        """The largest of ``values`` [n], by row, in each tile or after it, [tiles]; -inf where there is none."""
+        padded = np.full(self.tiles * self.tile_items, -np.inf)
+        padded[: len(values)] = values[self.rows]
+        by_tile = padded.reshape(self.tiles, self.tile_items).max(axis=1)
+        return np.maximum.accumulate(by_tile[::-1])[::-1]

@@ -1,0 +1,278 @@
+"""Exact top-k over all items, in two stages, on NumPy alone.
+
+The score of item j for user vector u is ``float32(sum_d v_jd u_d + bias_j + offset)``, accumulated in float64 in the
+order d = 0, 1, … and then bias, offset; items are ordered by score, descending, then by row, ascending. That
+definition knows no batch, so results agree to the last bit whatever the batch's size, company or order.
+
+Scoring everything that way would be slow. Instead a float32 matrix product gives approximate scores, each within
+``margin(u)`` of the exact one (the standard bound on a float32 dot product), and only their maxima over blocks of 32
+items are kept, while the scores are still in cache. The k-th largest maximum bounds the k-th best score from below,
+so whatever can be among the k best lies in the few blocks above that bound. These are scored again, thinned by the
+same argument item by item, and what is left (k items and a few) gets its exact score. Items whose vectors are too
+short to reach the bound (Cauchy and Schwarz) are not looked at. Users for whom too much is left (large ties, values
+near the float32 range) are scored exactly throughout.
+
+Where numba is installed (extra ``fast``) and many users are asked for, :mod:`diffcdr.search.compiled` does all but the
+last of this in one loop; what it leaves out and what an item's score is follows the same rules, so the answers are the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from diffcdr.search.candidates import EMPTY, Ragged, above, pack, unpack
+from diffcdr.search.item_order import Pairs
+from diffcdr.search.tiles import USER_CHUNK, ItemTiles
+
+if TYPE_CHECKING:
+    from diffcdr.search.compiled import CompiledScan
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+FEW_USERS = 4
+COMPILED_K = 1_024
+"""Above it, the compiled loops' lists of candidates would no longer be small."""
+COMPILED_CHUNK = 512
+"""Users that the compiled loops take at a time: a tenth faster than 256, and 1,024 are hardly faster still."""
+EXHAUSTIVE_ITEMS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedRows:
+    """Item rows that user i of a batch must not get: ``rows[indptr[i]:indptr[i + 1]]``, repeats allowed."""
+
+    indptr: Int64Array
+    rows: Int32Array
+
+    @classmethod
+    def pack(cls, lists: Sequence[npt.NDArray[np.integer[Any]]]) -> Self:
+        """One array of rows per user."""
+        indptr = np.zeros(len(lists) + 1, dtype=np.int64)
+        np.cumsum([len(rows) for rows in lists], out=indptr[1:])
+        return cls(indptr, np.concatenate([np.empty(0, dtype=np.int32), *lists]).astype(np.int32))
+
+    def part(self, start: int, stop: int) -> tuple[Int64Array, Int32Array]:
+        """(user, counted from ``start``; item row) of every pair of users ``start`` to ``stop``."""
+        counts = np.diff(self.indptr[start : stop + 1])
+        return np.repeat(np.arange(stop - start), counts), self.rows[self.indptr[start] : self.indptr[stop]]
+
+
+class TopK:
+    """The k best items of many users. Nothing changes after construction: share it between threads freely."""
+
+    prefixes = True
+    """A shorter list is the beginning of a longer one."""
+
+    def __init__(
+        self,
+        vectors: Float32Array,
+        biases: Float32Array,
+        *,
+        offset: float = 0.0,
+        typical_norm: float = 1.0,
+    ) -> None:
+        """Lay out the items.
+
+        Args:
+            vectors: float32 [n, dim], finite.
+            biases: float32 [n], finite.
+            offset: added to every score.
+            typical_norm: about how long the user vectors will be, above 0. Decides the order in which items are
+                looked at, so how fast an answer is, never what it is.
+        """
+        self.n_items, self.dim = vectors.shape
+        self._offset = float(offset)
+        self._vectors = vectors
+        self._biases = biases
+        self._tiles = ItemTiles(vectors, biases, typical_norm=typical_norm)
+        self._layout = self._tiles.layout
+        self._typical_norm = typical_norm
+        self._compiled: CompiledScan | None = None
+        self._largest = np.abs(vectors).max(axis=0, initial=0.0).astype(np.float64)
+        self._constant = float(np.abs(biases).max(initial=0.0)) + abs(self._offset)
+
+    def compile(self) -> None:
+        """Search for more than one user in compiled loops from now on, where numba is installed; to the same end.
+
+        They are loaded (half a second), or compiled, here: afterwards no search waits for them, and others may search
+        meanwhile. Pays from some ten thousand users on.
+        """
+        if not self.dim or find_spec("numba") is None:
+            return
+        from diffcdr.search.compiled import CompiledScan  # noqa: PLC0415 - numba takes a while to load, and is optional
+
+        scan = CompiledScan(self._vectors, self._biases, offset=self._offset, typical_norm=self._typical_norm)
+        some, k = np.array(self._vectors[:2]), min(20, self.n_items)
+        for pairs in (None, (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))) if k else ():
+            scan.best(some, k, self.margin(some), pairs)
+        self._compiled = scan
+
+    def search(
+        self, users: Float32Array, k: int, *, masked: MaskedRows | None = None
+    ) -> tuple[Int32Array, Float32Array]:
+        """The ``k`` best items of each user.
+
+        Args:
+            users: float32 [B, dim], finite.
+            k: at least 1.
+            masked: item rows that each user must not get.
+
+        Returns:
+            (item rows int32 [B, k], scores float32 [B, k]), best first; -1 and -inf where fewer than ``k`` are left.
+        """
+        rows = np.full((len(users), k), -1, dtype=np.int32)
+        scores = np.full((len(users), k), -np.inf, dtype=np.float32)
+        width = min(k, self.n_items)
+        step = COMPILED_CHUNK if self._is_compiled(width) else USER_CHUNK
+        for start in range(0, len(users) if width else 0, step):
+            chunk = np.asarray(users[start : start + step], dtype=np.float32)
+            stop = start + len(chunk)
+            pairs = None
+            if masked is not None and len(masked.rows):
+                owners, forbidden = masked.part(start, stop)
+                pairs = owners, self._layout.places[forbidden]
+            keys = self._way(len(chunk), width)(chunk, width, pairs)
+            rows[start:stop, :width], scores[start:stop, :width] = unpack(keys)
+        return rows, scores
+
+    def score(self, user: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Float32Array:
+        """Exact scores float32 [len(rows)] of item ``rows`` for one user vector float32 [dim]."""
+        return self._exact(np.asarray(user, dtype=np.float32)[None], rows)
+
+    def margin(self, users: Float32Array) -> Float64Array:
+        """Largest error of a float32 score of each of ``users`` [U, dim], float64 [U]; inf where float32 may overflow.
+
+        A dot product of n float32 terms, in any order, fused or not, errs by at most about n 2^-24 times the sum of
+        the terms' sizes (Higham, Accuracy and Stability, sec. 3.1); three more roundings cover the rest.
+        """
+        size = np.abs(users.astype(np.float64)) @ self._largest + self._constant
+        margin = (self.dim + 4) * 2.0**-24 * 1.01 * size + 1e-30
+        return np.where(size < 1e37, margin, np.inf)
+
+    def ranked_keys(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Int64Array:
+        """Packed exact (score, row) of candidate item ``rows`` [U, C] (-1 for none), int64 [U, C], best first."""
+        owners, columns = np.nonzero(rows >= 0)
+        taken = rows[owners, columns]
+        keys = np.full(rows.shape, EMPTY)
+        keys[owners, columns] = pack(self._exact(users[owners], taken), taken)
+        return np.sort(keys, axis=1)[:, ::-1]
+
+    def _way(self, users: int, k: int) -> Callable[[Float32Array, int, Pairs | None], Int64Array]:
+        compiled = self._is_compiled(k)
+        if users <= (1 if compiled else FEW_USERS):
+            return self._few_keys
+        return self._compiled_keys if compiled else self._best_keys
+
+    def _is_compiled(self, k: int) -> bool:
+        return self._compiled is not None and k <= COMPILED_K
+
+    def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
+        """What :meth:`_best_keys` finds, by compiled loops."""
+        assert self._compiled is not None
+        rows, scores, counts = self._compiled.best(users, k, self.margin(users), pairs)
+        keys = pack(scores, rows)
+        keys[np.arange(keys.shape[1]) >= counts[:, None]] = EMPTY
+        best = np.full((len(users), k), EMPTY)
+        width = min(k, keys.shape[1])
+        best[:, :width] = np.sort(keys, axis=1)[:, ::-1][:, :width]
+        self._search_exhaustively(best, np.flatnonzero(counts < 0), users, pairs)
+        return best
+
+    def _best_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
+        """Packed (score, row) of the ``k`` best items, int64 [U, k], best first; EMPTY where there are fewer.
+
+        ``pairs``: (user, item place) that must not be, of any number and order.
+        """
+        extended = np.concatenate([users, np.ones((len(users), 1), dtype=np.float32)], axis=1)
+        margin = self.margin(users)
+        plain = np.isfinite(margin)
+        extended[~plain, :-1] = 0.0
+        maxima = self._tiles.block_maxima(extended, k, margin, pairs)
+        candidates = above(maxima, k, margin, limit=2 * k + 16)
+        plain &= candidates.counts >= 0
+        approximate, places = self._tiles.approximate(extended, candidates.padded(fill=self._tiles.empty_block), pairs)
+        finalists = above(approximate, k, margin, limit=4 * k + 64)
+        plain &= finalists.counts >= 0
+        keys = self._exact_keys(users, finalists, places)
+        best = np.full((len(users), k), EMPTY)
+        width = min(k, keys.shape[1])
+        best[:, :width] = np.sort(keys, axis=1)[:, ::-1][:, :width]
+        self._search_exhaustively(best, np.flatnonzero(~plain), users, pairs)
+        return best
+
+    def _few_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
+        """What :meth:`_best_keys` finds, one user after the other: less to set up."""
+        best = np.full((len(users), k), EMPTY)
+        for user, margin in enumerate(self.margin(users).tolist()):
+            barred = pairs[1][pairs[0] == user] if pairs is not None else None
+            places = None
+            if margin < np.inf:
+                extended = np.append(users[user], np.float32(1.0))
+                places = self._tiles.near_best(extended, k, margin, barred, limit=4 * k + 256)
+            if places is None:
+                forbidden = self._layout.rows[barred] if barred is not None else None
+                best[user] = _best_of(self._all_keys(users[user]), k, forbidden)
+                continue
+            rows = self._layout.rows[places]
+            keys = np.sort(pack(self._exact(users[user : user + 1], rows), rows))[::-1][:k]
+            best[user, : len(keys)] = keys
+        return best
+
+    def _exact_keys(self, users: Float32Array, finalists: Ragged, places: Int64Array) -> Int64Array:
+        """Packed exact scores of the finalists (columns of ``places``), int64 [U, W], padded with EMPTY."""
+        rows = self._layout.rows[places[finalists.users, finalists.columns]]
+        keys = np.full((len(users), max(1, int(finalists.counts.max(initial=0)))), EMPTY)
+        keys[finalists.users, finalists.places] = pack(self._exact(users[finalists.users], rows), rows)
+        return keys
+
+    def _search_exhaustively(
+        self, best: Int64Array, chosen: Int64Array, users: Float32Array, pairs: Pairs | None
+    ) -> None:
+        """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, to whom the fast way does not apply."""
+        # Of a model that gives everyone the same list all come this way, with one vector.
+        vectors, which = np.unique(users[chosen], axis=0, return_inverse=True)
+        for number, vector in enumerate(vectors):
+            keys = self._all_keys(vector)
+            for user in chosen[which == number].tolist():
+                forbidden = self._layout.rows[pairs[1][pairs[0] == user]] if pairs is not None else None
+                best[user] = _best_of(keys.copy(), best.shape[1], forbidden)
+
+    def _all_keys(self, user: Float32Array) -> Int64Array:
+        keys = np.empty(self.n_items, dtype=np.int64)
+        for start in range(0, self.n_items, EXHAUSTIVE_ITEMS):
+            rows = np.arange(start, min(start + EXHAUSTIVE_ITEMS, self.n_items))
+            keys[rows] = pack(self.score(user, rows), rows)
+        return keys
+
+    def _exact(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Float32Array:
+        """Scores [R] of item ``rows`` [R] for ``users`` [R, dim] (or [1, dim]): the definition, literally."""
+        # float32 products are exact in float64, and accumulate, unlike sum, adds strictly in order.
+        products = self._vectors[rows].astype(np.float64) * users
+        total = np.add.accumulate(products, axis=1)[:, -1] if self.dim else np.zeros(len(rows))
+        total = total + self._biases[rows] + self._offset
+        scores: Float32Array = np.empty(len(rows), dtype=np.float32)
+        with np.errstate(over="ignore"):
+            scores[:] = total
+        return scores
+
+
+def typical_norm(vectors: Float32Array) -> float:
+    """Median length of ``vectors`` [n, dim]; 1 where there are none, or all are zero."""
+    return (float(np.median(np.linalg.norm(vectors.astype(np.float64), axis=1))) if len(vectors) else 0.0) or 1.0
+
+
+def _best_of(keys: Int64Array, k: int, forbidden: Int64Array | None) -> Int64Array:
+    """The ``k`` largest of ``keys`` [n >= k], best first, those of ``forbidden`` rows as EMPTY; changes ``keys``."""
+    if forbidden is not None:
+        keys[forbidden] = EMPTY
+    return np.sort(np.partition(keys, len(keys) - k)[len(keys) - k :])[::-1]

@@ -1,0 +1,69 @@
+"""Reading request bodies: bounded while they arrive, parsed and validated in one pass."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from service.edge.problems import Problem, from_validation
+
+M = TypeVar("M", bound=BaseModel)
+
+JSON = "application/json"
+
+
+def media_type(request: Request, *allowed: str) -> str:
+    """The request's content type, without parameters; the first of ``allowed`` if it names none.
+
+    Raises:
+        Problem: 415 if it is not one of ``allowed``, or the body is compressed.
+    """
+    kind = request.headers.get("content-type", allowed[0]).partition(";")[0].strip().lower()
+    if kind not in allowed:
+        raise Problem("unsupported_media_type", f"send the body with Content-Type: {' or '.join(allowed)}")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Problem("unsupported_media_type", "send the body without Content-Encoding")
+    return kind
+
+
+def declared_length(request: Request, *, limit: int) -> None:
+    """Raise Problem 413 if the request announces a body of more than ``limit`` bytes."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> Problem:
+    """The 413 that names the limit."""
+    return Problem("body_too_large", f"the body may have {limit} bytes at most; send less")
+
+
+async def read_json(request: Request, model: type[M], *, limit: int) -> M:
+    """The body of ``request``, as a ``model``.
+
+    Raises:
+        Problem: 413 beyond ``limit`` bytes (as soon as that shows), 415, 400 if it is not JSON, 422 otherwise.
+        ClientDisconnect: the client left before the body was whole.
+    """
+    media_type(request, JSON)
+    declared_length(request, limit=limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+    return parse(model, b"".join(parts))
+
+
+def parse(model: type[M], text: bytes) -> M:
+    """``text`` as a ``model``. Raises Problem 400 or 422."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        problem = from_validation(error)
+    # Raised here, where it does not hold on to the other one and to its frames: a batch keeps one for each bad entry.
+    raise problem

@@ -1,0 +1,77 @@
+"""Response bodies, written straight from what the recommender returns: the hot path validates nothing twice."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from diffcdr.recommend.recommender import Query, Recommendation
+from service.bundles.registry import Model
+from service.edge.problems import Problem
+
+JSON = "application/json"
+
+
+def json_response(content: Any, *, headers: dict[str, str] | None = None) -> Response:
+    """``content`` as JSON; NumPy arrays are written as lists."""
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), headers=headers, media_type=JSON)
+
+
+def item_list(answer: Recommendation, k: int | None = None) -> list[dict[str, Any]]:
+    """The first ``k`` items of ``answer`` (all of them by default)."""
+    items: list[dict[str, Any]] = []
+    for rank, (item_id, score, title) in enumerate(
+        zip(answer.item_ids[:k], answer.scores[:k], answer.titles[:k], strict=True), start=1
+    ):
+        item: dict[str, Any] = {"item_id": item_id, "score": score, "rank": rank}
+        if title is not None:
+            item["title"] = title
+        items.append(item)
+    return items
+
+
+def list_content(answer: Recommendation, model: Model) -> dict[str, Any]:
+    """``answer`` as the members of a response."""
+    return {
+        "items": item_list(answer),
+        "strategy": answer.strategy,
+        "fallback_reason": answer.fallback_reason,
+        "bundle": model.id,
+    }
+
+
+def user_unknown(query: Query) -> Problem:
+    """The 404 where the caller asked for no fallback; 503 where the user may well be known."""
+    if query.unknown_reason == "vectors_unavailable":
+        return vectors_away()
+    detail = (
+        "none of the items in history is known in the source domain"
+        if query.history
+        else "this user has no ratings in training; send a history, or allow the fallback"
+    )
+    return Problem("user_unknown", detail)
+
+
+def vectors_away() -> Problem:
+    """The 503 where source vectors are in Redis, and that does not answer."""
+    detail = "source vectors cannot be read now; try again, or allow the fallback"
+    return Problem("state_unavailable", detail, headers={"Retry-After": "1"})
+
+
+def etag_response(request: Request, etag: str, content: Any) -> Response:
+    """``content`` under a strong ``etag``, or 304 if the caller has it already."""
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "no-cache"}
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    if headers["ETag"] in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return json_response(content, headers=headers)
+
+
+def content_response(request: Request, content: Any) -> Response:
+    """``content`` under the hash of itself, or 304 if the caller has it already."""
+    body = orjson.dumps(content)
+    return etag_response(request, hashlib.sha256(body).hexdigest()[:32], content)

@@ -1,0 +1,202 @@
+"""Loading bundles beside the ones that serve: verify, warm, and only then show them to the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from diffcdr.bundle.reader import read_manifest
+from diffcdr.errors import BundleError, DiffCDRError
+from service.bundles.registry import Lineup, Model, Registry, load_model, warm_queries
+from service.bundles.shared_lineup import FOLLOW_SECONDS, LineupFile, LineupRecord
+from service.host_tuning import aside
+from service.memory import give_back
+from service.metrics import Metrics
+from service.settings import Settings
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class LoadRefused(Exception):
+    """The bundle cannot be served; everything is as it was."""
+
+
+class LoadRunning(Exception):
+    """Another bundle is being loaded at this moment."""
+
+    def __init__(self) -> None:
+        super().__init__("another bundle is being loaded; try again when it is done")
+
+
+class Loader:
+    """Brings bundles into a registry, one at a time."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        shared: LineupFile | None = None,
+    ) -> None:
+        """``shared``: the lineup of all workers, where there are several."""
+        self._shared = shared
+        self._changing = asyncio.Lock()
+        self._behind = False
+        self._registry = registry
+        self._settings = settings
+        self._metrics = metrics
+        self._running = False
+        show(registry, metrics)
+
+    async def load(self, path: Path) -> Model:
+        """The model of the bundle at ``path``, ready and without anything to do yet.
+
+        Raises:
+            LoadRefused: it lies outside the bundle root, or is missing, damaged or not servable here.
+            LoadRunning: one is being loaded already.
+        """
+        if self._running:
+            raise LoadRunning
+        self._running = True
+        try:
+            model = await self._open(self._within_root(path))
+        except DiffCDRError as error:
+            reason = str(error)
+            await self.change(lambda registry: registry.fail(path, reason))
+            self._metrics.loads.labels("refused").inc()
+            logger.warning("bundle refused: %s", error)
+            raise LoadRefused(reason) from error
+        finally:
+            self._running = False
+        self._metrics.loads.labels("loaded").inc()
+        model = await self.change(lambda registry: registry.add(model))
+        logger.info("loaded", extra={"bundle": model.id, "device": model.device})
+        return model
+
+    @property
+    def behind(self) -> bool:
+        """Whether the other workers have a stable model that cannot be loaded here."""
+        return self._behind
+
+    async def change(self, apply: Callable[[Registry], T]) -> T:
+        """Change the lineup by ``apply(registry)``, here and in every other worker; what it returns."""
+        async with self._changing:
+            if self._shared is None:
+                result = apply(self._registry)
+            else:
+                async with self._shared.locked():
+                    await self._take_over(self._shared)
+                    result = apply(self._registry)
+                    self._write(self._shared)
+            show(self._registry, self._metrics)
+            return result
+
+    async def begin(self) -> None:
+        """Join the other workers: take their lineup over, or write down the first one."""
+        await self.change(lambda registry: None)
+
+    async def follow(self) -> None:
+        """For ever: take over what other workers change."""
+        while self._shared is not None:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            if self._shared.changed():
+                async with self._changing:
+                    await self._take_over(self._shared)
+                    show(self._registry, self._metrics)
+
+    async def _open(self, path: Path) -> Model:
+        def opened() -> Model:
+            model = load_model(path, **self._settings.loading)
+            model.compile()
+            warm(model, batch_rows=self._settings.batch_rows)
+            # Hashing, opening and warming leave much that is free, and so did the bundle that was let go last.
+            give_back()
+            return model
+
+        return await aside(opened)
+
+    async def _take_over(self, shared: LineupFile) -> None:
+        record = shared.read() if shared.changed() else None
+        if record is None:
+            return
+        models: dict[str, Model] = {}
+        for held in record.models:
+            try:
+                model = self._registry.lineup.models.get(held.id) or await self._open(held.path)
+            except DiffCDRError as error:
+                logger.error("a bundle that another worker serves cannot be loaded: %s", error)
+                continue
+            if model.id == held.id:
+                models[held.id] = replace(model, loaded_at=held.loaded_at)
+            else:
+                logger.error("another worker serves %s, which is not at %s any more", held.id, held.path)
+        self._behind = record.stable not in models
+        if self._behind:
+            return
+        traffic = record.traffic
+        for missing in {held.id for held in record.models} - set(models):
+            traffic = traffic.without(missing)
+        previous = models.get(record.previous) if record.previous else None
+        lineup = Lineup(models[record.stable], previous=previous, traffic=traffic, models=models)
+        self._registry.arrange(lineup, record.failures)
+
+    def _write(self, shared: LineupFile) -> None:
+        if not self._behind:
+            failures = tuple(reversed(self._registry.failures))
+            shared.write(LineupRecord.of(self._registry.lineup, failures))
+
+    async def watch(self, seconds: float) -> None:
+        """For ever: load and activate what is published at ``settings.bundle``, looking every ``seconds`` seconds."""
+        tried = self._registry.lineup.stable.id
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                _, found = await asyncio.to_thread(read_manifest, self._settings.bundle)
+            except BundleError:
+                # In the middle of being replaced by other means than ours; the next look will tell.
+                continue
+            if found == tried:
+                continue
+            tried = found
+            try:
+                model_id = (await self.load(self._settings.bundle)).id
+                await self.change(partial(Registry.activate, model_id=model_id))
+            except (LoadRefused, LoadRunning) as error:
+                logger.warning("the published bundle is not served: %s", error)
+
+    def _within_root(self, path: Path) -> Path:
+        root = (self._settings.bundle_root or self._settings.bundle.absolute().parent).resolve()
+        try:
+            where = (root / path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BundleError(f"{str(path)!r} is no usable path: {error}") from error
+        if not where.is_relative_to(root):
+            raise BundleError(f"{path} lies outside of the bundle root; publish it there, or set DIFFCDR_BUNDLE_ROOT")
+        return where
+
+
+def show(registry: Registry, metrics: Metrics) -> None:
+    """Bring the bundle metric up to date with ``registry``."""
+    lineup = registry.lineup
+    metrics.bundles.show(
+        [(model.id, model.manifest.model, lineup.state(model), model.device) for model in lineup.all()]
+    )
+
+
+def warm(model: Model, *, batch_rows: int) -> None:
+    """Ask every kind of question in every bucket of batch sizes, so that no caller pays for first times."""
+    queries = warm_queries(model)
+    size = len(queries)
+    while size < batch_rows:
+        model.recommender.recommend(queries)
+        size = min(size * 4, batch_rows)
+        queries = (queries * (-(-size // len(queries))))[:size]
+    model.recommender.recommend(queries[:batch_rows])

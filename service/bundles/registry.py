@@ -1,0 +1,259 @@
+"""Which bundles are loaded and which of them answers whom.
+
+Every model is whole: opened, verified and warmed before it stands here, and held by each request from its start to
+its end, so that a swap changes nothing under a request's feet. All changes happen on the event loop.
+
+    loaded --activate--> stable --(another is activated)--> previous --roll_back--> stable
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import Manifest
+from diffcdr.bundle.reader import Bundle, SourceUsers, open_bundle
+from diffcdr.recommend.recommender import Query, Recommendation, Recommender
+from diffcdr.recommend.transfer import Device
+from diffcdr.search.approximate import check_recall
+
+State = Literal["stable", "previous", "canary", "shadow", "loaded"]
+
+MAX_K = 100
+"""Longest list anyone may ask for."""
+COMPILED_ITEMS = 10_000
+"""From how many items on it pays to load compiled search loops, where there are any: half a second, once."""
+MAX_MODELS = 4
+"""Most models held at once; loading one more lets go of the oldest that has no part to play."""
+MAX_FAILURES = 10
+
+
+class ModelUnknown(Exception):
+    """No loaded model has this id."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"model {model_id} is not loaded; /v1/models lists those that are")
+
+
+class NothingToRollBack(Exception):
+    """No model was stable before the present one."""
+
+    def __init__(self) -> None:
+        super().__init__("no model was stable before this one; activate one of /v1/models instead")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded bundle and everything that is worked out from it once."""
+
+    recommender: Recommender
+    popular: Recommendation
+    """The popular list, ``MAX_K`` long or as long as there are items."""
+    loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def id(self) -> str:
+        """The bundle id."""
+        return self.bundle.id
+
+    @property
+    def bundle(self) -> Bundle:
+        """The open bundle."""
+        return self.recommender.bundle
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        return self.bundle.manifest
+
+    @property
+    def device(self) -> str:
+        """Where the transfer runs: ``cpu`` or ``cuda``."""
+        return self.recommender.device
+
+    def compile(self) -> None:
+        """Load compiled search loops where there are any and the items are many; no list is another for it."""
+        if len(self.bundle.target_items.ids) >= COMPILED_ITEMS:
+            self.recommender.compile()
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """A bundle that was not taken, and why; everything else stayed as it was."""
+
+    path: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Who is answered by the canary: ``percent`` of user ids, by a hash salted with ``salt``; and what is shadowed."""
+
+    canary: str | None = None
+    percent: float = 0.0
+    salt: str = ""
+    shadow: str | None = None
+    """Asked again, after the answer was sent, what the stable model was asked."""
+    shadow_percent: float = 0.0
+    """Share of the stable model's answers that the shadow is asked for too."""
+
+    def without(self, model_id: str) -> Traffic:
+        """The same, once ``model_id`` is neither canary nor shadow any more."""
+        kept = self
+        if kept.canary == model_id:
+            kept = replace(kept, canary=None, percent=0.0, salt="")
+        if kept.shadow == model_id:
+            kept = replace(kept, shadow=None, shadow_percent=0.0)
+        return kept
+
+    def takes(self, user_id: str) -> bool:
+        """Whether the canary answers ``user_id``. The same user always gets the same answer, on every replica."""
+        digest = hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=self.salt.encode()[:64], digest_size=8)
+        return int.from_bytes(digest.digest()) < self.percent / 100 * 2**64
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Who is loaded and what part each plays: never changed, only replaced as a whole."""
+
+    stable: Model
+    previous: Model | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    """Every loaded model by its id, ``stable`` among them."""
+
+    def all(self) -> list[Model]:
+        """Every loaded model, the stable one first."""
+        return [self.stable, *(model for model in self.models.values() if model is not self.stable)]
+
+    def state(self, model: Model) -> State:
+        """What part ``model`` plays."""
+        if model is self.stable:
+            return "stable"
+        if model.id == self.traffic.canary:
+            return "canary"
+        if model.id == self.traffic.shadow:
+            return "shadow"
+        return "previous" if model is self.previous else "loaded"
+
+    def find(self, model_id: str) -> Model:
+        """The model called ``model_id``. Raises ModelUnknown."""
+        try:
+            return self.models[model_id]
+        except KeyError:
+            raise ModelUnknown(model_id) from None
+
+    def choose(self, model_id: str | None, user_id: str | None) -> Model:
+        """The model that answers: the one named, else the canary for its users, else the stable one.
+
+        Raises ModelUnknown.
+        """
+        if model_id is not None:
+            return self.find(model_id)
+        if self.traffic.canary is not None and user_id is not None and self.traffic.takes(user_id):
+            return self.models[self.traffic.canary]
+        return self.stable
+
+
+class Registry:
+    """Changes the lineup. Who wants one view for long keeps :attr:`lineup`, and with it the models it names."""
+
+    def __init__(self, stable: Model) -> None:
+        self._lineup = Lineup(stable, models={stable.id: stable})
+        self._failures: deque[LoadFailure] = deque(maxlen=MAX_FAILURES)
+
+    @property
+    def lineup(self) -> Lineup:
+        """The models and their parts at this moment."""
+        return self._lineup
+
+    @property
+    def failures(self) -> list[LoadFailure]:
+        """The last bundles that were not taken, newest first."""
+        return list(reversed(self._failures))
+
+    def add(self, model: Model) -> Model:
+        """Take in a warmed model without giving it anything to do; the one already here if it has the same id."""
+        lineup = self._lineup
+        if model.id in lineup.models:
+            return lineup.models[model.id]
+        models = dict(lineup.models)
+        idle = [held for held in models.values() if lineup.state(held) == "loaded"]
+        if len(models) >= MAX_MODELS and idle:
+            del models[min(idle, key=lambda held: held.loaded_at).id]
+        models[model.id] = model
+        self._lineup = replace(lineup, models=models)
+        return model
+
+    def fail(self, path: Path, reason: str) -> None:
+        """Note that the bundle at ``path`` was not taken."""
+        self._failures.append(LoadFailure(str(path), reason, datetime.now(UTC)))
+
+    def activate(self, model_id: str) -> Model:
+        """Make the model called ``model_id`` stable; as canary or shadow it has arrived. Raises ModelUnknown."""
+        lineup = self._lineup
+        model = lineup.find(model_id)
+        if model is not lineup.stable:
+            traffic = lineup.traffic.without(model_id)
+            self._lineup = replace(lineup, stable=model, previous=lineup.stable, traffic=traffic)
+        return model
+
+    def roll_back(self) -> Model:
+        """Make the model stable that was so before. Raises NothingToRollBack."""
+        if self._lineup.previous is None:
+            raise NothingToRollBack
+        return self.activate(self._lineup.previous.id)
+
+    def split(self, traffic: Traffic) -> None:
+        """Send part of the users to a canary, and part of the questions to a shadow too. Raises ModelUnknown."""
+        for named in (traffic.canary, traffic.shadow):
+            if named is not None:
+                self._lineup.find(named)
+        self._lineup = replace(self._lineup, traffic=traffic)
+
+    def arrange(self, lineup: Lineup, failures: Sequence[LoadFailure]) -> None:
+        """Take over a whole lineup and the bundles that were refused, oldest first."""
+        self._lineup = lineup
+        self._failures = deque(failures, maxlen=MAX_FAILURES)
+
+
+def load_model(
+    path: Path, *, device: Device, threads: int, own_vectors: bool = True, recall_floor: float = 0.0
+) -> Model:
+    """Open the bundle at ``path``, check every hash, and load what it serves with.
+
+    Without ``own_vectors`` the bundle's source users are not looked at: their vectors come with the queries.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or of another version, or its item index finds less than
+            ``recall_floor`` of the exact best 20.
+        DeviceError: ``device`` is ``cuda`` and there is none.
+    """
+    bundle = open_bundle(path)
+    check_recall(bundle.manifest.search, recall_floor, bundle=path)
+    if not own_vectors:
+        nobody = SourceUsers(IdTable.build(()), np.empty((0, bundle.manifest.transfer.source_dim), dtype=np.float32))
+        bundle = replace(bundle, source_users=nobody)
+    recommender = Recommender(bundle, device=device, threads=threads)
+    return Model(recommender, popular=recommender.popular(MAX_K))
+
+
+def warm_queries(model: Model) -> list[Query]:
+    """One query for every path through the recommender that this bundle has."""
+    bundle = model.bundle
+    queries = [Query(None), Query("\x00"), Query(None, personalise=False)]
+    queries += [Query(table[0], k=MAX_K) for table in (bundle.source_users.ids, bundle.target_users.ids) if len(table)]
+    if not len(bundle.source_users.ids):
+        queries.append(Query(None, source_vector=np.zeros(bundle.manifest.transfer.source_dim, dtype=np.float32)))
+    if len(bundle.source_items.ids):
+        queries.append(Query(None, history=((bundle.source_items.ids[0], 5.0),)))
+    return queries

@@ -1,0 +1,45 @@
+"""Who may come in: callers with a key that opens what they ask for, of this origin, and not too often."""
+
+from __future__ import annotations
+
+from starlette.types import Scope
+
+from service.edge.auth import KeyRing
+from service.edge.auth import Scope as Permission
+from service.edge.rate_limit import Quota
+from service.edge.same_origin import check_origin
+
+
+class Admission:
+    """Looks at who asks, before anything is done for them."""
+
+    def __init__(self, *, keys: KeyRing, loopback: bool, quota: Quota | None) -> None:
+        """``loopback``: only programs of this machine can reach the service."""
+        self._keys = keys
+        self._loopback = loopback
+        self._quota = quota
+
+    def admit(self, scope: Scope, scope_needed: Permission) -> None:
+        """Raise what keeps this caller out: no key, another page's request, or too many of them."""
+        caller = self._keys.check(_presented_key(scope), scope_needed)
+        scope["state"]["caller"] = caller
+        if not caller:
+            check_origin(scope["method"], scope["headers"], loopback=self._loopback)
+        if self._quota is not None:
+            self._quota.take(caller or _client(scope))
+
+
+def _presented_key(scope: Scope) -> str | None:
+    """The key in ``Authorization: Bearer`` or ``X-API-Key``."""
+    for name, value in scope["headers"]:
+        if name == b"x-api-key":
+            return str(value.decode("latin-1"))
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return str(value[7:].strip().decode("latin-1"))
+    return None
+
+
+def _client(scope: Scope) -> str:
+    """The address that the connection comes from; behind a proxy that is the proxy's."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""

@@ -1,0 +1,248 @@
+"""The outermost layer of every request: ids, headers, counting, logging, and the last word on errors.
+
+Plain ASGI: it adds a few microseconds and never holds a body back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.components import Lifecycle
+from service.edge.admission import Admission
+from service.edge.auth import Scope as Permission
+from service.edge.auth import required_scope
+from service.edge.in_flight import Gate
+from service.edge.overload_answer import STATUS as REFUSED_STATUS
+from service.edge.overload_answer import Headers, refusal
+from service.edge.problems import from_exception
+from service.engine.jobs import ClientLeft
+from service.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+USERS = "/v1/users/"
+CLIENT_LEFT_STATUS = "499"
+UNMATCHED = "unmatched"
+ENTERED = "entered"
+"""In the state of a request: it was given a place already."""
+
+_random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)  # no two workers give out the same request ids
+
+
+@dataclass(frozen=True)
+class DirectRoute:
+    """A route so hot that it is called from here: routing and dependency injection cost more than its own work.
+
+    It is declared to FastAPI all the same, which documents it and answers its other methods.
+    """
+
+    method: str
+    path: str
+    endpoint: Callable[[Request], Awaitable[Response]]
+
+
+class Edge:
+    """Serves each request through the application, or a direct route without it."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+        access_log: bool,
+        admission: Admission,
+        gate: Gate,
+        direct: Sequence[DirectRoute] = (),
+    ) -> None:
+        """Requests to the ``direct`` routes do not pass through the application, and those too many go nowhere."""
+        self._direct = {(route.method, route.path): route for route in direct}
+        self._metrics = metrics
+        self._admission = admission
+        self._gate = gate
+        self._lifecycle = lifecycle
+        self._access_log = access_log
+
+    def before(self, app: ASGIApp) -> ASGIApp:
+        """``app`` with this edge around it."""
+
+        async def edged(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                await self._let_in(app, scope, receive, send)
+            else:
+                await app(scope, receive, send)
+
+        return edged
+
+    def is_direct(self, scope: Scope) -> bool:
+        """Whether ``scope`` is a request that no application is needed for."""
+        return scope["type"] == "http" and (scope["method"], scope["path"]) in self._direct
+
+    def enter(self, url: bytes) -> bool | None:
+        """Take a place for a request to ``url``, as it was sent: whether there was one; None where it needs none.
+
+        Who takes a place here notes it in the request's state as ``ENTERED``, or gives it back with :meth:`leave`.
+        """
+        if not url.startswith(b"/v1/") or url.startswith(b"/v1/admin/"):
+            return None  # or is written in some other way: looked at again once the request is there
+        return self._gate.enter()
+
+    def leave(self) -> None:
+        """Give back a place that :meth:`enter` gave."""
+        self._gate.leave()
+
+    def refuse(self, method: str, url: bytes, headers: Headers, *, close: bool) -> tuple[Headers, bytes]:
+        """Headers and body for a request that found no place, counted: with as little work as can be.
+
+        ``close``: the connection is closed after it.
+        """
+        path = url.partition(b"?")[0].decode("latin-1")
+        route = path if (method, path) in self._direct else UNMATCHED
+        request_id, trace_id, told = _identify(headers)
+        if close or self._lifecycle.draining:
+            told.append((b"connection", b"close"))
+        self._metrics.count_refusal(route=route, method=known_method(method))
+        if self._access_log:
+            ids = {"request_id": request_id, "trace_id": trace_id}
+            logger.info("request", extra={**ids, "method": method, "route": route, "status": str(REFUSED_STATUS.value)})
+        more, body = refusal(path, request_id, retry_after=self._gate.retry_after())
+        return told + more, body
+
+    async def _let_in(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(USERS):
+            # As it was sent: an id with a slash in it (%2F) must not become another address.
+            scope["path"] = scope["raw_path"].decode("ascii")
+        scope_needed = required_scope(scope["method"], scope["path"])
+        entered = scope.setdefault("state", {}).pop(ENTERED, False)
+        try:
+            if entered or scope_needed is None or scope_needed == "admin":
+                # Whoever looks after the service has to reach it above all when it is overloaded.
+                await self._serve(app, scope, receive, send, scope_needed)
+            elif entered := self._gate.enter():
+                await self._serve(app, scope, receive, send, scope_needed)
+            else:
+                headers, body = self.refuse(scope["method"], scope["raw_path"], scope["headers"], close=False)
+                await send({"type": "http.response.start", "status": REFUSED_STATUS.value, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+        finally:
+            if entered:
+                self._gate.leave()
+
+    async def _serve(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, scope_needed: Permission | None
+    ) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        extra_headers = _note_identity(scope)
+        status = ""
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                message["headers"].extend(extra_headers)
+                if self._lifecycle.draining:
+                    # Clients that keep connections open move on to another replica.
+                    MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        try:
+            if scope_needed is not None:
+                self._admission.admit(scope, scope_needed)
+            route = self._direct.get((scope["method"], scope["path"]))
+            if route is None:
+                await app(scope, receive, send_with_headers)
+            else:
+                scope["route"] = route
+                response = await route.endpoint(Request(scope, receive, send_with_headers))
+                await response(scope, receive, send_with_headers)
+        except (ClientDisconnect, ClientLeft):
+            status = CLIENT_LEFT_STATUS
+        except Exception as error:
+            await self._fail(error, scope, receive, send_with_headers, started=bool(status))
+        finally:
+            self._finish(scope, status or CLIENT_LEFT_STATUS, time.perf_counter() - started)
+
+    async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
+        """Answer with what ``error`` stands for; an unexpected one is logged with its traceback."""
+        request_id = scope["state"]["request_id"]
+        problem = from_exception(error)
+        if problem.code == "internal_error":
+            logger.error("request failed", exc_info=error, extra={**_log_ids(scope), "route": route_of(scope)})
+        if started:
+            raise error
+        response = problem.response(instance=scope["path"], request_id=request_id)
+        await response(scope, receive, send)
+
+    def _finish(self, scope: Scope, status: str, seconds: float) -> None:
+        route = route_of(scope)
+        self._metrics.count_request(route=route, method=method_of(scope), status=status, seconds=seconds)
+        if self._access_log:
+            logger.info(
+                "request",
+                extra={
+                    **_log_ids(scope),
+                    "method": scope["method"],
+                    "route": route,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                },
+            )
+
+
+def _identify(headers: Headers) -> tuple[str, str | None, list[tuple[bytes, bytes]]]:
+    """The request id (the caller's if it is sane, else a new one), the trace id, and the headers that tell of them."""
+    request_id, trace_id = "", None
+    told = [(b"x-content-type-options", b"nosniff")]
+    for name, value in headers:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            request_id = value.decode()
+        elif name == b"traceparent" and (trace := TRACEPARENT.fullmatch(value)):
+            trace_id = trace[1].decode()
+            told.append((name, value))
+    request_id = request_id or f"{_random.getrandbits(128):032x}"
+    told.append((b"x-request-id", request_id.encode()))
+    return request_id, trace_id, told
+
+
+def _note_identity(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Note the ids in the state of the request; return the headers that tell of them."""
+    request_id, trace_id, told = _identify(scope["headers"])
+    state = scope["state"]
+    state["request_id"] = request_id
+    if trace_id is not None:
+        state["trace_id"] = trace_id
+    return told
+
+
+def _log_ids(scope: Scope) -> dict[str, str | None]:
+    return {"request_id": scope["state"]["request_id"], "trace_id": scope["state"].get("trace_id")}
+
+
+def route_of(scope: Scope) -> str:
+    """The route's template, so that ids in paths never become labels."""
+    route = scope.get("route")
+    return str(getattr(route, "path_format", None) or getattr(route, "path", UNMATCHED))
+
+
+def method_of(scope: Scope) -> str:
+    """The method as a label."""
+    return known_method(str(scope["method"]))
+
+
+def known_method(method: str) -> str:
+    """``method``, or ``other``: whatever a caller makes up must not become a label."""
+    return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"

@@ -1,0 +1,192 @@
+"""Uvicorn with a socket of our own and a drain in two steps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from diffcdr.errors import InputError
+from service.bundles.registry import Model
+from service.components import Lifecycle
+from service.host_tuning import aside
+from service.process.protocol import LINGER_SECONDS, ServiceProtocol
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread that wants to go on waits for another one that computes in Python."""
+NO_NEW_CONNECTIONS = (
+    (0x30, 0, 0, 13),  # load the byte of TCP flags
+    (0x45, 0, 1, 0x02),  # is SYN set?
+    (0x06, 0, 0, 0),  # then drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # else let it through
+)
+"""In the kernel's packet filter language (Linux, networking/filter): code, jumps if true and if false, operand."""
+SO_ATTACH_FILTER = 26
+QUEUE_SECONDS = 0.02
+"""How often it is looked whether all are accepted."""
+COLLECT_AFTER = 20_000
+"""How many more objects than before there are when the youngest are looked through."""
+
+
+class DrainingServer(uvicorn.Server):
+    """Stops on SIGINT at once and on SIGTERM after a grace time, always finishing what is in flight.
+
+    SIGTERM switches readiness off and goes on serving for ``drain_seconds``, so that load balancers notice before
+    connections are refused. A second signal cuts the grace time short; a third, what is in flight.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        lifecycle: Lifecycle,
+        drain_seconds: float,
+        on_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        on_drained: Callable[[], None] | None = None,
+    ) -> None:
+        """``on_start`` begins once requests are answered, ``on_drained`` is called after the grace time."""
+        super().__init__(config)
+        self._on_start = on_start
+        self._on_drained = on_drained
+        self._listeners: list[socket.socket] = []
+        self._draining: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._lifecycle = lifecycle
+        self._drain_seconds = drain_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._listeners = sockets or []
+        if self.started and self._on_start is not None:
+            self._starting = asyncio.get_running_loop().create_task(self._on_start())
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal. Unlike uvicorn's, it is not raised again afterwards: a clean stop exits with status 0."""
+        if self.should_exit:
+            self.force_exit = True
+        elif sig == signal.SIGTERM and not self._lifecycle.draining and self.started:
+            self._lifecycle.draining = True
+            asyncio.get_running_loop().call_soon_threadsafe(self._drain)
+        else:
+            self._lifecycle.draining = True
+            self.should_exit = True
+
+    def _drain(self) -> None:
+        logger.info("draining for %g s", self._drain_seconds)
+        self._draining = asyncio.get_running_loop().create_task(self._serve_the_last())
+
+    async def _serve_the_last(self) -> None:
+        """Stop after the grace time, but not before all are accepted whom the kernel has let connect.
+
+        Closing the socket would cut them off.
+        """
+        await asyncio.sleep(self._drain_seconds)
+        if self._on_drained is not None:
+            self._on_drained()
+        await asyncio.sleep(LINGER_SECONDS)
+        while not self.should_exit and any(map(_anyone_waits, self._listeners)):
+            await asyncio.sleep(QUEUE_SECONDS)
+        self.should_exit = True
+
+
+def _anyone_waits(listener: socket.socket) -> bool:
+    """Whether somebody has connected to ``listener`` and is not accepted yet."""
+    return bool(select.select([listener], [], [], 0)[0])
+
+
+async def settle(model: Model) -> None:
+    """Make the process fast that has begun to answer with ``model``; for one that does nothing else.
+
+    Compiled loops come only now, as loading them takes longer than all the rest of the start.
+
+    What is there now stays, so the garbage collector need not look through it again and again, and it has little else
+    to find: requests leave no cycles behind. And threads wait a tenth of the usual time for each other: of the usual
+    5 ms, each change between the loop and the engine may take one.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    await aside(model.compile)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises InputError where the address is taken, not ours, or not allowed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another --port or --host"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def turn_away(listener: socket.socket) -> None:
+    """Let nobody else connect; those who have can still be accepted. Whoever tries is refused once it is closed.
+
+    A socket that listens cannot be told so, but a filter can keep the packets that begin a connection from it (Linux;
+    elsewhere, who connects between the last accept and the close is cut off).
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in NO_NEW_CONNECTIONS)
+    held = ctypes.create_string_buffer(program)
+    described = struct.pack("HP", len(NO_NEW_CONNECTIONS), ctypes.addressof(held))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
+
+
+def make_server(
+    app: FastAPI,
+    settings: Settings,
+    lifecycle: Lifecycle,
+    *,
+    on_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    on_drained: Callable[[], None] | None = None,
+) -> DrainingServer:
+    """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``.
+
+    ``on_start`` begins once it answers; ``on_drained`` is called when SIGTERM was longer ago than the grace time.
+    """
+    config = uvicorn.Config(
+        app.state.front,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nothing here looks at the client's address.
+        proxy_headers=False,
+        timeout_graceful_shutdown=max(1, round(settings.finish_seconds)),
+        http=ServiceProtocol,
+        lifespan="on",
+        ws="none",
+    )
+    return DrainingServer(
+        config,
+        lifecycle=lifecycle,
+        drain_seconds=settings.drain_seconds,
+        on_start=on_start,
+        on_drained=on_drained,
+    )

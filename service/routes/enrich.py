@@ -1,0 +1,89 @@
+"""What may be known about who asks: nothing of the suppressed, and what others rated since training."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from diffcdr.bundle.reader import Bundle
+from diffcdr.recommend.recommender import FallbackReason, Query
+from service.bundles.registry import Model
+from service.components import Runtime
+from service.state.store import Domain, History, StateUnavailable
+
+if TYPE_CHECKING:
+    from service.state.redis_vectors import RedisVectors
+
+
+async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> list[Query]:
+    """``queries`` as ``model`` may be asked them, in their order; call it after ``runtime.guard.refresh()``.
+
+    A suppressed user is not personalised. Others who bring no ratings get their events in the store for them: of
+    source items where the bundle does not know the user, of target items whoever it is. Where the store does not
+    answer, there are none.
+    """
+    allowed = [query if runtime.guard.allows(query.user_id) else replace(query, personalise=False) for query in queries]
+    if runtime.vectors is not None:
+        allowed = await _with_vectors(runtime.vectors, model, allowed)
+    bundle = model.recommender.bundle
+    strangers, movable = _strangers(bundle, allowed), _movable(bundle, allowed)
+    if not strangers and not movable:
+        return allowed
+    sources, targets = await asyncio.gather(_events(runtime, strangers, "source"), _events(runtime, movable, "target"))
+    if not sources and not targets:
+        return allowed
+    return [
+        replace(
+            query,
+            history=query.history or sources.get(query.user_id or "", ()),
+            target_history=query.target_history or targets.get(query.user_id or "", ()),
+        )
+        if query.personalise and (query.user_id in sources or query.user_id in targets)
+        else query
+        for query in allowed
+    ]
+
+
+async def _with_vectors(vectors: RedisVectors, model: Model, queries: list[Query]) -> list[Query]:
+    users = {query.user_id for query in queries if query.user_id and query.personalise}
+    found = await vectors.find(model.id, users, dim=model.manifest.transfer.source_dim)
+    reason: FallbackReason = "unknown_user" if found.complete else "vectors_unavailable"
+    return [
+        replace(query, source_vector=found.vectors.get(query.user_id), unknown_reason=reason)
+        if query.user_id and query.personalise
+        else query
+        for query in queries
+    ]
+
+
+def _strangers(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
+    """Users without a vector, to be folded in."""
+    if bundle.manifest.fold_in is None:
+        return []
+    strangers = [
+        query.user_id
+        for query in queries
+        if query.user_id and query.personalise and not query.history and query.source_vector is None
+    ]
+    for known in (bundle.source_users.ids, bundle.target_users.ids):
+        strangers = [user for user, row in zip(strangers, known.rows(strangers).tolist(), strict=True) if row < 0]
+    return strangers
+
+
+def _movable(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
+    """Users whose vector target ratings would move."""
+    if bundle.manifest.warm is None:
+        return []
+    return [query.user_id for query in queries if query.user_id and query.personalise and not query.target_history]
+
+
+async def _events(runtime: Runtime, users: Sequence[str], domain: Domain) -> dict[str, History]:
+    # A store that did not answer a moment ago is not waited for again.
+    if not users or not runtime.guard.healthy:
+        return {}
+    try:
+        return await runtime.store.histories(list(dict.fromkeys(users)), domain)
+    except StateUnavailable:
+        return {}

@@ -1,0 +1,97 @@
+"""Both kinds of transfer: right, the same in any batch, and clear about devices that are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffcdr.bundle.reader import open_bundle
+from diffcdr.errors import BundleError, DeviceError
+from diffcdr.recommend.transfer import BLOCK, ROWS_AT_A_TIME, AffineTransfer, OnnxTransfer, load_transfer, pad_rows
+from tests.bundles import tanh_graph, write_bundle
+
+RNG = np.random.default_rng(5)
+MATRIX = RNG.standard_normal((64, 48)).astype(np.float32)
+OFFSET = RNG.standard_normal(48).astype(np.float32)
+
+
+def test_affine_is_the_affine_map() -> None:
+    vectors = RNG.standard_normal((77, 64)).astype(np.float32)
+    exact = vectors.astype(np.float64) @ MATRIX.astype(np.float64) + OFFSET
+    np.testing.assert_allclose(AffineTransfer(MATRIX, OFFSET)(vectors), exact, rtol=0, atol=1e-4)
+
+
+def test_onnx_runs_the_graph_over_more_rows_than_one_call_takes() -> None:
+    transfer = OnnxTransfer(tanh_graph(MATRIX, OFFSET), target_dim=48, device="cpu", threads=1)
+    vectors = RNG.standard_normal((max(ROWS_AT_A_TIME.values()) + 5, 64)).astype(np.float32)
+    np.testing.assert_allclose(transfer(vectors), np.tanh(vectors @ MATRIX + OFFSET), rtol=0, atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 300), st.integers(0, 2**32), st.sampled_from(["affine", "onnx"]))
+def test_a_row_does_not_depend_on_its_batch(rows: int, seed: int, kind: str) -> None:
+    transfer = AffineTransfer(MATRIX, OFFSET) if kind == "affine" else _onnx()
+    vectors = np.random.default_rng(seed).standard_normal((rows, 64)).astype(np.float32)
+    together = transfer(vectors)
+    assert together.shape == (rows, 48)
+    for i in range(0, rows, 37):
+        assert transfer(vectors[i : i + 1]).tobytes() == together[i].tobytes()
+
+
+@pytest.mark.parametrize("dim", [1, 10, 16, 32, 33, 128])
+@pytest.mark.parametrize("rows", [33, 64, 256])
+def test_every_row_is_the_same_alone_at_every_width(dim: int, rows: int) -> None:
+    """Which kernel a joint product takes depends on the width, and on where a row falls in a tile."""
+    transfer = AffineTransfer(
+        RNG.standard_normal((dim, dim)).astype(np.float32), RNG.standard_normal(dim).astype(np.float32)
+    )
+    vectors = RNG.standard_normal((rows, dim)).astype(np.float32)
+    alone = np.concatenate([transfer(vectors[i : i + 1]) for i in range(rows)])
+    np.testing.assert_array_equal(transfer(vectors), alone)
+
+
+def test_batch_of_4096() -> None:
+    vectors = RNG.standard_normal((4096, 64)).astype(np.float32)
+    for transfer in (AffineTransfer(MATRIX, OFFSET), _onnx()):
+        together = transfer(vectors)
+        assert all(transfer(vectors[i : i + 1]).tobytes() == together[i].tobytes() for i in range(0, 4096, 151))
+
+
+def test_padding_is_whole_blocks() -> None:
+    assert [len(pad_rows(np.ones((rows, 2), dtype=np.float32))) for rows in (0, 1, BLOCK, BLOCK + 1)] == [
+        BLOCK,
+        BLOCK,
+        BLOCK,
+        2 * BLOCK,
+    ]
+
+
+def test_a_bundle_chooses_its_transfer(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "affine", kind="affine")
+    write_bundle(tmp_path / "onnx", kind="onnx")
+    affine, onnx = (load_transfer(open_bundle(tmp_path / kind), device="cpu") for kind in ("affine", "onnx"))
+    assert isinstance(affine, AffineTransfer)
+    assert isinstance(onnx, OnnxTransfer)
+    vectors = open_bundle(tmp_path / "onnx").source_users.vectors
+    np.testing.assert_allclose(np.tanh(affine(vectors)), onnx(vectors), rtol=0, atol=1e-6)
+
+
+def test_cuda_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    write_bundle(tmp_path / "bundle")
+    with pytest.raises(DeviceError, match="serve-gpu"):
+        load_transfer(open_bundle(tmp_path / "bundle"), device="cuda")
+    assert load_transfer(open_bundle(tmp_path / "bundle"), device="auto").device == "cpu"
+
+
+def test_a_graph_that_is_none_is_a_bundle_error() -> None:
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        OnnxTransfer(b"not a graph", target_dim=1, device="cpu", threads=1)
+
+
+def _onnx() -> OnnxTransfer:
+    return OnnxTransfer(tanh_graph(MATRIX, OFFSET), target_dim=48, device="cpu", threads=1)

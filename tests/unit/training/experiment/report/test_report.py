@@ -1,0 +1,144 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.unit.training.experiment.samples import result
+from training.data.domains import DomainPair
+from training.evaluation.beyond import BeyondAccuracy
+from training.experiment.plan import Grid, Setup
+from training.experiment.report.render import Report, as_html, as_markdown, write_report
+from training.experiment.report.report import make_report
+from training.experiment.results import ResultsFile
+
+MODELS = ("bias", "popular", "diffcdr", "diffcdr-da")
+GRID = Grid(MODELS, (0.2, 0.5), 3, ("cold", "warm"))
+RESULTS = [
+    result(
+        cell.model,
+        seed=cell.seed,
+        test_fraction=cell.test_fraction,
+        scenario=cell.scenario,
+        rmse=None if cell.model == "popular" else {"bias": 1.0, "diffcdr": 0.9, "diffcdr-da": 0.95}[cell.model] + drift,
+        ndcg=0.3 + 0.01 * MODELS.index(cell.model),
+    )
+    for cell in GRID.cells()
+    for drift in [0.01 * cell.seed * (1 + MODELS.index(cell.model) / 10)]
+]
+
+
+@pytest.fixture
+def report(pair: DomainPair, setup: Setup) -> Report:
+    return make_report(pair, setup, GRID, RESULTS)
+
+
+class Page(HTMLParser):
+    """Headings, and every address that the page would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self._in_heading = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._in_heading = tag in ("h1", "h2")
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_heading = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_heading:
+            self.headings.append(data)
+
+
+EXPECTED = [
+    "films.csv → books.csv, preset reference",
+    "Table 1. Data",
+    *(f"Table {n}, cold start, β = {beta}" for n in ("2. Results", "3. Ablations") for beta in (0.2, 0.5)),
+    *(f"Table {n}, warm start, β = {beta}" for n in ("2. Results", "3. Ablations") for beta in (0.2, 0.5)),
+    "Table 4. Throughput",
+    "Figure 3. Warm start against cold start",
+    "Training curves",
+]
+
+
+def test_both_forms_hold_every_table_and_figure(report: Report) -> None:
+    page, text = Page(as_html(report)), as_markdown(report)
+    assert page.headings == EXPECTED
+    assert re.findall(r"^##? (.*)$", text, flags=re.MULTILINE) == EXPECTED
+    assert page.tags.count("table") == 10
+    assert page.tags.count("svg") == 2
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(report: Report) -> None:
+    text = as_html(report)
+    assert all(address.startswith("#") for address in Page(text).fetched)
+    assert not {"script", "link", "img", "iframe", "object"} & set(Page(text).tags)
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_the_best_of_a_column_is_marked_and_compared(report: Report) -> None:
+    table = next(table for table in report.tables if table.title == "Table 2. Results, cold start, β = 0.2")
+    rows = {row[0].text: row[1:] for row in table.rows}
+    assert list(rows) == ["bias", "popular", "diffcdr", "best baseline", "improvement", "p, paired t-test",
+                          "p, Holm-corrected"]  # fmt: skip
+    assert [cell.best for cell in rows["diffcdr"]] == [True] * 7
+    assert not any(cell.best for name in ("bias", "popular") for cell in rows[name])
+    assert [cell.text for cell in rows["popular"]][:4] == ["–"] * 4
+    assert [cell.text for cell in rows["best baseline"]] == ["bias"] * 4 + ["popular"] * 3
+    # 0.9 + 0.012 against 1 + 0.01, every seed alike enough to be significant.
+    assert rows["improvement"][1].text == f"{1 - 0.912 / 1.01:+.1%} **"
+
+
+def test_figures_are_whole_svg_and_the_same_every_time(report: Report, pair: DomainPair, setup: Setup) -> None:
+    again = make_report(pair, setup, GRID, RESULTS[::-1])
+    for figure, same in zip(report.figures, again.figures, strict=True):
+        assert ElementTree.fromstring(figure.svg).tag.endswith("svg")
+        assert figure.svg == same.svg
+    assert "diffcdr" in report.figures[0].svg
+    assert "validation RMSE" in report.figures[1].svg
+
+
+def test_what_lists_are_like_has_a_table_where_it_was_measured(pair: DomainPair, setup: Setup) -> None:
+    def figures(coverage: float) -> BeyondAccuracy:
+        return BeyondAccuracy(coverage=coverage, novelty=5.25, gini=0.9, head_share=0.5, similarity=0.2)
+
+    cells = [result("popular"), *(result("diffcdr", seed=seed, beyond=figures(0.2 + seed / 10)) for seed in (0, 1))]
+    report = make_report(pair, setup, Grid(("popular", "diffcdr"), (0.2,), 2), cells)
+    (table,) = (table for table in report.tables if table.title == "Lists beyond accuracy, cold start, β = 0.2")
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["diffcdr", "0.250", "5.25", "0.900", "0.500", "0.200"]
+    ]
+
+
+def test_markup_in_names_stays_text(pair: DomainPair, setup: Setup) -> None:
+    report = make_report(pair, setup, Grid(("bias",), (0.2,), 1), [result("bias")])
+    odd = Report("<script>alert(1)</script> a|b_c*", (), report.tables, ())
+    assert "<script>" not in as_html(odd)
+    assert as_markdown(odd).startswith("# <script>alert(1)</script> a\\|b\\_c\\*\n")
+
+
+def test_a_report_on_one_seed_of_one_model(pair: DomainPair, setup: Setup) -> None:
+    report = make_report(pair, setup, Grid(("bias",), (0.2, 0.5), 1), [result("bias", epochs=())])
+    assert [table.title for table in report.tables] == [
+        "Table 1. Data", "Table 2. Results, cold start, β = 0.2", "Table 4. Throughput"
+    ]  # fmt: skip
+    assert report.figures == ()
+    assert any("1 of 2 cells are missing" in text for text in report.introduction)
+    assert report.tables[1].rows[0][1].text == "1.0000"
+
+
+def test_files(tmp_path: Path, report: Report) -> None:
+    write_report(report, ResultsFile(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.md", "report.html", "figure-3.svg", "training-curves.svg"
+    }  # fmt: skip
+    links = re.findall(r"!\[.*\]\((.*)\)", (tmp_path / "report.md").read_text(encoding="utf-8"))
+    assert all((tmp_path / link).is_file() for link in links) and len(links) == 2

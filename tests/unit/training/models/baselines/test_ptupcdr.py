@@ -1,0 +1,80 @@
+"""PTUPCDR: histories, the padding mask, and a planted map that differs from user to user."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffcdr.errors import InputError
+from tests.unit.training.models.planted import planted
+from tests.unit.training.models.two_kinds import two_kinds_of_users
+from training.configs_baselines import PTUPCDRConfig, RidgeConfig
+from training.evaluation.judging import held_out_errors
+from training.export.onnx import export_transfer
+from training.models.baselines.ptupcdr import PADDING, PTUPCDR, PTUPCDRNetwork, histories
+from training.models.baselines.ridge import Ridge
+from training.models.contract import RatingTable, TransferModel
+
+DATA = planted()
+
+
+def network() -> PTUPCDRNetwork:
+    return PTUPCDRNetwork(4, 3, hidden_dim=5, generator=torch.Generator().manual_seed(0))
+
+
+def test_histories_are_the_best_rated_then_the_lowest_rows() -> None:
+    table = RatingTable(
+        users=torch.tensor([0, 0, 0, 0, 2, 2]),
+        items=torch.tensor([1, 3, 5, 6, 0, 2]),
+        ratings=torch.tensor([4.0, 5.0, 4.0, 3.0, 2.0, 3.5]),
+        n_users=3,
+        n_items=7,
+    )
+    assert histories(table, longest=2, threshold=3.0).tolist() == [[3, 1], [PADDING, PADDING], [2, PADDING]]
+    assert histories(table, longest=4, threshold=3.0)[0].tolist() == [3, 1, 5, PADDING]
+
+
+@given(items=st.lists(st.integers(0, 9), max_size=6), padding=st.integers(0, 5))
+def test_padding_changes_nothing(items: list[int], padding: int) -> None:
+    vectors = torch.randn(10, 4, generator=torch.Generator().manual_seed(1))
+    pooled = network().characteristics(torch.tensor([[*items, *[PADDING] * (padding + 1)]]), vectors)[0]
+    if not items:
+        assert not pooled.any()
+        return
+    scores = network().attention(vectors[items]).squeeze(1)
+    torch.testing.assert_close(pooled, scores.softmax(0) @ vectors[items], rtol=1e-5, atol=1e-6)
+
+
+def test_bridge_is_a_matrix_of_the_characteristic() -> None:
+    bridge = network().bridge
+    user, other, characteristic = torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
+    matrix = bridge.meta_network(characteristic).reshape(4, 3)
+    rows = torch.stack([torch.cat([vector, characteristic]) for vector in (user, other)])
+    torch.testing.assert_close(bridge(rows), torch.stack([user, other]) @ matrix)
+
+
+def test_learns_a_map_that_differs_from_user_to_user() -> None:
+    data = two_kinds_of_users()
+
+    def error(model: TransferModel) -> float:
+        model.fit(data.problem, generator=torch.Generator().manual_seed(0))
+        vectors = model.transfer(model.source_vectors()[data.test.source_rows])
+        return held_out_errors(vectors, data.test, head=model.head(), rating_range=(1.0, 5.0))["rmse"]
+
+    assert error(PTUPCDR(PTUPCDRConfig(epochs=10, batch_size=32))) < 0.15
+    assert error(Ridge(RidgeConfig())) > 0.4
+
+
+def test_without_any_history_the_number_is_named() -> None:
+    with pytest.raises(InputError, match=r"none of the 120 .* above 5"):
+        PTUPCDR(PTUPCDRConfig(threshold=5.0)).fit(DATA.problem, generator=torch.Generator().manual_seed(0))
+
+
+def test_exports_as_a_graph_of_the_row_alone() -> None:
+    model = PTUPCDR(PTUPCDRConfig(epochs=1))
+    model.fit(DATA.problem, generator=torch.Generator().manual_seed(0))
+    exported = export_transfer(model, generator=torch.Generator().manual_seed(0))
+    assert exported.spec.kind == "onnx"
+    assert exported.spec.source_dim == 2 * exported.spec.target_dim == 8

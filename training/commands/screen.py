@@ -1,0 +1,86 @@
+"""What ``diffcdr train`` shows: what cleaning did, how training goes, how good the models are, and a plain warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from diffcdr.bundle.manifest import InputFile, Tuning
+from diffcdr.progress import Reporter
+from training.evaluation.evaluate import Metrics
+from training.models.contract import Progress
+
+SHOWN_METRICS = ("rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20")
+"""Columns of the table of models, by their public names."""
+
+
+STEP_NAMES = {"base-source": "source base model", "base-target": "target base model"}
+
+
+@contextmanager
+def epoch_bar(reporter: Reporter, step: str, epochs: int) -> Iterator[Progress]:
+    """A progress bar over the ``epochs`` of ``step``; epochs that a resumed run skips count as done."""
+    with reporter.task(STEP_NAMES.get(step, step), total=epochs, unit="epochs") as task:
+
+        def show(*, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None:
+            # All the losses beside it would squeeze the bar off the screen; the figure that decides is enough.
+            shown = {"validation rmse": figures["rmse"]} if "rmse" in figures else figures
+            task.advance(epoch - task.done, **shown)
+
+        yield show
+
+
+def cleaning_table(files: Sequence[InputFile]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: what was read, what was left out and why, what was kept; one column per file."""
+    reasons = sorted({reason for file in files for reason in file.cleaning})
+    rows = [["rows read", *(f"{file.rows_read:,}" for file in files)]]
+    rows += [[f"left out: {reason}", *(f"{file.cleaning.get(reason, 0):,}" for file in files)] for reason in reasons]
+    rows += [["ratings kept", *(f"{file.rows_kept:,}" for file in files)]]
+    return ["", *(file.name for file in files)], rows
+
+
+def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows, one row per model, the best of each column marked with ``*``."""
+    figures = {name: metrics.as_dict() for name, metrics in models.items()}
+
+    def cell(values: Mapping[str, float], metric: str) -> str:
+        if metric not in values:  # the rating error of a model whose scores are not ratings
+            return "- "
+        rivals = [each[metric] for each in figures.values() if metric in each]
+        best = min(rivals) if _lower_is_better(metric) else max(rivals)
+        return f"{values[metric]:.4f}{'*' if values[metric] == best else ' '}"
+
+    rows = [[name, *(cell(values, metric) for metric in SHOWN_METRICS)] for name, values in figures.items()]
+    return ["model", *SHOWN_METRICS], rows
+
+
+def show_tunings(reporter: Reporter, tunings: Mapping[str, Tuning]) -> None:
+    """What was chosen from the grids of each model, and by what."""
+    for name, tuning in tunings.items():
+        chosen = ", ".join(f"{key} {value}" for key, value in tuning.chosen.items())
+        best = next(trial for trial in tuning.trials if trial.settings == tuning.chosen)
+        reporter.note(
+            f"{name}: chose {chosen} of {len(tuning.trials)} combinations "
+            f"({tuning.metric} {best.validation[tuning.metric]:.4f} on validation users)"
+        )
+
+
+def honest_warnings(model: str, models: Mapping[str, Metrics]) -> list[str]:
+    """One sentence for each way in which ``model`` is worse than a plain baseline; none where it wins or ties."""
+    mine, warnings = models[model].as_dict(), []
+    for baseline, metric in (("popular", "ndcg@20"), ("bias", "rmse_clipped")):
+        if baseline == model or baseline not in models or metric not in mine:
+            continue
+        theirs = models[baseline].as_dict()
+        worse = mine[metric] > theirs[metric] if _lower_is_better(metric) else mine[metric] < theirs[metric]
+        if worse:
+            task = "predicts ratings" if _lower_is_better(metric) else "ranks"
+            warnings.append(
+                f"{model} {task} worse than the {baseline} baseline ({metric} {mine[metric]:.4f} against "
+                f"{theirs[metric]:.4f}); do not serve it without a reason"
+            )
+    return warnings
+
+
+def _lower_is_better(metric: str) -> bool:
+    return metric.startswith(("mae", "rmse"))

@@ -1,0 +1,77 @@
+"""What models choose by: rating errors or lists, of users whose target ratings they never learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffcdr.search.topk import TopK
+from training.evaluation.ranking import UserLists, ranking_metrics
+from training.models.contract import HeldOut, ScoringHead
+
+CUTOFFS = (20, 50, 100, 200)
+
+
+class Judge:
+    """How good target vectors are on held-out users, as one number; higher is better.
+
+    Where scores are ratings: the negative clipped RMSE. Elsewhere: the mean of NDCG@20, @50, @100 and @200, which
+    ranks candidates as NDCG@20 does on average, and is less noisy with few users.
+    """
+
+    def __init__(self, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]) -> None:
+        self._held_out, self._head, self._rating_range = held_out, head, rating_range
+        ratings = held_out.ratings
+        self._relevant = UserLists.build(
+            ratings.users.numpy(), ratings.items.numpy(), n_users=len(held_out.source_rows)
+        )
+        self._search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
+
+    @property
+    def has_evidence(self) -> bool:
+        """Are there held-out ratings? Without, everything is judged equal."""
+        return len(self._held_out.ratings) > 0
+
+    def __call__(self, vectors: Tensor) -> float:
+        """Judge ``vectors`` [U, target_dim] of the held-out users, in their order."""
+        if not self.has_evidence:
+            return 0.0
+        if self._head.objective == "rating":
+            errors = held_out_errors(vectors, self._held_out, head=self._head, rating_range=self._rating_range)
+            return -errors["rmse"]
+        lists, _ = self._search.search(vectors.float().numpy(), CUTOFFS[-1])
+        return float(np.mean([ranking_metrics(lists[:, :k], self._relevant).ndcg.mean() for k in CUTOFFS]))
+
+
+def held_out_figures(
+    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+) -> dict[str, float]:
+    """What to report of ``vectors`` [U, target_dim]: rating errors, or where scores are not ratings, the judgement."""
+    if head.objective == "rating":
+        return held_out_errors(vectors, held_out, head=head, rating_range=rating_range)
+    return {"ndcg": Judge(held_out, head=head, rating_range=rating_range)(vectors)}
+
+
+def held_out_errors(
+    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+) -> dict[str, float]:
+    """RMSE and MAE over the held-out ratings, predictions clipped to ``rating_range``; empty without ratings.
+
+    ``vectors`` [U, target_dim]: the target vectors of the held-out users, in their order.
+    """
+    ratings = held_out.ratings
+    if not len(ratings):
+        return {}
+    with torch.no_grad():
+        errors = clipped_predictions(vectors, held_out, head=head, rating_range=rating_range) - ratings.ratings
+        return {"rmse": float(errors.double().square().mean().sqrt()), "mae": float(errors.double().abs().mean())}
+
+
+def clipped_predictions(
+    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+) -> Tensor:
+    """Predicted ratings of the held-out pairs, [R], within ``rating_range``."""
+    users, items = held_out.ratings.users, held_out.ratings.items
+    products = (vectors[users] * head.item_vectors[items]).sum(dim=1)
+    return (head.offset + head.item_biases[items] + products).clamp(*rating_range)

@@ -1,0 +1,56 @@
+"""The report's table on what lists are like besides accurate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.experiment.plan import Scenario
+from training.experiment.report.tables import ReportTable, TableCell, label
+from training.experiment.results import CellResult
+from training.experiment.statistics import summarise
+
+
+@dataclass(frozen=True)
+class _Column:
+    """``field`` of :class:`training.evaluation.beyond.BeyondAccuracy`, shown with ``decimals``."""
+
+    field: str
+    label: str
+    decimals: int
+
+
+COLUMNS = (
+    _Column("coverage", "coverage@20", 3),
+    _Column("novelty", "novelty@20, bits", 2),
+    _Column("gini", "Gini@20", 3),
+    _Column("head_share", "share of the top 1 %", 3),
+    _Column("similarity", "similarity in a list", 3),
+)
+NOTE = (
+    "Coverage: share of the catalogue in anybody's list. Novelty: mean self-information of what is listed. Gini: how "
+    "unequally items are listed (0: all alike). Share of the top 1 %: places that go to the hundredth of the items "
+    "rated most. Similarity: mean cosine, by who rated them, of two items of one list. None is good or bad by itself."
+)
+
+
+def beyond_table(
+    results: Sequence[CellResult], *, test_fraction: float, scenario: Scenario, models: Sequence[str]
+) -> ReportTable | None:
+    """Of one test fraction and scenario, means over seeds; None where no cell has these figures."""
+    rows = []
+    for model in models:
+        figures = [
+            result.beyond
+            for result in results
+            if (result.model, result.test_fraction, result.scenario) == (model, test_fraction, scenario)
+            and result.beyond is not None
+        ]
+        if figures:
+            means = (summarise([getattr(each, column.field) for each in figures]).mean for column in COLUMNS)
+            shown = (f"{mean:.{column.decimals}f}" for column, mean in zip(COLUMNS, means, strict=True))
+            rows.append((TableCell(model), *map(TableCell, shown)))
+    if not rows:
+        return None
+    columns = ("model", *(column.label for column in COLUMNS))
+    return ReportTable(f"Lists beyond accuracy, {label(test_fraction, scenario)}", columns, tuple(rows), (NOTE,))

@@ -1,0 +1,127 @@
+"""What an experiment's report says, from its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.data.domains import DomainPair
+from training.experiment.embedding import Sample
+from training.experiment.paper import task_of
+from training.experiment.plan import Grid, Scenario, Setup
+from training.experiment.report.embedding_figure import embedding_figure, embedding_table
+from training.experiment.report.figures import training_curves, warm_against_cold
+from training.experiment.report.first_ratings import first_ratings
+from training.experiment.report.list_tables import beyond_table
+from training.experiment.report.paper_tables import beside_table, counts_table, speeds_table
+from training.experiment.report.reading import reading
+from training.experiment.report.render import Report
+from training.experiment.report.sampled_table import sampled_table
+from training.experiment.report.tables import (
+    SUBJECT,
+    ReportTable,
+    baselines_of,
+    data_table,
+    is_ablation,
+    label,
+    result_table,
+    speed_table,
+)
+from training.experiment.results import CellResult
+from training.experiment.statistics import compare
+
+
+def make_report(
+    pair: DomainPair, setup: Setup, grid: Grid, results: Sequence[CellResult], *, sample: Sample | None = None
+) -> Report:
+    """The report on ``results``, which are of ``grid``; cells that are missing are said to be. ``sample``: Figure 4."""
+    results = sorted(results, key=lambda result: grid.models.index(result.model))
+    tables = [data_table(pair)]
+    for scenario in grid.scenarios:
+        tables += _result_tables(results, grid, scenario)
+    tables.append(speed_table(results))
+    tables += _paper_tables(pair, grid, results)
+    vectors = [table for table in (embedding_table(sample),) if table is not None] if sample else []
+    figures = (
+        warm_against_cold(results),
+        first_ratings(results),
+        embedding_figure(sample) if sample else None,
+        training_curves(results),
+    )
+    return Report(
+        title=f"{pair.source.file.name} → {pair.target.file.name}, preset {setup.preset}",
+        introduction=_introduction(setup, grid, results),
+        tables=(*tables, *vectors),
+        figures=tuple(figure for figure in figures if figure is not None),
+        reading=reading(results, grid),
+    )
+
+
+def _result_tables(results: Sequence[CellResult], grid: Grid, scenario: Scenario) -> list[ReportTable]:
+    """Table 2 for every test fraction, then Table 3 for every test fraction where there are ablations."""
+    mine = [result for result in results if result.scenario == scenario]
+    present = {result.model for result in mine}
+    models = [model for model in grid.models if model in present]
+    ablations = [model for model in models if is_ablation(model)]
+    baselines = baselines_of(mine)
+    against = compare(mine, SUBJECT, baselines=baselines, scenario=scenario)
+    tables = []
+    for fraction in grid.test_fractions:
+        here = [result for result in mine if result.test_fraction == fraction]
+        if here:
+            tables.append(
+                result_table(
+                    here,
+                    [each for each in against if each.test_fraction == fraction],
+                    title=f"Table 2. Results, {label(fraction, scenario)}",
+                    models=[model for model in models if model not in ablations],
+                )
+            )
+    if ablations:
+        shown = [*ablations, *(model for model in models if model == SUBJECT)]
+        for fraction in grid.test_fractions:
+            here = [result for result in mine if result.test_fraction == fraction]
+            if here:
+                title = f"Table 3. Ablations, {label(fraction, scenario)}"
+                tables.append(result_table(here, [], title=title, models=shown))
+    lists = (
+        beyond_table(mine, test_fraction=fraction, scenario=scenario, models=models) for fraction in grid.test_fractions
+    )
+    sampled = (sampled_table(mine, test_fraction=fraction, models=models) for fraction in grid.test_fractions)
+    return [*tables, *(table for table in (*lists, *sampled) if table is not None)]
+
+
+def _paper_tables(pair: DomainPair, grid: Grid, results: Sequence[CellResult]) -> list[ReportTable]:
+    """The paper's figures beside these, where the files are those of one of its tasks."""
+    task = task_of(pair)
+    if task is None:
+        return []
+    beside = (beside_table(results, task, test_fraction=fraction) for fraction in grid.test_fractions)
+    return [table for table in (counts_table(pair, task), *beside, speeds_table(results)) if table is not None]
+
+
+def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tuple[str, ...]:
+    total, low_high = len(grid.cells()), "–".join(f"{end:g}" for end in setup.rating_range)
+    seeds = "one seed" if grid.seeds == 1 else f"{grid.seeds} seeds"
+    versions = dict(sorted({item for result in results for item in result.versions.items()}))
+    parts = [
+        f"Models, test fractions (β: share of overlap users held out) and {seeds}: each seed is a split of its own "
+        "with base models of its own, the same for all models. Every choice (epoch, weights) was made on validation "
+        "users, "
+        f"{setup.config.split.validation_fraction:.0%} of the overlap users that are not test users; test users were "
+        f"measured once. Ratings are {low_high}.",
+        "Figures are means over seeds ± one standard error; the best mean of a column is bold. Rating errors are "
+        "pooled over ratings; lists are ranked over all target items and figures averaged over users. A dash: the "
+        "model's scores are not ratings.",
+        f"Improvement is that of {SUBJECT} over the baseline with the best mean; * significant at 0.05 by a paired "
+        "t-test over seeds, ** also after Holm's correction for all tests of that scenario.",
+    ]
+    if "warm" in grid.scenarios:
+        parts.append(
+            "Warm start: half of each test user's target ratings, those rated first (by a seeded draw where the file "
+            "has no times), move the user's transferred vector in closed form; the other half is predicted, and known "
+            "items are not listed."
+        )
+    if len(results) < total:
+        parts.append(f"{total - len(results)} of {total} cells are missing: they failed, or the run was stopped.")
+    parts.append("Made with " + ", ".join(f"{name} {number}" for name, number in versions.items()) + ".")
+    return tuple(parts)

@@ -1,0 +1,258 @@
+"""From a fitted model to a published bundle: the tables around the transfer, and the manifest that says what it is.
+
+``target_users`` are the users with target *training* ratings. A held-out user is known to the source tables alone,
+as a cold-start user is; their target ratings reach nothing in the bundle but the metrics in its manifest.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffcdr.bundle.format import INDEX_FILE
+from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import (
+    Counts,
+    FoldInSpec,
+    HistorySpec,
+    Manifest,
+    Provenance,
+    ScoringSpec,
+    SearchSpec,
+    TransferSpec,
+    Tuning,
+    WarmSpec,
+)
+from diffcdr.bundle.writer import BundleWriter
+from diffcdr.search.build_index import MEASURED_USERS, IndexOptions, build_index
+from training.base_models.half_step import nearest_regularisation
+from training.config import TrainConfig
+from training.evaluation.evaluate import Metrics
+from training.export.onnx import export_transfer
+from training.export.user_map import draw_map, source_history
+from training.models.contract import SourceFold, TransferModel, TransferProblem
+from training.models.registry import section_of
+from training.run.prepare import FittedModel, Prepared, step_generator
+from training.run.warm_start import choose_warm, stored_vectors
+
+LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the manifest says about the run besides the data: enough to train it again, and how good it came out."""
+
+    preset: str
+    config: TrainConfig
+    seed: int
+    rating_range: tuple[float, float]
+    metrics: Mapping[str, Mapping[str, Metrics]]
+    """[scope][model]; scope is ``validation`` or ``test``. Every model of the run, the published one among them."""
+    tuning: Mapping[str, Tuning] = field(default_factory=dict)
+    """What was tried for the models whose settings were chosen from grids."""
+    selected_by: str | None = None
+    """The validation figure that chose the published model; None where it was named."""
+    histories: bool = True
+    """Whether the bundle is to hold who rated what in the source domain, for people to look at."""
+    index: IndexOptions | None = None
+    """When items are to be searched by an approximate index; None: never."""
+
+
+def check_destination(path: Path) -> None:
+    """Find out before any work whether a bundle can be written to ``path``. Raises InputError where it cannot."""
+    with BundleWriter(path):
+        pass
+
+
+def publish_bundle(
+    fitted: FittedModel,
+    prepared: Prepared,
+    facts: RunFacts,
+    *,
+    destination: Path,
+    others: Sequence[FittedModel] = (),
+) -> str:
+    """Export ``fitted.model``, write the bundle, and put it in place in one step; returns the bundle's id.
+
+    ``others``: the further models of the run, to be looked at beside it on the map.
+
+    Raises:
+        BundleError: the exported transfer differs from the trained one.
+        InputError: the destination cannot be written, the disk is full, or the item index finds too little. What was
+            there before is untouched.
+    """
+    model = fitted.model
+    exported = export_transfer(model, generator=step_generator(facts.seed, "parity"))
+    fold = source_fold(model, prepared.final(model))
+    warm = choose_warm(fitted, prepared, seed=facts.seed)
+    with BundleWriter(destination) as writer:
+        exported.write(writer)
+        _write_source(writer, model, prepared, fold)
+        users = _write_target(writer, model, prepared, warm=warm)
+        search = _write_index(writer, model, facts.index)
+        if facts.histories:
+            source_history(prepared.pair.source).write(writer)
+        generator = step_generator(facts.seed, "map")
+        ranked = sorted(others, key=lambda other: -other.validation.ndcg)
+        beside = {other.name: other.model for other in ranked}
+        draw_map(model, prepared.final(model), warm=warm, generator=generator, others=beside).write(writer)
+        manifest = _manifest(
+            model,
+            prepared,
+            facts,
+            transfer=exported.spec,
+            search=search,
+            fold_in=fold.spec if fold else None,
+            warm=warm,
+            warm_users=users,
+        )
+        return writer.publish(manifest)
+
+
+def source_fold(model: TransferModel, problem: TransferProblem) -> SourceFold | None:
+    """How the source vector of a newcomer follows from their ratings.
+
+    By the model's own rule, or by the base model's where the source vectors are that model's, with history features
+    or without. None for the others: models to which a source user says nothing, and jointly trained ones.
+    """
+    own = model.source_fold()
+    if own is not None:
+        return own
+    base, history = problem.source_base, model.source_history()
+    if history is None and not torch.equal(model.source_vectors(), base.user_vectors):
+        return None
+    features = None if history is None else HistorySpec(dim=history.dim, vector_weight=history.vector_weight)
+    if base.feedback is not None:
+        regularisation: tuple[float, ...] = (base.feedback.regularisation,)
+        spec = FoldInSpec(
+            kind="als", confidence=base.feedback.confidence, regularisation=regularisation, history=features
+        )
+    else:
+        found = nearest_regularisation(base.user_vectors.numpy(), base.head(), problem.source)
+        regularisation = tuple(found.tolist())
+        spec = FoldInSpec(kind="ridge", offset=base.offset, regularisation=regularisation, history=features)
+    return SourceFold(spec, base.item_vectors, base.item_biases)
+
+
+def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared, fold: SourceFold | None) -> None:
+    domain = prepared.pair.source
+    vectors = model.source_vectors().numpy()
+    writer.ids("source_users", domain.users)
+    writer.array("source_users/vectors.npy", vectors.astype(np.float32))
+    writer.ids("source_items", domain.items)
+    # Without a fold-in rule nothing reads these tables; their shape is kept.
+    items = fold.item_vectors.numpy() if fold else np.zeros((len(domain.items), vectors.shape[1]))
+    biases = fold.item_biases.numpy() if fold else np.zeros(len(domain.items))
+    writer.array("source_items/vectors.npy", items.astype(np.float32))
+    writer.array("source_items/biases.npy", biases.astype(np.float32))
+    if fold is not None and fold.level_biases is not None:
+        writer.array("source_items/level_biases.npy", fold.level_biases.numpy().astype(np.float32))
+    history = model.source_history()
+    if history is not None:
+        writer.array("source_items/idf.npy", history.idf)
+        writer.array("source_items/basis.npy", history.basis)
+    if domain.titles is not None:
+        writer.titles("source_items", domain.titles)
+
+
+def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared, *, warm: WarmSpec | None) -> int:
+    """Write the target tables; returns the number of warm users."""
+    domain, ratings, head = prepared.pair.target, prepared.final(model).target, model.head()
+    users, items = ratings.users.numpy(), ratings.items.numpy()
+    rows, counts = np.unique(users, return_counts=True)
+    writer.ids("target_users", IdTable(domain.users.array[rows]))
+    writer.array("target_users/vectors.npy", stored_vectors(model, prepared.final(model), rows, spec=warm))
+    writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    writer.array("target_users/seen_items.npy", items.astype(np.int32))
+    writer.ids("target_items", domain.items)
+    writer.array("target_items/vectors.npy", head.item_vectors.numpy().astype(np.float32))
+    writer.array("target_items/biases.npy", head.item_biases.numpy().astype(np.float32))
+    writer.array("target_items/popularity.npy", np.bincount(items, minlength=ratings.n_items).astype(np.int64))
+    if domain.titles is not None:
+        writer.titles("target_items", domain.titles)
+    return len(rows)
+
+
+def _write_index(writer: BundleWriter, model: TransferModel, options: IndexOptions | None) -> SearchSpec | None:
+    """Write the item index where there are enough items for one, measured on users carried over by ``model``."""
+    head = model.head()
+    if options is None or len(head.item_vectors) <= options.above:
+        return None
+    users = model.source_vectors()
+    with torch.no_grad():
+        carried = model.transfer(users[:: max(1, len(users) // MEASURED_USERS)])
+    vectors, biases, measured = (
+        each.numpy().astype(np.float32) for each in (head.item_vectors, head.item_biases, carried)
+    )
+    content, spec = build_index(vectors, biases, measured, offset=head.offset, floor=options.floor)
+    writer.data(INDEX_FILE, content.data)
+    return spec
+
+
+def _manifest(
+    model: TransferModel,
+    prepared: Prepared,
+    facts: RunFacts,
+    *,
+    transfer: TransferSpec,
+    search: SearchSpec | None,
+    fold_in: FoldInSpec | None,
+    warm: WarmSpec | None,
+    warm_users: int,
+) -> Manifest:
+    pair, split, head = prepared.pair, prepared.split, model.head()
+    return Manifest(
+        created_at=datetime.now(UTC),
+        generator=f"diffcdr {version('diffcdr')}",
+        model=model.name,
+        preset=facts.preset,
+        transfer=transfer,
+        scoring=ScoringSpec(
+            objective=head.objective,
+            offset=head.offset,
+            rating_range=facts.rating_range if head.objective == "rating" else None,
+        ),
+        search=search,
+        fold_in=fold_in,
+        warm=warm,
+        counts=Counts(
+            source_users=len(pair.source.users),
+            source_items=len(pair.source.items),
+            target_users=warm_users,
+            target_items=len(pair.target.items),
+            overlap_users=len(pair.overlap_source),
+        ),
+        provenance=Provenance(
+            source=pair.source.file,
+            target=pair.target.file,
+            seed=facts.seed,
+            test_fraction=facts.config.split.test_fraction,
+            split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            config=_settings(facts),
+            tuning=dict(facts.tuning),
+            selected_by=facts.selected_by,
+            versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        ),
+        metrics={
+            scope: {name: metrics.as_dict() for name, metrics in models.items()}
+            for scope, models in facts.metrics.items()
+        },
+        standard_errors={
+            scope: {name: metrics.errors_as_dict() for name, metrics in models.items()}
+            for scope, models in facts.metrics.items()
+        },
+    )
+
+
+def _settings(facts: RunFacts) -> dict[str, Any]:
+    """The sections that had a say in this run."""
+    sections = {"split", "base", *(section_of(name) for models in facts.metrics.values() for name in models)}
+    return facts.config.model_dump(mode="json", include=sections)

@@ -1,0 +1,117 @@
+"""What a bundle shows people: who rated what, and a map of users and items as the model sees them.
+
+The map is the paper's Figure 4: users known in both domains, as their source vectors, as the target vectors they are
+carried to, by the bundle's model and by others that score the same items, and as the target vectors that their own
+target ratings give. Only training users stand on it: of held-out users the bundle holds no target vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from diffcdr.bundle.display_tables import SourceHistory, UserMap
+from diffcdr.bundle.manifest import WarmSpec
+from training.data.domains import Domain
+from training.models.contract import TransferModel, TransferProblem
+from training.run.warm_start import stored_vectors
+
+MAP_USERS = 250
+MAP_ITEMS = 60
+MAP_OTHERS = 3
+"""More clouds than this over each other are not told apart."""
+PERPLEXITY = 30.0
+ITERATIONS = 500
+"""Twice as many take twice as long and move little."""
+FEWEST_POINTS = 20
+"""Below this t-SNE has no neighbourhoods to keep; principal components are shown."""
+
+Float32Array = npt.NDArray[np.float32]
+
+
+def source_history(domain: Domain) -> SourceHistory:
+    """The ratings of ``domain`` by user, items in order."""
+    counts = np.bincount(domain.user_rows, minlength=len(domain.users))
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return SourceHistory(indptr, domain.item_rows.astype(np.int32), domain.ratings.astype(np.float32))
+
+
+def draw_map(
+    model: TransferModel,
+    problem: TransferProblem,
+    *,
+    warm: WarmSpec | None,
+    generator: torch.Generator,
+    others: Mapping[str, TransferModel] | None = None,
+) -> UserMap:
+    """Place up to ``MAP_USERS`` training overlap users, drawn at random, and the ``MAP_ITEMS`` most rated items.
+
+    ``others``: further models by name, best first; the first ``MAP_OTHERS`` that carry users among the very item
+    vectors of ``model`` are on the map too: with other items there is no common plane.
+
+    Vectors count by their direction alone: users whose vectors point the same way get the same order of items, up to
+    what items' biases add.
+    """
+    drawn = torch.randperm(len(problem.overlap_source), generator=generator)[:MAP_USERS].sort().values
+    users = problem.overlap_source[drawn]
+    beside = _sharing_items(model, others or {})
+    target = stored_vectors(model, problem, problem.overlap_target[drawn].numpy(), spec=warm)
+    popularity = np.bincount(problem.target.items.numpy(), minlength=problem.target.n_items)
+    items = np.argsort(-popularity, kind="stable")[:MAP_ITEMS].astype(np.int32)
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+    (source_points,) = _plane([model.source_vectors()[users].numpy()], seed=seed)
+    groups = [_carried(model, users), target, model.head().item_vectors.numpy()[items]]
+    groups += [_carried(other, users) for other in beside.values()]
+    transferred, own, item_points, *rivals = _plane(groups, seed=seed)
+    return UserMap(
+        users=users.numpy().astype(np.int32),
+        source=source_points,
+        transferred=transferred,
+        target=own,
+        items=items,
+        item_points=item_points,
+        others=dict(zip(beside, rivals, strict=True)),
+    )
+
+
+def _sharing_items(model: TransferModel, others: Mapping[str, TransferModel]) -> dict[str, TransferModel]:
+    items = model.head().item_vectors
+    sharing = {name: other for name, other in others.items() if torch.equal(other.head().item_vectors, items)}
+    return dict(islice(sharing.items(), MAP_OTHERS))
+
+
+def _carried(model: TransferModel, users: torch.Tensor) -> Float32Array:
+    with torch.no_grad():
+        return model.transfer(model.source_vectors()[users]).numpy()
+
+
+def _plane(groups: list[npt.NDArray[np.float32]], *, seed: int) -> list[Float32Array]:
+    """Positions float32 [n, 2] in [-1, 1] of each group's rows, all groups on one plane; zeros where none differ."""
+    rows = np.concatenate(groups).astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    # One thread: sums of several depend on who finishes first.
+    with threadpool_limits(1):
+        points = _embed(rows, seed=seed)
+    points -= (points.max(axis=0) + points.min(axis=0)) / 2
+    points /= np.abs(points).max() or 1.0
+    return [part.astype(np.float32) for part in np.split(points, np.cumsum([len(group) for group in groups])[:-1])]
+
+
+def _embed(rows: npt.NDArray[np.float64], *, seed: int) -> npt.NDArray[np.float64]:
+    if len(np.unique(rows, axis=0)) < FEWEST_POINTS:
+        components = min(2, *rows.shape)
+        points = np.zeros((len(rows), 2))
+        if np.ptp(rows, axis=0).any():
+            points[:, :components] = PCA(components, svd_solver="full").fit_transform(rows)
+        return points
+    perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
+    init = "random" if rows.shape[1] < 2 else "pca"
+    embedding = TSNE(perplexity=perplexity, init=init, random_state=seed, max_iter=ITERATIONS)
+    return np.asarray(embedding.fit_transform(rows), dtype=np.float64)

@@ -1,0 +1,79 @@
+"""CMF (Singh and Gordon 2008): both domains' ratings factorised together, an overlap user having one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diffcdr.errors import InputError
+from training.base_models.mf import MatrixFactorization
+from training.configs_baselines import CMFConfig
+from training.models.contract import RatingTable, ScoringHead, TransferProblem
+from training.models.epoch_model import LearnedModel, Learner
+from training.setting_types import MFConfig
+
+
+class CMF(LearnedModel[CMFConfig]):
+    """One factorisation of the union of both tables; the base models are not used.
+
+    A cold-start user's vector, learnt from source ratings alone, is a vector of the target domain as it is.
+    """
+
+    name = "cmf"
+
+    def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
+        """The squared error over all ratings of both domains, each rating counting the same."""
+        config, table = self.config, joint_table(problem)
+        if not len(table):
+            raise InputError("CMF needs ratings and there are none; check the rating files and their cleaning")
+        settings = MFConfig(
+            dim=config.dim,
+            biases=config.biases,
+            init_std=config.init_std,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            optimizer=config.optimizer,
+        )
+        model = MatrixFactorization(table, settings, generator=generator)
+        source_users, source_items = problem.source.n_users, problem.source.n_items
+
+        def inputs() -> Tensor:
+            return model.tables().user_vectors[:source_users].clone()
+
+        def head() -> ScoringHead:
+            tables = model.tables()
+            return ScoringHead(
+                tables.item_vectors[source_items:].clone(), tables.item_biases[source_items:].clone(), tables.offset
+            )
+
+        return Learner(
+            module=model,
+            transfer=nn.Identity(),
+            is_affine=True,
+            inputs=inputs,
+            head=head,
+            optimizers=[],
+            train_epoch=lambda generator: model.epoch(table, batch_size=config.batch_size, generator=generator),
+            rows=len(table),
+            data=[table.users, table.items, table.ratings],
+        )
+
+
+def joint_table(problem: TransferProblem) -> RatingTable:
+    """Source ratings, then target ratings, as one table.
+
+    Users: the source's rows, then the target users that are no training overlap users, in order; the latter have
+    their source row. Items: the source's rows, then the target's.
+    """
+    source, target = problem.source, problem.target
+    own = torch.ones(target.n_users, dtype=torch.bool)
+    own[problem.overlap_target] = False
+    rows = source.n_users + torch.cumsum(own, 0) - 1
+    rows[problem.overlap_target] = problem.overlap_source
+    return RatingTable(
+        users=torch.cat([source.users, rows[target.users]]),
+        items=torch.cat([source.items, source.n_items + target.items]),
+        ratings=torch.cat([source.ratings, target.ratings]),
+        n_users=source.n_users + int(own.sum()),
+        n_items=source.n_items + target.n_items,
+    )

@@ -1,0 +1,133 @@
+"""PTUPCDR (Zhu et al. 2022): a bridge of each user's own, made by a meta-network from the user's history."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diffcdr.errors import InputError
+from training.configs_baselines import PTUPCDRConfig
+from training.models.batching import Batch, OverlapRatings
+from training.models.contract import RatingTable, TransferProblem
+from training.models.epoch_model import LearnedModel, Learner, descend
+from training.models.layers import linear
+from training.models.objectives import task_loss
+
+PADDING = -1
+
+
+class PersonalBridge(nn.Module):
+    """[u_s ; p_u] -> u_s times the bridge that the meta-network makes of the characteristic p_u."""
+
+    def __init__(self, source_dim: int, target_dim: int, *, hidden_dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.source_dim, self.target_dim = source_dim, target_dim
+        self.meta_network = nn.Sequential(
+            linear(source_dim, hidden_dim, generator=generator),
+            nn.ReLU(),
+            linear(hidden_dim, source_dim * target_dim, generator=generator),
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, 2 source_dim] -> [B, target_dim]."""
+        vectors, characteristics = inputs[:, : self.source_dim], inputs[:, self.source_dim :]
+        bridges = self.meta_network(characteristics).reshape(-1, self.source_dim, self.target_dim)
+        carried: Tensor = (vectors[:, :, None] * bridges).sum(dim=1)
+        return carried
+
+
+class PTUPCDRNetwork(nn.Module):
+    """Attention over a history, and the bridge."""
+
+    def __init__(self, source_dim: int, target_dim: int, *, hidden_dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(
+            linear(source_dim, source_dim, generator=generator),
+            nn.ReLU(),
+            linear(source_dim, 1, bias=False, generator=generator),
+        )
+        self.bridge = PersonalBridge(source_dim, target_dim, hidden_dim=hidden_dim, generator=generator)
+
+    def characteristics(self, history: Tensor, item_vectors: Tensor) -> Tensor:
+        """p_u [B, source_dim]: the attended mean of the items of ``history`` int64 [B, H], ``PADDING`` left out.
+
+        Zero for an empty history.
+        """
+        present = history != PADDING
+        items = item_vectors[history.clamp(min=0)]
+        scores = self.attention(items).squeeze(-1).masked_fill(~present, torch.finfo(items.dtype).min)
+        # Where all is padding the softmax is uniform; the mask then leaves nothing of it.
+        weights = scores.softmax(dim=1) * present
+        pooled: Tensor = (weights[:, :, None] * items).sum(dim=1)
+        return pooled
+
+
+class PTUPCDR(LearnedModel[PTUPCDRConfig]):
+    """Task-oriented: the bridges are learnt from the overlap users' target ratings, not from their target vectors.
+
+    A source vector is [u_s ; p_u]: pooling is done once, after training, so that what serves needs no history.
+    """
+
+    name = "ptupcdr"
+
+    def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
+        """The mean squared error over the target ratings of the training overlap users."""
+        config, base, target = self.config, problem.source_base, problem.target_base
+        history = histories(problem.source, longest=config.history, threshold=config.threshold)
+        own = history[problem.overlap_source]
+        if not bool((own != PADDING).any()):
+            raise InputError(
+                f"none of the {len(own):,} training users has rated a source item above {config.threshold:g}, so "
+                "PTUPCDR has no history to learn from; lower ptupcdr.threshold"
+            )
+        ratings = OverlapRatings.of(problem)
+        source = base.user_vectors[problem.overlap_source]
+        network = PTUPCDRNetwork(base.dim, target.dim, hidden_dim=config.hidden_dim, generator=generator)
+        optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
+
+        def inputs_of(vectors: Tensor, history: Tensor) -> Tensor:
+            return torch.cat([vectors, network.characteristics(history, base.item_vectors)], dim=1)
+
+        def loss_of(batch: Batch) -> Tensor:
+            carried = network.bridge(inputs_of(source[batch.users], own[batch.users]))
+            return task_loss(carried, batch, target)
+
+        def train_epoch(generator: torch.Generator) -> dict[str, float]:
+            total = torch.zeros((), dtype=torch.float64)
+            for batch in ratings.batches("ratings", batch_size=config.batch_size, generator=generator):
+                loss = loss_of(batch)
+                descend(optimizer, loss)
+                total += loss.detach() * len(batch.users)
+            return {"task_loss": float(total) / len(ratings.users)}
+
+        return Learner(
+            module=network,
+            transfer=network.bridge,
+            is_affine=False,
+            inputs=lambda: inputs_of(base.user_vectors, history),
+            head=target.head,
+            optimizers=[optimizer],
+            train_epoch=train_epoch,
+            rows=len(ratings.users),
+            data=[source, own, base.item_vectors, target.item_vectors, ratings.users, ratings.items, ratings.ratings],
+        )
+
+
+def histories(table: RatingTable, *, longest: int, threshold: float) -> Tensor:
+    """Each user's items rated above ``threshold``: int64 [n_users, longest], filled up with ``PADDING``.
+
+    Of more than ``longest`` the best rated are taken, of equals those of the lowest row: the table has no times, by
+    which the released code takes the last.
+    """
+    kept = table.ratings > threshold
+    users, items, ratings = table.users[kept], table.items[kept], table.ratings[kept]
+    order = torch.argsort(items, stable=True)
+    order = order[torch.argsort(ratings[order], descending=True, stable=True)]
+    order = order[torch.argsort(users[order], stable=True)]
+    users, items = users[order], items[order]
+    counts = torch.bincount(users, minlength=table.n_users)
+    rank = torch.arange(len(users)) - (torch.cumsum(counts, 0) - counts)[users]
+    chosen = rank < longest
+    history = torch.full((table.n_users, longest), PADDING, dtype=torch.int64)
+    history[users[chosen], rank[chosen]] = items[chosen]
+    return history

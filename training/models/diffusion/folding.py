@@ -1,0 +1,144 @@
+"""The exact fold of an affine transfer: guidance, every solver step and the ALM become one ``source @ A + b``.
+
+Without activation the DIM is affine, eps = x P + g(c) + h(t), and so is every step of the solver. The chain is
+therefore known from its values at the zero vector and at the basis: k + 1 rows, in float64.
+
+The solver's own weights depend on the plan alone, so each of these rows is a polynomial in P,
+
+    sum_j (a_j x_T + b_j g + sum_i c_ij h(t_i)) P^j,      j from 0 to NFE,
+
+whose coefficients are computed once, by running the solver on polynomials. A fold is then NFE products of k x k
+matrices (Horner) and nothing else, fast enough to stand in for the solver in every step of training. Where P is so
+large that the terms could cancel, the rows go through the solver one stage after the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from diffcdr.errors import InputError
+from training.models.diffusion.dim import NoisePredictor, sinusoidal
+from training.models.diffusion.schedule import time_labels
+from training.models.diffusion.solver import SolverPlan, Stage, solve
+
+Float64Array = npt.NDArray[np.float64]
+
+ROUNDING_LIMIT = 1e-7
+"""Largest bound on what rounding may do to a fold by Horner, in units of x_T, g and h; float32 has some 1e-5 there."""
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """``source @ matrix + offset``; float64 [source_dim, target_dim] and [target_dim]."""
+
+    matrix: Float64Array
+    offset: Float64Array
+
+    def then(self, layer: nn.Linear) -> AffineMap:
+        """This map, then ``layer`` (which has no bias)."""
+        weight = _array(layer.weight)
+        return AffineMap(self.matrix @ weight.T, self.offset @ weight.T)
+
+
+class Folder:
+    """Folds a DIM's transfer for one plan; what depends on the plan alone is computed once."""
+
+    def __init__(self, plan: SolverPlan, *, guidance_scale: float, time_features: int) -> None:
+        self._plan = plan
+        self._scale = guidance_scale
+        times = torch.tensor([stage.t for stage in plan.stages], dtype=torch.float64)
+        self._time_features: Float64Array = sinusoidal(time_labels(times), time_features).numpy()
+        self._coefficients = _solved_polynomials(plan)
+        self._sizes = np.abs(self._coefficients).sum(axis=0)
+
+    def fold(self, predictor: NoisePredictor, *, initial_state: Tensor | None) -> AffineMap:
+        """The map from source vectors to solved target vectors, before the ALM.
+
+        ``initial_state`` [target_dim]: x_T for every user; None starts from the source vector.
+
+        Raises:
+            InputError: the predictor has an activation, or source and target dimensions differ without an x_T.
+        """
+        if not predictor.is_affine:
+            raise InputError("a DIM with activation does not fold; use activation none or the solver")
+        check_initial_state(predictor.source_dim, predictor.target_dim, initial_state)
+        first, second, third = predictor.first, predictor.second, predictor.third
+        second_weight, third_weight = _array(second.weight).T, _array(third.weight).T
+        product = _array(first.weight).T @ second_weight @ third_weight
+        hidden = _array(first.bias) @ second_weight + _array(second.bias)
+        constant = hidden @ third_weight + _array(third.bias)
+
+        # The k + 1 rows: the basis of the source space, then zero. Guidance scales the condition's linear part only.
+        rows = np.eye(predictor.source_dim + 1, predictor.source_dim)
+        condition = self._scale * rows @ _array(predictor.condition_linear.weight).T
+        condition += _array(predictor.condition_linear.bias)
+        times = self._time_features @ _array(predictor.time_linear.weight).T + _array(predictor.time_linear.bias)
+        start = rows if initial_state is None else np.tile(_array(initial_state), (len(rows), 1))
+        sizes = np.abs(product)
+        norm = np.sqrt(sizes.sum(axis=0).max() * sizes.sum(axis=1).max())  # no less than the spectral norm, and cheap
+        rounding = 2.0**-53 * (self._sizes @ norm ** np.arange(len(self._sizes)))
+        way = self._by_horner if rounding <= ROUNDING_LIMIT else self._by_stages
+        values = way(start, condition @ product + constant, times @ product, product)
+        return AffineMap(values[:-1] - values[-1], values[-1])
+
+    def _by_horner(
+        self, start: Float64Array, condition: Float64Array, times: Float64Array, product: Float64Array
+    ) -> Float64Array:
+        """The solved rows [R, k], as the polynomial in ``product`` that the module's text gives."""
+        of_start, of_condition, of_times = self._coefficients[0], self._coefficients[1], self._coefficients[2:]
+        terms = of_start[:, None, None] * start + of_condition[:, None, None] * condition
+        terms += (of_times.T @ times)[:, None, :]
+        values: Float64Array = terms[-1].copy()
+        scratch = np.empty_like(values)
+        for term in terms[-2::-1]:
+            np.matmul(values, product, out=scratch)
+            np.add(scratch, term, out=values)
+        return values
+
+    def _by_stages(
+        self, start: Float64Array, condition: Float64Array, times: Float64Array, product: Float64Array
+    ) -> Float64Array:
+        """The same, one evaluation of the solver after the other."""
+
+        def noise(x: Float64Array, stage: Stage) -> Float64Array:
+            predicted: Float64Array = x @ product + condition + times[stage.index]
+            return predicted
+
+        return solve(noise, start, self._plan)
+
+
+def _solved_polynomials(plan: SolverPlan) -> Float64Array:
+    """What the solver makes of x_T, g and h(t_0), h(t_1), …: a polynomial in P of each, [2 + NFE, 1 + NFE].
+
+    Entry [s, j] is the coefficient of P^j of symbol s. An evaluation x P + g + h moves all coefficients up by one
+    power and adds 1 to the constants of g and of its time.
+    """
+    count = len(plan.stages)
+
+    def noise(x: Float64Array, stage: Stage) -> Float64Array:
+        predicted = np.zeros_like(x)
+        predicted[:, 1:] = x[:, :-1]
+        predicted[[1, 2 + stage.index], 0] += 1.0
+        return predicted
+
+    start = np.zeros((2 + count, 1 + count))
+    start[0, 0] = 1.0
+    return solve(noise, start, plan)
+
+
+def check_initial_state(source_dim: int, target_dim: int, initial_state: Tensor | None) -> None:
+    """Raises InputError where x_T = u_s is asked for and the two spaces differ in dimension."""
+    if initial_state is None and source_dim != target_dim:
+        raise InputError(
+            f"initial_state source needs equal dimensions, but the source has {source_dim} and the target has "
+            f"{target_dim}; set initial_state = gaussian, or train both base models with the same dim and biases"
+        )
+
+
+def _array(tensor: Tensor) -> Float64Array:
+    return tensor.detach().numpy().astype(np.float64)

@@ -1,0 +1,107 @@
+"""From source vectors to target vectors: guidance (Eq. 3) around the DIM, the solver, then the ALM.
+
+:func:`guided_noise` is Eq. 3 written out. :class:`Sampler` computes the same with what does not change taken out of
+the loop: the term of a time is the bias of its first layer, the condition is a shift of x computed once, and the two
+branches meet in the last layer, whose weight holds the guidance scale. That leaves three products a time and, beside
+the activations, nothing as wide as the hidden layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from training.models.diffusion.dim import NoisePredictor
+from training.models.diffusion.solver import SolverPlan, Stage, solve
+from training.models.layers import RowProduct, filled_up
+
+
+def guided_noise(
+    predictor: NoisePredictor, x: Tensor, t: Tensor, *, condition: Tensor, guidance_scale: float
+) -> Tensor:
+    """Eq. 3: eps_u + s (eps_c - eps_u); eps_u is predicted for a condition of zeros. Two forward passes."""
+    conditional: Tensor = predictor(x, t, condition)
+    unconditional: Tensor = predictor(x, t, torch.zeros_like(condition))
+    return unconditional + guidance_scale * (conditional - unconditional)
+
+
+class Sampler(nn.Module):
+    """``forward(source [B, source_dim]) -> [B, target_dim]``: the transfer, ready for tracing with a dynamic batch.
+
+    Shares the predictor's and the alignment's parameters; the terms of time are computed at construction, so make a
+    new one after the weights have changed. In evaluation mode, which they share too, a row of a block of one size
+    gives the same bits at every place.
+    """
+
+    time_terms: Tensor
+    initial_state: Tensor | None
+
+    def __init__(
+        self,
+        predictor: NoisePredictor,
+        plan: SolverPlan,
+        *,
+        guidance_scale: float,
+        initial_state: Tensor | None,
+        alignment: nn.Module,
+    ) -> None:
+        """``initial_state``: x_T for every user, [target_dim]; None starts from the source vector itself."""
+        super().__init__()
+        self._predictor = predictor
+        self._alignment = alignment
+        self._plan = plan
+        self._scale = guidance_scale
+        times = torch.tensor([stage.t for stage in plan.stages], dtype=torch.float64)
+        with torch.no_grad():
+            terms = predictor.time_term(times)
+            terms = predictor.first(terms) if predictor.conditioning == "input" else terms + predictor.first.bias
+        self.register_buffer("time_terms", terms)
+        self.register_buffer("initial_state", initial_state)
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Transfer ``source`` [B, source_dim]."""
+        predictor, fill = self._predictor, self._fill
+        first, second = self._layer(fill(predictor.first.weight)), self._layer(predictor.second.weight)
+        both = self._last()
+        last, last_bias = self._layer(fill(both.T).T), fill(predictor.third.bias)
+        shifts = self._shifts(source)
+        by_input = predictor.conditioning == "input"
+        shifts = fill(shifts) if by_input else shifts
+
+        def noise(x: Tensor, stage: Stage) -> Tensor:
+            # Both branches of a user lie one after the other: as rows for the wide layers, as one row for the last.
+            time_term = self.time_terms[stage.index]
+            if by_input:
+                hidden = first((x[:, None] + shifts).reshape(-1, x.shape[1]), time_term)
+            else:
+                hidden = (first(x, time_term)[:, None] + shifts).reshape(-1, shifts.shape[2])
+            hidden = predictor.activate(second(predictor.activate(hidden), predictor.second.bias))
+            return last(hidden.reshape(-1, both.shape[1]), last_bias)
+
+        start = source if self.initial_state is None else self.initial_state.expand(source.shape[0], -1)
+        solved = solve(noise, fill(start), self._plan)[:, : predictor.target_dim]
+        aligned: Tensor = self._alignment(solved)
+        return aligned
+
+    def _fill(self, values: Tensor) -> Tensor:
+        """Columns of zeros that x carries through the solver, so that no product has to leave them out."""
+        return values if self.training else filled_up(values)
+
+    def _layer(self, weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """(rows [B, inputs], bias) -> [B, outputs]."""
+        return (lambda rows, bias: linear(rows, weight, bias)) if self.training else RowProduct(weight.T)
+
+    def _last(self) -> Tensor:
+        """The last layer's weight for both branches: guidance (Eq. 3) is a sum of the two."""
+        last = self._predictor.third.weight
+        return last if self._scale == 1.0 else torch.cat([last * (1.0 - self._scale), last * self._scale], dim=1)
+
+    def _shifts(self, source: Tensor) -> Tensor:
+        """What the condition adds, to x or to the first layer: [B, 2, …], unconditional first; [B, 1, …] for s = 1."""
+        conditional: Tensor = self._predictor.condition_linear(source)
+        if self._scale == 1.0:
+            return conditional[:, None]
+        return torch.stack([self._predictor.condition_linear.bias.expand_as(conditional), conditional], dim=1)

@@ -1,0 +1,136 @@
+"""DiffCDR: a diffusion module, a fast solver and an alignment module (paper, section 3)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from training.evaluation.judging import held_out_errors
+from training.fitting.checkpoint import CheckpointFile
+from training.fitting.loop import Training, run_epochs
+from training.fitting.run_identity import run_settings
+from training.models.batching import blockwise
+from training.models.contract import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
+from training.models.diffusion.sampler import Sampler
+from training.models.network.affine_updates import AffineUpdates
+from training.models.network.alternating import AlternatingUpdates
+from training.models.network.network import DiffCDRNetwork, folder, solver_plan
+from training.setting_types import DiffCDRConfig
+
+
+class DiffCDR(TransferModel):
+    """Diffusion-based cross-domain recommendation; see :class:`DiffCDRConfig` for what can be set."""
+
+    name = "diffcdr"
+
+    def __init__(self, config: DiffCDRConfig) -> None:
+        self.config = config
+        self._network: DiffCDRNetwork | None = None
+        self._head: ScoringHead | None = None
+        self._source_vectors: Tensor | None = None
+
+    def fit(
+        self,
+        problem: TransferProblem,
+        *,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+        checkpoint: CheckpointFile | None = None,
+    ) -> FitReport:
+        """Alg. 1, lines 3 to 12; the epoch with the lowest validation error is kept."""
+        config = self.config
+        target = problem.target_base
+        network = DiffCDRNetwork(config, source_dim=problem.source_base.dim, target_dim=target.dim, generator=generator)
+        self._network = network
+        self._head = target.head()
+        self._source_vectors = problem.source_base.user_vectors
+        kind = AffineUpdates if network.noise_predictor.is_affine else AlternatingUpdates
+        updates = kind(network, config, problem=problem)
+        held_out = problem.validation
+
+        def validate() -> dict[str, float]:
+            vectors = self.transfer(self.source_vectors()[held_out.source_rows])
+            return held_out_errors(vectors, held_out, head=self.head(), rating_range=problem.rating_range)
+
+        return run_epochs(
+            Training(
+                module=network,
+                optimizers=updates.optimizers,
+                train_epoch=updates.epoch,
+                rows=updates.rows,
+                validate=validate,
+            ),
+            epochs=config.epochs,
+            select_by=config.select_by,
+            generator=generator,
+            settings=run_settings(self.name, config, generator=generator, data=updates.data()),
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+
+    def with_guidance(self, scale: float) -> Self:
+        """The same trained weights, sampled with guidance ``scale`` (s of Eq. 3)."""
+        other = copy.copy(self)
+        other.config = self.config.model_copy(update={"guidance_scale": scale})
+        return other
+
+    def source_vectors(self) -> Tensor:
+        """The source base model's user vectors."""
+        return fitted(self._source_vectors)
+
+    def head(self) -> ScoringHead:
+        """The target base model's items."""
+        return fitted(self._head)
+
+    def transfer(self, vectors: Tensor) -> Tensor:
+        """Guidance, solver and ALM, in the dtype of ``vectors``."""
+        sampler = self._sampler(dtype=vectors.dtype)
+        with torch.no_grad():
+            return blockwise(sampler, vectors, width=fitted(self._network).noise_predictor.target_dim)
+
+    def diffuse(self, vectors: Tensor, *, nfe: int) -> Tensor:
+        """What guidance and solver alone make of ``vectors`` in ``nfe`` evaluations, before the ALM."""
+        network = copy.deepcopy(fitted(self._network)).to(vectors.dtype).requires_grad_(False).eval()
+        sampler = Sampler(
+            network.noise_predictor,
+            solver_plan(self.config.model_copy(update={"nfe": nfe})),
+            guidance_scale=self.config.guidance_scale,
+            initial_state=network.initial_state,
+            alignment=nn.Identity(),
+        ).eval()
+        with torch.no_grad():
+            return blockwise(sampler, vectors, width=network.noise_predictor.target_dim)
+
+    def fold(self) -> tuple[Tensor, Tensor] | None:
+        """The whole transfer as one affine map, where the DIM has no activation."""
+        network = fitted(self._network)
+        if not network.noise_predictor.is_affine:
+            return None
+        solved = folder(self.config).fold(network.noise_predictor, initial_state=network.initial_state)
+        folded = solved.then(network.alignment)
+        return torch.from_numpy(folded.matrix), torch.from_numpy(folded.offset)
+
+    def export_module(self) -> nn.Module:
+        """The solver graph in float32: a copy, in evaluation mode."""
+        return self._sampler(dtype=torch.float32)
+
+    def details(self) -> dict[str, Any]:
+        """Every setting of the method, and the solver's orders."""
+        return {
+            **self.config.model_dump(mode="json"),
+            "sampling_schedule": self.config.effective_sampling_schedule,
+            "step_orders": list(solver_plan(self.config).orders),
+        }
+
+    def _sampler(self, *, dtype: torch.dtype) -> Sampler:
+        network = copy.deepcopy(fitted(self._network)).to(dtype).requires_grad_(False).eval()
+        return Sampler(
+            network.noise_predictor,
+            solver_plan(self.config),
+            guidance_scale=self.config.guidance_scale,
+            initial_state=network.initial_state,
+            alignment=network.alignment,
+        ).eval()

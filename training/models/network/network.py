@@ -1,0 +1,54 @@
+"""The weights of one DiffCDR, and what its settings say of the solver."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from training.models.diffusion.dim import NoisePredictor
+from training.models.diffusion.folding import Folder, check_initial_state
+from training.models.diffusion.schedule import make_schedule
+from training.models.diffusion.solver import SolverPlan, fast_plan
+from training.models.network.alm import alignment_module
+from training.setting_types import DiffCDRConfig
+
+
+class DiffCDRNetwork(nn.Module):
+    """The weights of one DiffCDR: ``noise_predictor`` (DIM), ``alignment`` (ALM), and x_T where it is shared."""
+
+    initial_state: Tensor | None
+
+    def __init__(self, config: DiffCDRConfig, *, source_dim: int, target_dim: int, generator: torch.Generator) -> None:
+        """Raises InputError if x_T is to be the source vector and the dimensions differ."""
+        super().__init__()
+        shared = None
+        if config.initial_state == "gaussian":
+            shared = torch.randn(target_dim, generator=generator)
+        check_initial_state(source_dim, target_dim, shared)
+        self.register_buffer("initial_state", shared)
+        self.noise_predictor = NoisePredictor(
+            source_dim=source_dim,
+            target_dim=target_dim,
+            hidden_dim=config.hidden_dim,
+            time_features=config.time_features,
+            activation=config.activation,
+            conditioning=config.conditioning,
+            generator=generator,
+        )
+        self.alignment = alignment_module(target_dim, generator=generator)
+
+
+def solver_plan(config: DiffCDRConfig) -> SolverPlan:
+    """The solver run that ``config`` describes."""
+    return fast_plan(
+        make_schedule(config.effective_sampling_schedule),
+        nfe=config.nfe,
+        order=config.solver_order,
+        skip=config.skip,
+        end_time=config.end_time,
+    )
+
+
+def folder(config: DiffCDRConfig) -> Folder:
+    """What folds a network with the settings ``config``."""
+    return Folder(solver_plan(config), guidance_scale=config.guidance_scale, time_features=config.time_features)

@@ -1,0 +1,63 @@
+"""Which models a command trains, and which of them is the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from diffcdr.errors import InputError
+from training.config import TrainConfig, nearest
+from training.evaluation.evaluate import Metrics
+from training.models.registry import MODELS
+from training.setting_types import ALSConfig, DiffCDRConfig
+
+LOWER_IS_BETTER = ("mae", "rmse", "mae_clipped", "rmse_clipped")
+METRICS = (*LOWER_IS_BETTER, "ndcg@20", "hr@20", "recall@20")
+
+OF_INTERACTIONS = frozenset({"mean", "bias", "popular", "ridge", "diffcdr"})
+"""Models that mean something on base models of interactions; the others fit ratings with their vectors."""
+ABLATIONS = frozenset({"diffcdr-da", "diffcdr-at"})
+"""Parts of the trained network; its closed forms leave nothing out."""
+
+
+def suited(config: TrainConfig) -> tuple[str, ...]:
+    """What ``all`` means under ``config``: the models that its base models and its form of DiffCDR allow."""
+    names = set(OF_INTERACTIONS if isinstance(config.base, ALSConfig) else MODELS)
+    if not isinstance(config.diffcdr, DiffCDRConfig):
+        names -= ABLATIONS
+    return tuple(name for name in MODELS if name in names)
+
+
+def parse_models(text: str, config: TrainConfig) -> tuple[str, ...]:
+    """``all`` or a comma-separated list -> names in the order of ``MODELS``.
+
+    Raises:
+        InputError: a name is not a model's, or there is none.
+    """
+    names = {part.strip() for part in text.split(",")} - {""}
+    if names == {"all"}:
+        return suited(config)
+    for name in sorted(names - MODELS.keys()):
+        raise InputError(f"there is no model {name!r}{nearest(name, MODELS)}; models are: all, {', '.join(MODELS)}")
+    if not names:
+        raise InputError(f"--models names no model; models are: all, {', '.join(MODELS)}")
+    return tuple(name for name in MODELS if name in names)
+
+
+def check_metric(metric: str) -> None:
+    """Raises InputError where ``metric`` is not one that champions can be chosen by."""
+    if metric not in METRICS:
+        raise InputError(f"there is no metric {metric!r}{nearest(metric, METRICS)}; metrics are: {', '.join(METRICS)}")
+
+
+def champion(validation: Mapping[str, Metrics], metric: str) -> str:
+    """The model with the best ``metric`` on the validation users; of equals, the first.
+
+    Raises:
+        InputError: no model has the metric (scores of lists are not ratings, and have no rating errors).
+    """
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    figures = {name: metrics.as_dict() for name, metrics in validation.items()}
+    scores = {name: sign * each[metric] for name, each in figures.items() if metric in each}
+    if not scores:
+        raise InputError(f"none of the models predicts ratings, so {metric} cannot choose one; use --select ndcg@20")
+    return max(scores, key=lambda name: scores[name])

@@ -1,0 +1,208 @@
+"""Warm users: how far their target ratings move the vector that they have without them.
+
+The rule is the one that serves (:class:`diffcdr.recommend.warm_start.Blend`); what is chosen here, on validation users
+with half of their ratings known, is its strength, and whether the users of training are served with it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from diffcdr.bundle.manifest import WarmSpec
+from diffcdr.recommend.warm_start import Blend
+from diffcdr.search.topk import MaskedRows
+from training.base_models.half_step import prior_regularisation, ridge_vectors
+from training.data.domains import DomainPair
+from training.data.splits import Indices
+from training.evaluation.evaluate import evaluate_vectors, predict
+from training.models.contract import HeldOut, ImplicitFeedback, RatingTable, ScoringHead, TransferModel, TransferProblem
+from training.run.prepare import FittedModel, Prepared
+
+COUNTS = (1, 2, 5, 10)
+"""Numbers of known target ratings, beside all there are, that a strength is judged by."""
+RATING_STRENGTHS = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+"""To choose from, the most cautious first; in squared rating points."""
+INTERACTION_STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1)
+"""The same, in mean eigenvalues of the items' scatter matrix."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The target ratings of some held-out users, apart; in both, user 0..U-1 is the same as in the whole.
+
+    ``turns`` int64: of each known rating, how many known ratings of its user came before.
+    """
+
+    source_rows: Tensor
+    known: RatingTable
+    judged: RatingTable
+    turns: Indices
+
+    def seen(self) -> MaskedRows:
+        """The items of the known half, which are not listed again."""
+        indptr = np.searchsorted(self.known.users.numpy(), np.arange(self.known.n_users + 1))
+        return MaskedRows(indptr.astype(np.int64), self.known.items.numpy().astype(np.int32))
+
+    def first(self, count: int | None) -> RatingTable:
+        """The first ``count`` known ratings of each user, or as many as there are; all of them for None."""
+        return self.known if count is None else _part(self.known, self.turns < count)
+
+
+def halve(pair: DomainPair, users: Indices, held_out: HeldOut, *, seed: int) -> Halves:
+    """Divide each user's ratings: of n, the n // 2 rated first are known.
+
+    Where the target file has no times, and between equal times, a draw by ``seed`` decides.
+
+    Args:
+        pair: where ``held_out`` comes from.
+        users: positions in the overlap order, ascending: ``Split.test`` or ``Split.validation``.
+        held_out: their ratings.
+        seed: of the split.
+    """
+    target = pair.target
+    mine = np.isin(target.user_rows, pair.overlap_target[users])
+    # Drawn for all ratings there are, so that a rating's place does not hang on who else is held out.
+    sequence = np.random.SeedSequence(entropy=seed, spawn_key=tuple(b"warm"))
+    draw = np.random.default_rng(sequence).random(len(mine))[mine]
+    times = np.zeros(len(draw), dtype=np.int64) if target.timestamps is None else target.timestamps[mine]
+    table = held_out.ratings
+    owners = table.users.numpy()
+    order = np.lexsort((draw, times, owners))
+    starts = np.searchsorted(owners, owners)  # of each rating, where its user's ratings begin
+    counts = np.bincount(owners, minlength=table.n_users)
+    turns = np.empty(len(owners), dtype=np.int64)
+    turns[order] = np.arange(len(owners)) - starts
+    known = turns < counts[owners] // 2
+    return Halves(held_out.source_rows, _part(table, known), _part(table, ~known), turns[known])
+
+
+def warm_spec(model: TransferModel, problem: TransferProblem, *, strength: float) -> WarmSpec | None:
+    """The rule for scores of the kind of ``model``, fitted to ``problem``; None where nothing can be moved.
+
+    ``strength`` is in the units of :data:`RATING_STRENGTHS` or :data:`INTERACTION_STRENGTHS`.
+    """
+    head = model.head()
+    if not head.item_vectors.any():
+        return None
+    if head.objective == "rating":
+        return WarmSpec(kind="ridge", strength=strength)
+    feedback = _feedback(model, problem)
+    if feedback is None:
+        return None
+    unit = float(head.item_vectors.double().square().sum()) / head.item_vectors.shape[1]
+    return WarmSpec(kind="als", strength=strength * unit, confidence=feedback.confidence)
+
+
+def choose_warm(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmSpec | None:
+    """The rule for ``fitted.model``, chosen with ``fitted.judged`` on validation users; None as in :func:`warm_spec`.
+
+    The strength is the best on average with 1, 2, 5, 10 and all known ratings; of equals, the most cautious.
+    ``stored`` is ``blended`` where that does better than the users' own vectors with all known ratings.
+    """
+    judged, problem = fitted.judged, prepared.problem
+    halves = halve(prepared.pair, prepared.split.validation, problem.validation, seed=seed)
+    ranks = judged.head().objective == "ranking"
+    specs = [
+        (strength, spec)
+        for strength in (INTERACTION_STRENGTHS if ranks else RATING_STRENGTHS)
+        if (spec := warm_spec(judged, problem, strength=strength)) is not None
+    ]
+    if not specs:
+        return None
+
+    def cost(vectors: Floats) -> float:
+        return _cost(vectors, judged, halves, rating_range=problem.rating_range)
+
+    costs = [[cost(adapt(judged, halves, spec, count=count)) for count in (*COUNTS, None)] for _, spec in specs]
+    best = int(np.argmin([sum(each) for each in costs]))
+    own = cost(own_vectors(judged, problem, halves.known))
+    stored = "blended" if costs[best][-1] < own else "own"
+    spec = warm_spec(fitted.model, prepared.final(fitted.model), strength=specs[best][0])
+    return None if spec is None else spec.model_copy(update={"stored": stored})
+
+
+def adapt(model: TransferModel, halves: Halves, spec: WarmSpec | None, *, count: int | None = None) -> Floats:
+    """Target vectors of the users of ``halves``, float64 [U, d], moved by their first ``count`` known ratings."""
+    with torch.no_grad():
+        carried = model.transfer(model.source_vectors()[halves.source_rows]).numpy().astype(np.float64)
+    return carried if spec is None else blended(model.head(), spec, carried, halves.first(count))
+
+
+def blended(head: ScoringHead, spec: WarmSpec, start: npt.NDArray[np.floating], ratings: RatingTable) -> Floats:
+    """Each row of ``start`` [U, d] moved by the ratings of the user of that number; float64 [U, d]."""
+    blend = Blend(spec, head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
+    items, values = ratings.items.numpy(), ratings.ratings.numpy().astype(np.float64)
+    indptr = np.searchsorted(ratings.users.numpy(), np.arange(len(start) + 1))
+    moved = start.astype(np.float64)
+    for user in np.flatnonzero(np.diff(indptr)).tolist():
+        mine = slice(indptr[user], indptr[user + 1])
+        moved[user] = blend(start[user], items[mine], values[mine])
+    return moved
+
+
+def own_vectors(model: TransferModel, problem: TransferProblem, ratings: RatingTable) -> Floats:
+    """Target vectors by ``ratings`` alone, float64 [n_users, d]: what the base model's half-step makes of them.
+
+    Ratings: ridge solutions, regularised as the transferred vectors of the training overlap users suggest.
+    """
+    head, feedback = model.head(), _feedback(model, problem)
+    if head.objective == "ranking" and feedback is not None:
+        spec = WarmSpec(kind="als", strength=feedback.regularisation, confidence=feedback.confidence)
+        return blended(head, spec, np.zeros((ratings.n_users, head.item_vectors.shape[1])), ratings)
+    with torch.no_grad():
+        carried = model.transfer(model.source_vectors()[problem.overlap_source]).numpy()
+    vectors = np.zeros((problem.target.n_users, carried.shape[1]), dtype=np.float32)
+    vectors[problem.overlap_target.numpy()] = carried
+    return ridge_vectors(ratings, head, prior_regularisation(vectors, head, problem.target))
+
+
+def stored_vectors(
+    model: TransferModel, problem: TransferProblem, rows: Indices, *, spec: WarmSpec | None
+) -> npt.NDArray[np.float32]:
+    """Target vectors of the users with target training ratings: float32 [len(rows), target_dim].
+
+    The target base model's own where ``model`` scores with that model's items, elsewhere :func:`own_vectors`; and
+    with ``spec.stored`` ``blended``, of the training overlap users, the transferred vector moved by their ratings.
+    """
+    base, head = problem.target_base, model.head()
+    if torch.equal(head.item_vectors, base.item_vectors) and torch.equal(head.item_biases, base.item_biases):
+        vectors = base.user_vectors.numpy().astype(np.float32)
+    else:
+        vectors = own_vectors(model, problem, problem.target).astype(np.float32)
+    if spec is not None and spec.stored == "blended":
+        overlap = problem.overlap_target.numpy()
+        start = vectors.astype(np.float64)
+        with torch.no_grad():
+            start[overlap] = model.transfer(model.source_vectors()[problem.overlap_source]).numpy()
+        mine = _part(problem.target, np.isin(problem.target.users.numpy(), overlap))
+        vectors[overlap] = blended(head, spec, start, mine)[overlap]
+    return vectors[rows]
+
+
+def _feedback(model: TransferModel, problem: TransferProblem) -> ImplicitFeedback | None:
+    """The half-step of the target's base model, where ``model`` scores with its items."""
+    same = torch.equal(model.head().item_vectors, problem.target_base.item_vectors)
+    return problem.target_base.feedback if same else None
+
+
+def _cost(vectors: Floats, model: TransferModel, halves: Halves, *, rating_range: tuple[float, float]) -> float:
+    head, judged = model.head(), halves.judged
+    if not len(judged):
+        return 0.0
+    if head.objective == "rating":
+        predictions = np.clip(predict(vectors, head, judged), *rating_range)
+        return float(np.square(predictions - judged.ratings.numpy()).mean())
+    given = vectors.astype(np.float32)
+    return -evaluate_vectors(given, head, judged, name=model.name, rating_range=rating_range, seen=halves.seen()).ndcg
+
+
+def _part(table: RatingTable, keep: npt.NDArray[np.bool_]) -> RatingTable:
+    rows = torch.from_numpy(np.flatnonzero(keep))
+    return RatingTable(table.users[rows], table.items[rows], table.ratings[rows], table.n_users, table.n_items)
