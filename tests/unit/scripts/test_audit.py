@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
 from typing import Any
 
 import pytest
 
-AUDIT = runpy.run_module("scripts.audit")
+from scripts import audit
 
 
 def pip_audit(*packages: dict[str, Any]) -> str:
@@ -33,7 +32,7 @@ SKIPPED = {"name": "odd", "skip_reason": "Dependency not found on PyPI"}
 def test_what_is_vulnerable_and_what_was_not_looked_at_are_told_apart(
     output: str, found: list[str], missed: int
 ) -> None:
-    report = AUDIT["vulnerabilities"](output)
+    report = audit.vulnerabilities(output)
     assert (report.found, len(report.missed)) == (found, missed)
 
 
@@ -43,9 +42,9 @@ def test_only_what_nobody_has_looked_at_is_a_secret() -> None:
             {"results": {"a.py": [{"hashed_secret": each, "line_number": 7, "type": "Key"} for each in hashes]}}
         )
 
-    assert AUDIT["secrets"](findings("x"), known=findings("x", "y")).found == []
-    assert AUDIT["secrets"](findings("x", "z"), known=findings("x")).found == ["a.py:7: Key"]
-    silent = AUDIT["secrets"]("", known=findings("x"))
+    assert audit.secrets(findings("x"), known=findings("x", "y")).found == []
+    assert audit.secrets(findings("x", "z"), known=findings("x")).found == ["a.py:7: Key"]
+    silent = audit.secrets("", known=findings("x"))
     assert (silent.found, len(silent.missed)) == ([], 1)
 
 
@@ -69,7 +68,7 @@ SECRET = json.dumps({"results": {"a.py": [{"hashed_secret": "x", "line_number": 
 def test_the_status_tells_secrets_vulnerabilities_and_what_was_not_audited_apart(
     output: str, scanned: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    namespace = AUDIT["main"].__globals__
+    namespace = audit.main.__globals__
 
     class Done:
         stdout = output
@@ -77,7 +76,7 @@ def test_the_status_tells_secrets_vulnerabilities_and_what_was_not_audited_apart
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(namespace, "tool", lambda *_: Done)
         patch.setitem(namespace, "scan", lambda: scanned)
-        assert AUDIT["main"]([]) == status
+        assert audit.main([]) == status
     shown = capsys.readouterr().out
     assert ("secrets: nothing found" in shown) == (scanned == NOTHING)
     assert ("secrets: a.py:7: Key" in shown) == (scanned == SECRET)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from diffcdr.errors import InputError
+from service.edge import auth
 from service.edge.auth import (
     Forbidden,
     KeyRing,
@@ -18,7 +19,6 @@ from service.edge.auth import (
     parse_keys,
     required_scope,
 )
-from service.edge.middleware import auth
 from service.settings import Settings
 
 

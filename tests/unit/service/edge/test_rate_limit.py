@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.edge.middleware import rate_limit as quota_module
+from service.edge import rate_limit as quota_module
 from service.edge.rate_limit import Quota, RateLimited
 
 
