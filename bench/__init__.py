@@ -1,0 +1,1 @@
+"""Benchmarks: ours against a baseline in one run. Imports everything; nothing imports it."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.harness import Point, Row, figure
-from training.experiment.report.svg import as_svg
+from training.experiment.report.figures import as_svg
 
 OURS, PLAIN, FLOOR = "#33608c", "#d1495b", "#6b6b6b"
 """Dark enough on the figure's white ground, which it brings along, so that it reads on a dark page as well."""

@@ -39,7 +39,7 @@ SUMMARIES = {
 """Shown in ``diffcdr --help``; no command is imported for it."""
 OWN_COMMANDS = {
     "score": "diffcdr.commands.score:score",
-    "inspect": "diffcdr.commands.score:inspect_bundle",
+    "inspect": "diffcdr.commands.inspect:inspect_bundle",
     "index": "diffcdr.commands.index:index_command",
 }
 

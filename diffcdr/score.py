@@ -7,51 +7,30 @@ the parts are streamed into one file, which appears under its name only when it 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from diffcdr.atomic import replacing_file
 from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from diffcdr.recommend.recommender import ROW_STRATEGIES, Recommender, TopRows
+from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
+from diffcdr.recommend.recommender import Recommender
 from diffcdr.recommend.transfer import Device
 
 PART_ROWS = 1_000_000
-BATCH_USERS = 2_048
 COMPILED_USERS = 50_000
 """From how many users on it pays to load compiled loops, where there are any."""
-USER_COLUMN = "user_id"
 PLAN_FILE = "plan.json"
-
-Layout = Literal["long", "lists"]
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """What to score, and how it is laid out.
-
-    ``diversity``: 0 to 1, see :mod:`diffcdr.search.diversity`.
-    ``layout`` "long": one row per (user_id, rank from 1, item_id, score, strategy); "lists": one row per user with
-    user_id, item_ids, scores and strategy.
-    """
-
-    k: int = 20
-    exclude_seen: bool = True
-    layout: Layout = "long"
-    diversity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -161,97 +140,6 @@ def all_users(recommender: Recommender) -> pl.Series:
     return decode_ids(recommender.bundle.source_users.ids.array)
 
 
-def read_users(path: Path) -> tuple[pl.Series, int]:
-    """User ids from a file, in its order, each once, and how many lines were left out as empty or repeated.
-
-    Parquet and CSV or TSV (by file name, ``.gz`` too) are read by their column ``user_id``; anything else as text,
-    one id a line, unless its first line is the header of a table that begins with ``user_id``.
-
-    Raises:
-        InputError: the file cannot be read, or has no such column.
-    """
-    try:
-        ids = _read_column(path)
-    except (OSError, EOFError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot read users from {path}: {reason}") from error
-    kept = ids.drop_nulls()
-    kept = kept.filter(kept != "").unique(maintain_order=True)
-    return kept.rename(USER_COLUMN), len(ids) - len(kept)
-
-
-def _read_column(path: Path) -> pl.Series:
-    kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
-    if kind not in ("parquet", "csv", "tsv"):
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n") if content else []
-        if lines and lines[0].startswith(f"{USER_COLUMN},"):
-            # Read as lines, no id would be anybody's, and a list of people to leave out would leave out nobody.
-            return pl.read_csv(content, infer_schema=False)[USER_COLUMN]
-        return pl.Series(USER_COLUMN, lines[1:] if lines[:1] == [USER_COLUMN] else lines, dtype=pl.String)
-    if kind == "parquet":
-        frame = pl.scan_parquet(path)
-    else:
-        frame = pl.scan_csv(path, separator="\t" if kind == "tsv" else ",", infer_schema=False)
-    names = frame.collect_schema().names()
-    if USER_COLUMN not in names:
-        raise InputError(f"{path} has no column {USER_COLUMN} (its columns: {', '.join(names)}); rename one")
-    return frame.select(pl.col(USER_COLUMN).cast(pl.String)).collect()[USER_COLUMN]
-
-
-class Scorer:
-    """Turns user ids into rows of the output; rows become ids by a vectorised gather.
-
-    ``opted_out``: ids that get the popular list, whatever is known of them.
-    """
-
-    def __init__(self, recommender: Recommender, options: ScoreOptions, *, opted_out: pl.Series | None = None) -> None:
-        self._recommender = recommender
-        self._options = options
-        self._opted_out = None if opted_out is None else opted_out.implode()
-        self._item_ids = decode_ids(recommender.bundle.target_items.ids.array)
-        self._strategies = pl.Series("strategy", ROW_STRATEGIES, dtype=pl.Enum(ROW_STRATEGIES))
-
-    def __call__(self, users: pl.Series) -> pl.DataFrame:
-        """The rows of ``users``, in their order."""
-        options = self._options
-        asked = users
-        if self._opted_out is not None:
-            # Nobody's id is empty: nothing stored of these users is looked at.
-            asked = users.to_frame().select(pl.when(~pl.first().is_in(self._opted_out)).then(pl.first())).to_series()
-        top = self._recommender.top_rows(
-            asked.fill_null("").to_list(), options.k, exclude_seen=options.exclude_seen, diversity=options.diversity
-        )
-        strategies = self._strategies.gather(top.strategies)
-        frame = self._long(users, strategies, top)
-        if options.layout == "long":
-            return frame
-        lists = frame.group_by(USER_COLUMN, maintain_order=True).agg(
-            pl.col("item_id").alias("item_ids"), pl.col("score").alias("scores")
-        )
-        whole = pl.DataFrame({USER_COLUMN: users, "strategy": strategies})
-        return whole.join(lists, on=USER_COLUMN, how="left", maintain_order="left").select(
-            USER_COLUMN, pl.col("item_ids", "scores").fill_null([]), "strategy"
-        )
-
-    def _long(self, users: pl.Series, strategies: pl.Series, top: TopRows) -> pl.DataFrame:
-        owners, places = np.nonzero(top.items >= 0)
-        return pl.DataFrame(
-            {
-                USER_COLUMN: users.gather(owners),
-                "rank": pl.Series((places + 1).astype(np.uint32)),
-                "item_id": self._item_ids.gather(top.items[owners, places]),
-                "score": top.scores[owners, places],
-                "strategy": strategies.gather(owners),
-            }
-        )
-
-
-def decode_ids(ids: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]]) -> pl.Series:
-    """Ids of an :class:`~diffcdr.bundle.ids.IdTable`'s array, as text."""
-    return pl.Series(USER_COLUMN, ids.tolist(), dtype=pl.Binary).cast(pl.String)
-
-
 def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_out: pl.Series | None) -> Plan:
     """What the lists of ``users`` depend on.
 
@@ -304,12 +192,8 @@ def _open_parts(out: Path, plan: Plan, *, resume: bool) -> Path:
 
 def _write_whole(frame: pl.LazyFrame, path: Path) -> None:
     """Stream ``frame`` to ``path`` so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with _writing(path):
-        frame.sink_parquet(temporary, compression="zstd", row_group_size=1_000_000)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    with _writing(path), replacing_file(path) as staging:
+        frame.sink_parquet(staging, compression="zstd", row_group_size=1_000_000)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from service.app import create_app
 from service.bundles.registry import load_model
 from service.bundles.shared_lineup import LineupFile
 from service.components import Lifecycle
-from service.memory import share_arenas
+from service.host_tuning import share_arenas
 from service.metrics import forget_worker, keep_values_in
 from service.process.server import bind, make_server, settle, turn_away
 from service.process.workers import Supervisor

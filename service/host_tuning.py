@@ -1,9 +1,10 @@
-"""Work beside the answering of requests, on a thread that lets it go first."""
+"""Host tuning: work on threads of lower priority, and the allocator of the C library."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -30,3 +31,27 @@ def _step_back() -> None:
     thread = threading.get_native_id()
     with contextlib.suppress(OSError):  # where threads have no priority of their own, this one has none either
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + STEP_BACK)
+
+
+ARENAS = 2
+"""One for the event loop, one for the engine; threads that do little share these."""
+_M_ARENA_MAX = -8
+"""Of malloc.h."""
+
+
+def share_arenas() -> bool:
+    """Have all threads share ``ARENAS`` arenas, unless ``MALLOC_ARENA_MAX`` says how many; whether that was done.
+
+    Call it before threads are started: it takes none away.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None or "MALLOC_ARENA_MAX" in os.environ:
+        return False
+    return bool(mallopt(_M_ARENA_MAX, ARENAS))
+
+
+def give_back() -> None:
+    """Give memory that is free to the system. Takes milliseconds; the interpreter's lock is not held meanwhile."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -33,12 +33,12 @@ class GatedRecommender:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
+    def answer(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         self.calls.append([query.user_id for query in queries])
         time.sleep(self.delay)
         if any(query.user_id == "poison" for query in queries):
             raise RuntimeError("poisoned")
-        return self._inner.recommend(queries)
+        return self._inner.answer(queries)
 
     @property
     def users(self) -> list[str | None]:

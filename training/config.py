@@ -19,17 +19,19 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffcdr.errors import InputError
-from training.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
-from training.models.configs_kinds import KINDS, AnyDiffCDRConfig, BaseConfig
-from training.setting_types import (
-    BiasConfig,
-    DiffCDRConfig,
-    EMCDRConfig,
-    MeanConfig,
-    MFConfig,
-    PopularConfig,
-    TGTConfig,
-)
+from training.base_models.config import MFConfig
+from training.models.baselines.bias import BiasConfig
+from training.models.baselines.cmf import CMFConfig
+from training.models.baselines.emcdr import EMCDRConfig
+from training.models.baselines.lacdr import LACDRConfig
+from training.models.baselines.mean import MeanConfig
+from training.models.baselines.popular import PopularConfig
+from training.models.baselines.ptupcdr import PTUPCDRConfig
+from training.models.baselines.ridge import RidgeConfig
+from training.models.baselines.sscdr import SSCDRConfig
+from training.models.baselines.tgt import TGTConfig
+from training.models.network.config import DiffCDRConfig
+from training.models.registry import KINDS, AnyDiffCDRConfig, BaseConfig
 
 
 class _Frozen(BaseModel):

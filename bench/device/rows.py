@@ -22,8 +22,8 @@ from bench.harness import Comparison, Row, Size, check_equal
 from bench.search import topk
 from bench.training import train, transfer
 from diffcdr.search.topk import MaskedRows
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, folder, solver_plan
-from training.setting_types import DiffCDRConfig
 
 CHUNK = 1 << 16
 """Users at a time in the solver: its hidden layers then take some 100 MB, and a graph is recorded for one size."""

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from bench.device.device import Replayed
 from training.models.batching import Batch
-from training.models.contract import TransferProblem
 from training.models.diffusion.dim import sinusoidal
 from training.models.diffusion.schedule import time_labels
 from training.models.diffusion.solver import Stage, solve
 from training.models.network.alternating import AlternatingUpdates
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork
 from training.models.objectives import LOSSES
-from training.setting_types import DiffCDRConfig
+from training.problem import TransferProblem
 
 GROUP = 512
 """Batches that are sent together: at 128 rows of some 80 columns, 20 MB."""

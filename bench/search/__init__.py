@@ -1,0 +1,1 @@
+"""Benchmarks of the search and of bulk scoring."""

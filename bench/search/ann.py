@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.harness import Comparison, Row, Size, make_row, timed
 from diffcdr.search.approximate import DEFAULT_FLOOR, RECALL_K, ApproximateTopK
@@ -20,8 +19,6 @@ NAME = "ann"
 USERS = 512
 FLOORS = {(1_000_000, 64): 1.5}
 """(items, dim) -> least ratio of users/s; other cases show from where on an index pays."""
-
-Float32Array = npt.NDArray[np.float32]
 
 
 def bench(size: Size) -> Iterator[Row]:

@@ -20,8 +20,9 @@ from bench.harness import Comparison, Point, Row, Size
 from bench.machine import sgemm_rate
 from diffcdr.bundle.reader import Bundle, open_bundle
 from diffcdr.progress import Reporter
+from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.score import ScoreOptions, all_users, score_users
+from diffcdr.score import all_users, score_users
 
 NAME = "score"
 ITEMS, DIM, K = 64_443, 10, 20

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.harness import Comparison, Point, Row, Size, check_equal
 from bench.machine import copy_rate, sgemm_rate
+from diffcdr.arrays import Float32Array
 from diffcdr.errors import MissingExtraError
 from diffcdr.search.topk import MaskedRows, TopK
 
@@ -21,7 +21,6 @@ ITEMS = 64_443
 K = 20
 MASKED = 100
 
-Float32Array = npt.NDArray[np.float32]
 
 FLOORS = {(10, 1_024, 0): 6.0, (10, 1_024, MASKED): 6.0, (10, 1, 0): 0.7, (64, 1_024, 0): 1.0, (64, 1, 0): 0.35}
 """(dim, users, masked) -> least ratio; other cases show how cost grows."""

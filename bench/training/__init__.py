@@ -1,0 +1,1 @@
+"""Benchmarks of training, data preparation and experiments."""

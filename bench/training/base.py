@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from bench.harness import Comparison, Point, Row, Size, limit_row
 from bench.machine import copy_rate
 from bench.training.epoch import drawn_table, measure_epoch
+from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
-from training.models.contract import RatingTable
-from training.setting_types import MFConfig
+from training.problem import RatingTable
 
 NAME = "base"
 USERS, ITEMS, BATCH = 604_000, 368_000, 512

@@ -18,9 +18,9 @@ import torch
 from bench.harness import timed
 from bench.serving.processes import ONE_THREAD
 from diffcdr.errors import DiffCDRError
+from training.base_models.config import MFConfig
 from training.base_models.mf import fit_mf
-from training.models.contract import RatingTable
-from training.setting_types import MFConfig
+from training.problem import RatingTable
 
 
 @dataclass(frozen=True)

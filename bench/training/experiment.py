@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bench.harness import Row, Size, limit_row, timed
 from diffcdr.errors import DiffCDRError
-from training.commands.synth import Format, write
 from training.config import load_preset
 from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.synth import SynthSpec, generate
+from training.data.synth_files import Format, write
 from training.experiment.plan import Grid, Setup
 from training.experiment.runner import Failure, run_blocks
 from training.run.model_choice import parse_models

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from bench.harness import Comparison, Point, Row, Size, timed
-from training.commands.synth import Format, write
 from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.splits import HeldOutTables, all_ratings, hold_out, seen_csr, split_overlap
 from training.data.synth import SynthSpec, generate
+from training.data.synth_files import Format, write
 
 NAME = "prepare"
 RATINGS_PER_USER = 15

@@ -28,13 +28,15 @@ from diffcdr.bundle.reader import open_bundle
 from diffcdr.commands.engines import load_engine
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from diffcdr.score import ScoreOptions, ScoreRequest, all_users, recommender_for, score_users
+from diffcdr.recommend.list_table import ScoreOptions
+from diffcdr.score import ScoreRequest, all_users, recommender_for, score_users
 from training.config import load_preset
 from training.data.domains import load_domain
 from training.data.splits import ratings_without
 from training.data.tables import Division, DomainMaker, Tables, domain_maker, open_tables, write_tables
 from training.run.base_store import BaseTask, FitBase, base_tasks
-from training.run.prepare import Run, fit_base, rating_table
+from training.run.prepare import fit_base, rating_table
+from training.run.run import Run
 
 NAME = "scale"
 SIZES = (100_000, 1_000_000, 10_000_000)

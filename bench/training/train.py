@@ -14,11 +14,11 @@ from torch import Tensor
 from bench.harness import Comparison, Point, Row, Size
 from bench.machine import sgemm_rate
 from bench.training.transfer import plain_solve
-from training.models.contract import FactorTables, HeldOut, RatingTable, TransferProblem
 from training.models.network.affine_updates import AffineUpdates
 from training.models.network.alternating import AlternatingUpdates
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
-from training.setting_types import DiffCDRConfig
+from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
 
 NAME = "train"
 ITEMS, RATINGS_OF_A_USER, DIM = 4_538, 44, 10

@@ -9,25 +9,23 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.harness import Comparison, Point, Row, Size, check_equal, make_row
 from bench.machine import copy_rate, sgemm_rate
+from diffcdr.arrays import Float32Array
 from diffcdr.recommend.transfer import AffineTransfer, OnnxTransfer
 from training.export.onnx import to_onnx
 from training.models.batching import BLOCK, blockwise
 from training.models.diffusion.sampler import Sampler, guided_noise
 from training.models.diffusion.solver import SolverPlan, Stage, solve
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, folder, solver_plan
-from training.setting_types import DiffCDRConfig
 
 NAME = "transfer"
 DIM = 10
 TRAINING_BATCH = 128
-
-Float32Array = npt.NDArray[np.float32]
 
 
 def bench(size: Size) -> Iterator[Row]:

@@ -17,15 +17,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array, Int32Array
 from diffcdr.bundle.writer import BundleWriter
 
 HISTORY_FOLDER = "source_history"
 MAP_FOLDER = "map"
 MAP_TABLES = ("users", "source", "transferred", "target", "items", "item_points")
 OTHERS_FOLDER = f"{MAP_FOLDER}/others"
-
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)

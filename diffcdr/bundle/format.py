@@ -7,8 +7,8 @@
     source_users/  ids vectors
     source_items/  ids vectors biases [titles]         for fold-in [idf basis: history features] [level_biases]
     target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR
-    target_items/  ids vectors biases popularity [titles] [index.faiss: many items, see ``ann.py``]
-    source_history/ map/                               optional, see ``console_tables.py``
+    target_items/  ids vectors biases popularity [titles] [index.faiss: many items, see ``search/approximate.py``]
+    source_history/ map/                               optional, see ``display_tables.py``
 
 The bundle's id is the SHA-256 of ``manifest.json``. So one hash vouches for every byte, its own copy included.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from diffcdr.atomic import file_sha256
 from diffcdr.bundle.manifest import FileRecord, Manifest
 from diffcdr.errors import BundleError
 
@@ -77,7 +78,7 @@ def check_files(path: Path, manifest: Manifest, *, contents: bool) -> None:
     if not contents:
         return
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        hashes = pool.map(lambda name: sha256(path / name), names)
+        hashes = pool.map(lambda name: file_sha256(path / name), names)
         for name, digest in zip(names, hashes, strict=True):
             if digest != manifest.files[name].sha256:
                 raise BundleError(f"bundle file {path / name} is damaged (its SHA-256 differs); copy it again")
@@ -85,13 +86,7 @@ def check_files(path: Path, manifest: Manifest, *, contents: bool) -> None:
 
 def record(path: Path) -> FileRecord:
     """Size and hash of the file at ``path``."""
-    return FileRecord(bytes=path.stat().st_size, sha256=sha256(path))
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of the file at ``path``."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def hash_line(bundle_id: str) -> bytes:

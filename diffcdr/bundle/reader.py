@@ -1,4 +1,4 @@
-"""An open bundle: verified by hash, memory-mapped, never pickled. Its files: ``files.py``; writing: ``publish.py``."""
+"""An open bundle: verified by hash, memory-mapped, never pickled. Its files: ``format.py``; writing: ``writer.py``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array
 from diffcdr.bundle.display_tables import ConsoleTables
 from diffcdr.bundle.format import INDEX_FILE, MANIFEST, MANIFEST_HASH, ONNX_FILE, check_files, read_manifest
 from diffcdr.bundle.ids import IdTable
@@ -32,8 +33,6 @@ __all__ = [
 ]
 
 ATTEMPTS = 20
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.atomic import sync
 from diffcdr.bundle.format import MANIFEST, MANIFEST_HASH, hash_line, record
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import Manifest
@@ -108,9 +109,9 @@ class BundleWriter:
             (self._staging / MANIFEST).write_bytes(text)
             (self._staging / MANIFEST_HASH).write_bytes(hash_line(bundle_id))
             for path in [*self._staging.rglob("*"), self._staging]:
-                _sync(path)
+                sync(path)
             _move_into_place(self._staging, self.destination)
-            _sync(self.destination.parent)
+            sync(self.destination.parent)
         return bundle_id
 
     def _path(self, name: str) -> Path:
@@ -159,14 +160,6 @@ def _remove_abandoned(destination: Path) -> None:
             pass
         finally:
             os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _move_into_place(staging: Path, destination: Path) -> None:

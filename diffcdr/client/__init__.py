@@ -35,7 +35,7 @@ from diffcdr.client.async_client import AsyncClient
 from diffcdr.client.calls import Event, User
 from diffcdr.client.client import Client
 from diffcdr.client.errors import ClientError, Problem, ServiceError, Unreachable
-from diffcdr.client.retries import Retries
+from diffcdr.client.sending import Retries
 
 __all__ = [
     "AsyncClient",

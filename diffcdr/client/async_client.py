@@ -13,8 +13,7 @@ from diffcdr.client import calls as questions
 from diffcdr.client.answers import BatchLine
 from diffcdr.client.batches import HEADERS, PATH, AsyncUsers, Lines, async_pieces
 from diffcdr.client.calls import Call
-from diffcdr.client.retries import failure
-from diffcdr.client.sending import Connected
+from diffcdr.client.sending import Connected, failure
 
 P = ParamSpec("P")
 T = TypeVar("T")

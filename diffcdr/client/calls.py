@@ -15,17 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.client.answers import (
+    Activity,
     Embeddings,
     ErasureReceipt,
     EventsResult,
+    FoundItems,
+    History,
     ItemList,
     ModelsResult,
     ModelSummary,
+    Place,
     Readiness,
     RecommendationList,
     ShadowShare,
+    UserList,
+    UserMap,
 )
-from diffcdr.client.results_lookup import Activity, FoundItems, History, Place, UserList, UserMap
 
 T = TypeVar("T")
 

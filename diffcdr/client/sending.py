@@ -12,11 +12,50 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from diffcdr.client.calls import Call
-from diffcdr.client.retries import NO_RETRIES, Retries, failure
+from diffcdr.client.errors import ClientError, ServiceError, Unreachable
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 TIMEOUT_SECONDS = 30.0
+
+
+AGAIN = frozenset({429, 502, 503})
+"""Statuses of answers that may be better next time: over the quota, no replica behind the proxy, full."""
+
+
+@dataclass(frozen=True)
+class Retries:
+    """Calls that change nothing when repeated are made up to ``attempts`` times in all.
+
+    Between them lies what ``Retry-After`` asks for and up to a quarter more, so that callers sent away together do
+    not come back together; without it, a random part of ``first_wait`` seconds, twice as much each time. A wait of
+    more than ``longest_wait`` seconds is left to the caller.
+    """
+
+    attempts: int = 3
+    first_wait: float = 0.1
+    longest_wait: float = 5.0
+
+    def wait(self, error: ClientError, *, attempt: int, rng: random.Random) -> float | None:
+        """Seconds until the next try after the failed ``attempt`` (from 1), or None where there is to be none."""
+        if attempt >= self.attempts:
+            return None
+        asked = None
+        if isinstance(error, ServiceError):
+            if error.status not in AGAIN:
+                return None
+            asked = error.retry_after
+        if asked is None:
+            return rng.uniform(0.0, min(self.first_wait * 2.0 ** (attempt - 1), self.longest_wait))
+        return asked * (1.0 + rng.uniform(0.0, 0.25)) if asked <= self.longest_wait else None
+
+
+NO_RETRIES = Retries(attempts=1)
+
+
+def failure(cause: httpx.TransportError | httpx.Response) -> ClientError:
+    """What a broken connection or a refusing answer, read whole, is raised as."""
+    return ServiceError.read(cause) if isinstance(cause, httpx.Response) else Unreachable(cause)
 
 
 def draw_key() -> str:

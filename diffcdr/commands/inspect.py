@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from diffcdr.bundle.display_tables import HISTORY_FOLDER, MAP_FOLDER
 from diffcdr.bundle.manifest import InputFile, Manifest
+from diffcdr.bundle.reader import open_bundle, read_manifest
+from diffcdr.metric_names import DESCRIPTIVE, TRAINED_BASELINES, base_name, best_of, is_better
 from diffcdr.progress import make_table
 from diffcdr.search.approximate import describe
-
-LOWER_IS_BETTER = frozenset({"rmse", "mae", "mse", "logloss"})
-DESCRIPTIVE = frozenset({"coverage", "novelty", "gini", "head_share", "similarity"})
-"""Figures that say what lists are like (docs/metrics.md): shown apart, and nobody is best in them."""
-PLAIN_BASELINES = ("popular", "bias", "global_mean", "mean")
-"""Models that know nothing of the user's taste; whatever loses to one of them should not be served."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def shortfalls(manifest: Manifest) -> list[Shortfall]:
     for scope, models in manifest.metrics.items():
         mine = models.get(manifest.model, {})
         for metric, value in mine.items():
-            if _base_name(metric) in DESCRIPTIVE:
+            if base_name(metric) in DESCRIPTIVE:
                 continue
-            for baseline in PLAIN_BASELINES:
+            for baseline in TRAINED_BASELINES:
                 other = models.get(baseline, {}).get(metric)
-                if other is not None and baseline != manifest.model and _better(metric, other, value):
+                if other is not None and baseline != manifest.model and is_better(other, value, metric=metric):
                     found.append(Shortfall(scope, metric, baseline, value, other))
     return found
 
@@ -90,7 +90,7 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
     yield _cleaning(provenance.source, provenance.target)
     for scope, models in manifest.metrics.items():
         yield _quality(manifest, scope)
-        if any(_base_name(metric) in DESCRIPTIVE for figures in models.values() for metric in figures):
+        if any(base_name(metric) in DESCRIPTIVE for figures in models.values() for metric in figures):
             yield _beyond(manifest, scope)
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
@@ -116,8 +116,10 @@ def _cleaning(source: InputFile, target: InputFile) -> RenderableType:
 def _quality(manifest: Manifest, scope: str) -> RenderableType:
     """The figures of accuracy, each with its standard error where there is one."""
     models, errors = manifest.metrics[scope], manifest.standard_errors.get(scope, {})
-    names = [name for name in _figures(models) if _base_name(name) not in DESCRIPTIVE]
-    best = {name: _best(name, [figures[name] for figures in models.values() if name in figures]) for name in names}
+    names = [name for name in _figures(models) if base_name(name) not in DESCRIPTIVE]
+    best = {
+        name: best_of((figures[name] for figures in models.values() if name in figures), metric=name) for name in names
+    }
 
     def cell(model: str, name: str) -> str:
         if name not in models[model]:
@@ -132,7 +134,7 @@ def _quality(manifest: Manifest, scope: str) -> RenderableType:
 
 def _beyond(manifest: Manifest, scope: str) -> RenderableType:
     models = manifest.metrics[scope]
-    names = [name for name in _figures(models) if _base_name(name) in DESCRIPTIVE]
+    names = [name for name in _figures(models) if base_name(name) in DESCRIPTIVE]
     columns = {name: [f"{f[name]:.4f}" if name in f else "" for f in models.values()] for name in names}
     return _by_model(f"Lists of {scope} users beyond accuracy", manifest, scope, columns)
 
@@ -150,23 +152,6 @@ def _by_model(title: str, manifest: Manifest, scope: str, columns: dict[str, lis
     return make_table(title, ["model", *columns], rows, emphasised=[place])
 
 
-def _best(metric: str, values: Sequence[float]) -> float:
-    return min(values) if _lower_is_better(metric) else max(values)
-
-
-def _better(metric: str, first: float, second: float) -> bool:
-    return first < second if _lower_is_better(metric) else first > second
-
-
-def _lower_is_better(metric: str) -> bool:
-    return _base_name(metric) in LOWER_IS_BETTER
-
-
-def _base_name(metric: str) -> str:
-    """``rmse_clipped`` -> ``rmse``, ``ndcg@20`` -> ``ndcg``."""
-    return metric.lower().partition("@")[0].removesuffix("_clipped")
-
-
 def _size(count: int) -> str:
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -174,3 +159,24 @@ def _size(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("unreachable")
+
+
+def inspect_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
+) -> None:
+    """Show what a bundle is, how good it is next to plain baselines, and whether every byte is the published one."""
+    manifest, bundle_id = read_manifest(bundle)
+    if verify:
+        open_bundle(bundle)
+    if as_json:
+        warnings = [str(shortfall) for shortfall in shortfalls(manifest)]
+        typer.echo(
+            json.dumps({"id": bundle_id, "warnings": warnings, "manifest": manifest.model_dump(mode="json")}, indent=2)
+        )
+        return
+    console = Console(highlight=False)
+    render(manifest, bundle_id, console=console)
+    if verify:
+        console.print(f"verified: all {len(manifest.files)} files are as published")

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 import typer
-from rich.console import Console
 
-from diffcdr.bundle.reader import open_bundle, read_manifest
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.commands.engines import EngineOption, MasterOption, SparkConfOption, load_engine
-from diffcdr.commands.inspect import render, shortfalls
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
+from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.transfer import Device
-from diffcdr.score import (
-    ScoreOptions,
-    ScoreReport,
-    ScoreRequest,
-    all_users,
-    read_users,
-    recommender_for,
-    score_users,
-)
+from diffcdr.score import ScoreReport, ScoreRequest, all_users, recommender_for, score_users
+from diffcdr.user_files import read_users
 
 BundleOption = Annotated[
     str, typer.Option(help="Bundle directory; with --engine spark also a URL.", show_default=False)
@@ -123,24 +114,3 @@ def _read(reporter: Reporter, path: Path) -> pl.Series:
     if left_out:
         reporter.note(f"{path}: {left_out:,} empty or repeated user ids left out")
     return ids
-
-
-def inspect_bundle(
-    bundle: Annotated[Path, typer.Argument(help="Bundle directory.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
-    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
-) -> None:
-    """Show what a bundle is, how good it is next to plain baselines, and whether every byte is the published one."""
-    manifest, bundle_id = read_manifest(bundle)
-    if verify:
-        open_bundle(bundle)
-    if as_json:
-        warnings = [str(shortfall) for shortfall in shortfalls(manifest)]
-        typer.echo(
-            json.dumps({"id": bundle_id, "warnings": warnings, "manifest": manifest.model_dump(mode="json")}, indent=2)
-        )
-        return
-    console = Console(highlight=False)
-    render(manifest, bundle_id, console=console)
-    if verify:
-        console.print(f"verified: all {len(manifest.files)} files are as published")

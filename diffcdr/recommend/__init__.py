@@ -1,0 +1,1 @@
+"""From a query to a ranked list: user vectors, transfer, search. Imports bundle and search."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +43,20 @@ class Query:
     """0 to 1: how much items of a personal list give way to others unlike them (:mod:`diffcdr.search.diversity`)."""
 
 
+class ListedItem(NamedTuple):
+    """One place of a ranked list; ``title`` is None where the bundle has none."""
+
+    item_id: str
+    title: str | None
+    score: float
+
+
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A ranked list, best first. ``item_ids``, ``scores`` and ``titles`` are parallel, at most k long."""
+    """A ranked list, best first; iterating gives each :class:`ListedItem`.
+
+    ``item_ids``, ``scores`` and ``titles`` are parallel, at most k long.
+    """
 
     item_ids: list[str]
     scores: list[float]
@@ -52,6 +64,13 @@ class Recommendation:
     titles: list[str | None]
     strategy: Strategy
     fallback_reason: FallbackReason | None
+
+    def __iter__(self) -> Iterator[ListedItem]:
+        """The items, best first."""
+        return map(ListedItem, self.item_ids, self.titles, self.scores)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Int32Array
 from diffcdr.bundle.reader import TargetItems
 from diffcdr.recommend.query import FallbackReason, Recommendation, Strategy
-
-Int32Array = npt.NDArray[np.int32]
 
 
 class Listing:

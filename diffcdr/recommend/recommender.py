@@ -3,7 +3,7 @@
 How a query is resolved, first match first:
 
     opted out (``personalise`` False)             -> popular     reason ``opted_out``
-    target ratings given, some usable             -> warm        what follows, moved by them (``blend.py``)
+    target ratings given, some usable             -> warm        what follows, moved by them (``warm_start.py``)
     source ratings given, some usable             -> fold_in     closed-form source vector, then transfer
     user with target ratings in training          -> warm        the user's own target vector
     user with a source vector                     -> transfer
@@ -23,9 +23,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from diffcdr.arrays import Float32Array, Float64Array, Int32Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import BundleError, InputError
+from diffcdr.recommend.list_table import ScoreOptions, ranked_table
 from diffcdr.recommend.query import (
     ROW_STRATEGIES,
     FallbackReason,
@@ -54,10 +57,6 @@ __all__ = [
     "UserUnknown",
 ]
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 
 NONE_GIVEN: Mapping[str, Float32Array] = MappingProxyType({})
 
@@ -109,7 +108,39 @@ class Recommender:
         """As :meth:`TopK.compile`; for very many users, never another answer."""
         self._exact.compile()
 
-    def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
+    def recommend(self, user_id: str, *, k: int = 20, **wishes: Any) -> Recommendation:
+        """The ``k`` best items for one user.
+
+        Args:
+            user_id: of the source domain, of the target domain, or unknown: then the list is the popular one.
+            k: length of the list, at least 1.
+            wishes: further fields of :class:`Query`, such as ``history``, ``exclude_items`` or ``diversity``.
+
+        Raises:
+            InputError: ``k`` is below 1, ``diversity`` is not between 0 and 1, or nothing is known about the user and
+                ``allow_fallback`` is False.
+        """
+        (answer,) = self.answer([Query(user_id, k=k, **wishes)])
+        if isinstance(answer, UserUnknown):
+            raise InputError(f"nothing is known about {user_id!r} ({answer.reason}), and a popular list was ruled out")
+        return answer
+
+    def recommend_many(
+        self, user_ids: Sequence[str], *, k: int = 20, exclude_seen: bool = True, diversity: float = 0.0
+    ) -> pl.DataFrame:
+        """The ``k`` best items of many users, a row per place: user_id, rank (from 1), item_id, score, strategy.
+
+        Users are answered in blocks; each answer is that of :meth:`recommend`. Raises as it does.
+        """
+        options = ScoreOptions(k=k, exclude_seen=exclude_seen, diversity=diversity)
+        return ranked_table(self, user_ids, options)
+
+    def embed(self, user_ids: Sequence[str]) -> Float32Array:
+        """Target vectors float32 [B, target_dim] of ``user_ids``; NaN where a user is unknown."""
+        vectors, found = self.embed_users(user_ids)
+        return np.where(found[:, None], vectors, np.float32(np.nan))
+
+    def answer(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         """Answer ``queries``, in their order.
 
         Raises:
@@ -178,7 +209,7 @@ class Recommender:
     def top_rows(
         self, user_ids: Sequence[str], k: int, *, exclude_seen: bool = True, diversity: float = 0.0
     ) -> TopRows:
-        """What :meth:`recommend` answers for plain queries of ``user_ids``, as arrays; raises as it does."""
+        """What :meth:`answer` finds for plain queries of ``user_ids``, as arrays; raises as it does."""
         _check(k, diversity)
         source, warm = self._resolver.rows(user_ids)
         vectors, strategies = self._resolver.known(source, warm)

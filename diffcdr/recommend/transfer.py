@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import BundleError, DeviceError, MissingExtraError
 
-Float32Array = npt.NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
 
 BLOCK = 32

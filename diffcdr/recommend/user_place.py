@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array
 from diffcdr.bundle.display_tables import UserMap
 from diffcdr.recommend.recommender import Recommender
 
@@ -14,7 +15,6 @@ NEIGHBOURS = 5
 """A user who is not on the map is placed between this many who are."""
 NEAR_ITEMS = 8
 
-Float32Array = npt.NDArray[np.float32]
 Point = tuple[float, float]
 
 

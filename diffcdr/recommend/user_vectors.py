@@ -6,19 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array, Int32Array, Int64Array, UInt8Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import InputError
 from diffcdr.recommend.fold_in import FoldIn, known_ratings
 from diffcdr.recommend.query import ROW_STRATEGIES, FallbackReason, Query, Strategy
 from diffcdr.recommend.transfer import Device, load_transfer
 from diffcdr.recommend.warm_start import Blend
-
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-UInt8Array = npt.NDArray[np.uint8]
 
 NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 

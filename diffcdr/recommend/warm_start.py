@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Float64Array
 from diffcdr.bundle.manifest import WarmSpec
-
-Float64Array = npt.NDArray[np.float64]
 
 
 class Blend:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 from diffcdr.bundle.manifest import SearchSpec
 from diffcdr.errors import BundleError, MissingExtraError
 from diffcdr.search.candidates import unpack
@@ -32,11 +33,6 @@ from diffcdr.search.topk import MaskedRows, TopK
 from diffcdr.stage_times import stage
 
 BoolArray = npt.NDArray[np.bool_]
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-UInt8Array = npt.NDArray[np.uint8]
 
 RECALL_K = 20
 """Length of the lists that recall is measured on."""

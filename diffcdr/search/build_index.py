@@ -6,18 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from diffcdr.arrays import Float32Array, Int32Array, Int64Array, UInt8Array
 from diffcdr.bundle.manifest import SearchSpec
 from diffcdr.errors import InputError
 from diffcdr.search.approximate import FEWEST_CANDIDATES, RECALL_K, ApproximateTopK, load_faiss
 from diffcdr.search.topk import TopK, typical_norm
-
-Float32Array = npt.NDArray[np.float32]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-UInt8Array = npt.NDArray[np.uint8]
 
 MEASURED_USERS = 2_000
 """About how many source users recall is measured for, at even distances in the table."""

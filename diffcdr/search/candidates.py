@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
+from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 
 LOWEST = float(np.finfo(np.float32).min)
 

@@ -13,8 +13,8 @@ best, and those are added up here in the same order, in float64.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from diffcdr.search.item_order import ItemLayout, Pairs
 from diffcdr.search.kernels import (
     LANES,
@@ -28,10 +28,6 @@ from diffcdr.search.kernels import (
     sift,
     still_active,
 )
-
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 WIDE = 32
 """Dimensions above which the products are BLAS's."""

@@ -14,12 +14,8 @@ A user's list depends on the user, ``k`` and ``diversity``, never on who else is
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
+from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 
 POOL_FACTOR = 5
 """Candidates looked at for each place of a list."""

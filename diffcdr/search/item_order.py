@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
+from diffcdr.arrays import Float32Array, Float64Array, Int64Array
+
 Pairs = tuple[Int64Array, Int64Array]
 """(user, item place) pairs that must not be, of any number and order."""
 

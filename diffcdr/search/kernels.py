@@ -8,13 +8,10 @@ from typing import TypeVar, cast
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from diffcdr.search.candidates import LOWEST
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 Chords = tuple[Int64Array, Float64Array, Float64Array]
 """As :meth:`ItemLayout.chords` gives them."""
 Masks = tuple[Int64Array, Int64Array, Int64Array]

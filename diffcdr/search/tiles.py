@@ -7,14 +7,10 @@ error that the caller bounds by a margin per user; nothing that could be among t
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from diffcdr.search.candidates import LOWEST, kth_largest
 from diffcdr.search.item_order import ItemLayout, Pairs
-
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
 
 BLOCK_ITEMS = 32
 TILE_BLOCKS = 16

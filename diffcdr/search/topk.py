@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from diffcdr.search.candidates import EMPTY, Ragged, above, pack, unpack
 from diffcdr.search.item_order import Pairs
 from diffcdr.search.tiles import USER_CHUNK, ItemTiles
@@ -34,10 +35,6 @@ from diffcdr.search.tiles import USER_CHUNK, ItemTiles
 if TYPE_CHECKING:
     from diffcdr.search.compiled import CompiledScan
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
 
 FEW_USERS = 4
 COMPILED_K = 1_024

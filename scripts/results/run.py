@@ -26,7 +26,9 @@ from scripts.results.overview import overview_page
 from training.config import load_preset
 from training.experiment.report.render import MARKDOWN, Report, as_markdown
 from training.experiment.results import RESULTS, ResultsFile
-from training.run.prepare import DomainFile, Run, fit_model, load_pair, prepare
+from training.run.fit import fit_model
+from training.run.prepare import DomainFile, load_pair, prepare
+from training.run.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 DIFFCDR = Path(sys.executable).with_name("diffcdr")

@@ -1,0 +1,1 @@
+"""Reading request bodies and writing responses: JSON, NDJSON, spools, idempotency keys."""

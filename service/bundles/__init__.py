@@ -1,0 +1,1 @@
+"""Loading, verifying and swapping bundles; which bundle answers whom. Knows no HTTP."""

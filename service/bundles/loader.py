@@ -14,8 +14,7 @@ from diffcdr.bundle.reader import read_manifest
 from diffcdr.errors import BundleError, DiffCDRError
 from service.bundles.registry import Lineup, Model, Registry, load_model, warm_queries
 from service.bundles.shared_lineup import FOLLOW_SECONDS, LineupFile, LineupRecord
-from service.host_tuning import aside
-from service.memory import give_back
+from service.host_tuning import aside, give_back
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -196,7 +195,7 @@ def warm(model: Model, *, batch_rows: int) -> None:
     queries = warm_queries(model)
     size = len(queries)
     while size < batch_rows:
-        model.recommender.recommend(queries)
+        model.recommender.answer(queries)
         size = min(size * 4, batch_rows)
         queries = (queries * (-(-size // len(queries))))[:size]
-    model.recommender.recommend(queries[:batch_rows])
+    model.recommender.answer(queries[:batch_rows])

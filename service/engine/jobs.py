@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Engine(Protocol):
     """What the batcher computes with: a :class:`diffcdr.recommend.recommender.Recommender`, or a test's stand-in."""
 
-    def recommend(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer ``queries`` in their order."""
         ...
 
@@ -90,7 +90,7 @@ def _call(jobs: Sequence[Job]) -> list[Any]:
     first = jobs[0]
     if first.call is not None:
         return [first.call()]
-    answers = first.engine.recommend([query for job in jobs for query in job.queries])
+    answers = first.engine.answer([query for job in jobs for query in job.queries])
     ends = itertools.accumulate(job.rows for job in jobs)
     return [answers[end - job.rows : end] for job, end in zip(jobs, ends, strict=True)]
 

@@ -1,0 +1,1 @@
+"""Opt-outs, erasures and events: SQLite, Redis or nowhere. Knows no HTTP."""

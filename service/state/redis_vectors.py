@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from diffcdr.arrays import Float32Array
+
 logger = logging.getLogger(__name__)
 
-Float32Array = npt.NDArray[np.float32]
 
 PREFIX = "diffcdr:vectors:"
 COUNT_FIELD = ""

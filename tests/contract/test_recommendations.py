@@ -57,7 +57,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 def test_http_answers_what_the_recommender_answers(
     client: httpx.Client, recommender: Recommender, body: dict[str, Any], query: Query
 ) -> None:
-    expected = recommender.recommend([query])[0]
+    expected = recommender.answer([query])[0]
     assert isinstance(expected, Recommendation)
     answer = post(client, **body)
     assert ids(answer) == expected.item_ids

@@ -26,7 +26,9 @@ from diffcdr.bundle.reader import Bundle, open_bundle
 from tests.servers import Server, diffcdr, running_server
 from training.config import load_preset
 from training.models.contract import TransferModel
-from training.run.prepare import DomainFile, Prepared, Run, fit_model, load_pair, prepare
+from training.run.fit import fit_model
+from training.run.prepare import DomainFile, Prepared, load_pair, prepare
+from training.run.run import Run
 
 SEED = 3
 K = 20

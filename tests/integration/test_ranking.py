@@ -66,7 +66,7 @@ def test_a_known_users_history_gives_nearly_the_users_list(
     for user in cold:
         own = histories[(user,)]
         history = tuple(zip(own["item_id"].to_list(), own["rating"].to_list(), strict=True))
-        known, stranger = recommender.recommend([Query(user, k=K), Query(None, k=K, history=history)])
+        known, stranger = recommender.answer([Query(user, k=K), Query(None, k=K, history=history)])
         assert isinstance(known, Recommendation)
         assert isinstance(stranger, Recommendation)
         assert (known.strategy, stranger.strategy) == ("transfer", "fold_in")

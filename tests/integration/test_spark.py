@@ -28,18 +28,21 @@ from bench.drawn_bundle import write_drawn_bundle
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
+from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.score import ScoreOptions, ScoreReport, ScoreRequest, all_users, score_users
+from diffcdr.score import ScoreReport, ScoreRequest, all_users, score_users
 from tests.object_store import object_store
 from tests.spark_cluster import cluster
-from training.commands.synth import Format, write
 from training.config import load_preset
 from training.data.domains import load_domain
 from training.data.synth import SynthSpec, generate
+from training.data.synth_files import Format, write
 from training.data.tables import Division, DomainMaker, Tables, domain_maker, write_tables
 from training.evaluation.evaluate import Metrics
 from training.run.base_store import FitBase, StoredBases, fit_bases
-from training.run.prepare import Run, evaluate_test, fit_model, prepare
+from training.run.fit import evaluate_test, fit_model
+from training.run.prepare import prepare
+from training.run.run import Run
 from training.spark.als import fit_on_spark
 from training.spark.prepare import spark_maker
 from training.spark.score import Job, check_executor, score_on_spark

@@ -1,0 +1,1 @@
+"""One model per domain, fitted before any transfer: MF and implicit ALS."""

@@ -8,8 +8,9 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from training.models.contract import FactorTables, ImplicitFeedback, Progress, RatingTable
-from training.setting_types import ALSConfig
+from training.base_models.config import ALSConfig
+from training.fitting.loop import Progress
+from training.problem import FactorTables, ImplicitFeedback, RatingTable
 
 
 def fit_als(

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from diffcdr.arrays import Float64Array
 from training.evaluation.evaluate import predict
-from training.models.contract import RatingTable, ScoringHead
-
-Float64Array = npt.NDArray[np.float64]
+from training.problem import RatingTable, ScoringHead
 
 VALUES_AT_ONCE = 1 << 23
 """Float64 values of outer products held at once: 64 MiB."""

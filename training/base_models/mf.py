@@ -6,12 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from diffcdr.errors import InputError
+from training.base_models.config import MFConfig
 from training.base_models.row_table import RowTable
-from training.fitting.checkpoint import CheckpointFile
-from training.fitting.loop import Training, run_epochs
-from training.fitting.run_identity import run_settings
-from training.models.contract import FactorTables, Progress, RatingTable
-from training.setting_types import MFConfig
+from training.fitting.checkpoint import CheckpointFile, run_settings
+from training.fitting.loop import Progress, Training, run_epochs
+from training.problem import FactorTables, RatingTable
 
 
 class MatrixFactorization(nn.Module):

@@ -1,0 +1,1 @@
+"""The training commands: options in, one library call, a screen of results out."""

@@ -18,7 +18,8 @@ from training.config import TrainConfig, load_preset
 from training.data.splits import ratings_without
 from training.data.tables import Tables, open_tables
 from training.run.base_store import BaseFit, BaseTask, FitBase, fit_bases, save_base
-from training.run.prepare import Run, fit_base, rating_table
+from training.run.prepare import fit_base, rating_table
+from training.run.run import Run
 
 
 def base(

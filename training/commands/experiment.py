@@ -21,11 +21,9 @@ from training.commands.options import (
     SourceColumns,
     TargetColumns,
     TensorBoard,
-    domain_file,
     parse_rating_range,
-    read_pair,
-    show_data,
 )
+from training.commands.sources import domain_file, read_pair, show_data
 from training.config import load_preset
 from training.data.domains import DomainPair
 from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, Sample, read_sample, sample_vectors, to_bytes

@@ -6,15 +6,9 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
 from diffcdr.errors import InputError
-from diffcdr.progress import Reporter
-from training.commands.screen import cleaning_table
-from training.data.columns import Columns
-from training.data.domains import DomainPair
-from training.run.prepare import DomainFile, load_pair
 
 Source = Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")]
 Target = Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")]
@@ -56,29 +50,3 @@ def parse_rating_range(text: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"--rating-range {text!r} is not understood; write the lowest and highest rating, such as 1,5")
     return low, high
-
-
-def domain_file(path: Path, columns: str | None, *, option: str, titles: Path | None = None) -> DomainFile:
-    """A domain's input. Raises InputError where ``columns``, given by ``option``, is not understood."""
-    return DomainFile(path, None if columns is None else Columns.parse(columns, option=option), titles)
-
-
-def read_pair(
-    reporter: Reporter,
-    source: DomainFile,
-    target: DomainFile,
-    *,
-    rating_range: tuple[float, float],
-    excluded_users: pl.Series | None = None,
-) -> DomainPair:
-    """Read, clean and pair both domains; raises as :func:`training.run.prepare.load_pair`."""
-    with reporter.task("read and clean", total=2, unit="files") as task:
-        pair = load_pair(source, target, rating_range=rating_range, excluded_users=excluded_users)
-        task.advance(2)
-    return pair
-
-
-def show_data(reporter: Reporter, pair: DomainPair) -> None:
-    """What was read, what cleaning left out, and how many users the domains share."""
-    reporter.table("Data", *cleaning_table([pair.source.file, pair.target.file]))
-    reporter.note(pair.summary())

@@ -12,7 +12,7 @@ import typer
 
 from diffcdr.commands.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.progress import Reporter
-from diffcdr.score import read_users
+from diffcdr.user_files import read_users
 from training.commands.options import (
     RatingRange,
     Settings,
@@ -20,10 +20,9 @@ from training.commands.options import (
     SourceColumns,
     Target,
     TargetColumns,
-    domain_file,
     parse_rating_range,
-    show_data,
 )
+from training.commands.sources import domain_file, show_data
 from training.config import load_preset
 from training.data.domains import load_domain
 from training.data.tables import Division, DomainMaker, domain_maker, write_tables

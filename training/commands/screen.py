@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from diffcdr.bundle.manifest import InputFile, Tuning
+from diffcdr.metric_names import best_of, is_better, lower_is_better
 from diffcdr.progress import Reporter
 from training.evaluation.evaluate import Metrics
-from training.models.contract import Progress
+from training.fitting.loop import Progress
 
 SHOWN_METRICS = ("rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20")
 """Columns of the table of models, by their public names."""
@@ -47,8 +48,7 @@ def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[s
         if metric not in values:  # the rating error of a model whose scores are not ratings
             return "- "
         rivals = [each[metric] for each in figures.values() if metric in each]
-        best = min(rivals) if _lower_is_better(metric) else max(rivals)
-        return f"{values[metric]:.4f}{'*' if values[metric] == best else ' '}"
+        return f"{values[metric]:.4f}{'*' if values[metric] == best_of(rivals, metric=metric) else ' '}"
 
     rows = [[name, *(cell(values, metric) for metric in SHOWN_METRICS)] for name, values in figures.items()]
     return ["model", *SHOWN_METRICS], rows
@@ -72,15 +72,10 @@ def honest_warnings(model: str, models: Mapping[str, Metrics]) -> list[str]:
         if baseline == model or baseline not in models or metric not in mine:
             continue
         theirs = models[baseline].as_dict()
-        worse = mine[metric] > theirs[metric] if _lower_is_better(metric) else mine[metric] < theirs[metric]
-        if worse:
-            task = "predicts ratings" if _lower_is_better(metric) else "ranks"
+        if is_better(theirs[metric], mine[metric], metric=metric):
+            task = "predicts ratings" if lower_is_better(metric) else "ranks"
             warnings.append(
                 f"{model} {task} worse than the {baseline} baseline ({metric} {mine[metric]:.4f} against "
                 f"{theirs[metric]:.4f}); do not serve it without a reason"
             )
     return warnings
-
-
-def _lower_is_better(metric: str) -> bool:
-    return metric.startswith(("mae", "rmse"))

@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from diffcdr.score import read_users
-from training.commands.options import domain_file, read_pair
+from diffcdr.user_files import read_users
+from training.commands.screen import cleaning_table
+from training.data.columns import Columns
 from training.data.domains import DomainPair
 from training.data.tables import Division, open_tables
 from training.run.base_store import StoredBases
-from training.run.prepare import DomainFile, Run
+from training.run.prepare import DomainFile, load_pair
+from training.run.run import Run
 
 GivenSource = Annotated[
     Path | None, typer.Option(help="Ratings of the domain users are known in: a file or a folder of its parts.")
@@ -97,3 +100,29 @@ def choose_start(
         domain_file(target[0], target[1], option="--target-columns", titles=target[2]),
         exclude_users,
     )
+
+
+def domain_file(path: Path, columns: str | None, *, option: str, titles: Path | None = None) -> DomainFile:
+    """A domain's input. Raises InputError where ``columns``, given by ``option``, is not understood."""
+    return DomainFile(path, None if columns is None else Columns.parse(columns, option=option), titles)
+
+
+def read_pair(
+    reporter: Reporter,
+    source: DomainFile,
+    target: DomainFile,
+    *,
+    rating_range: tuple[float, float],
+    excluded_users: pl.Series | None = None,
+) -> DomainPair:
+    """Read, clean and pair both domains; raises as :func:`training.run.prepare.load_pair`."""
+    with reporter.task("read and clean", total=2, unit="files") as task:
+        pair = load_pair(source, target, rating_range=rating_range, excluded_users=excluded_users)
+        task.advance(2)
+    return pair
+
+
+def show_data(reporter: Reporter, pair: DomainPair) -> None:
+    """What was read, what cleaning left out, and how many users the domains share."""
+    reporter.table("Data", *cleaning_table([pair.source.file, pair.target.file]))
+    reporter.note(pair.summary())

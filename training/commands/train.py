@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from diffcdr.errors import InputError
@@ -23,27 +22,15 @@ from training.commands.options import (
     TargetColumns,
     TensorBoard,
     parse_rating_range,
-    show_data,
 )
 from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
-from training.commands.sources import GivenSource, GivenTables, GivenTarget, choose_start
-from training.config import TrainConfig, load_preset
-from training.evaluation.evaluate import Metrics
-from training.export.bundle import RunFacts, check_destination, publish_bundle
-from training.models.registry import MODELS
+from training.commands.sources import GivenSource, GivenTables, GivenTarget, choose_start, show_data
+from training.export.bundle import check_destination
 from training.run.data_checks import check_data
-from training.run.grids import parse_grids
-from training.run.model_choice import champion, check_metric, parse_models
-from training.run.prepare import (
-    PLAIN_BASELINES,
-    FittedModel,
-    Run,
-    clear_checkpoints,
-    evaluate_test,
-    prepare,
-)
-from training.run.tuning import fit_tuned
+from training.run.prepare import prepare
+from training.run.run import Run, clear_checkpoints
 from training.trackers.opening import open_trackers
+from training.train import Trained, TrainPlan, one_thread, train_models
 
 
 def train(
@@ -97,11 +84,15 @@ def train(
     """Train on two rating files and publish a bundle."""
     # Everything that can be wrong with the command itself is found before the first file is read.
     overrides = [*(settings or []), *([] if test_fraction is None else [f"split.test_fraction={test_fraction}"])]
-    config = load_preset(preset, overrides)
-    names = choose_models(config, publish=model, others=models)
-    grids = parse_grids(preset, overrides, paper=grid, own=grid_values or [], models=names)
-    if select is not None:
-        check_metric(select)
+    plan = TrainPlan.parse(
+        preset,
+        overrides,
+        model=model,
+        models=models,
+        select=select,
+        paper_grid=grid,
+        grid_values=grid_values or [],
+    )
     start = choose_start(
         (source, source_columns, source_titles),
         (target, target_columns, target_titles),
@@ -115,70 +106,39 @@ def train(
         index = IndexOptions(above=approximate_above, floor=recall_floor)
     _check_checkpoints(checkpoint, resume=resume)
     trackers = open_trackers(tensorboard=tensorboard, mlflow=mlflow)
-    # The tables are small and the batches smaller: a second thread costs more than it brings, and with it sums
-    # would depend on the number of cores.
-    torch.set_num_threads(1)
 
     reporter = Reporter()
     run = Run(
-        config=config,
+        config=plan.config,
         seed=seed,
         rating_range=parse_rating_range(rating_range),
         checkpoints=checkpoint,
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
-    pair, run = start.load(run, reporter)
-    show_data(reporter, pair)
-    for warning in check_data(pair, config, models=names, test_fractions=[config.split.test_fraction], seeds=[seed]):
-        reporter.warn(warning)
-    with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
-        run = replace(run, watch=tracking.watch(run.watch))
-        prepared = prepare(pair, run)
-        for sentence in grids.cost(names):
-            reporter.note(sentence)
-        tuned = {name: fit_tuned(name, prepared, run, grids) for name in names}
-        fitted = {name: each.fitted for name, each in tuned.items()}
-        tunings = {name: each.tuning for name, each in tuned.items() if each.tuning is not None}
-        show_tunings(reporter, tunings)
-        validation = {name: each.validation for name, each in fitted.items()}
+    with one_thread():
+        pair, run = start.load(run, reporter)
+        show_data(reporter, pair)
+        fractions = [plan.config.split.test_fraction]
+        for warning in check_data(pair, plan.config, models=plan.models, test_fractions=fractions, seeds=[seed]):
+            reporter.warn(warning)
+        with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
+            run = replace(run, watch=tracking.watch(run.watch))
+            prepared = prepare(pair, run)
+            for sentence in plan.grids.cost(plan.models):
+                reporter.note(sentence)
+            trained = train_models(plan, prepared, run)
+            for name, figures in trained.validation.items():
+                tracking.final("validation", name, figures.as_dict())
+                tracking.final("test", name, trained.test[name].as_dict())
+        show_tunings(reporter, trained.tunings)
         if select is not None:
-            model = champion(validation, select)
-            reporter.note(f"{model} has the best {select} on validation users")
-        test = {name: evaluate_test(each, prepared) for name, each in fitted.items()}
-        for name, figures in validation.items():
-            tracking.final("validation", name, figures.as_dict())
-            tracking.final("test", name, test[name].as_dict())
-    metrics = {"validation": validation, "test": test}
-    facts = RunFacts(
-        preset=preset,
-        config=config,
-        seed=seed,
-        rating_range=run.rating_range,
-        metrics=metrics,
-        tuning=tunings,
-        selected_by=select,
-        histories=histories,
-        index=index,
-    )
-    with reporter.task("export, check and write", total=1, unit="bundle") as task:
-        others = [each for name, each in fitted.items() if name != model]
-        bundle_id = publish_bundle(fitted[model], prepared, facts, destination=bundle, others=others)
-        task.advance()
-    _show_models(reporter, model, fitted[model], test)
-    reporter.note(f"published {model} as {bundle} (bundle {bundle_id[:12]})")
+            reporter.note(f"{trained.published} has the best {select} on validation users")
+        with reporter.task("export, check and write", total=1, unit="bundle") as task:
+            bundle_id = trained.publish(bundle, histories=histories, index=index)
+            task.advance()
+    _show_models(reporter, trained)
+    reporter.note(f"published {trained.published} as {bundle} (bundle {bundle_id[:12]})")
     reporter.note(f"next: diffcdr serve --bundle {bundle}")
-
-
-def choose_models(config: TrainConfig, *, publish: str, others: str) -> list[str]:
-    """Names of the models to train, in the order of ``MODELS``: ``publish``, the plain baselines and ``others``.
-
-    Raises:
-        InputError: a name is not a model's.
-    """
-    wanted = {*parse_models(publish, config), *PLAIN_BASELINES}
-    if others != "plain":
-        wanted.update(parse_models(others, config))
-    return [name for name in MODELS if name in wanted]
 
 
 def _check_checkpoints(directory: Path | None, *, resume: bool) -> None:
@@ -189,9 +149,11 @@ def _check_checkpoints(directory: Path | None, *, resume: bool) -> None:
         clear_checkpoints(directory)
 
 
-def _show_models(reporter: Reporter, name: str, published: FittedModel, test: dict[str, Metrics]) -> None:
-    users = test[name].users
-    reporter.table(f"On {users:,} test users (* best)", *metrics_table(test), emphasised=[list(test).index(name)])
-    reporter.note(f"{name}: kept epoch {published.report.best_epoch} of {len(published.report.epochs)}")
+def _show_models(reporter: Reporter, trained: Trained) -> None:
+    name, test = trained.published, trained.test
+    title = f"On {test[name].users:,} test users (* best)"
+    reporter.table(title, *metrics_table(test), emphasised=[list(test).index(name)])
+    report = trained.fitted[name].report
+    reporter.note(f"{name}: kept epoch {report.best_epoch} of {len(report.epochs)}")
     for warning in honest_warnings(name, test):
         reporter.warn(warning)

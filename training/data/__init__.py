@@ -1,0 +1,1 @@
+"""Rating files: read, cleaned, paired, split. Knows no model."""

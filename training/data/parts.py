@@ -26,12 +26,6 @@ def parts(path: Path) -> list[Path]:
     return files
 
 
-def file_sha256(file: Path) -> str:
-    """SHA-256 (hex) of the bytes of ``file``."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def joined_sha256(path: Path, files: Sequence[Path], digests: Iterable[str]) -> str:
     """The hash of the rating file at ``path`` from those of its ``files``: for a folder, of their names and hashes."""
     if path.is_file():

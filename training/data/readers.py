@@ -19,10 +19,11 @@ from typing import TypeVar
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from diffcdr.atomic import file_sha256
 from diffcdr.errors import InputError
 from training.data.columns import Columns, looks_like_header, resolve
 from training.data.jsonlines import BROKEN, scan_json
-from training.data.parts import file_sha256, joined_sha256, parts
+from training.data.parts import joined_sha256, parts
 
 PARQUET = (".parquet", ".pq")
 DELIMITED = (".csv", ".tsv", ".txt", ".dat", ".inter")

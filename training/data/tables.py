@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diffcdr.atomic import in_place_of
+from diffcdr.atomic import replacing_directory
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
@@ -225,7 +225,7 @@ def staged(out: Path) -> Iterator[Path]:
     try:
         if out.exists() and not (out / FACTS).is_file() and not (out.is_dir() and not any(out.iterdir())):
             raise InputError(f"{out} exists and holds no prepared tables; choose another --out")
-        with in_place_of(out) as staging:
+        with replacing_directory(out) as staging:
             yield staging
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error

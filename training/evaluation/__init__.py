@@ -1,0 +1,1 @@
+"""Metrics of ratings and lists, with their errors. Knows no model."""

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from training.evaluation.ranking import IntArray
-from training.models.contract import RatingTable
+from training.problem import RatingTable
 
 LISTS_AT_ONCE = 512
 

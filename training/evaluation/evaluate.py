@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from diffcdr.errors import InputError
 from diffcdr.search.topk import MaskedRows, TopK
@@ -14,7 +13,7 @@ from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.evaluation.ratings import RatingMetrics, rating_metrics
 from training.evaluation.uncertainty import RatingErrors, StandardErrors, standard_errors
-from training.models.contract import HeldOut, RatingTable, ScoringHead, TransferModel
+from training.problem import RatingTable, ScoringHead
 
 PAIRS_AT_ONCE = 1 << 20
 
@@ -66,22 +65,6 @@ def _named(figures: Metrics | StandardErrors, *, k: int) -> dict[str, float]:
         f"recall@{k}": figures.recall,
     }
     return {name: value for name, value in named.items() if value is not None}
-
-
-def evaluate(
-    model: TransferModel,
-    held_out: HeldOut,
-    *,
-    rating_range: tuple[float, float],
-    k: int = 20,
-    known: RatingTable | None = None,
-) -> Metrics:
-    """Measure ``model``, fitted, on the cold-start users of ``held_out``; see :func:`evaluate_vectors`."""
-    with torch.no_grad():
-        vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
-    return evaluate_vectors(
-        vectors, model.head(), held_out.ratings, name=model.name, rating_range=rating_range, k=k, known=known
-    )
 
 
 def evaluate_vectors(

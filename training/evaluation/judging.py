@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffcdr.search.topk import TopK
 from training.evaluation.ranking import UserLists, ranking_metrics
-from training.models.contract import HeldOut, ScoringHead
+from training.problem import HeldOut, ScoringHead
 
 CUTOFFS = (20, 50, 100, 200)
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from training.evaluation.ranking import UserLists
-from training.models.contract import HeldOut, ScoringHead, TransferModel
+from training.problem import ScoringHead
 
 SAMPLED_K = 10
 
@@ -30,22 +29,6 @@ class SampledRanking:
     negatives: int
     ndcg: float
     hr: float
-
-
-def evaluate_sampled(model: TransferModel, held_out: HeldOut, *, negatives: int, seed: int) -> SampledRanking:
-    """Measure ``model``, fitted, on the cold-start users of ``held_out``, who have held-out ratings at least once.
-
-    The negatives of a user follow from the seed and the user's row in the source domain alone, and are the same for
-    every model.
-    """
-    with torch.no_grad():
-        vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
-    ratings = held_out.ratings
-    relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
-    ndcg, hr = sampled_metrics(
-        vectors, model.head(), relevant, keys=held_out.source_rows.numpy(), negatives=negatives, seed=seed
-    )
-    return SampledRanking(negatives, float(ndcg.mean()), float(hr.mean()))
 
 
 def sampled_metrics(

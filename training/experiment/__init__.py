@@ -1,0 +1,1 @@
+"""Grids of runs: plan, runner, results, statistics."""

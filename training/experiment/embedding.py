@@ -23,7 +23,9 @@ from training.data.domains import DomainPair
 from training.experiment.plan import Setup
 from training.models.contract import TransferModel
 from training.models.network.model import DiffCDR
-from training.run.prepare import Prepared, Run, fit_complete_target, prepare
+from training.run.fit import fit_complete_target
+from training.run.prepare import Prepared, prepare
+from training.run.run import Run
 from training.run.tuning import fit_tuned
 
 SAMPLE = "figure-4.npz"

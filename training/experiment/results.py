@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from diffcdr.atomic import replacing_file
 from diffcdr.bundle.manifest import Tuning
 from diffcdr.errors import InputError
 from training.config import TrainConfig
@@ -176,11 +177,9 @@ class ResultsFile:
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Put a file in place, whole."""
         path = self.directory / name
-        temporary = path.with_name(f".{path.name}.partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
-            temporary.replace(path)
+            with replacing_file(path) as staging:
+                staging.write_bytes(content)
         except OSError as error:
             raise _unwritable(self.directory, error) from error
         return path

@@ -20,12 +20,13 @@ import torch
 from diffcdr.errors import DiffCDRError
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
-from training.evaluation.sampled import evaluate_sampled
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
 from training.experiment.warm_scenario import WarmPoint, warm_figures
 from training.models.contract import TransferModel
-from training.run.prepare import FittedModel, Prepared, Run, evaluate_test, prepare
+from training.run.fit import FittedModel, evaluate_sampled, evaluate_test
+from training.run.prepare import Prepared, prepare
+from training.run.run import Run
 from training.run.tuning import fit_tuned
 
 LIBRARIES = ("diffcdr", "numpy", "polars", "scipy", "torch")

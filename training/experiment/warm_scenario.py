@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.evaluation.evaluate import Metrics, evaluate_vectors
-from training.run.prepare import FittedModel, Prepared
+from training.run.fit import FittedModel
+from training.run.prepare import Prepared
 from training.run.warm_start import COUNTS, adapt, choose_warm, halve
 
 

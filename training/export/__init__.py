@@ -1,0 +1,1 @@
+"""Writes a finished model as a bundle; chooses nothing."""

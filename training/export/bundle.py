@@ -21,27 +21,24 @@ from diffcdr.bundle.format import INDEX_FILE
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
     Counts,
-    FoldInSpec,
-    HistorySpec,
     Manifest,
     Provenance,
     ScoringSpec,
     SearchSpec,
     TransferSpec,
     Tuning,
-    WarmSpec,
 )
 from diffcdr.bundle.writer import BundleWriter
 from diffcdr.search.build_index import MEASURED_USERS, IndexOptions, build_index
-from training.base_models.half_step import nearest_regularisation
 from training.config import TrainConfig
 from training.evaluation.evaluate import Metrics
 from training.export.onnx import export_transfer
 from training.export.user_map import draw_map, source_history
-from training.models.contract import SourceFold, TransferModel, TransferProblem
+from training.models.contract import TransferModel
 from training.models.registry import section_of
-from training.run.prepare import FittedModel, Prepared, step_generator
-from training.run.warm_start import choose_warm, stored_vectors
+from training.run.finish import FinishedModel
+from training.run.fit import FittedModel
+from training.run.run import step_generator
 
 LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
 
@@ -73,14 +70,9 @@ def check_destination(path: Path) -> None:
 
 
 def publish_bundle(
-    fitted: FittedModel,
-    prepared: Prepared,
-    facts: RunFacts,
-    *,
-    destination: Path,
-    others: Sequence[FittedModel] = (),
+    finished: FinishedModel, facts: RunFacts, *, destination: Path, others: Sequence[FittedModel] = ()
 ) -> str:
-    """Export ``fitted.model``, write the bundle, and put it in place in one step; returns the bundle's id.
+    """Export ``finished.model``, write the bundle, and put it in place in one step; returns the bundle's id.
 
     ``others``: the further models of the run, to be looked at beside it on the map.
 
@@ -89,61 +81,22 @@ def publish_bundle(
         InputError: the destination cannot be written, the disk is full, or the item index finds too little. What was
             there before is untouched.
     """
-    model = fitted.model
-    exported = export_transfer(model, generator=step_generator(facts.seed, "parity"))
-    fold = source_fold(model, prepared.final(model))
-    warm = choose_warm(fitted, prepared, seed=facts.seed)
+    exported = export_transfer(finished.model, generator=step_generator(facts.seed, "parity"))
     with BundleWriter(destination) as writer:
         exported.write(writer)
-        _write_source(writer, model, prepared, fold)
-        users = _write_target(writer, model, prepared, warm=warm)
-        search = _write_index(writer, model, facts.index)
+        _write_source(writer, finished)
+        _write_target(writer, finished)
+        search = _write_index(writer, finished.model, facts.index)
         if facts.histories:
-            source_history(prepared.pair.source).write(writer)
-        generator = step_generator(facts.seed, "map")
+            source_history(finished.prepared.pair.source).write(writer)
         ranked = sorted(others, key=lambda other: -other.validation.ndcg)
-        beside = {other.name: other.model for other in ranked}
-        draw_map(model, prepared.final(model), warm=warm, generator=generator, others=beside).write(writer)
-        manifest = _manifest(
-            model,
-            prepared,
-            facts,
-            transfer=exported.spec,
-            search=search,
-            fold_in=fold.spec if fold else None,
-            warm=warm,
-            warm_users=users,
-        )
-        return writer.publish(manifest)
+        rivals = {other.name: other.model for other in ranked}
+        draw_map(finished, generator=step_generator(facts.seed, "map"), others=rivals).write(writer)
+        return writer.publish(_manifest(finished, facts, transfer=exported.spec, search=search))
 
 
-def source_fold(model: TransferModel, problem: TransferProblem) -> SourceFold | None:
-    """How the source vector of a newcomer follows from their ratings.
-
-    By the model's own rule, or by the base model's where the source vectors are that model's, with history features
-    or without. None for the others: models to which a source user says nothing, and jointly trained ones.
-    """
-    own = model.source_fold()
-    if own is not None:
-        return own
-    base, history = problem.source_base, model.source_history()
-    if history is None and not torch.equal(model.source_vectors(), base.user_vectors):
-        return None
-    features = None if history is None else HistorySpec(dim=history.dim, vector_weight=history.vector_weight)
-    if base.feedback is not None:
-        regularisation: tuple[float, ...] = (base.feedback.regularisation,)
-        spec = FoldInSpec(
-            kind="als", confidence=base.feedback.confidence, regularisation=regularisation, history=features
-        )
-    else:
-        found = nearest_regularisation(base.user_vectors.numpy(), base.head(), problem.source)
-        regularisation = tuple(found.tolist())
-        spec = FoldInSpec(kind="ridge", offset=base.offset, regularisation=regularisation, history=features)
-    return SourceFold(spec, base.item_vectors, base.item_biases)
-
-
-def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared, fold: SourceFold | None) -> None:
-    domain = prepared.pair.source
+def _write_source(writer: BundleWriter, finished: FinishedModel) -> None:
+    domain, model, fold = finished.prepared.pair.source, finished.model, finished.fold
     vectors = model.source_vectors().numpy()
     writer.ids("source_users", domain.users)
     writer.array("source_users/vectors.npy", vectors.astype(np.float32))
@@ -163,13 +116,12 @@ def _write_source(writer: BundleWriter, model: TransferModel, prepared: Prepared
         writer.titles("source_items", domain.titles)
 
 
-def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared, *, warm: WarmSpec | None) -> int:
-    """Write the target tables; returns the number of warm users."""
-    domain, ratings, head = prepared.pair.target, prepared.final(model).target, model.head()
-    users, items = ratings.users.numpy(), ratings.items.numpy()
-    rows, counts = np.unique(users, return_counts=True)
-    writer.ids("target_users", IdTable(domain.users.array[rows]))
-    writer.array("target_users/vectors.npy", stored_vectors(model, prepared.final(model), rows, spec=warm))
+def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
+    domain, ratings, head = finished.prepared.pair.target, finished.problem.target, finished.model.head()
+    items = ratings.items.numpy()
+    counts = np.unique(ratings.users.numpy(), return_counts=True)[1]
+    writer.ids("target_users", IdTable(domain.users.array[finished.warm_rows]))
+    writer.array("target_users/vectors.npy", finished.warm_vectors)
     writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     writer.array("target_users/seen_items.npy", items.astype(np.int32))
     writer.ids("target_items", domain.items)
@@ -178,7 +130,6 @@ def _write_target(writer: BundleWriter, model: TransferModel, prepared: Prepared
     writer.array("target_items/popularity.npy", np.bincount(items, minlength=ratings.n_items).astype(np.int64))
     if domain.titles is not None:
         writer.titles("target_items", domain.titles)
-    return len(rows)
 
 
 def _write_index(writer: BundleWriter, model: TransferModel, options: IndexOptions | None) -> SearchSpec | None:
@@ -198,21 +149,13 @@ def _write_index(writer: BundleWriter, model: TransferModel, options: IndexOptio
 
 
 def _manifest(
-    model: TransferModel,
-    prepared: Prepared,
-    facts: RunFacts,
-    *,
-    transfer: TransferSpec,
-    search: SearchSpec | None,
-    fold_in: FoldInSpec | None,
-    warm: WarmSpec | None,
-    warm_users: int,
+    finished: FinishedModel, facts: RunFacts, *, transfer: TransferSpec, search: SearchSpec | None
 ) -> Manifest:
-    pair, split, head = prepared.pair, prepared.split, model.head()
+    pair, split, head = finished.prepared.pair, finished.prepared.split, finished.model.head()
     return Manifest(
         created_at=datetime.now(UTC),
         generator=f"diffcdr {version('diffcdr')}",
-        model=model.name,
+        model=finished.model.name,
         preset=facts.preset,
         transfer=transfer,
         scoring=ScoringSpec(
@@ -221,12 +164,12 @@ def _manifest(
             rating_range=facts.rating_range if head.objective == "rating" else None,
         ),
         search=search,
-        fold_in=fold_in,
-        warm=warm,
+        fold_in=finished.fold.spec if finished.fold else None,
+        warm=finished.warm,
         counts=Counts(
             source_users=len(pair.source.users),
             source_items=len(pair.source.items),
-            target_users=warm_users,
+            target_users=len(finished.warm_rows),
             target_items=len(pair.target.items),
             overlap_users=len(pair.overlap_source),
         ),

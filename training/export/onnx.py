@@ -14,12 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
 from torch import Tensor
 
+from diffcdr.arrays import Float32Array
 from diffcdr.bundle.manifest import TransferSpec
 from diffcdr.bundle.reader import ONNX_FILE, BundleWriter
 from diffcdr.errors import BundleError
@@ -31,8 +31,6 @@ PARITY_LIMIT = 1e-4
 OPSET = 20
 REAL_ROWS = 2048
 RANDOM_ROWS = 1024
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from diffcdr.arrays import Float32Array
 from diffcdr.bundle.display_tables import SourceHistory, UserMap
-from diffcdr.bundle.manifest import WarmSpec
 from training.data.domains import Domain
-from training.models.contract import TransferModel, TransferProblem
-from training.run.warm_start import stored_vectors
+from training.models.contract import TransferModel
+from training.run.finish import FinishedModel
 
 MAP_USERS = 250
 MAP_ITEMS = 60
@@ -33,8 +33,6 @@ ITERATIONS = 500
 FEWEST_POINTS = 20
 """Below this t-SNE has no neighbourhoods to keep; principal components are shown."""
 
-Float32Array = npt.NDArray[np.float32]
-
 
 def source_history(domain: Domain) -> SourceHistory:
     """The ratings of ``domain`` by user, items in order."""
@@ -44,25 +42,21 @@ def source_history(domain: Domain) -> SourceHistory:
 
 
 def draw_map(
-    model: TransferModel,
-    problem: TransferProblem,
-    *,
-    warm: WarmSpec | None,
-    generator: torch.Generator,
-    others: Mapping[str, TransferModel] | None = None,
+    finished: FinishedModel, *, generator: torch.Generator, others: Mapping[str, TransferModel] | None = None
 ) -> UserMap:
     """Place up to ``MAP_USERS`` training overlap users, drawn at random, and the ``MAP_ITEMS`` most rated items.
 
     ``others``: further models by name, best first; the first ``MAP_OTHERS`` that carry users among the very item
-    vectors of ``model`` are on the map too: with other items there is no common plane.
+    vectors of the model are on the map too: with other items there is no common plane.
 
     Vectors count by their direction alone: users whose vectors point the same way get the same order of items, up to
     what items' biases add.
     """
+    model, problem = finished.model, finished.problem
     drawn = torch.randperm(len(problem.overlap_source), generator=generator)[:MAP_USERS].sort().values
     users = problem.overlap_source[drawn]
     beside = _sharing_items(model, others or {})
-    target = stored_vectors(model, problem, problem.overlap_target[drawn].numpy(), spec=warm)
+    target = finished.vectors_of(problem.overlap_target[drawn].numpy())
     popularity = np.bincount(problem.target.items.numpy(), minlength=problem.target.n_items)
     items = np.argsort(-popularity, kind="stable")[:MAP_ITEMS].astype(np.int32)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))

@@ -1,0 +1,1 @@
+"""The loop over epochs and its checkpoints. Knows no model."""

@@ -6,18 +6,20 @@ so that a resumed run equals an uninterrupted one bit for bit. It is replaced by
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from diffcdr.atomic import replacing_file
 from diffcdr.errors import InputError
+from training.setting_types import SelectBy
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,10 @@ class CheckpointFile:
             metadata={"facts": json.dumps(checkpoint.facts)},
         )
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+            with replacing_file(self.path) as staging:
+                staging.write_bytes(blob)
         except OSError as error:
             raise self._unwritable(error) from error
-        staging = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(blob)
-                file.flush()
-                os.fsync(file.fileno())
-            staging.replace(self.path)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        finally:
-            staging.unlink(missing_ok=True)
 
     def load(self) -> Checkpoint | None:
         """The latest checkpoint, or None where there is none yet.
@@ -79,3 +70,36 @@ class CheckpointFile:
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"checkpoint {self.path} cannot be written ({error.strerror}); free space or choose another")
+
+
+class RunSettings(Protocol):
+    """What a checkpoint asks of a model's settings."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """The settings as JSON values."""
+
+
+class EpochSettings(RunSettings, Protocol):
+    """What training in epochs asks of a model's settings."""
+
+    @property
+    def epochs(self) -> int:
+        """How many at most."""
+
+    @property
+    def select_by(self) -> SelectBy:
+        """The validation error by which the epoch to keep is chosen."""
+
+
+def run_settings(name: str, config: RunSettings, *, generator: torch.Generator, data: list[Tensor]) -> dict[str, Any]:
+    """JSON values to be found equal before a checkpoint is resumed."""
+    digest = hashlib.sha256()
+    for tensor in data:
+        digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return {
+        "model": name,
+        "config": config.model_dump(mode="json"),
+        "seed": generator.initial_seed(),
+        "data": digest.hexdigest(),
+    }

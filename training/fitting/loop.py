@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from diffcdr.errors import InputError
 from training.fitting.checkpoint import Checkpoint, CheckpointFile
-from training.models.contract import FitReport, Progress
 
 
 @dataclass(frozen=True)
@@ -145,3 +144,20 @@ def _resume(
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+class Progress(Protocol):
+    """Told after each epoch; ``figures`` are losses and validation metrics."""
+
+    def __call__(self, *, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None:
+        """``epoch`` of ``epochs`` is done (from 1); it went through ``rows`` rows."""
+
+
+@dataclass
+class FitReport:
+    """What training did: one dictionary of figures per epoch, the epoch kept, rows and seconds."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    rows: int = 0
+    seconds: float = 0.0

@@ -9,8 +9,8 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from training.models.contract import TransferProblem
 from training.models.layers import product_by_rows
+from training.problem import TransferProblem
 
 BLOCK = 256
 

@@ -11,14 +11,12 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from training.configs_baselines import EpochsConfig
 from training.evaluation.judging import held_out_errors
-from training.fitting.checkpoint import CheckpointFile
-from training.fitting.loop import Training, run_epochs
-from training.fitting.run_identity import run_settings
+from training.fitting.checkpoint import CheckpointFile, EpochSettings, run_settings
+from training.fitting.loop import FitReport, Progress, Training, run_epochs
 from training.models.batching import blockwise
-from training.models.contract import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
-from training.setting_types import DiffCDRConfig, EMCDRConfig
+from training.models.contract import TransferModel, fitted
+from training.problem import ScoringHead, TransferProblem
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class _Fitted:
     head: ScoringHead
 
 
-C = TypeVar("C", bound=EpochsConfig | EMCDRConfig | DiffCDRConfig)
+C = TypeVar("C", bound=EpochSettings)
 
 
 class LearnedModel(TransferModel, Generic[C]):

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
+from diffcdr.arrays import Float32Array
 
 POWER_ITERATIONS = 3
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 
 from training.models.batching import Batch
-from training.models.contract import FactorTables
+from training.problem import FactorTables
 from training.setting_types import LossName
 
 LOSSES: Mapping[LossName, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(

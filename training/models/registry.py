@@ -5,38 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Discriminator, Tag
 
 from diffcdr.errors import InputError
-from training.configs_baselines import CMFConfig, LACDRConfig, PTUPCDRConfig, RidgeConfig, SSCDRConfig
-from training.models.baselines.bias import Bias
-from training.models.baselines.cmf import CMF
-from training.models.baselines.emcdr import EMCDR
-from training.models.baselines.lacdr import LACDR
-from training.models.baselines.mean import Mean
-from training.models.baselines.popular import Popular
-from training.models.baselines.ptupcdr import PTUPCDR
-from training.models.baselines.ridge import Ridge
-from training.models.baselines.sscdr import SSCDR
-from training.models.baselines.tgt import TGT
-from training.models.closed_form.config import RobustDiffCDRConfig
+from training.base_models.config import ALSConfig, MFConfig
+from training.models.baselines.bias import Bias, BiasConfig
+from training.models.baselines.cmf import CMF, CMFConfig
+from training.models.baselines.emcdr import EMCDR, EMCDRConfig
+from training.models.baselines.lacdr import LACDR, LACDRConfig
+from training.models.baselines.mean import Mean, MeanConfig
+from training.models.baselines.popular import Popular, PopularConfig
+from training.models.baselines.ptupcdr import PTUPCDR, PTUPCDRConfig
+from training.models.baselines.ridge import Ridge, RidgeConfig
+from training.models.baselines.sscdr import SSCDR, SSCDRConfig
+from training.models.baselines.tgt import TGT, TGTConfig
+from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
-from training.models.configs_kinds import AnyDiffCDRConfig
 from training.models.contract import TransferModel
 from training.models.network.ablations import DiffCDRWithoutDiffusion, DiffCDRWithoutTask
+from training.models.network.config import DiffCDRConfig
 from training.models.network.model import DiffCDR
+from training.models.robust.config import RobustDiffCDRConfig
 from training.models.robust.model import RobustDiffCDR
-from training.setting_types import (
-    BiasConfig,
-    DiffCDRConfig,
-    EMCDRConfig,
-    GaussianDiffCDRConfig,
-    MeanConfig,
-    PopularConfig,
-    TGTConfig,
-)
+
+KINDS: Final = {"base": "kind", "diffcdr": "form"}
+"""Sections that come in several kinds, and the setting that tells them apart; its default is the first kind's."""
+
+
+def _kind_of(section: str, default: str) -> Discriminator:
+    key = KINDS[section]
+
+    def kind(settings: Any) -> str:
+        # None for what is no kind of ours: pydantic then lists those there are.
+        found = settings.get(key, default) if isinstance(settings, dict) else getattr(settings, key, default)
+        return found if isinstance(found, str) else ""
+
+    return Discriminator(kind)
+
+
+BaseConfig = Annotated[
+    Annotated[MFConfig, Tag("mf")] | Annotated[ALSConfig, Tag("als")],
+    _kind_of("base", "mf"),
+]
+
+
+AnyDiffCDRConfig = Annotated[
+    Annotated[DiffCDRConfig, Tag("network")]
+    | Annotated[GaussianDiffCDRConfig, Tag("gaussian")]
+    | Annotated[RobustDiffCDRConfig, Tag("robust")],
+    _kind_of("diffcdr", "network"),
+]
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,10 @@ from torch import Tensor
 
 from training.evaluation.judging import held_out_figures
 from training.fitting.checkpoint import CheckpointFile
+from training.fitting.loop import FitReport, Progress
 from training.models.batching import affine_blockwise
-from training.models.contract import (
-    FitReport,
-    Progress,
-    RatingTable,
-    ScoringHead,
-    TransferModel,
-    TransferProblem,
-    fitted,
-)
+from training.models.contract import TransferModel, fitted
+from training.problem import RatingTable, ScoringHead, TransferProblem
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diffcdr.atomic import in_place_of
+from diffcdr.atomic import replacing_directory
 from diffcdr.errors import InputError
+from training.base_models.config import ALSConfig
 from training.config import TrainConfig
 from training.data.tables import Tables
-from training.models.configs_kinds import BaseConfig
-from training.models.contract import FactorTables, ImplicitFeedback
-from training.setting_types import ALSConfig
+from training.models.registry import BaseConfig
+from training.problem import FactorTables, ImplicitFeedback
 
 FOLDER, FACTS = "base", "base.json"
 
@@ -115,7 +115,7 @@ def fit_bases(tables: Tables, config: TrainConfig, fit: FitBase, *, engine: str)
             yield task, True
             continue
         try:
-            with in_place_of(folder) as staging:
+            with replacing_directory(folder) as staging:
                 fitted = fit(task, staging)
                 facts = _Facts(
                     tables=tables.id,

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from diffcdr.errors import InputError
 from training.config import TrainConfig, load_preset
+from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS, section_of
-from training.run.model_choice import LOWER_IS_BETTER
-from training.setting_types import DiffCDRConfig
 
 Values = tuple[Any, ...]
 
@@ -79,11 +78,6 @@ def criterion(config: TrainConfig, name: str) -> str:
     """The validation figure that model ``name`` is chosen by: that which chooses its epoch, else NDCG@20."""
     select_by = getattr(getattr(config, section_of(name)), "select_by", None)
     return "ndcg@20" if select_by is None else f"{select_by}_clipped"
-
-
-def is_better(value: float, than: float, *, metric: str) -> bool:
-    """Whether ``value`` of ``metric`` is better, and not the same."""
-    return value < than if metric in LOWER_IS_BETTER else value > than
 
 
 def parse_grids(

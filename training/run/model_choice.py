@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diffcdr.errors import InputError
+from diffcdr.metric_names import lower_is_better
+from training.base_models.config import ALSConfig
 from training.config import TrainConfig, nearest
 from training.evaluation.evaluate import Metrics
+from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS
-from training.setting_types import ALSConfig, DiffCDRConfig
 
-LOWER_IS_BETTER = ("mae", "rmse", "mae_clipped", "rmse_clipped")
-METRICS = (*LOWER_IS_BETTER, "ndcg@20", "hr@20", "recall@20")
+METRICS = ("mae", "rmse", "mae_clipped", "rmse_clipped", "ndcg@20", "hr@20", "recall@20")
 
 OF_INTERACTIONS = frozenset({"mean", "bias", "popular", "ridge", "diffcdr"})
 """Models that mean something on base models of interactions; the others fit ratings with their vectors."""
@@ -55,7 +56,7 @@ def champion(validation: Mapping[str, Metrics], metric: str) -> str:
     Raises:
         InputError: no model has the metric (scores of lists are not ratings, and have no rating errors).
     """
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if lower_is_better(metric) else 1.0
     figures = {name: metrics.as_dict() for name, metrics in validation.items()}
     scores = {name: sign * each[metric] for name, each in figures.items() if metric in each}
     if not scores:

@@ -9,13 +9,15 @@ from typing import Any
 
 from diffcdr.bundle.manifest import Trial, Tuning
 from diffcdr.errors import InputError
+from diffcdr.metric_names import is_better
 from training.config import TrainConfig
-from training.evaluation.evaluate import evaluate
-from training.models.contract import Progress
+from training.fitting.loop import Progress
 from training.models.network.model import DiffCDR
 from training.models.registry import section_of
-from training.run.grids import SAMPLING, SettingGrids, combinations, criterion, is_better
-from training.run.prepare import FittedModel, Prepared, Run, fit_model
+from training.run.fit import FittedModel, evaluate, fit_model
+from training.run.grids import SAMPLING, SettingGrids, combinations, criterion
+from training.run.prepare import Prepared
+from training.run.run import Run
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def fit_tuned(name: str, prepared: Prepared, run: Run, grids: SettingGrids) -> T
     the chosen settings alone would give.
 
     Raises:
-        InputError: as :func:`training.run.prepare.fit_model`, or the figure to choose by is one that the model has not.
+        InputError: as :func:`training.run.fit.fit_model`, or the figure to choose by is one that the model has not.
     """
     own = grids.of_model(name)
     if not own:

@@ -20,8 +20,10 @@ from training.base_models.half_step import prior_regularisation, ridge_vectors
 from training.data.domains import DomainPair
 from training.data.splits import Indices
 from training.evaluation.evaluate import evaluate_vectors, predict
-from training.models.contract import HeldOut, ImplicitFeedback, RatingTable, ScoringHead, TransferModel, TransferProblem
-from training.run.prepare import FittedModel, Prepared
+from training.models.contract import TransferModel
+from training.problem import HeldOut, ImplicitFeedback, RatingTable, ScoringHead, TransferProblem
+from training.run.fit import FittedModel
+from training.run.prepare import Prepared
 
 COUNTS = (1, 2, 5, 10)
 """Numbers of known target ratings, beside all there are, that a strength is judged by."""

@@ -25,9 +25,9 @@ from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.sql import DataFrame, SparkSession
 
 from diffcdr.errors import InputError
-from training.models.contract import ImplicitFeedback
+from training.base_models.config import ALSConfig, MFConfig
+from training.problem import ImplicitFeedback
 from training.run.base_store import BaseFit, BaseTask, FitBase
-from training.setting_types import ALSConfig, MFConfig
 from training.spark.arrow import Work, on_numbers
 from training.spark.session import ask_executors, clear_failures, open_session
 from training.spark.slices import (

@@ -27,12 +27,13 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
+from diffcdr.atomic import file_sha256
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
 from training.data.cleaning import Findings, merge_runs, nothing_left, sift
 from training.data.columns import Columns
-from training.data.parts import file_sha256, joined_sha256, parts
+from training.data.parts import joined_sha256, parts
 from training.data.readers import PARQUET, check_alike, no_ratings, read_part
 from training.data.tables import DomainFacts, DomainMaker, DomainWriter
 from training.spark.arrow import ddl, numbers, on_numbers

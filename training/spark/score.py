@@ -30,21 +30,11 @@ from threadpoolctl import threadpool_limits
 from diffcdr.bundle.reader import MANIFEST_HASH, Bundle, open_bundle
 from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
+from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
 from diffcdr.recommend.recommender import Recommender
 from diffcdr.recommend.transfer import Device
-from diffcdr.score import (
-    BATCH_USERS,
-    COMPILED_USERS,
-    USER_COLUMN,
-    Plan,
-    ScoreOptions,
-    Scorer,
-    ScoreReport,
-    ScoreRequest,
-    decode_ids,
-    make_plan,
-    recommender_for,
-)
+from diffcdr.score import COMPILED_USERS, Plan, ScoreReport, ScoreRequest, make_plan, recommender_for
+from diffcdr.user_files import USER_COLUMN
 from training.spark.arrow import numbers, on_numbers
 from training.spark.session import ask_executors, clear_failures, open_session
 from training.spark.storage import Storage

@@ -5,7 +5,6 @@ URLs are those of Arrow (``s3://bucket/path``); credentials come from where Arro
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from diffcdr.atomic import replacing_file
 from diffcdr.errors import InputError
 
 
@@ -121,15 +121,5 @@ class Storage:
 
 
 def _write_local(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing_file(path) as staging:
+        staging.write_bytes(data)

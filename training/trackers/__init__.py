@@ -1,0 +1,1 @@
+"""Figures of training in TensorBoard or MLflow."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from training.models.contract import Progress
-from training.run.prepare import Watch
+from training.fitting.loop import Progress
+from training.run.run import Watch
 
 Settings = Mapping[str, Mapping[str, Any]]
 """[section][setting], plain values."""

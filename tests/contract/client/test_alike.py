@@ -8,9 +8,7 @@ from typing import Any
 
 import httpx
 
-from diffcdr.client import AsyncClient, Client, batches, results_lookup
-from diffcdr.client import answers as results
-from diffcdr.client import calls as questions
+from diffcdr.client import AsyncClient, Client, answers, batches, calls
 from diffcdr.client.calls import Call
 from service import schemas
 from service.schemas import console
@@ -18,30 +16,30 @@ from service.schemas import console
 
 def test_the_service_s_answers_have_what_the_client_reads() -> None:
     pairs = {
-        results.RecommendationList: schemas.RecommendationAnswer,
-        results.Item: schemas.Item,
-        results.BatchLine: schemas.BatchLine,
-        results.LineError: schemas.BatchError,
-        results.ItemList: schemas.PopularAnswer,
-        results.EventsResult: schemas.EventsAnswer,
-        results.RejectedEvent: schemas.RejectedEvent,
-        results.ErasureReceipt: schemas.ErasureReceipt,
-        results.ModelSummary: schemas.ModelSummary,
-        results.ModelsResult: schemas.ModelsAnswer,
-        results.Readiness: schemas.Readiness,
-        results.TrafficSplit: schemas.TrafficSplit,
-        results.ShadowShare: schemas.ShadowShare,
-        results_lookup.UserList: console.UsersAnswer,
-        results_lookup.FoundItem: console.FoundItem,
-        results_lookup.FoundItems: console.ItemsAnswer,
-        results_lookup.RatedItem: console.RatedItem,
-        results_lookup.History: console.HistoryAnswer,
-        results_lookup.MapUser: console.MapUser,
-        results_lookup.MapItem: console.MapItem,
-        results_lookup.UserMap: console.MapAnswer,
-        results_lookup.Place: console.PlaceAnswer,
-        results_lookup.Sample: console.Sample,
-        results_lookup.Activity: console.ActivityAnswer,
+        answers.RecommendationList: schemas.RecommendationAnswer,
+        answers.Item: schemas.Item,
+        answers.BatchLine: schemas.BatchLine,
+        answers.LineError: schemas.BatchError,
+        answers.ItemList: schemas.PopularAnswer,
+        answers.EventsResult: schemas.EventsAnswer,
+        answers.RejectedEvent: schemas.RejectedEvent,
+        answers.ErasureReceipt: schemas.ErasureReceipt,
+        answers.ModelSummary: schemas.ModelSummary,
+        answers.ModelsResult: schemas.ModelsAnswer,
+        answers.Readiness: schemas.Readiness,
+        answers.TrafficSplit: schemas.TrafficSplit,
+        answers.ShadowShare: schemas.ShadowShare,
+        answers.UserList: console.UsersAnswer,
+        answers.FoundItem: console.FoundItem,
+        answers.FoundItems: console.ItemsAnswer,
+        answers.RatedItem: console.RatedItem,
+        answers.History: console.HistoryAnswer,
+        answers.MapUser: console.MapUser,
+        answers.MapItem: console.MapItem,
+        answers.UserMap: console.MapAnswer,
+        answers.Place: console.PlaceAnswer,
+        answers.Sample: console.Sample,
+        answers.Activity: console.ActivityAnswer,
     }
     for read, sent in pairs.items():
         assert read.model_fields.keys() <= sent.model_fields.keys(), read
@@ -58,29 +56,29 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
 
 
 def test_every_operation_of_v1_has_a_method(address: str) -> None:
-    calls: list[Call[Any]] = [
-        questions.recommend("ID"),
-        questions.recommend_user("ID"),
-        questions.embed_users(["ID"]),
-        questions.add_events([]),
-        questions.popular(),
-        questions.opt_out("ID"),
-        questions.opt_in("ID"),
-        questions.erase("ID"),
-        questions.models(),
-        questions.model("ID"),
-        questions.load_model("ID"),
-        questions.activate_model("ID"),
-        questions.roll_back(),
-        questions.set_traffic(),
-        questions.find_users(),
-        questions.find_items(),
-        questions.history("ID"),
-        questions.user_map(),
-        questions.place("ID"),
-        questions.activity(),
+    made: list[Call[Any]] = [
+        calls.recommend("ID"),
+        calls.recommend_user("ID"),
+        calls.embed_users(["ID"]),
+        calls.add_events([]),
+        calls.popular(),
+        calls.opt_out("ID"),
+        calls.opt_in("ID"),
+        calls.erase("ID"),
+        calls.models(),
+        calls.model("ID"),
+        calls.load_model("ID"),
+        calls.activate_model("ID"),
+        calls.roll_back(),
+        calls.set_traffic(),
+        calls.find_users(),
+        calls.find_items(),
+        calls.history("ID"),
+        calls.user_map(),
+        calls.place("ID"),
+        calls.activity(),
     ]
-    ours = {(call.method, call.path) for call in calls} | {("POST", batches.PATH)}
+    ours = {(call.method, call.path) for call in made} | {("POST", batches.PATH)}
     document = httpx.get(f"{address}/openapi.json").json()["paths"]
     offered = {
         (method.upper(), re.sub(r"\{\w+\}", "ID", path))
@@ -93,5 +91,5 @@ def test_every_operation_of_v1_has_a_method(address: str) -> None:
 
 def test_what_may_be_wished_is_what_the_service_takes() -> None:
     taken = schemas.RecommendationRequest.model_fields.keys()
-    assert questions.Wishes.__annotations__.keys() <= taken
-    assert questions.Options.__annotations__.keys() <= schemas.RecommendationParameters.model_fields.keys()
+    assert calls.Wishes.__annotations__.keys() <= taken
+    assert calls.Options.__annotations__.keys() <= schemas.RecommendationParameters.model_fields.keys()

@@ -19,16 +19,18 @@ from bench.training import base, experiment, prepare, train, transfer
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import MissingExtraError
 from diffcdr.progress import Reporter
+from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.score import ScoreOptions, all_users, score_users
+from diffcdr.score import all_users, score_users
+from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
-from training.commands.synth import Format, write
 from training.data.synth import SynthSpec, generate
-from training.models.contract import RatingTable
+from training.data.synth_files import Format, write
 from training.models.diffusion.sampler import Sampler
 from training.models.network.affine_updates import AffineUpdates
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
-from training.setting_types import DiffCDRConfig, MFConfig
+from training.problem import RatingTable
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 1.0, 2.5])

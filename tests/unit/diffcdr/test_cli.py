@@ -167,8 +167,8 @@ def test_a_defect_of_ours_is_not_called_a_missing_extra() -> None:
 
 
 def test_interrupted_and_closed_pipes_are_quiet(tmp_path: Path) -> None:
-    code = "import diffcdr.commands.score, sys\nfrom diffcdr.cli import main\ndef stop(path): raise {}\n"
-    code += "diffcdr.commands.score.read_manifest = stop\nmain(['inspect', '.'])"
+    code = "import diffcdr.commands.inspect, sys\nfrom diffcdr.cli import main\ndef stop(path): raise {}\n"
+    code += "diffcdr.commands.inspect.read_manifest = stop\nmain(['inspect', '.'])"
     interrupted = run_python(code.format("KeyboardInterrupt"))
     assert (interrupted.returncode, interrupted.stdout, interrupted.stderr) == (130, "", "")
     write_bundle(tmp_path / "bundle")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from service import memory
+from service import host_tuning
 
 HELD = """
 import ctypes
 from pathlib import Path
-from service import memory
+from service import host_tuning
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -30,14 +30,14 @@ full = resident()
 for block in blocks[:-1]:
     libc.free(block)
 held = resident()
-memory.give_back()
+host_tuning.give_back()
 print(full, held, resident())
 """
 ARENAS = """
 import ctypes, threading
-from service import memory
+from service import host_tuning
 
-print(memory.share_arenas())
+print(host_tuning.share_arenas())
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 together = threading.Barrier(12)
@@ -54,7 +54,7 @@ libc.malloc_stats()
 
 
 def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    root = str(Path(memory.__file__).parent.parent)
+    root = str(Path(host_tuning.__file__).parent.parent)
     command = [sys.executable, "-c", program]
     return subprocess.run(
         command, env={"PYTHONPATH": root, **environment}, capture_output=True, text=True, check=True, timeout=60
@@ -70,14 +70,14 @@ def test_what_is_free_below_what_is_used_goes_back() -> None:
 def test_threads_share_few_arenas_unless_the_environment_says_how_many() -> None:
     shared = run(ARENAS)
     assert shared.stdout.split() == ["True"]
-    assert len(re.findall(r"^Arena \d+:", shared.stderr, re.MULTILINE)) <= memory.ARENAS
+    assert len(re.findall(r"^Arena \d+:", shared.stderr, re.MULTILINE)) <= host_tuning.ARENAS
     told = run(ARENAS, MALLOC_ARENA_MAX="5")
     assert told.stdout.split() == ["False"]
-    assert memory.ARENAS < len(re.findall(r"^Arena \d+:", told.stderr, re.MULTILINE)) <= 5
+    assert host_tuning.ARENAS < len(re.findall(r"^Arena \d+:", told.stderr, re.MULTILINE)) <= 5
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    memory.give_back()
-    assert memory.share_arenas() is False
+    host_tuning.give_back()
+    assert host_tuning.share_arenas() is False

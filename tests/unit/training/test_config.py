@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcdr.errors import InputError
+from training.base_models.config import ALSConfig
 from training.config import load_preset, preset_names
-from training.setting_types import ALSConfig, GaussianDiffCDRConfig
+from training.models.closed_form.config import GaussianDiffCDRConfig
 
 
 def test_the_presets_of_the_literature_are_there_and_load() -> None:

@@ -9,7 +9,8 @@ import polars as pl
 
 from training.config import TrainConfig, load_preset
 from training.data.domains import DomainPair
-from training.run.prepare import DomainFile, Prepared, Run, load_pair, prepare
+from training.run.prepare import DomainFile, Prepared, load_pair, prepare
+from training.run.run import Run
 
 RANGE = (1.0, 5.0)
 QUICK = ["base.epochs=2", "base.dim=4", "diffcdr.hidden_dim=8", "diffcdr.epochs=1", "diffcdr.nfe=1", "emcdr.epochs=2"]

@@ -1,0 +1,1 @@
+"""Reports of an experiment: tables, figures, Markdown and HTML."""

@@ -11,11 +11,10 @@ from training.experiment.plan import Grid, Scenario, Setup
 from training.experiment.report.embedding_figure import embedding_figure, embedding_table
 from training.experiment.report.figures import training_curves, warm_against_cold
 from training.experiment.report.first_ratings import first_ratings
-from training.experiment.report.list_tables import beyond_table
+from training.experiment.report.list_tables import beyond_table, sampled_table
 from training.experiment.report.paper_tables import beside_table, counts_table, speeds_table
 from training.experiment.report.reading import reading
 from training.experiment.report.render import Report
-from training.experiment.report.sampled_table import sampled_table
 from training.experiment.report.tables import (
     SUBJECT,
     ReportTable,

@@ -1,0 +1,1 @@
+"""The models that DiffCDR is compared with, one file each, settings included."""

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import Field
 
 from diffcdr.bundle.manifest import FoldInSpec
 from training.evaluation.judging import held_out_errors
-from training.models.contract import ScoringHead, SourceFold, TransferProblem, fitted
+from training.models.contract import SourceFold, fitted
 from training.models.table_model import Tables, TabularModel, mean_rating, shrunk_biases
-from training.setting_types import BiasConfig
+from training.problem import ScoringHead, TransferProblem
+from training.setting_types import Settings
+
+
+class BiasConfig(Settings):
+    """Item mean + source user bias, section ``[bias]``."""
+
+    item_shrinkage: float = Field(default=5.0, ge=0.0)
+    """Ratings' worth of pull of an item's bias towards zero."""
+    user_shrinkage: float = Field(default=5.0, ge=0.0)
+    weights: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    """Weights of the source user bias to choose from on the validation users."""
 
 
 class Bias(TabularModel):

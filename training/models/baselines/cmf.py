@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from diffcdr.errors import InputError
+from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
-from training.configs_baselines import CMFConfig
-from training.models.contract import RatingTable, ScoringHead, TransferProblem
 from training.models.epoch_model import LearnedModel, Learner
-from training.setting_types import MFConfig
+from training.problem import RatingTable, ScoringHead, TransferProblem
+from training.setting_types import EpochsConfig
+
+
+class CMFConfig(EpochsConfig):
+    """Collective matrix factorisation (Singh and Gordon 2008), section ``[cmf]``.
+
+    Released code: as its base models, on the ratings of both domains together.
+    """
+
+    dim: int = Field(default=10, ge=1, le=1024)
+    """k, before a user bias is added as one more dimension (see ``biases``)."""
+    biases: bool = True
+    init_std: float = Field(default=0.1, gt=0.0)
+    batch_size: int = Field(default=256, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    optimizer: Literal["sparse_adam", "adam"] = "sparse_adam"
+    """As of the base models; ``adam`` moves all rows at each step, its cost grows with the tables."""
 
 
 class CMF(LearnedModel[CMFConfig]):

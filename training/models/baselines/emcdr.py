@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import nn
 
 from training.models.baselines.mapping import mapping_network
-from training.models.contract import TransferProblem
 from training.models.epoch_model import LearnedModel, Learner, descend
-from training.setting_types import EMCDRConfig
+from training.problem import TransferProblem
+from training.setting_types import SelectBy, Settings
+
+
+class EMCDRConfig(Settings):
+    """EMCDR (Man et al. 2017), section ``[emcdr]``: regress target vectors on source vectors.
+
+    Released code: ``linear``, lr 0.01, 10 epochs, batch 64 users.
+    """
+
+    mapping: Literal["linear", "mlp"] = "linear"
+    """``linear``: one matrix, no bias. ``mlp``: one hidden tanh layer, as in the EMCDR paper."""
+    hidden_dim: int = Field(default=20, ge=1)
+    """Of ``mlp``; the EMCDR paper takes 2 k."""
+    lr: float = Field(default=0.01, gt=0.0)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    select_by: SelectBy = "rmse"
 
 
 class EMCDR(LearnedModel[EMCDRConfig]):

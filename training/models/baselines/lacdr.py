@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from training.configs_baselines import LACDRConfig
-from training.models.contract import RatingTable, TransferProblem
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
+from training.problem import RatingTable, TransferProblem
+from training.setting_types import EpochsConfig
+
+
+class LACDRConfig(EpochsConfig):
+    """LACDR (Wang et al. 2021), section ``[lacdr]``. Released code: hidden 4, the three losses summed."""
+
+    hidden_dim: int = Field(default=4, ge=1)
+    """Size of the codes."""
+    activation: Literal["none", "tanh"] = "none"
+    """Of the codes. ``none`` makes the transfer affine."""
+    alignment_weight: float = Field(default=1.0, gt=0.0)
+    """Weight of the distance of codes; 1 is the plain sum."""
 
 
 class Autoencoder(nn.Module):

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal, Protocol
+
 import torch
 from torch import nn
 
-from training.configs_baselines import SSCDRConfig
 from training.models.layers import linear
-from training.setting_types import EMCDRConfig
+
+
+class MappingSettings(Protocol):
+    """The settings that shape the network."""
+
+    @property
+    def mapping(self) -> Literal["linear", "mlp"]:
+        """``linear``: one matrix. ``mlp``: one hidden layer."""
+
+    @property
+    def hidden_dim(self) -> int:
+        """Of ``mlp``."""
 
 
 def mapping_network(
-    config: EMCDRConfig | SSCDRConfig, *, source_dim: int, target_dim: int, generator: torch.Generator
+    config: MappingSettings, *, source_dim: int, target_dim: int, generator: torch.Generator
 ) -> nn.Sequential:
     """Untrained, [B, source_dim] -> [B, target_dim]: one matrix without bias, or one hidden tanh layer."""
     if config.mapping == "linear":

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from training.models.contract import ScoringHead, TransferProblem
 from training.models.table_model import Tables, TabularModel, mean_rating
-from training.setting_types import MeanConfig
+from training.problem import ScoringHead, TransferProblem
+from training.setting_types import Settings
+
+
+class MeanConfig(Settings):
+    """Always the target domain's mean rating, section ``[mean]``: nothing to set."""
 
 
 class Mean(TabularModel):

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from training.models.contract import ScoringHead, TransferProblem
 from training.models.table_model import Tables, TabularModel, mean_rating
-from training.setting_types import PopularConfig
+from training.problem import ScoringHead, TransferProblem
+from training.setting_types import Settings
+
+
+class PopularConfig(Settings):
+    """The popular list, section ``[popular]``: nothing to set."""
+
 
 MIN_SLOPE = 0.01
 

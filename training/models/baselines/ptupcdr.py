@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from diffcdr.errors import InputError
-from training.configs_baselines import PTUPCDRConfig
 from training.models.batching import Batch, OverlapRatings
-from training.models.contract import RatingTable, TransferProblem
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
 from training.models.objectives import task_loss
+from training.problem import RatingTable, TransferProblem
+from training.setting_types import EpochsConfig
+
+
+class PTUPCDRConfig(EpochsConfig):
+    """PTUPCDR (Zhu et al. 2022), section ``[ptupcdr]``. Released code: the last 20 items rated above 3."""
+
+    hidden_dim: int = Field(default=50, ge=1)
+    """Of the meta-network."""
+    history: int = Field(default=20, ge=1)
+    """Longest history; see :func:`training.models.baselines.ptupcdr.histories` for which items are taken."""
+    threshold: float = 3.0
+    """Only items rated above this are in a history."""
+    batch_size: int = Field(default=128, ge=1)
+    """Ratings, since the loss is of ratings."""
+
 
 PADDING = -1
 

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import Field
 
-from training.configs_baselines import RidgeConfig
 from training.evaluation.judging import Judge
 from training.models.batching import affine_blockwise
 from training.models.closed_form.ridge_path import RidgePath
-from training.models.contract import TransferProblem, fitted
+from training.models.contract import fitted
 from training.models.table_model import Tables, TabularModel
+from training.problem import TransferProblem
+from training.setting_types import Settings
+
+
+class RidgeConfig(Settings):
+    """Ridge regression of target vectors on source vectors, section ``[ridge]``."""
+
+    strengths: tuple[float, ...] = Field(default=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), min_length=1)
+    """Regularisation to choose from on the validation users, in mean eigenvalues of the source scatter matrix."""
 
 
 class Ridge(TabularModel):

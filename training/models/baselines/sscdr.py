@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from training.configs_baselines import SSCDRConfig
 from training.models.baselines.mapping import mapping_network
-from training.models.contract import RatingTable, TransferProblem
 from training.models.epoch_model import LearnedModel, Learner, descend
+from training.problem import RatingTable, TransferProblem
+from training.setting_types import EpochsConfig
+
+
+class SSCDRConfig(EpochsConfig):
+    """SSCDR (Kang et al. 2019), section ``[sscdr]``. Released code: ``linear``, negatives drawn once."""
+
+    mapping: Literal["linear", "mlp"] = "linear"
+    """``linear``: one matrix, no bias. ``mlp``: one hidden tanh layer."""
+    hidden_dim: int = Field(default=20, ge=1)
+    """Of ``mlp``."""
+    margin: float = Field(default=0.5, ge=0.0)
+    """m of the triplet loss, in squared distances of unit vectors: of [0, 4]."""
+    triplet_weight: float = Field(default=0.1, ge=0.0)
+    """Weight of the unsupervised part; zero leaves it out, which is EMCDR."""
+    triplet_batch_size: int = Field(default=64, ge=1)
+    """Triplets that accompany each batch of overlap users."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import Field
 
-from training.models.contract import TransferProblem
 from training.models.table_model import Tables, TabularModel
-from training.setting_types import TGTConfig
+from training.problem import TransferProblem
+from training.setting_types import Settings
+
+
+class TGTConfig(Settings):
+    """Target-domain matrix factorisation alone, section ``[tgt]``."""
+
+    init_std: float = Field(default=0.1, gt=0.0)
+    """Spread of an unseen user's untrained vector; the base model's ``init_std`` (released code: 1)."""
 
 
 class TGT(TabularModel):

@@ -1,0 +1,1 @@
+"""DiffCDR with diffusion and alignment in closed form, for lists."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
-Float64Array = npt.NDArray[np.float64]
+from diffcdr.arrays import Float64Array
 
 ITERATIONS = 15
 """Of conjugate gradients, from the identity: each goes through the interactions once."""

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from diffcdr.arrays import Float64Array
 from training.models.diffusion.schedule import NoiseSchedule
 from training.models.diffusion.solver import SolverPlan, Stage, solve
-
-Float64Array = npt.NDArray[np.float64]
 
 SMALLEST_VARIANCE = 1e-8
 

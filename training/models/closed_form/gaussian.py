@@ -1,11 +1,11 @@
 """DiffCDR in closed form: what to serve lists with. DIM, guidance, solver and ALM, without an epoch of training.
 
 1. The condition is the source base vector; for a base model of interactions also the history itself (``history.py``).
-2. The DIM is the best noise predictor under a Gaussian model (``gaussian_dim.py``). Its conditional mean m(c) is a
+2. The DIM is the best noise predictor under a Gaussian model (``dim.py``). Its conditional mean m(c) is a
    ridge regression; what the condition leaves open is the covariance of the *leave-one-out* residuals, as the fit's
    own residuals are too small.
 3. Guidance (Eq. 3) and DPM-Solver, from alpha_T m(c).
-4. The ALM (Eq. 6, 7) in closed form on the leave-one-out DIM outputs (``closed_alm.py``).
+4. The ALM (Eq. 6, 7) in closed form on the leave-one-out DIM outputs (``alignment.py``).
 
 Every step is affine, so the transfer is one affine map. With guidance 1 and no ALM it is the ridge regression: the
 form contains it, and the validation users say how far to go beyond. Targets are scaled by one number to unit variance.
@@ -17,21 +17,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import sparse
 from torch import Tensor
 
+from diffcdr.arrays import Float64Array
 from training.base_models.als import draw_seed, interactions
 from training.evaluation.judging import Judge
 from training.models.closed_form.alignment import TaskLoss
+from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.search import Maps, Search
-from training.models.contract import TransferProblem, fitted
+from training.models.contract import fitted
 from training.models.history import HistoryMap
 from training.models.table_model import Tables, TabularModel
-from training.setting_types import GaussianDiffCDRConfig
-
-Float64Array = npt.NDArray[np.float64]
+from training.problem import TransferProblem
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from diffcdr.arrays import Float64Array
 from training.models.closed_form.alignment import TaskLoss, fit_alignment
+from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.dim import GaussianDIM, Spread
 from training.models.closed_form.ridge_path import RidgePath
-from training.models.contract import TransferProblem
 from training.models.diffusion.schedule import make_schedule
 from training.models.diffusion.solver import fast_plan
-from training.setting_types import GaussianDiffCDRConfig
-
-Float64Array = npt.NDArray[np.float64]
+from training.problem import TransferProblem
 
 
 @dataclass(frozen=True)

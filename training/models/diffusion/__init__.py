@@ -1,0 +1,1 @@
+"""The method itself: noise schedule, DPM-Solver, diffusion module, sampling, and the fold."""

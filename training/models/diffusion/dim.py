@@ -11,7 +11,10 @@ from torch.nn.functional import silu
 
 from training.models.diffusion.schedule import time_labels
 from training.models.layers import linear
-from training.setting_types import Conditioning
+
+Conditioning = Literal["input", "hidden"]
+"""Where time and condition are added: to x, or to what the DIM's first layer makes of x."""
+
 
 Activation = Literal["none", "silu"]
 

@@ -17,16 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from diffcdr.arrays import Float64Array
 from diffcdr.errors import InputError
 from training.models.diffusion.dim import NoisePredictor, sinusoidal
 from training.models.diffusion.schedule import time_labels
 from training.models.diffusion.solver import SolverPlan, Stage, solve
-
-Float64Array = npt.NDArray[np.float64]
 
 ROUNDING_LIMIT = 1e-7
 """Largest bound on what rounding may do to a fold by Horner, in units of x_T, g and h; float32 has some 1e-5 there."""

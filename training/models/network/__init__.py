@@ -1,0 +1,1 @@
+"""DiffCDR trained by Algorithm 1, and its ablations."""

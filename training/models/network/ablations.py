@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from training.models.batching import OverlapRatings
-from training.models.contract import TransferProblem
 from training.models.diffusion.folding import check_initial_state
 from training.models.epoch_model import LearnedModel, Learner
-from training.models.network.alm import alignment_module
+from training.models.network.config import DiffCDRConfig
 from training.models.network.model import DiffCDR
+from training.models.network.network import alignment_module
 from training.models.objectives import LOSSES, task_loss
-from training.setting_types import DiffCDRConfig
+from training.problem import TransferProblem
 
 
 class DiffCDRWithoutTask(DiffCDR):

@@ -33,15 +33,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from diffcdr.arrays import Float32Array
 from training.models.batching import Batch
-from training.models.contract import TransferProblem
 from training.models.diffusion.dim import sinusoidal
 from training.models.diffusion.schedule import time_labels
 from training.models.network.alternating import AlternatingUpdates
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, folder
-from training.setting_types import DiffCDRConfig, LossName
-
-Float32Array = npt.NDArray[np.float32]
+from training.problem import TransferProblem
+from training.setting_types import LossName
 
 GROUP = 64
 """Batches whose draws are worked up together: enough to share the calls, few enough to stay small in memory."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from training.models.batching import Batch, OverlapRatings
-from training.models.contract import TransferProblem
 from training.models.diffusion.sampler import Sampler
 from training.models.diffusion.schedule import make_schedule
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
 from training.models.objectives import LOSSES, task_loss
-from training.setting_types import DiffCDRConfig
+from training.problem import TransferProblem
 
 
 class AlternatingUpdates:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from training.evaluation.judging import held_out_errors
-from training.fitting.checkpoint import CheckpointFile
-from training.fitting.loop import Training, run_epochs
-from training.fitting.run_identity import run_settings
+from training.fitting.checkpoint import CheckpointFile, run_settings
+from training.fitting.loop import FitReport, Progress, Training, run_epochs
 from training.models.batching import blockwise
-from training.models.contract import FitReport, Progress, ScoringHead, TransferModel, TransferProblem, fitted
+from training.models.contract import TransferModel, fitted
 from training.models.diffusion.sampler import Sampler
 from training.models.network.affine_updates import AffineUpdates
 from training.models.network.alternating import AlternatingUpdates
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, folder, solver_plan
-from training.setting_types import DiffCDRConfig
+from training.problem import ScoringHead, TransferProblem
 
 
 class DiffCDR(TransferModel):

@@ -9,8 +9,8 @@ from training.models.diffusion.dim import NoisePredictor
 from training.models.diffusion.folding import Folder, check_initial_state
 from training.models.diffusion.schedule import make_schedule
 from training.models.diffusion.solver import SolverPlan, fast_plan
-from training.models.network.alm import alignment_module
-from training.setting_types import DiffCDRConfig
+from training.models.layers import linear
+from training.models.network.config import DiffCDRConfig
 
 
 class DiffCDRNetwork(nn.Module):
@@ -52,3 +52,8 @@ def solver_plan(config: DiffCDRConfig) -> SolverPlan:
 def folder(config: DiffCDRConfig) -> Folder:
     """What folds a network with the settings ``config``."""
     return Folder(solver_plan(config), guidance_scale=config.guidance_scale, time_features=config.time_features)
+
+
+def alignment_module(dim: int, *, generator: torch.Generator) -> nn.Linear:
+    """An untrained ALM: solved target vectors [B, dim] -> aligned target vectors [B, dim]."""
+    return linear(dim, dim, bias=False, generator=generator)

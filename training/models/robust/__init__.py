@@ -1,0 +1,1 @@
+"""DiffCDR on what the biases leave, for predicted ratings."""

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float64Array
 from diffcdr.bundle.manifest import RatingShapeSpec
-from diffcdr.recommend.shape import rating_levels, rating_shape
+from diffcdr.recommend.fold_in import rating_levels, rating_shape
 from training.models.robust.target import JointBiases, Ratings
-
-Float64Array = npt.NDArray[np.float64]
 
 SHRINKAGE = 5.0
 LEVEL_SHRINKAGES = (2.0, 15.0)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
-Float64Array = npt.NDArray[np.float64]
+from diffcdr.arrays import Float64Array
 
 NOISE_RATIO = 0.1
 """The ratio that leave-one-out errors are weighed with, whatever the fit's own."""

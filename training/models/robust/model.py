@@ -1,10 +1,10 @@
 """DiffCDR for predicting ratings: on what biases leave, and never far from the plain ``bias`` model.
 
-    rating(u, j) = mean + b_j + (1 + d_j) e_u + v_j . q_u          target vector [e_u, q_u], see ``robust_target.py``
+    rating(u, j) = mean + b_j + (1 + d_j) e_u + v_j . q_u          target vector [e_u, q_u], see ``target.py``
 
-1. The condition: how the user rates in the source domain, and what (``robust_condition.py``).
-2. The DIM is the best noise predictor under a Gaussian model (``gaussian_dim.py``). Its conditional means are ridge
-   regressions (``robust_maps.py``): of the level on users, of the taste on their ratings, the task loss of Eq. 7.
+1. The condition: how the user rates in the source domain, and what (``condition.py``).
+2. The DIM is the best noise predictor under a Gaussian model (``closed_form/dim.py``). Its conditional means are ridge
+   regressions (``maps.py``): of the level on users, of the taste on their ratings, the task loss of Eq. 7.
 3. Guidance (Eq. 3) and DPM-Solver, from alpha_T m(c).
 4. The gate: a weighted mean with the ``bias`` model. At weight 0 it *is* the ``bias`` model.
 
@@ -19,11 +19,12 @@ from typing import Any
 
 import torch
 
-from training.models.closed_form.config import RobustDiffCDRConfig
-from training.models.contract import SourceFold, TransferProblem, fitted
+from training.models.contract import SourceFold, fitted
 from training.models.history import HistoryMap
+from training.models.robust.config import RobustDiffCDRConfig
 from training.models.robust.search import Choice, Search
 from training.models.table_model import Tables, TabularModel
+from training.problem import TransferProblem
 
 
 class RobustDiffCDR(TabularModel):

@@ -5,26 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import sparse
 
+from diffcdr.arrays import Float64Array
 from diffcdr.bundle.manifest import HistorySpec
 from training.base_models.als import draw_seed, interactions
-from training.models.baselines.bias import Bias
-from training.models.closed_form.config import RobustDiffCDRConfig
+from training.models.baselines.bias import Bias, BiasConfig
 from training.models.closed_form.dim import GaussianDIM, Spread
-from training.models.contract import HeldOut, ScoringHead, SourceFold, TransferProblem
+from training.models.contract import SourceFold
 from training.models.diffusion.schedule import make_schedule
 from training.models.diffusion.solver import fast_plan
 from training.models.history import HistoryMap
 from training.models.robust.condition import SHAPE_DIM, RatingShapes
+from training.models.robust.config import RobustDiffCDRConfig
 from training.models.robust.maps import LevelMap, Standardised, fit_levels, own_tastes, taste_maps
 from training.models.robust.target import JointBiases, Ratings, taste_items
 from training.models.table_model import Tables
-from training.setting_types import BiasConfig
-
-Float64Array = npt.NDArray[np.float64]
+from training.problem import HeldOut, ScoringHead, TransferProblem
 
 TASTE_PENALTY = 20.0
 """Of a training user's own residual taste, in squared rating points."""

@@ -10,14 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
-from training.models.contract import RatingTable
-
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
+from diffcdr.arrays import Float64Array, Int64Array
+from training.problem import RatingTable
 
 ROUNDS = 8
 """Alternations between item and user biases; later ones change the fourth digit."""

@@ -18,8 +18,8 @@ from bench.training import train
 from diffcdr.errors import DeviceError
 from diffcdr.search.topk import MaskedRows, TopK
 from training.models.network.affine_updates import AffineUpdates
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork
-from training.setting_types import DiffCDRConfig
 
 HERE = torch.device("cpu")
 

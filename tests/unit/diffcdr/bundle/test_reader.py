@@ -224,7 +224,7 @@ def test_a_crash_leaves_one_whole_bundle(tmp_path: Path, moment: str) -> None:
 
 def test_everything_is_on_disk_before_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
-    monkeypatch.setattr("diffcdr.bundle.writer._sync", lambda path: synced.append(path.name))
+    monkeypatch.setattr("diffcdr.bundle.writer.sync", lambda path: synced.append(path.name))
     monkeypatch.setattr("diffcdr.bundle.writer._move_into_place", lambda staging, path: synced.append("moved"))
     write_bundle(tmp_path / "bundle")
     before, after = synced[: synced.index("moved")], synced[synced.index("moved") + 1 :]

@@ -32,7 +32,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def lists(recommender: Recommender, queries: list[Query]) -> list[Recommendation]:
-    return [answer for answer in recommender.recommend(queries) if isinstance(answer, Recommendation)]
+    return [answer for answer in recommender.answer(queries) if isinstance(answer, Recommendation)]
 
 
 def run(*arguments: str) -> object:
@@ -92,8 +92,8 @@ def test_exclusions_seen_items_opt_outs_and_diversity_hold(bundles: tuple[Path, 
 def test_a_batch_of_any_company_gives_the_same_lists(bundles: tuple[Path, Path]) -> None:
     recommender = Recommender(open_bundle(bundles[1]))
     queries = [Query(f"u{row:05d}", k=1 + row % 60, diversity=0.3 * (row % 2)) for row in range(40)]
-    together = recommender.recommend(queries)
-    assert together == [recommender.recommend([query])[0] for query in queries]
+    together = recommender.answer(queries)
+    assert together == [recommender.answer([query])[0] for query in queries]
     rows = recommender.top_rows([f"u{row:05d}" for row in range(40)], 20)
     plain = lists(recommender, [Query(f"u{row:05d}", k=20) for row in range(40)])
     assert [recommender.bundle.target_items.ids.take(row.astype(np.int64)) for row in rows.items] == [
@@ -107,10 +107,10 @@ def test_who_spoke_is_told(bundles: tuple[Path, Path]) -> None:
     spec = recommender.bundle.manifest.search
     assert spec is not None
     with measured() as spent:
-        recommender.recommend([Query("u00042")])
+        recommender.answer([Query("u00042")])
     assert "approximate" in spent and "topk" not in spent
     with measured() as spent:
-        recommender.recommend([Query("u00042", exclude_items=many)])
+        recommender.answer([Query("u00042", exclude_items=many)])
     assert "topk" in spent
     with serving(bundles[1]) as client:
         (model,) = client.get("/v1/models").json()["models"]

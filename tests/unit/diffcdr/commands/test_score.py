@@ -16,8 +16,10 @@ import diffcdr.score
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
+from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
-from diffcdr.score import ScoreOptions, ScoreReport, all_users, read_users, score_users
+from diffcdr.score import ScoreReport, all_users, score_users
+from diffcdr.user_files import read_users
 from tests.bundles import write_bundle
 
 PLAIN = ScoreOptions()
@@ -76,7 +78,7 @@ def test_the_lists_are_the_services(recommender: Recommender, tmp_path: Path, k:
     report = run(recommender, USERS, out, options=ScoreOptions(k=k, exclude_seen=exclude_seen))
     wanted = []
     for user, answer in zip(
-        USERS, recommender.recommend([Query(user, k=k, exclude_seen=exclude_seen) for user in USERS]), strict=True
+        USERS, recommender.answer([Query(user, k=k, exclude_seen=exclude_seen) for user in USERS]), strict=True
     ):
         assert isinstance(answer, Recommendation)
         ranked = zip(answer.item_ids, answer.scores, strict=True)
@@ -92,7 +94,7 @@ def test_the_lists_are_the_services(recommender: Recommender, tmp_path: Path, k:
 
 def test_diverse_lists_are_the_services_too(recommender: Recommender, tmp_path: Path) -> None:
     run(recommender, USERS, tmp_path / "out.parquet", options=ScoreOptions(k=5, layout="lists", diversity=0.3))
-    answers = recommender.recommend([Query(user, k=5, diversity=0.3) for user in USERS])
+    answers = recommender.answer([Query(user, k=5, diversity=0.3) for user in USERS])
     lists = pl.read_parquet(tmp_path / "out.parquet")["item_ids"].to_list()
     assert lists == [answer.item_ids for answer in answers if isinstance(answer, Recommendation)]
     run(recommender, USERS, tmp_path / "plain.parquet", options=ScoreOptions(k=5, layout="lists"))

@@ -33,7 +33,7 @@ def recommender(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 def ask(recommender: Recommender, query: Query) -> Recommendation:
-    (answer,) = recommender.recommend([query])
+    (answer,) = recommender.answer([query])
     assert isinstance(answer, Recommendation)
     return answer
 
@@ -136,7 +136,7 @@ def test_titles_belong_to_their_items(bundle: Bundle) -> None:
 def test_refusing_the_fallback(recommender: Recommender) -> None:
     queries = [Query("nobody", allow_fallback=False), Query("u00200", allow_fallback=False)]
     queries.append(Query(None, history=(("nothing", 1.0),), allow_fallback=False))
-    unknown, known, unusable = recommender.recommend(queries)
+    unknown, known, unusable = recommender.answer(queries)
     assert unknown == UserUnknown("unknown_user")
     assert isinstance(known, Recommendation)
     assert unusable == UserUnknown("no_usable_history")
@@ -161,8 +161,8 @@ diverse = st.builds(
 def test_exclusions_hold_on_every_path_and_batches_do_not_matter(bundle: Bundle, batch: list[Query]) -> None:
     recommender = Recommender(bundle)
     warm, items = recommender.bundle.target_users, recommender.bundle.target_items
-    answers = recommender.recommend(batch)
-    assert answers == [recommender.recommend([query])[0] for query in batch]
+    answers = recommender.answer(batch)
+    assert answers == [recommender.answer([query])[0] for query in batch]
     for query, answer in zip(batch, answers, strict=True):
         assert isinstance(answer, Recommendation)
         barred = set(query.exclude_items) & set(items.ids.take(np.arange(900)))
@@ -182,8 +182,8 @@ def test_diverse_lists_are_of_the_best_five_times_k_and_batches_do_not_matter(
     bundle: Bundle, batch: list[Query]
 ) -> None:
     recommender = Recommender(bundle)
-    answers = recommender.recommend(batch)
-    assert answers == [recommender.recommend([query])[0] for query in batch]
+    answers = recommender.answer(batch)
+    assert answers == [recommender.answer([query])[0] for query in batch]
     for query, answer in zip(batch, answers, strict=True):
         assert isinstance(answer, Recommendation)
         plain = ask(recommender, replace(query, diversity=0.0))
@@ -208,9 +208,9 @@ def test_batch_of_one_equals_batch_of_4096(recommender: Recommender) -> None:
         )
         for _ in range(4096)
     ]
-    answers = recommender.recommend(batch)
+    answers = recommender.answer(batch)
     for i in range(0, 4096, 111):
-        assert recommender.recommend([batch[i]]) == [answers[i]]
+        assert recommender.answer([batch[i]]) == [answers[i]]
 
 
 def test_top_rows_equals_recommend(recommender: Recommender) -> None:
@@ -219,7 +219,7 @@ def test_top_rows_equals_recommend(recommender: Recommender) -> None:
     for exclude_seen in (True, False):
         for k in (7, 950):
             top = recommender.top_rows(users, k, exclude_seen=exclude_seen)
-            answers = recommender.recommend([Query(user, k=k, exclude_seen=exclude_seen) for user in users])
+            answers = recommender.answer([Query(user, k=k, exclude_seen=exclude_seen) for user in users])
             for rows, scores, code, answer in zip(top.items, top.scores, top.strategies, answers, strict=True):
                 assert isinstance(answer, Recommendation)
                 kept = rows >= 0
@@ -231,8 +231,8 @@ def test_top_rows_equals_recommend(recommender: Recommender) -> None:
 def test_top_rows_are_diverse_as_recommend_is(recommender: Recommender) -> None:
     users = ["u00001", "nobody", "u00200", "v00003"]
     top = recommender.top_rows(users, 7, diversity=0.4)
-    answers = recommender.recommend([Query(user, k=7, diversity=0.4) for user in users])
-    plain = recommender.recommend([Query(user, k=7) for user in users])
+    answers = recommender.answer([Query(user, k=7, diversity=0.4) for user in users])
+    plain = recommender.answer([Query(user, k=7) for user in users])
     ids = recommender.bundle.target_items.ids
     lists = [answer.item_ids for answer in answers if isinstance(answer, Recommendation)]
     assert [ids.take(rows) for rows in top.items] == lists
@@ -240,7 +240,7 @@ def test_top_rows_are_diverse_as_recommend_is(recommender: Recommender) -> None:
 
 
 def test_nothing_asked_nothing_answered(recommender: Recommender) -> None:
-    assert recommender.recommend([]) == []
+    assert recommender.answer([]) == []
     vectors, found = recommender.embed_users([])
     assert vectors.shape == (0, 6)
     assert found.shape == (0,)
@@ -249,10 +249,10 @@ def test_nothing_asked_nothing_answered(recommender: Recommender) -> None:
 
 def test_bad_requests(recommender: Recommender) -> None:
     with pytest.raises(InputError, match="k must be"):
-        recommender.recommend([Query("u00200", k=0)])
+        recommender.answer([Query("u00200", k=0)])
     for diversity in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError, match="diversity must lie between 0 and 1"):
-            recommender.recommend([Query("u00200", diversity=diversity)])
+            recommender.answer([Query("u00200", diversity=diversity)])
     with pytest.raises(InputError, match="8 values each"):
         recommender.embed_vectors(np.zeros((2, 7), dtype=np.float32))
     with pytest.raises(InputError, match="finite"):
@@ -267,7 +267,7 @@ def test_a_user_whose_vector_overflows_gets_the_popular_list(bundle: Bundle) -> 
         source_users=replace(bundle.source_users, vectors=vectors),
         affine=(np.full((8, 6), 9.0, dtype=np.float32), np.zeros(6, dtype=np.float32)),
     )
-    broken, whole = Recommender(huge).recommend([Query("u00200"), Query("u00201")])
+    broken, whole = Recommender(huge).answer([Query("u00200"), Query("u00201")])
     assert isinstance(broken, Recommendation)
     assert isinstance(whole, Recommendation)
     assert (broken.strategy, broken.fallback_reason) == ("popular", "unknown_user")

@@ -65,7 +65,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Bundle:
 
 
 def answer(recommender: Recommender, **query: Any) -> Recommendation:
-    (found,) = recommender.recommend([Query(**query)])
+    (found,) = recommender.answer([Query(**query)])
     assert isinstance(found, Recommendation)
     return found
 
@@ -139,5 +139,5 @@ def test_company_changes_nothing(bundle: Bundle) -> None:
         Query(user_id=f"u{n:05}", k=7, target_history=((f"t{n:05}", 5.0), ("t00020", 2.0)) if n % 2 else ())
         for n in range(20)
     ]
-    together = recommender.recommend(queries)
-    assert together == [recommender.recommend([query])[0] for query in queries]
+    together = recommender.answer(queries)
+    assert together == [recommender.answer([query])[0] for query in queries]

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.results.diversity_study import diversity_study
 from tests.unit.training.tiny import quick_prepared, quick_run
-from training.run.prepare import evaluate_test, fit_model
+from training.run.fit import evaluate_test, fit_model
 
 
 def test_without_diversity_the_figures_are_the_models_own_and_with_it_lists_change(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_popular_is_as_long_as_the_catalogue_allows(tmp_path: Path) -> None:
 def test_warming_goes_through_every_path(tmp_path: Path) -> None:
     write_bundle(tmp_path / "b", users=[f"a{row}" for row in range(9)], warm_users=0)
     model = load_model(tmp_path / "b", device="cpu", threads=1)
-    answers = model.recommender.recommend(warm_queries(model))
+    answers = model.recommender.answer(warm_queries(model))
     strategies = {answer.strategy for answer in answers if isinstance(answer, Recommendation)}
     assert strategies == {"popular", "transfer", "warm", "fold_in"}
 

@@ -24,7 +24,7 @@ class Engine:
         self.open.set()
         self.calls: list[list[str | None]] = []
 
-    def recommend(self, queries: Sequence[Query]) -> list[Answer]:
+    def answer(self, queries: Sequence[Query]) -> list[Answer]:
         self.calls.append([query.user_id for query in queries])
         assert self.open.wait(10)
         if any(query.user_id == "poison" for query in queries):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from training.base_models.als import fit_als, interactions
-from training.models.contract import FactorTables, RatingTable
-from training.setting_types import ALSConfig
+from training.base_models.config import ALSConfig
+from training.problem import FactorTables, RatingTable
 
 CONFIG = ALSConfig(dim=5, iterations=4)
 USERS, ITEMS = 40, 25

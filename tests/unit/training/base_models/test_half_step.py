@@ -4,7 +4,7 @@ import torch
 
 from training.base_models import half_step as ridge
 from training.base_models.half_step import nearest_regularisation, prior_regularisation, ridge_vectors
-from training.models.contract import RatingTable, ScoringHead
+from training.problem import RatingTable, ScoringHead
 
 N_USERS, N_ITEMS, DIM = 40, 25, 3
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from diffcdr.errors import InputError
+from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization, fit_mf
-from training.models.contract import RatingTable
-from training.setting_types import MFConfig
+from training.problem import RatingTable
 
 
 def ratings(*, users: int = 60, items: int = 30, rank: int = 2, seed: int = 0) -> RatingTable:

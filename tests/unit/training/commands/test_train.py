@@ -7,9 +7,8 @@ from diffcdr.errors import InputError
 from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
 from training.commands.options import parse_rating_range
-from training.commands.train import choose_models
-from training.config import load_preset
 from training.models.registry import MODELS
+from training.train import TrainPlan
 
 SETTINGS = [part for override in QUICK for part in ("--set", override)]
 
@@ -134,7 +133,7 @@ def test_checkpoints_are_started_anew_unless_resumed(
 
 def test_models_are_trained_in_one_order_whatever_was_asked_for() -> None:
     def names(publish: str, others: str) -> list[str]:
-        return choose_models(load_preset("reference"), publish=publish, others=others)
+        return list(TrainPlan.parse("reference", model=publish, models=others).models)
 
     assert names("diffcdr", "plain") == ["mean", "bias", "popular", "diffcdr"]
     assert names("bias", "plain") == ["mean", "bias", "popular"]

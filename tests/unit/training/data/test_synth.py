@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from diffcdr.errors import InputError
-from training.commands.synth import Format, synth, write
+from training.commands.synth import synth
 from training.data.domains import load_domain, pair_domains
 from training.data.synth import N_GENRES, TASTE_MAP, SynthData, SynthDomain, SynthSpec, generate
+from training.data.synth_files import Format, write
 from training.data.words import BOOK_GENRES, FILM_GENRES
 
 SPEC = SynthSpec(users=600, items=240, ratings_per_user=30)
@@ -131,7 +132,7 @@ def test_what_was_there_stays_whole_when_writing_fails(
         if path.name.startswith("book"):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.commands.synth._write_frame", full)
+    monkeypatch.setattr("training.data.synth_files._write_frame", full)
     with pytest.raises(InputError, match=r"No space left on device; choose another --out"):
         write(data, tmp_path, file_format=Format.csv)
     assert [path.name for path in tmp_path.iterdir()] == ["films.csv"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_similarity
 
 from training.evaluation.beyond import beyond_accuracy, gini
-from training.models.contract import RatingTable
+from training.problem import RatingTable
 
 
 def ratings(pairs: list[tuple[int, int]], *, n_users: int, n_items: int) -> RatingTable:

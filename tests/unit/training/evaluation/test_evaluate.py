@@ -8,9 +8,12 @@ from torch import Tensor
 from diffcdr.errors import InputError
 from diffcdr.search.topk import MaskedRows
 from training.evaluation.beyond import BeyondAccuracy
-from training.evaluation.evaluate import Metrics, evaluate, evaluate_vectors, predict
+from training.evaluation.evaluate import Metrics, evaluate_vectors, predict
 from training.evaluation.uncertainty import StandardErrors
-from training.models.contract import FitReport, HeldOut, RatingTable, ScoringHead, TransferModel
+from training.fitting.loop import FitReport
+from training.models.contract import TransferModel
+from training.problem import HeldOut, RatingTable, ScoringHead
+from training.run.fit import evaluate
 
 
 class Linear(TransferModel):

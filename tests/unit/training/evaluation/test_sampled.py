@@ -18,7 +18,7 @@ from tests.unit.training.tiny import QUICK, write_domains
 from training.evaluation.ranking import UserLists
 from training.evaluation.sampled import draw_negatives, sampled_metrics
 from training.experiment.results import RESULTS
-from training.models.contract import ScoringHead
+from training.problem import ScoringHead
 
 
 def head_of(scores: list[float]) -> ScoringHead:

@@ -14,7 +14,9 @@ from training.experiment.plan import Block, Setup
 from training.experiment.report.embedding_figure import distance, embedding_figure, embedding_table, frechet, mixing
 from training.experiment.runner import run_blocks
 from training.models.contract import TransferModel
-from training.run.prepare import Prepared, Run, fit_complete_target, prepare
+from training.run.fit import fit_complete_target
+from training.run.prepare import Prepared, prepare
+from training.run.run import Run
 
 MODELS = ("bias", "emcdr", "diffcdr")
 

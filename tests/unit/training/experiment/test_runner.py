@@ -13,7 +13,9 @@ from training.data.domains import DomainPair
 from training.experiment.plan import Cell, Grid, Setup
 from training.experiment.results import CellResult
 from training.experiment.runner import Failure, Outcome, run_blocks
-from training.run.prepare import Run, evaluate_test, fit_model, prepare
+from training.run.fit import evaluate_test, fit_model
+from training.run.prepare import prepare
+from training.run.run import Run
 
 GRID = Grid(("bias", "emcdr"), (0.5,), 2, ("cold", "warm"))
 TIMES = {"train_rate": None, "transfer_rate": 0.0, "seconds": 0.0}

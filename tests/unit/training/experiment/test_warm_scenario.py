@@ -7,8 +7,11 @@ import torch
 from tests.unit.training.tiny import quick_prepared, quick_run
 from training.data.domains import DomainPair
 from training.experiment.warm_scenario import warm_figures
-from training.models.contract import RatingTable, TransferModel
-from training.run.prepare import Prepared, Run, evaluate_test, fit_model, prepare
+from training.models.contract import TransferModel
+from training.problem import RatingTable
+from training.run.fit import evaluate_test, fit_model
+from training.run.prepare import Prepared, prepare
+from training.run.run import Run
 from training.run.warm_start import (
     COUNTS,
     Halves,

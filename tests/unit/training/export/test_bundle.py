@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from diffcdr.errors import BundleError
 from training.export.onnx import PARITY_LIMIT, check_parity, export_transfer, to_onnx
-from training.models.contract import FitReport, ScoringHead, TransferModel
+from training.fitting.loop import FitReport
+from training.models.contract import TransferModel
+from training.problem import ScoringHead
 
 SOURCE_DIM, TARGET_DIM = 5, 3
 

@@ -12,7 +12,9 @@ from diffcdr.recommend.recommender import Recommender
 from diffcdr.search.build_index import IndexOptions
 from tests.unit.training.tiny import RANGE, load, quick_run
 from training.export.bundle import RunFacts, publish_bundle
-from training.run.prepare import fit_model, prepare
+from training.run.finish import finish
+from training.run.fit import fit_model
+from training.run.prepare import prepare
 
 
 def test_above_the_size_and_not_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +27,7 @@ def test_above_the_size_and_not_below(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def publish(options: IndexOptions) -> None:
         facts = RunFacts("reference", run.config, run.seed, RANGE, metrics={}, index=options)
-        publish_bundle(fitted, prepared, facts, destination=path)
+        publish_bundle(finish(fitted, prepared, seed=run.seed), facts, destination=path)
 
     publish(IndexOptions(above=items, floor=1.0))
     assert open_bundle(path).manifest.search is None

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from training.models.diffusion.sampler import Sampler
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
-from training.setting_types import DiffCDRConfig
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from diffcdr.errors import InputError
 from tests.unit.training.models.planted import planted
+from training.base_models.config import MFConfig
 from training.base_models.mf import fit_mf
 from training.fitting.checkpoint import Checkpoint, CheckpointFile
-from training.models.contract import FitReport, TransferModel
+from training.fitting.loop import FitReport
+from training.models.contract import TransferModel
 from training.models.registry import MODELS
-from training.setting_types import MFConfig
 
 DATA = planted()
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

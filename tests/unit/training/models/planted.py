@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.models.contract import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
 
 DIM, USERS, ITEMS, PER_USER = 4, 160, 40, 12
 TRAINING, VALIDATION = 120, 20

@@ -13,10 +13,12 @@ from torch import Tensor
 from diffcdr.errors import DiffCDRError
 from tests.unit.training.models.planted import Planted, planted
 from training.evaluation.judging import held_out_errors
-from training.models.closed_form.config import RobustDiffCDRConfig
-from training.models.contract import FitReport, HeldOut, RatingTable, TransferModel, TransferProblem
+from training.fitting.loop import FitReport
+from training.models.closed_form.config import GaussianDiffCDRConfig
+from training.models.contract import TransferModel
 from training.models.registry import MODELS
-from training.setting_types import GaussianDiffCDRConfig
+from training.models.robust.config import RobustDiffCDRConfig
+from training.problem import HeldOut, RatingTable, TransferProblem
 
 FAST = {"lr": 0.01, "epochs": 8, "batch_size": 40, "hidden_dim": 32, "nfe": 12, "time_features": 8, "rows": "ratings"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

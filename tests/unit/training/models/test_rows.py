@@ -16,11 +16,11 @@ from tests.unit.training.models.planted import Planted, planted
 from tests.unit.training.models.test_contract import VARIANTS, fit
 from training.export.onnx import to_onnx
 from training.models.batching import blockwise
-from training.models.diffusion.dim import Activation
+from training.models.diffusion.dim import Activation, Conditioning
 from training.models.diffusion.sampler import Sampler
 from training.models.layers import product_by_rows
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
-from training.setting_types import Conditioning, DiffCDRConfig
 
 FORMS: list[tuple[Activation, Conditioning]] = [("none", "input"), ("silu", "input"), ("silu", "hidden")]
 DTYPES = st.sampled_from([torch.float32, torch.float64])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.unit.training.models.planted import ITEMS, USERS, Planted, planted
-from training.models.contract import HeldOut, RatingTable
+from training.problem import HeldOut, RatingTable
 
 RATED = 8
 

@@ -7,21 +7,14 @@ import torch
 
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
+from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from tests.unit.training.tiny import RANGE, load, quick_run
-from training.evaluation.evaluate import evaluate
 from training.export.bundle import RunFacts, check_destination, publish_bundle
-from training.run.prepare import (
-    PLAIN_BASELINES,
-    FittedModel,
-    Prepared,
-    Run,
-    clear_checkpoints,
-    evaluate_test,
-    fit_model,
-    prepare,
-    step_generator,
-)
+from training.run.finish import finish
+from training.run.fit import FittedModel, evaluate, evaluate_test, fit_model
+from training.run.prepare import Prepared, prepare
+from training.run.run import Run, clear_checkpoints, step_generator
 from training.run.warm_start import stored_vectors
 
 
@@ -33,7 +26,7 @@ def publish(model: str, prepared: Prepared, run: Run, path: Path, *, beside: tup
         "test": {name: evaluate_test(each, prepared) for name, each in fitted.items()},
     }
     facts = RunFacts(preset="reference", config=run.config, seed=run.seed, rating_range=RANGE, metrics=metrics)
-    publish_bundle(fitted[model], prepared, facts, destination=path)
+    publish_bundle(finish(fitted[model], prepared, seed=run.seed), facts, destination=path)
     return fitted[model]
 
 
@@ -52,7 +45,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def published(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[FittedModel, Path]:
     """DiffCDR beside the plain baselines, and the bundle it is in."""
     path = tmp_path_factory.mktemp("published") / "bundle"
-    return publish("diffcdr", prepared, quick_run(), path, beside=PLAIN_BASELINES), path
+    return publish("diffcdr", prepared, quick_run(), path, beside=TRAINED_BASELINES), path
 
 
 def test_test_users_target_ratings_reach_nothing_but_the_metrics(tmp_path: Path) -> None:
@@ -64,8 +57,8 @@ def test_test_users_target_ratings_reach_nothing_but_the_metrics(tmp_path: Path)
     assert (changed.ratings != pair.target.ratings).any()
     second = prepare(dataclasses.replace(pair, target=changed), run)
 
-    publish("diffcdr", first, run, tmp_path / "first", beside=PLAIN_BASELINES)
-    publish("diffcdr", second, run, tmp_path / "second", beside=PLAIN_BASELINES)
+    publish("diffcdr", first, run, tmp_path / "first", beside=TRAINED_BASELINES)
+    publish("diffcdr", second, run, tmp_path / "second", beside=TRAINED_BASELINES)
 
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
     one, two = open_bundle(tmp_path / "first").manifest, open_bundle(tmp_path / "second").manifest
@@ -126,7 +119,7 @@ def test_the_bundle_holds_what_was_trained(prepared: Prepared, published: tuple[
 
     manifest = bundle.manifest
     assert manifest.metrics.keys() == {"test", "validation"}
-    assert manifest.metrics["test"].keys() == manifest.metrics["validation"].keys() == {"diffcdr", *PLAIN_BASELINES}
+    assert manifest.metrics["test"].keys() == manifest.metrics["validation"].keys() == {"diffcdr", *TRAINED_BASELINES}
     assert manifest.metrics["test"]["diffcdr"]["ndcg@20"] == evaluate_test(fitted, prepared).ndcg
     assert manifest.transfer.parity.keys() == {"torch_onnx", "torch_fold", "onnx_fold"}
     assert manifest.provenance.split == {"train": 43, "validation": 5, "test": 12}
@@ -144,7 +137,7 @@ def test_served_vectors_are_the_models(prepared: Prepared, published: tuple[Fitt
     assert found.all()
     expected = fitted.model.transfer(fitted.model.source_vectors()[rows]).numpy()
     assert np.linalg.norm(vectors - expected, axis=1).max() <= 1e-4 * np.linalg.norm(expected, axis=1).min()
-    answers = recommender.recommend([Query(user, k=3) for user in ids])
+    answers = recommender.answer([Query(user, k=3) for user in ids])
     assert {answer.strategy for answer in answers if isinstance(answer, Recommendation)} == {"transfer"}
 
 
@@ -160,7 +153,7 @@ def test_history_folds_in_to_nearly_the_vector_of_a_well_trained_user(tmp_path: 
         mine = source.user_rows == row
         items = source.items.take(source.item_rows[mine])
         history = tuple(zip(items, source.ratings[mine].tolist(), strict=True))
-        known, stranger = recommender.recommend([Query(source.users[row], k=10), Query(None, k=10, history=history)])
+        known, stranger = recommender.answer([Query(source.users[row], k=10), Query(None, k=10, history=history)])
         assert isinstance(known, Recommendation)
         assert isinstance(stranger, Recommendation)
         assert (known.strategy, stranger.strategy) == ("transfer", "fold_in")
@@ -176,7 +169,7 @@ def test_every_model_can_be_published_and_served(tmp_path: Path, prepared: Prepa
     test = evaluate(fitted.model, prepared.test, rating_range=RANGE)
     assert bundle.manifest.metrics["test"][name]["rmse"] == test.rmse
     user = prepared.pair.source.users[int(prepared.test.source_rows[0])]
-    (answer,) = Recommender(bundle).recommend([Query(user, k=25)])
+    (answer,) = Recommender(bundle).answer([Query(user, k=25)])
     assert isinstance(answer, Recommendation)
     assert len(set(answer.item_ids)) == 25
 

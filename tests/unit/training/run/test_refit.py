@@ -12,7 +12,10 @@ from training.data.domains import DomainPair
 from training.export.bundle import RunFacts, publish_bundle
 from training.models.baselines.ridge import ridge_quality
 from training.models.table_model import TabularModel
-from training.run.prepare import PROBES, Run, evaluate_test, fit_model, prepare
+from training.run.finish import finish
+from training.run.fit import evaluate_test, fit_model
+from training.run.prepare import PROBES, prepare
+from training.run.run import Run
 
 ALS = ("base.kind=als", "diffcdr.form=gaussian", "diffcdr.history_dim=4")
 MODELS = ("bias", "popular", "ridge", "diffcdr")
@@ -75,8 +78,7 @@ def test_test_users_stay_out_of_the_refit_and_validation_users_are_warm_after_it
     fitted = fit_model("diffcdr", prepared, run)
     metrics = {"validation": {"diffcdr": fitted.validation}}
     publish_bundle(
-        fitted,
-        prepared,
+        finish(fitted, prepared, seed=run.seed),
         RunFacts(preset="ranking", config=run.config, seed=run.seed, rating_range=RANGE, metrics=metrics),
         destination=tmp_path / "bundle",
     )

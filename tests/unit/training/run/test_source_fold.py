@@ -11,7 +11,10 @@ from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from tests.unit.training.tiny import RANGE, load, quick_config
 from training.data.domains import DomainPair
 from training.export.bundle import RunFacts, publish_bundle
-from training.run.prepare import Run, fit_model, prepare
+from training.run.finish import finish
+from training.run.fit import fit_model
+from training.run.prepare import prepare
+from training.run.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def publish(pair: DomainPair, name: str, path: Path, *, form: str) -> None:
     fitted = fit_model(name, prepared, run)
     metrics = {"validation": {name: fitted.validation}}
     facts = RunFacts(preset="robust", config=config, seed=0, rating_range=RANGE, metrics=metrics)
-    publish_bundle(fitted, prepared, facts, destination=path)
+    publish_bundle(finish(fitted, prepared, seed=run.seed), facts, destination=path)
 
 
 def histories(pair: DomainPair) -> list[tuple[tuple[str, float], ...]]:
@@ -57,7 +60,7 @@ def test_a_newcomer_with_a_known_users_ratings_gets_that_users_vector_and_list(
     users = pair.source.users.take(np.arange(len(given)))
     cold = np.flatnonzero(bundle.target_users.ids.rows(users) < 0).tolist()
     for row in cold:
-        known, stranger = recommender.recommend([Query(users[row]), Query(None, history=given[row])])
+        known, stranger = recommender.answer([Query(users[row]), Query(None, history=given[row])])
         assert isinstance(known, Recommendation)
         assert isinstance(stranger, Recommendation)
         assert stranger.strategy == "fold_in"
@@ -69,6 +72,6 @@ def test_models_to_which_the_source_says_nothing_fold_nothing_in(pair: DomainPai
     publish(pair, name, tmp_path / "bundle", form="network")
     bundle = open_bundle(tmp_path / "bundle")
     assert bundle.manifest.fold_in is None
-    (answer,) = Recommender(bundle).recommend([Query(None, history=histories(pair)[0])])
+    (answer,) = Recommender(bundle).answer([Query(None, history=histories(pair)[0])])
     assert isinstance(answer, Recommendation)
     assert (answer.strategy, answer.fallback_reason) == ("popular", "no_usable_history")

@@ -17,8 +17,9 @@ from tests.unit.training.tiny import QUICK, quick_prepared, quick_run, write_dom
 from training.config import load_preset
 from training.experiment.results import RESULTS
 from training.models.contract import TransferModel
+from training.run.fit import fit_model
 from training.run.grids import PAPER, SettingGrids, combinations, parse_grids
-from training.run.prepare import Prepared, fit_model
+from training.run.prepare import Prepared
 from training.run.tuning import fit_tuned
 
 GRIDS = SettingGrids({"diffcdr": {"task_weight": (0.0, 5.0), "guidance_scale": (0.1, 0.5, 4.0)}})

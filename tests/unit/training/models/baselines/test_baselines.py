@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.models.baselines.bias import Bias
-from training.models.baselines.mean import Mean
-from training.models.baselines.popular import Popular
-from training.models.contract import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.models.baselines.bias import Bias, BiasConfig
+from training.models.baselines.mean import Mean, MeanConfig
+from training.models.baselines.popular import Popular, PopularConfig
 from training.models.table_model import shrunk_biases
-from training.setting_types import BiasConfig, MeanConfig, PopularConfig
+from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
 
 
 def table(rows: list[tuple[int, int, float]], *, users: int, items: int) -> RatingTable:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.unit.training.models.planted import planted
-from training.configs_baselines import CMFConfig
-from training.models.baselines.cmf import CMF, joint_table
-from training.models.contract import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.models.baselines.cmf import CMF, CMFConfig, joint_table
+from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
 
 DATA = planted()
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.unit.training.models.planted import planted
-from training.configs_baselines import LACDRConfig
-from training.models.baselines.lacdr import LACDR, raters
-from training.models.contract import RatingTable, TransferProblem
+from training.models.baselines.lacdr import LACDR, LACDRConfig, raters
+from training.problem import RatingTable, TransferProblem
 
 DATA = planted()
 

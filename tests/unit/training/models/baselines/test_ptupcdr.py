@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from diffcdr.errors import InputError
 from tests.unit.training.models.planted import planted
 from tests.unit.training.models.two_kinds import two_kinds_of_users
-from training.configs_baselines import PTUPCDRConfig, RidgeConfig
 from training.evaluation.judging import held_out_errors
 from training.export.onnx import export_transfer
-from training.models.baselines.ptupcdr import PADDING, PTUPCDR, PTUPCDRNetwork, histories
-from training.models.baselines.ridge import Ridge
-from training.models.contract import RatingTable, TransferModel
+from training.models.baselines.ptupcdr import PADDING, PTUPCDR, PTUPCDRConfig, PTUPCDRNetwork, histories
+from training.models.baselines.ridge import Ridge, RidgeConfig
+from training.models.contract import TransferModel
+from training.problem import RatingTable
 
 DATA = planted()
 

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from tests.unit.training.models.planted import planted
-from training.configs_baselines import RidgeConfig
-from training.models.baselines.ridge import Ridge
-from training.models.contract import HeldOut, RatingTable
+from training.models.baselines.ridge import Ridge, RidgeConfig
+from training.problem import HeldOut, RatingTable
 
 DATA = planted()
 

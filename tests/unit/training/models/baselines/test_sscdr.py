@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 
 from tests.unit.training.models.planted import planted
 from tests.unit.training.models.two_kinds import two_kinds_of_users
-from training.configs_baselines import SSCDRConfig
-from training.models.baselines.emcdr import EMCDR
-from training.models.baselines.sscdr import SSCDR, Triplets
-from training.models.contract import RatingTable
-from training.setting_types import EMCDRConfig
+from training.models.baselines.emcdr import EMCDR, EMCDRConfig
+from training.models.baselines.sscdr import SSCDR, SSCDRConfig, Triplets
+from training.problem import RatingTable
 
 DATA = planted()
 pairs = st.sets(st.tuples(st.integers(0, 5), st.integers(0, 4)), min_size=1)

@@ -15,12 +15,14 @@ from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.reader import SourceItems
 from diffcdr.recommend.fold_in import FoldIn
 from training.base_models.als import fit_als
-from training.evaluation.evaluate import Metrics, evaluate
-from training.export.bundle import source_fold
-from training.models.baselines.popular import Popular
+from training.base_models.config import ALSConfig
+from training.evaluation.evaluate import Metrics
+from training.models.baselines.popular import Popular, PopularConfig
+from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
-from training.models.contract import HeldOut, RatingTable, TransferProblem
-from training.setting_types import ALSConfig, GaussianDiffCDRConfig, PopularConfig
+from training.problem import HeldOut, RatingTable, TransferProblem
+from training.run.fit import evaluate
+from training.run.source_fold import source_fold
 
 USERS, ITEMS, TASTES, PER_USER = 400, 120, 5, 18
 TRAINING, VALIDATION = 240, 60

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from diffcdr.errors import InputError
-from training.models.diffusion.dim import Activation, NoisePredictor, sinusoidal
+from training.models.diffusion.dim import Activation, Conditioning, NoisePredictor, sinusoidal
 from training.models.diffusion.folding import Folder
 from training.models.diffusion.sampler import Sampler, guided_noise
 from training.models.diffusion.schedule import DiscreteSchedule
 from training.models.diffusion.solver import Stage, fast_plan, solve
-from training.models.network.alm import alignment_module
-from training.setting_types import Conditioning
+from training.models.network.network import alignment_module
 
 FORMS: list[tuple[Activation, Conditioning]] = [("none", "input"), ("silu", "input"), ("silu", "hidden")]
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from diffcdr.errors import InputError
 from tests.unit.training.models.planted import planted
 from training.fitting.checkpoint import CheckpointFile
-from training.models.contract import TransferProblem
+from training.models.closed_form.config import GaussianDiffCDRConfig
+from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS
-from training.setting_types import DiffCDRConfig, GaussianDiffCDRConfig
+from training.problem import TransferProblem
 
 DATA = planted()
 SETTINGS: dict[str, Any] = {"epochs": 2, "nfe": 3, "hidden_dim": 8, "task_weight": 1.0, "clip_norm": None}

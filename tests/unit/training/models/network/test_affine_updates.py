@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 import training.models.network.affine_updates
 from bench.training.train import DIM, drawn_problem
-from training.models.contract import TransferProblem
 from training.models.network.affine_updates import AffineUpdates
 from training.models.network.alternating import AlternatingUpdates
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork
-from training.setting_types import DiffCDRConfig
+from training.problem import TransferProblem
 
 LOSS = st.sampled_from(["smooth_l1", "l1", "l2"])
 

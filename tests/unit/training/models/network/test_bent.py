@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.configs_baselines import RidgeConfig
 from training.evaluation.judging import held_out_errors
-from training.models.baselines.ridge import Ridge
-from training.models.contract import FactorTables, HeldOut, RatingTable, TransferModel, TransferProblem
+from training.models.baselines.ridge import Ridge, RidgeConfig
+from training.models.contract import TransferModel
+from training.models.network.config import DiffCDRConfig
 from training.models.network.model import DiffCDR
-from training.setting_types import DiffCDRConfig
+from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
 
 DIM, USERS, ITEMS, PER_USER = 4, 600, 40, 12
 TRAINING, VALIDATION = 450, 60

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from tests.unit.training.models.planted import planted
-from training.evaluation.evaluate import evaluate
-from training.models.baselines.bias import Bias
+from training.models.baselines.bias import Bias, BiasConfig
 from training.models.batching import affine_blockwise
-from training.models.closed_form.config import RobustDiffCDRConfig
-from training.models.contract import FactorTables, HeldOut, RatingTable, TransferModel, TransferProblem
+from training.models.contract import TransferModel
 from training.models.registry import MODELS, make_diffcdr
 from training.models.robust.condition import SHAPE_DIM
+from training.models.robust.config import RobustDiffCDRConfig
 from training.models.robust.model import RobustDiffCDR
-from training.setting_types import BiasConfig
+from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.run.fit import evaluate
 
 RANGE = (1.0, 5.0)
 USERS, ITEMS, PER_USER = 400, 40, 12

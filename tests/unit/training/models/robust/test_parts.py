@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from diffcdr.recommend.shape import rating_levels
+from diffcdr.recommend.fold_in import rating_levels
 from training.models.history import HistoryMap
 from training.models.robust.condition import SHAPE_DIM, RatingShapes
 from training.models.robust.maps import Standardised, fit_levels, own_tastes, taste_maps

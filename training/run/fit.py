@@ -1,0 +1,102 @@
+"""Fit a model on what was prepared, and measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from pydantic import BaseModel
+
+from training.data.splits import all_ratings
+from training.evaluation.evaluate import Metrics, evaluate_vectors
+from training.evaluation.ranking import UserLists
+from training.evaluation.sampled import SampledRanking, sampled_metrics
+from training.fitting.loop import FitReport
+from training.models.contract import TransferModel
+from training.models.registry import MODELS, section_of
+from training.models.table_model import TabularModel
+from training.problem import FactorTables, HeldOut, RatingTable
+from training.run.prepare import Prepared, fit_base, rating_table
+from training.run.run import Run
+
+
+def evaluate(
+    model: TransferModel,
+    held_out: HeldOut,
+    *,
+    rating_range: tuple[float, float],
+    k: int = 20,
+    known: RatingTable | None = None,
+) -> Metrics:
+    """Measure ``model``, fitted, on the cold-start users of ``held_out``; see :func:`evaluate_vectors`."""
+    with torch.no_grad():
+        vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
+    return evaluate_vectors(
+        vectors, model.head(), held_out.ratings, name=model.name, rating_range=rating_range, k=k, known=known
+    )
+
+
+def evaluate_sampled(model: TransferModel, held_out: HeldOut, *, negatives: int, seed: int) -> SampledRanking:
+    """Measure ``model``, fitted, on the cold-start users of ``held_out``, who have held-out ratings at least once.
+
+    The negatives of a user follow from the seed and the user's row in the source domain alone, and are the same for
+    every model.
+    """
+    with torch.no_grad():
+        vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
+    ratings = held_out.ratings
+    relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
+    ndcg, hr = sampled_metrics(
+        vectors, model.head(), relevant, keys=held_out.source_rows.numpy(), negatives=negatives, seed=seed
+    )
+    return SampledRanking(negatives, float(ndcg.mean()), float(hr.mean()))
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model, how it was fitted, and its figures on the validation users.
+
+    ``judged``: the model those figures are of. ``model`` is the same, or what came of it once the validation users
+    were learnt from too (:attr:`Prepared.complete`): nothing more may be chosen by them with that one.
+    """
+
+    name: str
+    model: TransferModel
+    report: FitReport
+    validation: Metrics
+    judged: TransferModel
+
+
+def fit_complete_target(prepared: Prepared, run: Run) -> FactorTables:
+    """A target base model that has seen every rating, the held-out users' too: where these users would be.
+
+    To show in figures; no model may learn from it. It begins from the same random tables as the other.
+    """
+    table = rating_table(all_ratings(prepared.pair.target))
+    return fit_base("target", table, replace(run, checkpoints=None, bases=None), dim=prepared.problem.target_base.dim)
+
+
+def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
+    """Fit model ``name`` (a key of ``MODELS``) with the settings of its section.
+
+    Raises:
+        InputError: training diverges, or a checkpoint in ``run.checkpoints`` belongs to another run.
+    """
+    settings: BaseModel = getattr(run.config, section_of(name))
+    model = MODELS[name].create(settings)
+    with run.watch(name, getattr(settings, "epochs", 1)) as progress:
+        report = model.fit(
+            prepared.problem, generator=run.generator(name), progress=progress, checkpoint=run.checkpoint(name)
+        )
+    problem = prepared.problem
+    validation = evaluate(model, problem.validation, rating_range=run.rating_range, known=problem.target)
+    final = model
+    if prepared.complete is not None and isinstance(model, TabularModel):
+        final = model.refit(prepared.complete, generator=run.generator(name))
+    return FittedModel(name, final, report, validation, judged=model)
+
+
+def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
+    """The figures on the test users. Once, after every choice has been made; nothing may be chosen by them."""
+    problem = prepared.problem
+    return evaluate(fitted.model, prepared.test, rating_range=problem.rating_range, known=problem.target)
