@@ -1,4 +1,4 @@
-"""The report's table on what lists are like besides accurate."""
+"""Report tables on lists: beyond accuracy, and against sampled negatives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = (
     _Column("head_share", "share of the top 1 %", 3),
     _Column("similarity", "similarity in a list", 3),
 )
-NOTE = (
+BEYOND_NOTE = (
     "Coverage: share of the catalogue in anybody's list. Novelty: mean self-information of what is listed. Gini: how "
     "unequally items are listed (0: all alike). Share of the top 1 %: places that go to the hundredth of the items "
     "rated most. Similarity: mean cosine, by who rated them, of two items of one list. None is good or bad by itself."
@@ -54,10 +54,10 @@ def beyond_table(
     if not rows:
         return None
     columns = ("model", *(column.label for column in COLUMNS))
-    return ReportTable(f"Lists beyond accuracy, {label(test_fraction, scenario)}", columns, tuple(rows), (NOTE,))
+    return ReportTable(f"Lists beyond accuracy, {label(test_fraction, scenario)}", columns, tuple(rows), (BEYOND_NOTE,))
 
 
-NOTE = (
+SAMPLED_NOTE = (
     "For comparison with papers that report such figures: each held-out item is ranked alone among sampled items that "
     "the user is not known to have. These figures are not those of Table 2, and may order models otherwise."
 )
@@ -81,4 +81,4 @@ def sampled_table(results: Sequence[CellResult], *, test_fraction: float, models
         return None
     drawn = ", ".join(str(count) for count in sorted(counts))
     columns = ("model", f"NDCG@{SAMPLED_K} ({drawn} sampled)", f"HR@{SAMPLED_K} ({drawn} sampled)")
-    return ReportTable(f"Sampled negatives, {label(test_fraction, 'cold')}", columns, tuple(rows), (NOTE,))
+    return ReportTable(f"Sampled negatives, {label(test_fraction, 'cold')}", columns, tuple(rows), (SAMPLED_NOTE,))
