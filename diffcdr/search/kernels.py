@@ -10,8 +10,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.search.candidates import LOWEST
-
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -24,6 +22,8 @@ Found = tuple[Int64Array, Float32Array, Int64Array]
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 TILE_ITEMS = 512
+LOWEST = -(2.0**126)
+"""That of :mod:`diffcdr.search.candidates`; here, as what is compiled is kept until this very file changes."""
 LANES = 4
 """Dimensions that one pass over a tile takes in."""
 BLOCK = 64
