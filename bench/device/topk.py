@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffcdr.search.candidates import LOWEST, PADDING
 from diffcdr.search.topk import MaskedRows
 
 BLOCK = 32
@@ -20,7 +21,6 @@ SPARE_BLOCKS, SPARE_ITEMS = 12, 12
 CHUNK_SCORES = 1 << 28
 """Approximate scores at a time: a GiB of float32."""
 ROW_BITS = 0xFFFFFFFF
-LOWEST = torch.finfo(torch.float32).min
 EMPTY = torch.iinfo(torch.int64).min
 """The key of no item: below that of any score."""
 
@@ -34,7 +34,7 @@ class DeviceTopK:
         self._vectors, self._biases, self._offset = vectors, biases, offset
         padding = -self.n_items % BLOCK
         self._transposed = torch.nn.functional.pad(vectors.T, (0, padding)).contiguous()
-        self._levels = torch.nn.functional.pad(biases, (0, padding), value=-torch.inf)
+        self._levels = torch.nn.functional.pad(biases, (0, padding), value=PADDING)
         self._largest = vectors.abs().amax(dim=0).double()
         self._constant = biases.abs().max().double() + abs(offset)
         self._nothing = torch.full((), -torch.inf, device=vectors.device)
@@ -79,7 +79,8 @@ class DeviceTopK:
         """Packed (score, row) of the ``k`` best, int64 [U, k], and whether nothing can be missing, bool [U]."""
         size = users.double().abs() @ self._largest + self._constant
         margin = (self.dim + 4) * 2.0**-24 * 1.01 * size + 1e-30
-        scores = torch.addmm(self._levels, users, self._transposed)
+        trusted = size < 1e37
+        scores = torch.addmm(self._levels, users.where(trusted[:, None], 0.0), self._transposed)
         if pairs is not None:
             scores.index_put_(pairs, self._nothing)
         blocks = scores.view(len(users), -1, BLOCK)
@@ -87,10 +88,10 @@ class DeviceTopK:
         near = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
         places = (chosen[:, :, None] * BLOCK + self._in_block).flatten(1)
         finalists, still_enough = _near_best(near, k, margin, spare=SPARE_ITEMS)
-        barred = near.gather(1, finalists) == -torch.inf
+        barred = near.gather(1, finalists) < LOWEST
         rows = places.gather(1, finalists).clamp(max=self.n_items - 1)
         keys = self._keys(users, rows).masked_fill(barred, EMPTY)
-        return keys.sort(dim=1, descending=True).values[:, :k], enough & still_enough & (size < 1e37)
+        return keys.sort(dim=1, descending=True).values[:, :k], enough & still_enough & trusted
 
     def _exhaustive_keys(self, user: Tensor, k: int, pairs: tuple[Tensor, Tensor] | None) -> Tensor:
         keys = self._keys(user, torch.arange(self.n_items, device=user.device)[None])

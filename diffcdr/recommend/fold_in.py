@@ -13,6 +13,9 @@ from diffcdr.bundle.manifest import FoldInSpec, RatingShapeSpec
 from diffcdr.bundle.reader import SourceItems
 from diffcdr.errors import BundleError
 
+LARGEST_RATING = float(np.finfo(np.float32).max)
+"""Training reads no larger one. Up to here nothing overflows float64 on the way to a vector."""
+
 
 class FoldIn:
     """Least-squares user vectors against the source items of one bundle.
@@ -44,18 +47,23 @@ class FoldIn:
     def __call__(self, history: Sequence[tuple[str, float]]) -> Float32Array | None:
         """Source vector float32 [source_dim] of a user who gave ``history``, (item id, rating) pairs.
 
-        The last rating of an item counts. Unknown items and ratings that are not finite are left out; None where
-        nothing is left or the result is not finite.
+        The last rating of an item counts. Unknown items and ratings that float32 cannot hold are left out; None where
+        nothing is left, or where it cannot hold the result.
         """
         rows, ratings = known_ratings(self._items.ids, history)
+        usable = np.abs(ratings) <= LARGEST_RATING
+        rows, ratings = rows[usable], ratings[usable]
         if not len(rows):
             return None
         vectors = self._items.vectors[rows].astype(np.float64)
-        if self._gram is None:
-            residuals = ratings - self._spec.offset - self._items.biases[rows].astype(np.float64)
-            solution = self._solve_ridge(vectors, residuals)
-        else:
-            solution = self._solve_als(self._gram, vectors)
+        try:
+            if self._gram is None:
+                residuals = ratings - self._spec.offset - self._items.biases[rows].astype(np.float64)
+                solution = self._solve_ridge(vectors, residuals)
+            else:
+                solution = self._solve_als(self._gram, vectors)
+        except np.linalg.LinAlgError:  # did not converge: values near the end of the float range
+            return None
         if self._spec.shape is not None:
             solution = self._with_shape(self._spec.shape, rows, ratings, solution)
         elif self._spec.history is not None:
@@ -81,8 +89,7 @@ class FoldIn:
     ) -> Float64Array:
         assert self._items.level_biases is not None  # seen to at the start
         residuals = ratings - shape.offset - self._items.level_biases[rows].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            (own,) = rating_shape(shape, np.zeros(len(rows), dtype=np.int64), ratings, residuals, n_users=1)
+        (own,) = rating_shape(shape, np.zeros(len(rows), dtype=np.int64), ratings, residuals, n_users=1)
         return np.concatenate([solution, own, *([self._features(rows)] if self._spec.history else [])])
 
     def _features(self, rows: npt.NDArray[np.int64]) -> Float64Array:
@@ -111,10 +118,7 @@ def _over_length(values: Float64Array, vector: Float64Array) -> Float64Array:
 
 
 def _least_squares(design: Float64Array, target: Float64Array) -> Float64Array:
-    try:
-        return np.asarray(np.linalg.lstsq(design, target, rcond=None)[0], dtype=np.float64)
-    except np.linalg.LinAlgError:  # did not converge: ratings near the end of the float range
-        return np.full(design.shape[1], np.nan)
+    return np.asarray(np.linalg.lstsq(design, target, rcond=None)[0], dtype=np.float64)
 
 
 def rating_shape(

@@ -1,8 +1,10 @@
 """Source vectors [B, source_dim] -> target vectors [B, target_dim]: the folded affine map, or the ONNX solver graph.
 
-A user's vector does not depend, to the last bit, on who else was in the batch. The kernels of a joint matrix product
-sum differently for a narrow batch and for the rows at a tile's edge. So the folded map is one product per user, all
-of one shape, and batches for the graph are padded with zero rows to a multiple of ``BLOCK``.
+A user's vector does not depend, to the last bit, on who else was in the batch. The kernels of a matrix product sum
+differently for a narrow batch, for the rows at a tile's edge, and on another processor. So the folded map is defined,
+as a score is (:mod:`diffcdr.search.topk`), by the order of its sum, and is the same everywhere. Batches for the graph
+are padded with zero rows to a multiple of ``BLOCK``, which makes them the same on one kind of processor; on another,
+ONNX Runtime has other kernels, and vectors agree within ``GRAPH_TOLERANCE``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ Device = Literal["auto", "cpu", "cuda"]
 BLOCK = 32
 ROWS_AT_A_TIME = {"cpu": 1024, "cuda": 4096}
 """What goes through the graph at once: on a processor no more than its caches hold."""
+VALUES_IN_CACHE = 1 << 14
+"""Values of vectors that the folded map takes in and gives out at a time: 128 KiB."""
+GRAPH_TOLERANCE = 1e-4
+"""Largest distance between a user's vectors from the graph on any two processors, relative to their length; the same
+bound that PyTorch, the graph and the fold are held to before a bundle is published."""
 
 
 class Transfer(Protocol):
@@ -34,19 +41,31 @@ class Transfer(Protocol):
 
 
 class AffineTransfer:
-    """``vectors @ matrix + offset``: the whole of guidance, solver and alignment where the DIM is affine."""
+    """``vectors @ matrix + offset``: the whole of guidance, solver and alignment where the DIM is affine.
+
+    Value k is ``float32(sum_d vector_d matrix_dk + offset_k)``, added up in float64 in the order d = 0, 1, …
+    """
 
     device = "cpu"
 
     def __init__(self, matrix: Float32Array, offset: Float32Array) -> None:
-        self._matrix = np.ascontiguousarray(matrix, dtype=np.float32)
-        self._offset = np.ascontiguousarray(offset, dtype=np.float32)
+        self._target_dim = matrix.shape[1]
+        # Of one column, einsum would make a dot product, which it adds up in another order.
+        self._matrix = np.zeros((len(matrix), max(2, self._target_dim)))
+        self._matrix[:, : self._target_dim] = matrix
+        self._offset = np.asarray(offset, dtype=np.float64)
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        """Carry float32 [B, source_dim] to float32 [B, target_dim]."""
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
-        out: Float32Array = np.matmul(rows[:, None, :], self._matrix)[:, 0]
-        out += self._offset
+        """Carry float32 [B, source_dim] to float32 [B, target_dim]; inf where float32 ends."""
+        out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
+        step = max(1, VALUES_IN_CACHE // sum(self._matrix.shape))
+        for start in range(0, len(vectors), step):
+            rows = np.asarray(vectors[start : start + step], dtype=np.float64)
+            # float32 products are exact in float64, fused or not; einsum, unlike BLAS, then adds row d of the matrix to
+            # each sum in turn.
+            sums = np.einsum("bd,dk->bk", rows, self._matrix, optimize=False)[:, : self._target_dim]
+            with np.errstate(over="ignore"):
+                out[start : start + step] = sums + self._offset
         return out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from diffcdr.arrays import Float32Array, Int32Array, Int64Array, UInt8Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import InputError
-from diffcdr.recommend.fold_in import FoldIn, known_ratings
+from diffcdr.recommend.fold_in import LARGEST_RATING, FoldIn, known_ratings
 from diffcdr.recommend.query import ROW_STRATEGIES, FallbackReason, Query, Strategy
 from diffcdr.recommend.transfer import Device, load_transfer
 from diffcdr.recommend.warm_start import Blend
@@ -65,7 +65,7 @@ class Resolver:
             raise InputError(f"source vectors must have {dim} values each; got an array of shape {vectors.shape}")
         if not np.isfinite(vectors).all():
             raise InputError("source vectors must hold finite numbers only")
-        return self._carry(vectors)
+        return self._transfer(vectors)
 
     def rows(self, user_ids: Sequence[str]) -> tuple[Int64Array, Int64Array]:
         """Rows of ``user_ids`` among source users and among warm users, -1 where unknown."""
@@ -78,7 +78,7 @@ class Resolver:
         vectors[is_warm] = self._bundle.target_users.vectors[warm[is_warm]]
         carried = np.flatnonzero(~is_warm & (source >= 0))
         if len(carried):
-            vectors[carried] = self._carry(self._bundle.source_users.vectors[source[carried]])
+            vectors[carried] = self._transfer(self._bundle.source_users.vectors[source[carried]])
         strategies = np.where(is_warm, ROW_STRATEGIES.index("warm"), ROW_STRATEGIES.index("popular")).astype(np.uint8)
         strategies[carried] = ROW_STRATEGIES.index("transfer")
         return vectors, _drop_not_finite(vectors, strategies)
@@ -103,7 +103,7 @@ class Resolver:
                 if vector is not None:
                     given[i] = vector, "fold_in"
         if given:
-            carried = self._carry(np.stack([vector for vector, _ in given.values()]))
+            carried = self._transfer(np.stack([vector for vector, _ in given.values()]))
             for (i, (_, strategy)), vector in zip(given.items(), carried, strict=True):
                 if np.isfinite(vector).all():
                     vectors[i], strategies[i] = vector, strategy
@@ -121,9 +121,8 @@ class Resolver:
         resolved.rated[i] = rows.astype(np.int32)
         if self._blend is None or not len(rows):
             return
-        limits = self._bundle.manifest.scoring.rating_range
-        if limits is not None:
-            ratings = np.clip(ratings, *limits)
+        limits = self._bundle.manifest.scoring.rating_range or (-LARGEST_RATING, LARGEST_RATING)
+        ratings = np.clip(ratings, *limits)
         start, warm = resolved.vectors[i], int(resolved.warm_rows[i])
         if warm >= 0 and self._blend.counts_absence:
             # What is not given counts as not liked, so what was rated in training is given along, beside the prior
@@ -140,14 +139,10 @@ class Resolver:
     def _prior(self, source: int) -> Float32Array:
         """What is known of the source user in row ``source`` (-1 for none) without target ratings, [target_dim]."""
         if source >= 0:
-            carried: Float32Array = self._carry(self._bundle.source_users.vectors[source : source + 1])[0]
+            carried: Float32Array = self._transfer(self._bundle.source_users.vectors[source : source + 1])[0]
             if np.isfinite(carried).all():
                 return carried
         return np.zeros(self._bundle.manifest.transfer.target_dim, dtype=np.float32)
-
-    def _carry(self, vectors: Float32Array) -> Float32Array:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._transfer(vectors)
 
 
 def _drop_not_finite(vectors: Float32Array, strategies: UInt8Array) -> UInt8Array:

@@ -38,18 +38,21 @@ class Blend:
     ) -> Float64Array:
         """float64 [k]: ``start`` u0 moved by ``ratings`` of item ``rows``, each row once, ascending.
 
-        Exactly ``start`` without ratings. Not finite where the ratings are near the end of the float range.
+        Exactly ``start`` without ratings. Values lie within the range of float32; the result may leave it, or be NaN
+        where values near its end leave no solution.
         """
         held: Float64Array = start.astype(np.float64)
         if not len(rows):
             return held
         items: Float64Array = self._vectors[rows].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if self._gram is None:
-                known: Float64Array = ratings.astype(np.float64) - self._offset - self._biases[rows].astype(np.float64)
-                weights = _solve(items @ items.T + self._spec.strength * np.eye(len(rows)), known - items @ held)
-                return held + weights @ items
-            return held + self._interactions(items, held, gram=self._gram)
+        try:
+            if self._gram is not None:
+                return held + self._interactions(items, held, gram=self._gram)
+            known: Float64Array = ratings.astype(np.float64) - self._offset - self._biases[rows].astype(np.float64)
+            left = items @ items.T + self._spec.strength * np.eye(len(rows))
+            return held + np.linalg.solve(left, known - items @ held) @ items
+        except np.linalg.LinAlgError:  # singular in float64: values near the end of the float range
+            return np.full(len(held), np.nan)
 
     def _interactions(self, items: Float64Array, start: Float64Array, *, gram: Float64Array) -> Float64Array:
         # (gram + (c - 1) V'V + strength) d = pull, by Sherman, Morrison and Woodbury.
@@ -60,13 +63,6 @@ class Blend:
         if extra == 0.0:
             return free
         spread = items @ self._inverse
-        weights = _solve(np.eye(len(items)) / extra + spread @ items.T, items @ free)
+        weights = np.linalg.solve(np.eye(len(items)) / extra + spread @ items.T, items @ free)
         move: Float64Array = free - weights @ spread
         return move
-
-
-def _solve(left: Float64Array, right: Float64Array) -> Float64Array:
-    try:
-        return np.asarray(np.linalg.solve(left, right), dtype=np.float64)
-    except np.linalg.LinAlgError:  # values near the end of the float range
-        return np.full(len(right), np.nan)

@@ -29,6 +29,7 @@ from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array, U
 from diffcdr.bundle.manifest import SearchSpec
 from diffcdr.errors import BundleError, MissingExtraError
 from diffcdr.search.candidates import unpack
+from diffcdr.search.exact import to_steps
 from diffcdr.search.topk import MaskedRows, TopK
 from diffcdr.stage_times import stage
 
@@ -75,8 +76,10 @@ class ApproximateTopK:
                 f"the bundle's item index holds {held[0]:,} items x {held[1]} in {held[2]:,} lists, "
                 f"not {exact.n_items:,} x {exact.dim} in {spec.lists:,}; publish it again"
             )
-        self._centroids: Float32Array = self._faiss.downcast_index(self._lists.quantizer).reconstruct_n(0, spec.lists)
-        self._lengths = np.square(self._centroids.astype(np.float64)).sum(axis=1)
+        centroids: Float32Array = self._faiss.downcast_index(self._lists.quantizer).reconstruct_n(0, spec.lists)
+        # By dimension, as the product wants them. They are means of points on the unit sphere, so no longer than 1.
+        self._centroids = np.ascontiguousarray(to_steps(centroids.astype(np.float64)).T)
+        self._lengths = np.square(self._centroids).sum(axis=0)
 
     def search(
         self, users: Float32Array, k: int, *, masked: MaskedRows | None = None
@@ -105,7 +108,8 @@ class ApproximateTopK:
     def _candidates(self, wanted: Int64Array) -> Int64Array:
         """How many to keep for ``wanted`` items [U], excluded ones among them; 0 leaves it to the exact search."""
         needed = np.maximum(wanted + SPARE, FEWEST_CANDIDATES)
-        kept = (2 ** np.ceil(np.log2(needed))).astype(np.int64)
+        # The power of two from there on: frexp is exact on every processor, unlike a logarithm.
+        kept = 2 ** np.frexp(needed - 1)[1].astype(np.int64)
         return np.where(kept <= min(MOST_CANDIDATES, self.n_items - 1), kept, 0)
 
     def _found(self, users: Float32Array, count: int, masked: MaskedRows | None) -> tuple[Int64Array, BoolArray]:
@@ -135,17 +139,24 @@ class ApproximateTopK:
         return rows, more
 
     def _nearest(self, extended: Float32Array, probes: int) -> Int64Array:
-        """The ``probes`` lists nearest to each user [U, dim + 2], in any order, int64 [U, probes]."""
+        """The ``probes`` lists nearest to each user [U, dim + 2], in any order, int64 [U, probes].
+
+        The product is exact, so that the same are found on every processor and in any batch; of equals the first.
+        """
         if probes == self._spec.lists:
             return np.tile(np.arange(probes), (len(extended), 1))
         scaled = extended.astype(np.float64) / self._spec.radius
-        # |c - q|^2 without |q|^2, all divided by |q| where that is large, as float32 ends at 1e38.
-        shrink = 1.0 / np.maximum(np.linalg.norm(scaled, axis=1), 1.0)
-        directions = (scaled * shrink[:, None]).astype(np.float32)
-        # One product of one shape a user, whoever shares the batch.
-        products = np.matmul(self._centroids, directions[:, :, None])[:, :, 0]
-        distances = shrink[:, None] * self._lengths - 2.0 * products
-        return np.ascontiguousarray(np.argpartition(distances, probes - 1, axis=1)[:, :probes])
+        norms = np.linalg.norm(scaled, axis=1)[:, None]
+        # |q|^2 - |c - q|^2, all divided by |q| where that is above 1.
+        nearness = (to_steps(scaled / norms) @ self._centroids) * (2.0 * np.minimum(norms, 1.0))
+        nearness -= self._lengths / np.maximum(norms, 1.0)
+        last = self._spec.lists - probes
+        taken = nearness >= np.partition(nearness, last, axis=1)[:, last, None]
+        for user in np.flatnonzero(np.count_nonzero(taken, axis=1) > probes).tolist():
+            order = np.argsort(-nearness[user], kind="stable")
+            taken[user, order[probes:]] = False
+        starts = self._spec.lists * np.arange(len(extended))[:, None]
+        return np.flatnonzero(taken).reshape(len(extended), probes) - starts
 
     def _best(
         self, users: Float32Array, found: tuple[Int64Array, BoolArray], k: int, *, margin: Float64Array

@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 
-LOWEST = float(np.finfo(np.float32).min)
+PADDING = -(2.0**127)
+"""The score of what only fills up, finite: arithmetic with infinities is not the same on every processor."""
+LOWEST = -(2.0**126)
+"""No bound is lower. Where a margin is finite, scores lie within 1.1e37 of zero, well above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def above(values: Float32Array, k: int, margin: Float64Array, *, limit: int) -> 
     """
     width = values.shape[1]
     kth = kth_largest(values, k)
-    # Never as low as -inf, the mark of masked items and padding.
+    # Never as low as padding, or as -inf, the mark of masked items.
     bound = np.maximum(kth - 3 * margin, LOWEST).astype(np.float32)
     # Several times faster than a two-dimensional nonzero.
     users, columns = np.divmod(np.flatnonzero(values >= bound[:, None]), width)

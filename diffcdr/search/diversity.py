@@ -8,7 +8,8 @@ is largest, the better item of equals. The relevance is the item's score, moved 
 and its last 0; v are the vectors that items are scored with, and an item without direction (a zero vector) is like no
 other. The best item always comes first. ``diversity`` 0 is the order of the scores, 1 looks at the vectors alone.
 
-A user's list depends on the user, ``k`` and ``diversity``, never on who else is in the batch.
+A user's list depends on the user, ``k`` and ``diversity``, never on who else is in the batch, nor on the processor:
+cosines are taken of directions in steps of 2^-26, without rounding (:mod:`diffcdr.search.exact`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from diffcdr.search.exact import to_steps
 
 POOL_FACTOR = 5
 """Candidates looked at for each place of a list."""
@@ -59,22 +61,24 @@ def diversify(
 def _relevance(rows: Int32Array, scores: Float32Array) -> Float64Array:
     """Scores on a scale from 1 to 0 over each pool, float64 [B, P]; -inf where there is no item."""
     there = rows >= 0
-    values = np.where(there, scores, np.inf).astype(np.float64)
-    lowest = values.min(axis=1, keepdims=True)
-    span = np.where(there, values, -np.inf).max(axis=1, keepdims=True) - lowest
-    # No span where all scores are equal (then all are as good as the last), and where there is no item at all.
-    with np.errstate(invalid="ignore"):
-        scaled = (values - lowest) / np.where(span > 0.0, span, 1.0)
-    return np.where(there, scaled, -np.inf)
+    values = np.where(there, scores, 0.0).astype(np.float64)
+    last = np.maximum(np.count_nonzero(there, axis=1) - 1, 0)
+    lowest = np.take_along_axis(values, last[:, None], axis=1)
+    span = values[:, :1] - lowest
+    # No span where all scores are equal: then all are as good as the last.
+    return np.where(there, (values - lowest) / np.where(span > 0.0, span, 1.0), -np.inf)
 
 
 def _directions(rows: Int32Array, vectors: Float32Array) -> Float64Array:
-    """Unit vectors of each pool's items, float64 [B, P, dim]; zeros for an item without direction, and for none."""
+    """Unit vectors of each pool's items, float64 [B, P, dim]; zeros for an item without direction, and for none.
+
+    In steps that make the products of any two exact.
+    """
     taken = vectors[np.maximum(rows, 0)].astype(np.float64)
     norms = np.sqrt(np.einsum("bpd,bpd->bp", taken, taken))[:, :, None]
-    # What is nothing is divided by infinity, and stays or becomes zero.
-    unit: Float64Array = taken / np.where((norms > 0.0) & (rows >= 0)[:, :, None], norms, np.inf)
-    return unit
+    there = (norms > 0.0) & (rows >= 0)[:, :, None]
+    unit = np.where(there, taken / np.where(there, norms, 1.0), 0.0)
+    return to_steps(unit)
 
 
 def _choose(relevance: Float64Array, directions: Float64Array, *, k: int, diversity: Float64Array) -> Int64Array:
@@ -90,8 +94,6 @@ def _choose(relevance: Float64Array, directions: Float64Array, *, k: int, divers
             chosen[:, place] = np.argmax(gain - diversity[:, None] * closest, axis=1)
         picked = chosen[:, place]
         gain[users, picked] = -np.inf
-        # One product of one shape a user, whoever shares the batch. Rounded, so that equal vectors are equally alike
-        # wherever the kernel put them.
         alike = np.matmul(directions, directions[users, picked][:, :, None])[:, :, 0].astype(np.float32)
         np.maximum(closest, alike, out=closest)
     return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int64Array
+from diffcdr.search.candidates import PADDING
 
 Pairs = tuple[Int64Array, Int64Array]
 """(user, item place) pairs that must not be, of any number and order."""
@@ -43,13 +44,13 @@ class ItemLayout:
     def padded(self, vectors: Float32Array, biases: Float32Array, *, width: int) -> Float32Array:
         """``vectors`` [n, dim] by place, with the bias as one more dimension: float32 [tiles * tile_items, width].
 
-        Zeros from there on to ``width``; rows that only fill the last tile can win nothing.
+        Zeros from there on to ``width``. Rows that only fill the last tile score exactly ``PADDING`` for everyone.
         """
         n_items, dim = vectors.shape
         padded = np.zeros((self.tiles * self.tile_items, width), dtype=np.float32)
         padded[:n_items, :dim] = vectors[self.rows]
         padded[:n_items, dim] = biases[self.rows]
-        padded[n_items:, dim] = -np.inf
+        padded[n_items:, dim] = PADDING
         return padded
 
     def chords(self, norms: Float64Array) -> tuple[Int64Array, Float64Array, Float64Array]:

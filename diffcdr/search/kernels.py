@@ -10,7 +10,6 @@ import numba
 import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int64Array
-from diffcdr.search.candidates import LOWEST
 
 Chords = tuple[Int64Array, Float64Array, Float64Array]
 """As :meth:`ItemLayout.chords` gives them."""
@@ -21,6 +20,8 @@ Found = tuple[Int64Array, Float32Array, Int64Array]
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 TILE_ITEMS = 512
+LOWEST = -(2.0**126)
+"""That of :mod:`diffcdr.search.candidates`; here, as what is compiled is kept until this very file changes."""
 LANES = 4
 """Dimensions that one pass over a tile takes in."""
 BLOCK = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int64Array
-from diffcdr.search.candidates import LOWEST, kth_largest
+from diffcdr.search.candidates import LOWEST, PADDING, kth_largest
 from diffcdr.search.item_order import ItemLayout, Pairs
 
 BLOCK_ITEMS = 32
@@ -43,12 +43,12 @@ class ItemTiles:
         by_block = padded.reshape(tiles, BLOCK_ITEMS, TILE_BLOCKS, self._dim + 1).transpose(0, 2, 1, 3)
         blocks = by_block.reshape(tiles * TILE_BLOCKS, BLOCK_ITEMS, self._dim + 1)
         nothing = np.zeros_like(blocks[:1])
-        nothing[..., -1] = -np.inf
+        nothing[..., -1] = PADDING
         self._blocks = np.concatenate([blocks, nothing])
         self.empty_block = len(self._blocks) - 1
 
     def block_maxima(self, extended: Float32Array, k: int, margin: Float64Array, pairs: Pairs | None) -> Float32Array:
-        """Largest approximate score in each block, float32 [U, blocks]; masked items count as -inf.
+        """Largest approximate score in each block, float32 [U, blocks]; masked items count as -inf, padding as PADDING.
 
         So do blocks in which no item can be among the k best, as their reach is below the k-th largest maximum so
         far: that is looked up after a sixteenth of the tiles and after a quarter. Blocks that no user needs are left
@@ -109,7 +109,7 @@ class ItemTiles:
     ) -> tuple[Float32Array, Int64Array]:
         """Approximate scores of all items of ``blocks`` [U, C] and their places: float32, int64 [U, C * BLOCK_ITEMS].
 
-        Masked items have -inf; so does the empty block that pads the list.
+        Masked items have -inf, and the empty block that pads the list has PADDING.
         """
         users, width = blocks.shape
         scores = np.empty((users, width * BLOCK_ITEMS), dtype=np.float32)

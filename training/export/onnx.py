@@ -6,6 +6,7 @@ and random source vectors through every path there is, and refuses to go on wher
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +24,10 @@ from diffcdr.arrays import Float32Array
 from diffcdr.bundle.manifest import TransferSpec
 from diffcdr.bundle.reader import ONNX_FILE, BundleWriter
 from diffcdr.errors import BundleError
-from diffcdr.recommend.transfer import AffineTransfer
+from diffcdr.recommend.transfer import GRAPH_TOLERANCE, AffineTransfer
 from training.models.contract import TransferModel
 
-PARITY_LIMIT = 1e-4
+PARITY_LIMIT = GRAPH_TOLERANCE
 """Largest relative difference between two paths that a bundle may be published with."""
 OPSET = 20
 REAL_ROWS = 2048
@@ -135,11 +136,10 @@ def check_parity(paths: dict[str, Float32Array]) -> dict[str, float]:
 
 def _relative_difference(first: Float32Array, second: Float32Array) -> float:
     a, b = first.astype(np.float64), second.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        differences = np.linalg.norm(a - b, axis=1)
-        sizes = np.maximum(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))
-    # max() would drop a NaN that is not first; np.max keeps it, and a NaN fails the check.
-    return float(np.max(differences / np.where(sizes == 0.0, 1.0, sizes)))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
+    sizes = np.maximum(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))
+    return float(np.max(np.linalg.norm(a - b, axis=1) / np.where(sizes == 0.0, 1.0, sizes)))
 
 
 def _probes(vectors: Tensor, generator: torch.Generator) -> Tensor:

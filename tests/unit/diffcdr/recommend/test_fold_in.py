@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -79,11 +80,36 @@ def test_without_regularisation_the_shortest_solution() -> None:
     np.testing.assert_allclose(vector, wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "history", [[], [("nobody", 5.0)], [("s01", float("nan"))], [("s01", float("inf"))], [("s01", 1e300)]]
-)
+@pytest.mark.parametrize("rating", [float("nan"), float("inf"), 1e300, 1e39])
+def test_ratings_that_float32_cannot_hold_are_left_out(rating: float) -> None:
+    history = [("s02", 4.0)]
+    assert fold_in("ridge")([("s01", rating)]) is None
+    with_another, alone = fold_in("ridge")([("s01", rating), *history]), fold_in("ridge")(history)
+    assert with_another is not None
+    assert alone is not None
+    assert with_another.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("history", [[], [("nobody", 5.0)]])
 def test_nothing_usable(history: list[tuple[str, float]]) -> None:
     assert fold_in("ridge")(history) is None
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([1.0, 1e19, 1e37]),
+    st.sampled_from(["ridge", "als"]),
+    st.lists(st.sampled_from([-3.4e38, -1.0, 1e-30, 4.0, 1e20, 3.4e38]), min_size=1, max_size=30),
+)
+def test_nothing_overflows_on_the_way_to_a_vector(
+    scale: float, kind: Literal["ridge", "als"], ratings: list[float]
+) -> None:
+    """Warnings are errors here. What float32 cannot hold at the end is no vector."""
+    items = replace(ITEMS, vectors=ITEMS.vectors * np.float32(scale), biases=ITEMS.biases * np.float32(scale))
+    vector = FoldIn(FoldInSpec(kind=kind, offset=3.0, regularisation=REGULARISATION, confidence=3.0), items)(
+        [(f"s{row:02}", rating) for row, rating in enumerate(ratings)]
+    )
+    assert vector is None or np.isfinite(vector).all()
 
 
 def test_the_last_rating_of_an_item_counts() -> None:

@@ -42,6 +42,32 @@ def test_a_row_does_not_depend_on_its_batch(rows: int, seed: int, kind: str) -> 
         assert transfer(vectors[i : i + 1]).tobytes() == together[i].tobytes()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 20),
+    st.integers(0, 70),
+    st.integers(0, 2**32),
+    st.sampled_from([1.0, 1e-38, 1e30, 1e38]),
+)
+def test_the_folded_map_is_its_definition_to_the_last_bit(
+    source_dim: int, target_dim: int, rows: int, seed: int, scale: float
+) -> None:
+    """Python floats are float64, and are added up in order. So no processor's own order shows."""
+    rng = np.random.default_rng(seed)
+    matrix = (scale * rng.uniform(-1, 1, (source_dim, target_dim))).astype(np.float32)
+    offset, vectors = (rng.standard_normal(shape).astype(np.float32) for shape in (target_dim, (rows, source_dim)))
+    expected = np.empty((rows, target_dim), dtype=np.float32)
+    for row, vector in enumerate(vectors.tolist()):
+        for column in range(target_dim):
+            total = vector[0] * float(matrix[0, column])
+            for value, weight in zip(vector[1:], matrix[1:, column].tolist(), strict=True):
+                total += value * weight
+            with np.errstate(over="ignore"):
+                expected[row, column] = np.float32(total + float(offset[column]))
+    assert AffineTransfer(matrix, offset)(vectors).tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("dim", [1, 10, 16, 32, 33, 128])
 @pytest.mark.parametrize("rows", [33, 64, 256])
 def test_every_row_is_the_same_alone_at_every_width(dim: int, rows: int) -> None:

@@ -47,6 +47,20 @@ def test_the_blend_is_the_optimum(kind: Kind, seed: int, strength: float) -> Non
     np.testing.assert_allclose(found, best.x, atol=1e-4)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["ridge", "als"]),
+    st.sampled_from([1.0, 1e19, 1e38]),
+    st.lists(st.sampled_from([-3.4e38, -1.0, 1e-30, 4.0, 1e20, 3.4e38]), min_size=1, max_size=9),
+)
+def test_nothing_overflows_on_the_way_to_a_vector(kind: Kind, scale: float, ratings: list[float]) -> None:
+    """Warnings are errors here, whatever float32 held."""
+    rng = np.random.default_rng(len(ratings))
+    vectors, biases, start = (scale * rng.uniform(-3, 3, shape) for shape in ((9, 3), 9, 3))
+    moved = Blend(spec_of(kind, 2.0), vectors, biases, offset=3.0)(start, np.arange(len(ratings)), np.array(ratings))
+    assert np.isfinite(moved).all() or np.isnan(moved).all()
+
+
 @pytest.mark.parametrize("kind", ["ridge", "als"])
 def test_a_strong_prior_holds_and_a_rating_pulls_its_item_up(kind: Kind) -> None:
     rng = np.random.default_rng(1)

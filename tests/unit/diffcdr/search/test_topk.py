@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import diffcdr.search.candidates
+import diffcdr.search.kernels
 import diffcdr.search.tiles
 import diffcdr.search.topk
+from diffcdr.search.item_order import ItemLayout
 from diffcdr.search.topk import COMPILED_CHUNK, MaskedRows, TopK
 
 Float32Array = npt.NDArray[np.float32]
@@ -95,6 +98,35 @@ def test_equals_the_definition(
         assert values[: len(wanted_rows)].tolist() == wanted_scores
         assert (found[len(wanted_rows) :] == -1).all()
         assert (values[len(wanted_rows) :] == -np.inf).all()
+
+
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("users", [1, 9])
+@pytest.mark.parametrize("scale", [9e36, 1.1e37, 3.4e38])  # the last that float32 products are trusted with; beyond
+def test_no_score_is_so_low_that_padding_comes_before_it(users: int, scale: float) -> None:
+    """700 items fill no tile, and more is asked for than the mask leaves, so that every bound is at its lowest."""
+    biases = np.full(700, -scale, dtype=np.float32)
+    biases[::7] = scale
+    vectors = np.zeros((700, 3), dtype=np.float32)
+    vectors[:, 0] = np.linspace(-1.0, 1.0, 700)
+    queries = np.zeros((users, 3), dtype=np.float32)
+    queries[:, 0] = np.arange(users)
+    masked = [np.arange(start % 7, 700, 2, dtype=np.int32) for start in range(users)]
+    rows, scores = TopK(vectors, biases).search(queries, 500, masked=MaskedRows.pack(masked))
+    for user, query in enumerate(queries):
+        wanted, values = oracle(vectors, biases, 0.0, query, 500, set(masked[user].tolist()))
+        assert rows[user].tolist() == wanted + [-1] * (500 - len(wanted))
+        assert scores[user, : len(wanted)].tolist() == values
+
+
+def test_what_is_multiplied_is_finite() -> None:
+    """OpenBLAS' AVX-512 kernel flags a product with infinities as invalid, and its rows beside may be anything."""
+    padded = ItemLayout(np.ones((5, 2), np.float32), np.ones(5, np.float32), typical_norm=1.0, tile_items=16).padded(
+        np.ones((5, 2), np.float32), np.ones(5, np.float32), width=4
+    )
+    assert np.isfinite(padded).all()
+    assert (padded[5:] @ np.float32([3.4e38, -3.4e38, 1.0, 0.0])).tolist() == [diffcdr.search.candidates.PADDING] * 11
+    assert diffcdr.search.candidates.PADDING < diffcdr.search.candidates.LOWEST == diffcdr.search.kernels.LOWEST < -5e37
 
 
 def test_batch_of_one_equals_batch_of_4096() -> None:

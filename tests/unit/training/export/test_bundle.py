@@ -116,6 +116,9 @@ def test_parity_is_relative_to_each_row() -> None:
     off[1, 1] = 1e-6  # nothing beside 1000, far too much beside 0.001
     with pytest.raises(BundleError, match="a and b differ by 1.0e-03"):
         check_parity({"a": both, "b": off})
+    off[1, 1] = np.nan
+    with pytest.raises(BundleError, match="a and b differ by inf"):
+        check_parity({"a": both, "b": off})
     assert check_parity({"a": np.zeros((2, 2), np.float32), "b": np.zeros((2, 2), np.float32)}) == {"a_b": 0.0}
 
 
