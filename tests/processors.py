@@ -1,4 +1,4 @@
-"""What kinds of processor this machine can stand in for: the kernels of its libraries, each by environment variables."""
+"""The kinds of processor that this machine can stand in for: its libraries' kernels, by environment variables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SAME = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A processor to stand in for: how, and what OpenBLAS should then say that it runs on; None: whatever it chooses."""
+    """A processor to stand in for: how, and what OpenBLAS should then say it is; None: whatever it chooses."""
 
     name: str
     variables: dict[str, str]
@@ -49,7 +49,7 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """Whatever this machine can stand in for: as it is, each OpenBLAS kernel, and NumPy and faiss without extensions."""
+    """This machine as it is, with each OpenBLAS kernel, and with NumPy and faiss without vector extensions."""
     features = _features()
     blas = [
         Kind(name, {"OPENBLAS_CORETYPE": name}, frozenset({name.lower()} | SAME.get(name, set())))

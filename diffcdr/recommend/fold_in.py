@@ -17,8 +17,8 @@ Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 
 SOLVED_TOLERANCE = 1e-6
-"""A processor whose LAPACK adds up otherwise gives scores within so much of the largest, for a solution that the history
-and the regularisation determine."""
+"""How far solved vectors may lie apart, in their length, on processors whose LAPACK adds up in other orders; where the
+history or the regularisation determines the solution."""
 LARGEST_RATING = float(np.finfo(np.float32).max)
 """Training reads no larger one. Up to here nothing overflows float64 on the way to a vector."""
 

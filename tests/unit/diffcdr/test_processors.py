@@ -1,4 +1,4 @@
-"""One answer on every processor: what this machine can stand in for, each in a process of its own, compared by digest."""
+"""One answer on every processor that this machine can stand in for: a process for each, compared by digest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PINNED = {
     "transferred": "f1a1e56460a05f5e df860d7212efc8b9 9a6c6816a4bcc940 a3eb8cd1f66f4988",
     "diverse": "f11179530235bda4 61a295338e41bb1d 788c85d00c6e65bb 9984d9c8d2baab58",
 }
-"""Of what is drawn from a hash alone: the answers of any machine, whatever its make. They change with the definitions."""
+"""Of what is drawn from a hash alone: any machine has to give these answers, whatever its make."""
 
 
 @pytest.fixture(scope="module")
