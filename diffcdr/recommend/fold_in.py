@@ -13,6 +13,9 @@ from diffcdr.bundle.manifest import FoldInSpec, RatingShapeSpec
 from diffcdr.bundle.reader import SourceItems
 from diffcdr.errors import BundleError
 
+SOLVED_TOLERANCE = 1e-6
+"""How far solved vectors may lie apart, in their length, on processors whose LAPACK adds up in other orders; where the
+history or the regularisation determines the solution."""
 LARGEST_RATING = float(np.finfo(np.float32).max)
 """Training reads no larger one. Up to here nothing overflows float64 on the way to a vector."""
 

@@ -79,7 +79,7 @@ class ApproximateTopK:
         centroids: Float32Array = self._faiss.downcast_index(self._lists.quantizer).reconstruct_n(0, spec.lists)
         # By dimension, as the product wants them. They are means of points on the unit sphere, so no longer than 1.
         self._centroids = np.ascontiguousarray(to_steps(centroids.astype(np.float64)).T)
-        self._lengths = np.square(self._centroids).sum(axis=0)
+        self._squares = np.square(self._centroids).sum(axis=0)
 
     def search(
         self, users: Float32Array, k: int, *, masked: MaskedRows | None = None
@@ -145,16 +145,18 @@ class ApproximateTopK:
         """
         if probes == self._spec.lists:
             return np.tile(np.arange(probes), (len(extended), 1))
-        scaled = extended.astype(np.float64) / self._spec.radius
-        norms = np.linalg.norm(scaled, axis=1)[:, None]
+        queries = extended.astype(np.float64)
+        lengths = np.sqrt(np.einsum("ud,ud->u", queries, queries))[:, None]
+        norms = lengths / self._spec.radius
         # |q|^2 - |c - q|^2, all divided by |q| where that is above 1.
-        nearness = (to_steps(scaled / norms) @ self._centroids) * (2.0 * np.minimum(norms, 1.0))
-        nearness -= self._lengths / np.maximum(norms, 1.0)
+        nearness = (to_steps(queries / lengths) @ self._centroids) * (2.0 * np.minimum(norms, 1.0))
+        nearness -= self._squares / np.maximum(norms, 1.0)
         last = self._spec.lists - probes
         taken = nearness >= np.partition(nearness, last, axis=1)[:, last, None]
-        for user in np.flatnonzero(np.count_nonzero(taken, axis=1) > probes).tolist():
-            order = np.argsort(-nearness[user], kind="stable")
-            taken[user, order[probes:]] = False
+        if np.count_nonzero(taken) > probes * len(taken):
+            for user in np.flatnonzero(np.count_nonzero(taken, axis=1) > probes).tolist():
+                order = np.argsort(-nearness[user], kind="stable")
+                taken[user, order[probes:]] = False
         starts = self._spec.lists * np.arange(len(extended))[:, None]
         return np.flatnonzero(taken).reshape(len(extended), probes) - starts
 

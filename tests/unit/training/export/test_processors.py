@@ -1,0 +1,70 @@
+"""A transfer that does not fold, on several kinds of processor: other bits, within the tolerance that is stated."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from diffcdr.recommend.transfer import GRAPH_TOLERANCE, OnnxTransfer
+from tests.processors import FORCED
+from training.export.onnx import to_onnx
+from training.models.batching import blockwise
+from training.models.diffusion.sampler import Sampler
+from training.models.network.network import DiffCDRNetwork, solver_plan
+from training.setting_types import DiffCDRConfig
+
+ROOT = Path(__file__).parents[4]
+DIM, USERS = 10, 300
+PLAIN = {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "OPENBLAS_CORETYPE": "Prescott"}
+"""Torch, and the libraries that it may leave products to, without vector extensions."""
+CODE = """
+import sys
+import numpy as np
+from tests.unit.training.export.test_processors import carried
+np.save(sys.argv[1], carried("float32"))
+"""
+
+
+def sampler() -> Sampler:
+    """The network of the published sizes with SiLU, not trained."""
+    config = DiffCDRConfig(activation="silu")
+    network = DiffCDRNetwork(config, source_dim=DIM, target_dim=DIM, generator=torch.Generator().manual_seed(0))
+    built = Sampler(
+        network.noise_predictor,
+        solver_plan(config),
+        guidance_scale=config.guidance_scale,
+        initial_state=network.initial_state,
+        alignment=network.alignment,
+    )
+    return built.requires_grad_(False).eval()
+
+
+def source() -> torch.Tensor:
+    return torch.randn(USERS, DIM, generator=torch.Generator().manual_seed(1))
+
+
+def carried(dtype: str) -> npt.NDArray[np.floating]:
+    """Target vectors [USERS, DIM] by torch in ``dtype``."""
+    kind = getattr(torch, dtype)
+    return blockwise(sampler().to(kind), source().to(kind), width=DIM).numpy()
+
+
+@pytest.mark.parametrize("variables", [{}, PLAIN], ids=["as it is", "no extensions"])
+def test_an_activated_transfer_is_within_half_the_tolerance_of_float64(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    """Half of it on each of two processors: so are they within the whole of each other."""
+    environment = {name: value for name, value in os.environ.items() if name not in FORCED} | variables
+    subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "v.npy")], cwd=ROOT, env=environment, check=True)
+    graph = OnnxTransfer(to_onnx(sampler(), source_dim=DIM), target_dim=DIM, device="cpu", threads=1)
+    exact = carried("float64")
+    for found in (np.load(tmp_path / "v.npy"), graph(source().numpy())):
+        apart = np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)
+        assert apart.max() <= GRAPH_TOLERANCE / 2
