@@ -21,7 +21,7 @@ from fastapi import FastAPI
 
 from diffcdr.errors import InputError
 from service.aside import aside
-from service.protocol import LINGER_SECONDS, ServiceProtocol
+from service.protocol import LINGER_SECONDS, ServiceProtocol, check_uvicorn
 from service.registry import Model
 from service.runtime import Lifecycle
 from service.settings import Settings
@@ -170,7 +170,11 @@ def make_server(
     """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``.
 
     ``on_start`` begins once it answers; ``on_drained`` is called when SIGTERM was longer ago than the grace time.
+
+    Raises:
+        DiffCDRError: the installed uvicorn is not one that the service can build on.
     """
+    check_uvicorn()
     config = uvicorn.Config(
         app.state.front,
         log_config=None,
