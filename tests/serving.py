@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
+import httpx2 as httpx
 
 from diffcdr.recommender import Query, Recommendation, Recommender, UserUnknown
 from service.app import create_app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-import httpx
+import httpx2 as httpx
 
 from diffcdr.client.failures import ClientError, ServiceError, Unreachable
 

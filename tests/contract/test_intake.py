@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 from tests.redis_server import OwnRedis
 from tests.serving import metric, serving

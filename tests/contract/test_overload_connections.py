@@ -6,7 +6,7 @@ import socket
 from contextlib import closing
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 from service.protocol import PIPELINED
 from tests.contract.test_overload import ADDRESS, BODY, full

@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 
 from diffcdr.client import AsyncClient, Client, batches, questions, results, results_lookup
 from diffcdr.client.questions import Call
