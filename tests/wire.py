@@ -34,6 +34,18 @@ def held(client: httpx.Client, address: str, *, length: int = 21) -> Iterator[so
         yield connection
 
 
+@contextmanager
+def in_work(client: httpx.Client, address: str, *, length: int = 21) -> Iterator[socket.socket]:
+    """As :func:`held`, and the service has begun with it: it has given leave to send the body."""
+    with connect(client) as connection:
+        text = head(address, length=length)
+        connection.sendall(text[:-2] + b"Expect: 100-continue\r\n\r\n")
+        leave = b"HTTP/1.1 100 Continue\r\n\r\n"
+        received = connection.recv(len(leave), socket.MSG_WAITALL)
+        assert received == leave, received
+        yield connection
+
+
 def answer(connection: socket.socket, *, method: str = "POST", path: str = "") -> httpx.Response:
     """The next answer on ``connection``, read whole; ``path`` is what was asked for."""
     received = http.client.HTTPResponse(connection, method=method)
