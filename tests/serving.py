@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from service.registry import MAX_K, Model, load_model
 from service.runtime import Lifecycle
 from service.server import bind, make_server
 from service.settings import Settings
-from tests.waiting import LIMIT_SECONDS, until
+from tests.waiting import LIMIT_SECONDS, elapse, until
 
 
 class GatedRecommender:
@@ -40,7 +39,7 @@ class GatedRecommender:
 
     def recommend(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         self.calls.append([query.user_id for query in queries])
-        time.sleep(self.delay)
+        elapse(self.delay)
         if self._passing:
             self._passing -= 1
         else:

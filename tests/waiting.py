@@ -40,3 +40,13 @@ async def turns(count: int = 100) -> None:
     """Let everything run on the event loop that can."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+def elapse(seconds: float) -> None:
+    """Let time itself pass: the pace of a caller or an engine. To wait for something there is :func:`until`."""
+    time.sleep(seconds)
+
+
+async def async_elapse(seconds: float) -> None:
+    """As :func:`elapse`, on an event loop."""
+    await asyncio.sleep(seconds)
