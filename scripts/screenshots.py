@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx
+import httpx2 as httpx
 from PIL import Image
 from playwright.sync_api import sync_playwright
 

@@ -59,6 +59,11 @@ logger = logging.getLogger(__name__)
 STATE_SECONDS = 1.0
 """How often the state's health is looked at."""
 
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+"""FastAPI's own, which the environment or a tracer of the process could switch on: it puts addresses, and with them
+users' ids, into spans, and what is wrong with a request into records. Ours tells routes alone (service.tracing).
+Older versions, which have none, take the argument as one of their extra ones."""
+
 DESCRIPTION = """Cross-domain cold-start recommendation: what users like in one domain, carried over to another.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`.
@@ -171,6 +176,7 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
         exception_handlers={HTTPException: _problem, RequestValidationError: _problem},
+        telemetry=NO_TELEMETRY,
     )
     for router in (
         recommendations.router,

@@ -8,18 +8,23 @@ import random
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
-from tests.redis_server import OwnRedis
+from tests.redis_server import OwnRedis, answers
+from tests.waiting import LIMIT_SECONDS, until
 
 ROOT = Path(__file__).resolve().parent.parent
 
 pytest_plugins = ["tests.browser"]
+
+# How long an example takes, and how fast one is drawn, depends on who else uses the machine.
+settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture
@@ -48,11 +53,13 @@ def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with (folder / "redis.log").open("wb") as log:
         process = subprocess.Popen([server, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        _wait_for_redis(path, process)
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            until(lambda: process.poll() is not None or answers(client))
+        assert process.poll() is None, (folder / "redis.log").read_text()
         yield path
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(LIMIT_SECONDS)
 
 
 @pytest.fixture
@@ -84,15 +91,3 @@ def real_data() -> Path | None:
     """The folder of real rating files (``DIFFCDR_DATA``, else ``../shared/data``), or None where it is not there."""
     folder = Path(os.environ.get("DIFFCDR_DATA") or ROOT.parent / "shared" / "data")
     return folder if folder.is_dir() else None
-
-
-def _wait_for_redis(path: Path, process: subprocess.Popen[bytes]) -> None:
-    with redis.Redis(unix_socket_path=str(path)) as client:
-        for _ in range(200):
-            assert process.poll() is None, (path.parent / "redis.log").read_text()
-            try:
-                client.ping()
-                return
-            except redis.exceptions.ConnectionError:
-                time.sleep(0.05)
-    pytest.fail("redis-server did not start within 10 s")

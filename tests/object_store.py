@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pyarrow import fs
 
 from bench.serving.processes import free_port
+from tests.waiting import LIMIT_SECONDS, until
 
-STARTUP_SECONDS = 30.0
 REGION = "us-east-1"
 ACCESS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true"}
 """What the environment of a process has to say that asks the store."""
@@ -36,16 +35,18 @@ def object_store(bucket: str) -> Iterator[tuple[fs.S3FileSystem, str]]:
         allow_bucket_creation=True,
     )
     try:
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while True:
-            try:
-                system.create_dir(bucket)
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline
-                time.sleep(0.1)
+        until(lambda: _made(system, bucket) or server.poll() is not None)
+        assert server.poll() is None, "the store did not start"
         where = f"scheme=http&endpoint_override=127.0.0.1%3A{port}&region={REGION}"
         yield system, f"s3://{bucket}/{{}}?{where}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(LIMIT_SECONDS)
+
+
+def _made(system: fs.S3FileSystem, bucket: str) -> bool:
+    try:
+        system.create_dir(bucket)
+    except OSError:
+        return False
+    return True

@@ -5,14 +5,21 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import redis
 
-STARTUP_SECONDS = 10.0
+from tests.waiting import LIMIT_SECONDS, until
+
+
+def answers(client: redis.Redis) -> bool:
+    """Whether ``client`` has a server that has begun to answer."""
+    try:
+        return bool(client.ping())
+    except (redis.exceptions.ConnectionError, redis.exceptions.BusyLoadingError):
+        return False
 
 
 class OwnRedis:
@@ -37,20 +44,14 @@ class OwnRedis:
         where = ["--port", "0", "--unixsocket", str(self._socket), "--dir", str(self._folder), "--save", ""]
         self._process = subprocess.Popen([server, *where, *self._options], stdout=subprocess.DEVNULL)
         client = redis.Redis(unix_socket_path=str(self._socket))
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while True:
-            try:
-                client.ping()
-                return client
-            except (redis.exceptions.ConnectionError, redis.exceptions.BusyLoadingError):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+        until(lambda: answers(client))
+        return client
 
     def kill(self) -> None:
         """``kill -9``, if it runs."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(LIMIT_SECONDS)
             self._process = None
             self._socket.unlink(missing_ok=True)
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+from tests.waiting import LIMIT_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[1]
-
-STARTUP_SECONDS = 60.0
-STOP_SECONDS = 30.0
 
 # One thread each: tests run side by side, and threads that wait for each other on few cores cost minutes.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2", "COLUMNS": "120"}
@@ -35,7 +32,7 @@ class Server:
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         self.process.terminate()
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(LIMIT_SECONDS)
 
 
 def diffcdr(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -92,31 +89,29 @@ def proxy(folder: Path, port: int, upstreams: list[str], *, rate: str = "100000r
     with (folder / "nginx.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 10
-        while True:
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "nginx.log").read_text()
-            try:
-                httpx.get(f"{address}/metrics")
-                break
-            except httpx.ConnectError:
-                time.sleep(0.02)
-        yield address
+        until(lambda: process.poll() is not None or _accepts(port), why=(folder / "nginx.log").read_text)
+        assert process.poll() is None, (folder / "nginx.log").read_text()
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(LIMIT_SECONDS)
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Where the service says it is, once it says that it is ready too: until then it may still end for a reason."""
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
+
+    def look() -> str:
         told = log.read_text()
         said = re.search(r"http://127\.0\.0\.1:\d+", told)
-        if said is not None and re.search(r"\bready\b", told):
-            return said.group()
-        time.sleep(0.05)
-    raise AssertionError(f"the service did not start:\n{log.read_text()}")
+        assert process.poll() is None, f"the service did not start:\n{told}"
+        return said.group() if said is not None and re.search(r"\bready\b", told) else ""
+
+    return until(look, why=log.read_text)
 
 
 def _command() -> str:

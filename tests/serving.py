@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
+import httpx2 as httpx
 
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender, UserUnknown
 from service.app import create_app
@@ -17,17 +16,22 @@ from service.bundles.registry import MAX_K, Model, load_model
 from service.components import Lifecycle
 from service.process.server import bind, make_server
 from service.settings import Settings
+from tests.waiting import LIMIT_SECONDS, elapse, until
 
 
 class GatedRecommender:
-    """A recommender whose every call takes ``delay`` seconds and which writes down the users it computed.
+    """A recommender whose calls a test holds up, and which writes down the users it computed.
 
     Attributes it does not have are those of the recommender it stands in front of.
     """
 
     def __init__(self, inner: Recommender) -> None:
         self._inner = inner
+        self._open = threading.Event()
+        self._open.set()
+        self._passing = 0
         self.delay = 0.0
+        """Seconds that every call takes."""
         self.calls: list[list[str | None]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -35,10 +39,25 @@ class GatedRecommender:
 
     def answer(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         self.calls.append([query.user_id for query in queries])
-        time.sleep(self.delay)
+        elapse(self.delay)
+        if self._passing:
+            self._passing -= 1
+        else:
+            assert self._open.wait(LIMIT_SECONDS), "the test has not let it go on"
         if any(query.user_id == "poison" for query in queries):
             raise RuntimeError("poisoned")
         return self._inner.answer(queries)
+
+    @contextmanager
+    def held(self, *, after: int = 0) -> Iterator[Callable[[], None]]:
+        """``after`` more calls go through; the next does not end before this does, or what it gives is called."""
+        self._passing = after
+        self._open.clear()
+        try:
+            yield self._open.set
+        finally:
+            self._passing = 0
+            self._open.set()
 
     @property
     def users(self) -> list[str | None]:
@@ -64,15 +83,13 @@ def serving(bundle: Path, *, model: Model | None = None, **overrides: Any) -> It
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
         thread.start()
         try:
-            deadline = time.monotonic() + 30
-            while not server.started:
-                assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
-                time.sleep(0.005)
+            until(lambda: server.started or not thread.is_alive())
+            assert server.started, "the server did not start"
             with httpx.Client(base_url=address, timeout=30) as client:
                 yield client
         finally:
             server.should_exit = True
-            thread.join(timeout=30)
+            thread.join(LIMIT_SECONDS)
             assert not thread.is_alive(), "the server did not stop"
 
 

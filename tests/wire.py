@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
+import httpx2 as httpx
 
 from service.edge.problems import ProblemBody
 
@@ -31,6 +31,18 @@ def held(client: httpx.Client, address: str, *, length: int = 21) -> Iterator[so
     """A request whose body of ``length`` bytes was announced and not sent; closed afterwards."""
     with connect(client) as connection:
         connection.sendall(head(address, length=length))
+        yield connection
+
+
+@contextmanager
+def in_work(client: httpx.Client, address: str, *, length: int = 21) -> Iterator[socket.socket]:
+    """As :func:`held`, and the service has begun with it: it has given leave to send the body."""
+    with connect(client) as connection:
+        text = head(address, length=length)
+        connection.sendall(text[:-2] + b"Expect: 100-continue\r\n\r\n")
+        leave = b"HTTP/1.1 100 Continue\r\n\r\n"
+        received = connection.recv(len(leave), socket.MSG_WAITALL)
+        assert received == leave, received
         yield connection
 
 

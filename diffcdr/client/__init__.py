@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from diffcdr.errors import MissingExtraError
 
-if find_spec("httpx") is None:
+if find_spec("httpx2") is None:
     raise MissingExtraError("diffcdr.client", extra="client")
 
 from diffcdr.client.answers import (

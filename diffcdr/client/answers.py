@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import numpy.typing as npt
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Self
 
-import httpx
+import httpx2 as httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diffcdr.errors import DiffCDRError

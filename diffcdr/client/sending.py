@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import httpx
+import httpx2 as httpx
 
 from diffcdr.client.calls import Call
 from diffcdr.client.errors import ClientError, ServiceError, Unreachable
@@ -75,7 +75,7 @@ class Setup:
     draw_key: Callable[[], str] = field(default=draw_key, repr=False)
 
     def options(self) -> dict[str, Any]:
-        """Arguments of httpx's clients, which keep connections and use them again."""
+        """Arguments of httpx2's clients, which keep connections and use them again."""
         headers = {"x-api-key": self.api_key} if self.api_key else {}
         return {"base_url": self.address, "headers": headers, "timeout": self.timeout}
 
@@ -118,7 +118,7 @@ class Tries:
 
 
 class Connected(ABC, Generic[H]):
-    """A client with its settings and its connections, which httpx keeps and uses again."""
+    """A client with its settings and its connections, which httpx2 keeps and uses again."""
 
     def __init__(
         self,
@@ -139,4 +139,4 @@ class Connected(ABC, Generic[H]):
 
     @abstractmethod
     def _connect(self, options: dict[str, Any]) -> H:
-        """httpx's client, made with ``options``."""
+        """httpx2's client, made with ``options``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-import httpx
+import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, Page
 

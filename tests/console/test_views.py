@@ -6,7 +6,7 @@ import json
 import math
 import re
 
-import httpx
+import httpx2 as httpx
 import pytest
 from playwright.sync_api import expect
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from service.edge.problems import ProblemBody
 from service.schemas import ModelsAnswer, ModelSummary
 from tests.bundles import write_bundle
 from tests.serving import metric, serving
+from tests.waiting import until
 
 ADDRESS = "/v1/recommendations"
 
@@ -121,9 +122,7 @@ def test_a_shadow_answers_nobody_and_its_agreement_is_a_metric(root: Path) -> No
         assert states(client) == ["stable", "shadow"]
         client.put("/v1/users/u00001/opt-out")
         assert {answering(client, f"u{row:05d}") for row in range(20)} == {first}
-        deadline = time.monotonic() + 10
-        while metric(client, "diffcdr_shadow_requests_total", outcome="compared") < 19:
-            assert time.monotonic() < deadline
+        until(lambda: metric(client, "diffcdr_shadow_requests_total", outcome="compared") >= 19)
         assert metric(client, "diffcdr_shadow_overlap_count") == 19
         assert 0 <= metric(client, "diffcdr_shadow_overlap_sum") < 19
         assert code(client.put("/v1/admin/traffic", json={"shadow": {"model": "x", "percent": 1}}))[0] == 404
@@ -157,8 +156,9 @@ def test_nothing_fails_while_bundles_are_swapped(root: Path) -> None:
         for thread in threads:
             thread.start()
         for model in (other, first) * 10:
+            before = answered.count(model)
             client.post("/v1/admin/models/activate", json={"model": model})
-            time.sleep(0.02)
+            until(partial(lambda model, before: answered.count(model) > before, model, before), why=lambda: wrong)
         done.set()
         for thread in threads:
             thread.join()
@@ -170,10 +170,7 @@ def test_a_published_bundle_is_taken_only_if_told_to_watch(root: Path) -> None:
     with serving(root / "stable", watch_seconds=0.05) as client, serving(root / "stable") as other:
         first = stable(client)
         second = write_bundle(root / "stable", seed=9, users=3000, items=200)
-        deadline = time.monotonic() + 20
-        while answering(client) != second:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: answering(client) == second)
         assert states(client) == ["stable", "previous"]
         assert answering(other) == first
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from tests.serving import metric, serving
+from tests.waiting import until
 
 ADDRESS = "/v1/recommendations/batch"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -51,7 +51,4 @@ def test_nothing_of_a_batch_stays_whether_its_client_does_or_not(
             assert alive() != before
             if stays:
                 assert sum(1 for _ in lines) == len(LINES) - 1
-        deadline = time.monotonic() + 10
-        while not answered(client) or alive() != before:
-            assert time.monotonic() < deadline, alive()
-            time.sleep(0.05)
+        until(lambda: answered(client) and alive() == before, why=alive)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from service.edge.problems import ProblemBody
 from tests.serving import gated_model, metric, serving
+from tests.waiting import until
 from tests.wire import connect, head, held, problem
 
 ADDRESS = "/v1/recommendations"
@@ -129,22 +130,25 @@ def test_a_failure_of_ours_is_500_and_tells_nothing(bundle_path: Path) -> None:
 
 def test_a_deadline_is_504(bundle_path: Path) -> None:
     model, gate = gated_model(bundle_path)
-    with serving(bundle_path, model=model) as client:
-        gate.delay = 0.3
+    with serving(bundle_path, model=model) as client, gate.held():
         problem(client.post(ADDRESS, json={"user_id": "u1", "timeout_ms": 50}), 504, "deadline_exceeded")
 
 
 def test_a_full_queue_is_503_with_retry_after_and_passes(bundle_path: Path) -> None:
     model, gate = gated_model(bundle_path)
-    with serving(bundle_path, model=model, queue_rows=2, timeout_ms=20_000) as client:
-        gate.delay = 0.2
+    with serving(bundle_path, model=model, queue_rows=2, timeout_ms=60_000) as client:
         responses: list[httpx.Response] = []
+        taken = partial(metric, client, "diffcdr_admitted_rows_total")
+        shed = partial(metric, client, "diffcdr_shed_rows_total")
+        before = taken()
         threads = [
             threading.Thread(target=lambda: responses.append(client.post(ADDRESS, json={"user_id": "u1"})))
             for _ in range(12)
         ]
-        for thread in threads:
-            thread.start()
+        with gate.held():
+            for thread in threads:
+                thread.start()
+            until(lambda: taken() - before + shed() == len(threads))
         for thread in threads:
             thread.join()
         refused = [response for response in responses if response.status_code != 200]
@@ -152,7 +156,7 @@ def test_a_full_queue_is_503_with_retry_after_and_passes(bundle_path: Path) -> N
         for response in refused:
             problem(response, 503, "overloaded")
             assert int(response.headers["retry-after"]) >= 1
-        assert metric(client, "diffcdr_shed_rows_total") == len(refused)
+        assert shed() == len(refused)
         assert client.post(ADDRESS, json={"user_id": "u1"}).status_code == 200
 
 
@@ -175,27 +179,27 @@ def test_a_truncated_body_is_never_computed(bundle_path: Path) -> None:
         gate.calls.clear()
         with held(client, ADDRESS, length=100) as connection:
             connection.sendall(b'{"user_id": "u1"}')
-        deadline = time.monotonic() + 5
-        while not metric(client, "diffcdr_requests_total", status="499"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: metric(client, "diffcdr_requests_total", status="499"))
         assert gate.users == []
 
 
 def test_a_client_that_leaves_is_not_computed_for(bundle_path: Path) -> None:
     model, gate = gated_model(bundle_path)
-    with serving(bundle_path, model=model, timeout_ms=20_000) as client:
+    with serving(bundle_path, model=model, timeout_ms=60_000) as client:
         gate.calls.clear()
-        gate.delay = 0.4
+        taken = partial(metric, client, "diffcdr_admitted_rows_total")
+        before = taken()
         body = b'{"user_id": "%s"}'
         connections = []
-        for user in (b"computing", b"leaves", b"stays"):
-            connections.append(connect(client))
-            text = body % user
-            connections[-1].sendall(head(ADDRESS, length=len(text)) + text)
-            # The first must be computing before the others come, or all three share its batch.
-            time.sleep(0.05)
-        connections[1].close()
+        with gate.held():
+            for number, user in enumerate((b"computing", b"leaves", b"stays"), start=1):
+                connections.append(connect(client))
+                text = body % user
+                connections[-1].sendall(head(ADDRESS, length=len(text)) + text)
+                # The first must be computing before the others come, or all three share its batch.
+                until(lambda number=number: gate.users and taken() - before == number)
+            connections[1].close()
+            until(lambda: metric(client, "diffcdr_requests_total", status="499"))
         assert connections[2].recv(15) == b"HTTP/1.1 200 OK"
         assert gate.users == ["computing", "stays"]
         assert metric(client, "diffcdr_dropped_rows_total", why="cancelled") == 1

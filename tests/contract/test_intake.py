@@ -5,12 +5,17 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
+import pytest
 
+from service.components import Intake
 from tests.redis_server import OwnRedis
 from tests.serving import metric, serving
+from tests.waiting import LIMIT_SECONDS, until
 
 
 def events(user: str, count: int) -> dict[str, list[dict[str, object]]]:
@@ -21,7 +26,19 @@ def events(user: str, count: int) -> dict[str, list[dict[str, object]]]:
     }
 
 
-def test_more_events_than_may_wait_are_sent_back_and_one_request_always_fits(bundle_path: Path, tmp_path: Path) -> None:
+def test_more_events_than_may_wait_are_sent_back_and_one_request_always_fits(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = threading.Event()
+
+    class Noting(Intake):
+        @contextmanager
+        def take(self, events: int) -> Iterator[None]:
+            with super().take(events):
+                taken.set()
+                yield
+
+    monkeypatch.setattr("service.app.Intake", Noting)
     state = tmp_path / "state.sqlite"
     with serving(bundle_path, state_url=f"sqlite:{state}", event_queue=5) as client:
         held = sqlite3.connect(state, isolation_level=None)
@@ -29,7 +46,7 @@ def test_more_events_than_may_wait_are_sent_back_and_one_request_always_fits(bun
         answers: list[httpx.Response] = []
         first = threading.Thread(target=lambda: answers.append(client.post("/v1/events", json=events("a", 9))))
         first.start()
-        time.sleep(0.3)
+        assert taken.wait(LIMIT_SECONDS)
         refused = client.post("/v1/events", json=events("b", 1))
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
@@ -41,20 +58,17 @@ def test_more_events_than_may_wait_are_sent_back_and_one_request_always_fits(bun
 
 
 def test_the_health_of_the_state_is_a_metric_even_if_nobody_asks(bundle_path: Path, own_redis: OwnRedis) -> None:
-    def until(up: float) -> None:
-        deadline = time.monotonic() + 10
-        while metric(client, "diffcdr_state_up") != up:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    def seen(up: float) -> None:
+        until(lambda: metric(client, "diffcdr_state_up") == up)
 
     own_redis.start()
     with serving(bundle_path, state_url=own_redis.url) as client:
-        until(1)
+        seen(1)
         assert abs(time.time() - metric(client, "diffcdr_state_checked_timestamp_seconds")) < 5
         with own_redis.paused():
-            until(0)
+            seen(0)
             stopped = metric(client, "diffcdr_state_checked_timestamp_seconds")
-        until(1)
+        seen(1)
         assert metric(client, "diffcdr_state_checked_timestamp_seconds") > stopped
 
 

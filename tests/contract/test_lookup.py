@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import pytest
 
@@ -23,6 +22,7 @@ from service.schemas.console import (
 )
 from tests.bundles import write_bundle
 from tests.serving import serving
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,6 @@ def test_activity_counts_what_callers_ask_for(bundle_path: Path, monkeypatch: py
         assert after.batches > before.batches and after.state_up and after.workers == 1
         later = samples(since=after.at)
         assert all(sample.at > after.at for sample in later)
-        while len(samples()) < 4:
-            time.sleep(0.02)
+        until(lambda: len(samples()) >= 4)
         times = [sample.at for sample in samples()]
         assert times == sorted(times)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 from tests.serving import gated_model, metric, serving
-from tests.wire import answer, held, problem
+from tests.waiting import until
+from tests.wire import answer, held, in_work, problem
 
 LIMIT = 2
 ADDRESS = "/v1/recommendations"
@@ -23,9 +24,8 @@ BODY = b'{"user_id": "u00100"}'
 def full(bundle_path: Path) -> Iterator[tuple[httpx.Client, list[socket.socket]]]:
     """A service with as many requests in work as there may be: their bodies do not arrive."""
     with serving(bundle_path, max_in_flight=LIMIT) as client, ExitStack() as held_open:
-        connections = [held_open.enter_context(held(client, ADDRESS, length=len(BODY))) for _ in range(LIMIT)]
-        while client.get("/v1/items/popular").status_code != 503:
-            pass
+        connections = [held_open.enter_context(in_work(client, ADDRESS, length=len(BODY))) for _ in range(LIMIT)]
+        until(lambda: client.get("/v1/items/popular").status_code == 503)
         yield client, connections
 
 
@@ -58,15 +58,20 @@ def test_those_in_work_are_answered_and_then_everybody_is(bundle_path: Path) -> 
 
 def test_a_crowd_gets_its_answer_or_a_time_to_come_again(bundle_path: Path) -> None:
     model, gate = gated_model(bundle_path)
-    with serving(bundle_path, model=model, max_in_flight=LIMIT) as client, ThreadPoolExecutor(24) as pool:
-        gate.delay = 0.1
-        ready = threading.Barrier(24)
+    with (
+        serving(bundle_path, model=model, max_in_flight=LIMIT, timeout_ms=60_000) as client,
+        ThreadPoolExecutor(24) as pool,
+    ):
+        taken = partial(metric, client, "diffcdr_admitted_rows_total")
+        before = taken()
 
         def ask(number: int) -> httpx.Response:
-            ready.wait()
             return client.post("/v1/recommendations", json={"user_id": f"u{number:05d}"})
 
-        answers = list(pool.map(ask, range(24)))
+        with gate.held():
+            asked = pool.map(ask, range(24))
+            until(lambda: taken() - before + metric(client, "diffcdr_shed_rows_total") == 24)
+        answers = list(asked)
         refused = [answer for answer in answers if answer.status_code == 503]
         assert {answer.status_code for answer in answers} == {200, 503}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)

@@ -6,12 +6,13 @@ import socket
 from contextlib import closing
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 from bench.serving.load import request
 from service.process.protocol import PIPELINED
 from tests.contract.test_overload import ADDRESS, BODY, full
 from tests.serving import gated_model, metric, serving
+from tests.waiting import until
 from tests.wire import answer, problem
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -91,15 +92,13 @@ def test_a_connection_holds_few_requests_that_wait(bundle_path: Path) -> None:
         with connected(client) as patient:
             patient.sendall(ASKED * PIPELINED)
             assert statuses(patient, PIPELINED) == [200] * PIPELINED
-        gate.delay = 0.3
-        with connected(client) as greedy:
+        with gate.held(), connected(client) as greedy:
             greedy.sendall(ASKED * (PIPELINED + 2))
             refused = answer(greedy)
             assert (refused.status_code, refused.json()["code"]) == (400, "bad_request")
             assert refused.json()["request_id"] == refused.headers["x-request-id"]
             assert greedy.recv(1) == b""
-        while metric(client, "diffcdr_requests_total", route=ADDRESS, status="499") < 1:
-            pass
+        until(lambda: metric(client, "diffcdr_requests_total", route=ADDRESS, status="499") >= 1)
         assert metric(client, "diffcdr_requests_total", status="500") == 0
 
 
@@ -107,5 +106,4 @@ def test_a_place_is_given_back_by_whoever_leaves(bundle_path: Path) -> None:
     with full(bundle_path) as (client, in_work):
         for connection in in_work:
             connection.close()
-        while client.get("/v1/items/popular").status_code != 200:
-            pass
+        until(lambda: client.get("/v1/items/popular").status_code == 200)

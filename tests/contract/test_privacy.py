@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from service.edge.problems import ProblemBody
 from service.state import suppression as guard_module
 from tests.redis_server import OwnRedis
 from tests.serving import serving
+from tests.waiting import until
 
 USER = "u02500"
 HISTORY = [{"item_id": "s00003", "rating": 5}]
@@ -142,10 +142,7 @@ def test_a_redis_that_is_away_degrades_the_answer_and_not_the_service(
             monkeypatch.setattr(guard_module, "COPY_SECONDS", 0.0)
             assert spoken(client, user_id="u02501") == "popular", "an old copy tells nothing"
             monkeypatch.setattr(guard_module, "COPY_SECONDS", 60.0)
-        deadline = time.monotonic() + 10
-        while client.put("/v1/users/u02502/opt-out").status_code != 204:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: client.put("/v1/users/u02502/opt-out").status_code == 204)
         assert [spoken(client, user_id=user) for user in (USER, "u02502", "u02501")] == [
             "popular",
             "popular",

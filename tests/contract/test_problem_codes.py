@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from service.edge.problems import CATALOGUE, ProblemBody
 from tests.bundles import write_bundle
 from tests.serving import GatedRecommender, gated_model, serving
-from tests.wire import JSON, answer, connect, held, problem
+from tests.waiting import until
+from tests.wire import JSON, answer, connect, in_work, problem
 
 ONE = "/v1/recommendations"
 ASKED = {"user_id": "u02500"}
@@ -58,19 +59,20 @@ def _too_often(place: Place) -> httpx.Response:
 
 
 def _too_many(place: Place) -> httpx.Response:
-    with held(place.troubled, ONE):
+    def ask() -> httpx.Response:
+        return place.troubled.get("/v1/items/popular")
+
+    with in_work(place.troubled, ONE):
         # A burst may go beyond the limit for a moment.
-        while (refused := place.troubled.get("/v1/items/popular")).status_code == 200:
-            pass
-        return refused
+        refused = until(lambda: None if (answered := ask()).status_code == 200 else answered)
+    # It has left once there is a place again: else the next one were refused too.
+    until(lambda: ask().status_code == 200)
+    return refused
 
 
 def _too_slow(place: Place) -> httpx.Response:
-    place.gate.delay = 0.3
-    try:
+    with place.gate.held():
         return place.troubled.post(ONE, json={**ASKED, "timeout_ms": 50})
-    finally:
-        place.gate.delay = 0.0
 
 
 def _same_key(place: Place) -> httpx.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 from service.edge.problems import ProblemBody
 from tests.serving import metric, serving

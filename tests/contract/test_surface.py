@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import pytest
 
@@ -121,8 +121,7 @@ def test_probes_say_what_is_served_and_on_what(client: httpx.Client, recommender
 
 def test_a_stalled_engine_is_not_alive(bundle_path: Path) -> None:
     model, gate = gated_model(bundle_path)
-    with serving(bundle_path, model=model, stall_seconds=0.05, timeout_ms=100) as client:
-        gate.delay = 0.6
+    with serving(bundle_path, model=model, stall_seconds=0.05, timeout_ms=100) as client, gate.held():
         assert client.post("/v1/recommendations", json={"user_id": "u1"}).status_code == 504
         for address in ("/livez", "/readyz"):
             response = client.get(address)

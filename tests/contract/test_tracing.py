@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -29,8 +29,13 @@ class Collector:
     """What an OTLP collector was sent."""
 
     def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
+        self.received: list[tuple[str, bytes]] = []
         self.address = ""
+
+    @property
+    def requests(self) -> list[ExportTraceServiceRequest]:
+        assert {path for path, _ in self.received} <= {"/v1/traces"}
+        return [ExportTraceServiceRequest.FromString(body) for _, body in self.received]
 
     @property
     def spans(self) -> list[Any]:
@@ -52,8 +57,7 @@ def collector() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            assert self.path == "/v1/traces"
-            found.requests.append(ExportTraceServiceRequest.FromString(body))
+            found.received.append((self.path, body))
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -136,6 +140,57 @@ def test_a_collector_that_is_away_costs_no_request_and_no_stop(
         assert httpx.post(f"{server.address}/v1/recommendations", json={"user_id": "u00042"}).status_code == 200
         assert server.stop() == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+# What the tools do that watch a program from outside: providers for the whole process, before it has begun.
+PROVIDERS = """
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+traces, logs = TracerProvider(), LoggerProvider()
+traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+trace.set_tracer_provider(traces)
+_logs.set_logger_provider(logs)
+metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())]))
+"""
+
+
+@pytest.mark.parametrize("asked_by", ["environment", "providers"])
+def test_the_frameworks_own_telemetry_stays_off_whoever_asks_for_it(
+    collector: Collector, bundle_path: Path, tmp_path: Path, asked_by: str
+) -> None:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address}
+    if asked_by == "environment":
+        settings["FASTAPI_OTEL_AUTO_CONFIGURE"] = "true"
+    else:
+        (tmp_path / "sitecustomize.py").write_text(PROVIDERS)
+        settings["PYTHONPATH"] = str(tmp_path)
+    with running_server(bundle_path, log=tmp_path / "log", **settings) as server:
+        with httpx.Client(base_url=server.address) as client:
+            for address, status in (
+                ("/v1/users/u00042/recommendations", 200),
+                ("/v1/users/u00042/recommendations?k=0&exclude_items=t00001", 422),
+                ("/v1/users?prefix=u00042", 200),
+                ("/v1/u00042", 404),
+            ):
+                assert client.get(address).status_code == status, address
+            client.post("/v1/recommendations", json={"user_id": "u00042"}).raise_for_status()
+            client.post("/v1/embeddings", json={"user_ids": ["u00042"]}).raise_for_status()
+            assert client.post("/v1/embeddings", json={"user_ids": {"u00042": 1}}).status_code == 422
+        assert server.stop() == 0
+    assert any(b"POST /v1/embeddings" in body for path, body in collector.received if path == "/v1/traces")
+    for path, body in collector.received:
+        for told in (b"u00042", b"t00001", b"fastapi", b"url.path"):
+            assert told not in body, path
 
 
 @pytest.mark.parametrize(("tracing", "status"), [("true", 5), ("false", 0)])

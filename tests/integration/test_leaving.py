@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
 from tests.serving import metric
+from tests.waiting import until
 from tests.wire import JSON, answer, connect, head, held
 
 ONE, BATCH = "/v1/recommendations", "/v1/recommendations/batch"
@@ -45,15 +45,24 @@ def rows(client: httpx.Client) -> float:
     return metric(client, "diffcdr_engine_rows_total")
 
 
-def settled(client: httpx.Client) -> float:
-    """The engine's rows once they have not grown for a third of a second."""
-    deadline = time.monotonic() + 10
-    before, now = -1.0, rows(client)
-    while now != before:
-        assert time.monotonic() < deadline, "the engine goes on and on"
-        time.sleep(0.35)
-        before, now = now, rows(client)
-    return now
+def ended(client: httpx.Client) -> float:
+    """Batches that are over, however they ended."""
+    return metric(client, "diffcdr_requests_total", route=BATCH)
+
+
+def settled(client: httpx.Client) -> tuple[float, int]:
+    """The engine's rows once it has nothing to do but what this asks for, without that; and how much that was."""
+    asked = 0
+
+    def others() -> float:
+        nonlocal asked
+        for _ in range(10):
+            client.post(ONE, json={"user_id": "u00100"}).raise_for_status()
+            asked += 1
+        return rows(client) - asked
+
+    now = until(lambda: now if (now := others()) == others() else None, why=lambda: "the engine goes on and on")
+    return now, asked
 
 
 def memory(server: Server) -> float:
@@ -63,11 +72,12 @@ def memory(server: Server) -> float:
 
 
 def test_a_batch_whose_client_left_is_computed_no_further(client: httpx.Client) -> None:
-    before = rows(client)
+    before, over = rows(client), ended(client)
     left = metric(client, "diffcdr_requests_total", route=BATCH, status="200")
     with client.stream("POST", BATCH, content=lines(MANY), headers={"Content-Type": NDJSON}) as response:
         next(response.iter_lines())
-    assert settled(client) - before < MANY / 4
+    until(lambda: ended(client) > over)
+    assert settled(client)[0] - before < MANY / 4
     assert metric(client, "diffcdr_requests_total", route=BATCH, status="200") == left
     assert client.post(ONE, json={"user_id": "u00100"}).status_code == 200
 
@@ -78,11 +88,12 @@ def test_a_client_that_does_not_read_is_not_computed_for_in_advance(client: http
     with connect(client, timeout=60) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         connection.sendall(head(BATCH, length=len(body), media_type=NDJSON) + body)
-        assert settled(client) - before < MANY / 20, "what nobody takes is not made"
+        made, asked = settled(client)
+        assert made - before < MANY / 20, "what nobody takes is not made"
         assert memory(server) - held_before < 20
         assert client.post(ONE, json={"user_id": "u00100"}).status_code == 200
         assert sum(1 for _ in answer(connection).iter_lines()) == MANY // 10
-    assert rows(client) - before == MANY // 10 + 1
+    assert rows(client) - before - asked == MANY // 10 + 1
 
 
 def test_a_body_that_comes_byte_by_byte_holds_up_nobody_else(client: httpx.Client) -> None:
@@ -99,12 +110,13 @@ def test_a_body_that_comes_byte_by_byte_holds_up_nobody_else(client: httpx.Clien
 def test_a_batch_that_breaks_off_is_answered_as_far_as_it_came_and_no_further(
     client: httpx.Client, media_type: str
 ) -> None:
-    before = rows(client)
+    before, over = rows(client), ended(client)
     sent = lines(10 * CHUNK) if media_type == NDJSON else b"[" + lines(10 * CHUNK).rstrip().replace(b"\n", b",") + b","
     with connect(client) as connection:
         connection.sendall(head(BATCH, length=2 * len(sent), media_type=media_type) + sent)
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
-    assert settled(client) - before <= 10 * CHUNK
+    until(lambda: ended(client) > over)
+    assert settled(client)[0] - before <= 10 * CHUNK
 
 
 def test_of_events_that_break_off_none_is_kept(client: httpx.Client) -> None:
@@ -114,10 +126,7 @@ def test_of_events_that_break_off_none_is_kept(client: httpx.Client) -> None:
     with held(client, "/v1/events", length=len(body) + 1) as connection:
         connection.sendall(body)
     left = {"route": "/v1/events", "status": "499"}
-    deadline = time.monotonic() + 5
-    while not metric(client, "diffcdr_requests_total", **left):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: metric(client, "diffcdr_requests_total", **left))
     assert metric(client, "diffcdr_events_total") == taken
     assert client.post(ONE, json={"user_id": "broken-off"}).json()["strategy"] == "popular"
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 from redis import Redis
 
@@ -24,6 +23,7 @@ from diffcdr.progress import Reporter
 from service.state.push_vectors import push_vectors
 from tests.bundles import write_bundle
 from tests.servers import Server, diffcdr, proxy, running_server
+from tests.waiting import elapse, until
 
 KEY = "as-random-as-they-come"
 
@@ -110,11 +110,11 @@ def load(address: str, callers: int = 2) -> Iterator[Load]:
 
     def ask() -> None:
         headers = {"x-api-key": KEY}
-        with httpx.Client(base_url=address, timeout=10, headers=headers) as client:
+        with httpx.Client(base_url=address, timeout=30, headers=headers) as client:
             while not stop.is_set():
                 answer = client.post("/v1/recommendations", json={"user_id": "u00042"})
                 seen.statuses.append(answer.status_code)
-                time.sleep(0.002)
+                elapse(0.002)
                 if answer.status_code == 200:
                     seen.bundles.add(answer.json()["bundle"])
                     seen.strategies.add(answer.json()["strategy"])
@@ -142,7 +142,7 @@ def test_all_replicas_switch_under_load_and_no_request_is_lost(fleet: Fleet, tmp
         said = diffcdr(*command, "--settle", "0.3").stderr
         assert fleet.serving() == [fleet.other] * 3
         before = len(seen.statuses)
-        time.sleep(0.3)
+        until(lambda: len(seen.statuses) > before + 20)
     assert said.count("switched from") == 3 and f"all 3 replicas serve bundle {fleet.other}" in said
     assert 0 < before < len(seen.statuses)
     assert set(seen.statuses) == {200}

@@ -11,15 +11,15 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from tests.bundles import write_bundle
+from tests.waiting import LIMIT_SECONDS, until
 
 COMMAND = [str(Path(sys.executable).with_name("diffcdr")), "serve"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,22 +53,23 @@ class Server:
         self._found.set()
 
     def wait(self) -> None:
-        assert self._found.wait(60)
+        assert self._found.wait(LIMIT_SECONDS)
         assert self.address, "".join(self.log)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if httpx.get(f"{self.address}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                assert time.monotonic() < deadline and self.process.poll() is None, "".join(self.log)
-            time.sleep(0.02)
+        until(lambda: self.process.poll() is not None or self.is_ready())
+        assert self.process.poll() is None, "".join(self.log)
+
+    def is_ready(self) -> bool:
+        """Whether it wants traffic."""
+        try:
+            return httpx.get(f"{self.address}/readyz", timeout=30).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def stop(self, number: int) -> int:
         """Send signal ``number`` and return the exit status."""
         self.process.send_signal(number)
-        status = self.process.wait(30)
-        self._reader.join(10)
+        status = self.process.wait(LIMIT_SECONDS)
+        self._reader.join(LIMIT_SECONDS)
         return status
 
 
@@ -88,8 +89,8 @@ def started(*arguments: object, **environment: str) -> Iterator[Server]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
-        server._reader.join(10)
+        process.wait(LIMIT_SECONDS)
+        server._reader.join(LIMIT_SECONDS)
         assert process.stderr is not None
         process.stderr.close()
 
@@ -102,7 +103,7 @@ def refused(*arguments: object, **environment: str) -> subprocess.CompletedProce
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_SECONDS,
         check=False,
     )
     assert done.returncode != 0
@@ -143,14 +144,14 @@ def test_the_environment_sets_everything_and_logs_can_be_json(bundle: Path) -> N
 
 
 def test_draining_switches_readiness_off_and_goes_on_serving(bundle: Path) -> None:
-    with started("--bundle", bundle, "--port", 0, DIFFCDR_DRAIN_SECONDS="1.5") as server:
+    with started("--bundle", bundle, "--port", 0, DIFFCDR_DRAIN_SECONDS="3") as server:
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        until(lambda: not server.is_ready())
         ready = httpx.get(f"{server.address}/readyz")
         assert (ready.status_code, ready.json()["components"]["lifecycle"]) == (503, "draining")
         answer = httpx.post(f"{server.address}/v1/recommendations", json={"user_id": "u00100"})
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-        assert server.process.wait(10) == 0
+        assert server.process.wait(LIMIT_SECONDS) == 0
 
 
 def test_what_is_in_flight_is_finished(bundle: Path) -> None:
@@ -163,13 +164,13 @@ def test_what_is_in_flight_is_finished(bundle: Path) -> None:
             next(received)
             server.process.send_signal(signal.SIGTERM)
             assert 1 + sum(1 for _ in received) == 20_000
-        assert server.process.wait(10) == 0
+        assert server.process.wait(LIMIT_SECONDS) == 0
 
 
 def test_a_second_signal_cuts_the_grace_time_short(bundle: Path) -> None:
     with started("--bundle", bundle, "--port", 0, DIFFCDR_DRAIN_SECONDS="60") as server:
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        until(lambda: not server.is_ready())
         assert server.process.poll() is None
         assert server.stop(signal.SIGTERM) == 0
 
@@ -236,4 +237,4 @@ def test_opt_outs_and_erasures_survive_kill_9_right_after_the_answer(
                 suppressed.append("u00101")
                 receipts.append(erased.json()["receipt"])
             server.process.kill()
-            server.process.wait(10)
+            server.process.wait(LIMIT_SECONDS)

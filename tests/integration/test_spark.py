@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -33,6 +32,7 @@ from diffcdr.recommend.recommender import Recommender
 from diffcdr.score import ScoreReport, ScoreRequest, all_users, score_users
 from tests.object_store import object_store
 from tests.spark_cluster import cluster
+from tests.waiting import until
 from training.config import load_preset
 from training.data.domains import load_domain
 from training.data.synth import SynthSpec, generate
@@ -130,7 +130,7 @@ def test_tables_are_the_same_to_the_byte(spark: SparkSession, tmp_path: Path, mo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["books", "films", "local", "spark"]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(parts=st.lists(RECORDS, min_size=1, max_size=3), group_rows=st.integers(1, 40))
 def test_whatever_the_records_both_engines_write_the_same_or_refuse_in_the_same_words(
     spark: SparkSession, parts: list[list[dict[str, object]]], group_rows: int
@@ -318,8 +318,7 @@ def test_an_executor_killed_in_the_middle_changes_nothing(spark: SparkSession, b
     out, killed = tmp_path / "out", []
 
     def kill_one() -> None:
-        while not list(out.glob("part-*.parquet")):
-            time.sleep(0.02)
+        until(lambda: list(out.glob("part-*.parquet")))
         victim = executor_pids(spark)[0]
         os.kill(victim, signal.SIGKILL)
         killed.append(len(list(out.glob("part-*.parquet"))))

@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 
 from diffcdr.client import AsyncClient, Client, answers, batches, calls
 from diffcdr.client.calls import Call

@@ -37,8 +37,10 @@ def scripted(script: Script) -> Iterator[str]:
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             if self.headers.get("transfer-encoding") == "chunked":
-                while (size := int(self.rfile.readline(), 16)) + len(self.rfile.read(size + 2)) > 2:
-                    pass
+                size = 1
+                while size:
+                    size = int(self.rfile.readline(), 16)
+                    self.rfile.read(size + 2)
             status, retry_after = script.answers[min(len(script.asked), len(script.answers) - 1)]
             script.asked.append(self.command)
             script.keys.append(self.headers.get("idempotency-key"))

@@ -14,6 +14,7 @@ from diffcdr.recommend.recommender import Query, Recommendation
 from service.engine.batcher import Batcher
 from service.engine.jobs import Answer, ClientLeft, DeadlineExceeded, QueueFull
 from service.metrics import Metrics
+from tests.waiting import LIMIT_SECONDS, async_elapse, async_until, turns
 
 
 class Engine:
@@ -26,7 +27,7 @@ class Engine:
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         self.calls.append([query.user_id for query in queries])
-        assert self.open.wait(10)
+        assert self.open.wait(LIMIT_SECONDS)
         if any(query.user_id == "poison" for query in queries):
             raise RuntimeError("poisoned")
         return [Recommendation([str(query.user_id)], [0.0], [None], "transfer", None) for query in queries]
@@ -56,7 +57,7 @@ def run(
         engine = Engine()
         batcher = Batcher(queue_rows=queue_rows, batch_rows=batch_rows, metrics=metrics)
         try:
-            await asyncio.wait_for(body(batcher, engine, metrics), 20)
+            await asyncio.wait_for(body(batcher, engine, metrics), LIMIT_SECONDS)
         finally:
             engine.open.set()
             await batcher.close()
@@ -68,8 +69,7 @@ async def occupy(batcher: Batcher, engine: Engine) -> asyncio.Task[object]:
     """Close the gate and let one job run into it."""
     engine.open.clear()
     task: asyncio.Task[object] = asyncio.create_task(batcher.recommend(engine, users("first")))
-    while not engine.calls:
-        await asyncio.sleep(0.001)
+    await async_until(lambda: engine.calls)
     return task
 
 
@@ -77,7 +77,7 @@ def test_what_waits_while_the_engine_is_busy_is_computed_together() -> None:
     async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:
         first = await occupy(batcher, engine)
         others = [asyncio.create_task(batcher.recommend(engine, users(name))) for name in "abc"]
-        await asyncio.sleep(0.01)
+        await async_until(lambda: batcher.waiting_rows == 3)
         engine.open.set()
         assert [items((await task).result) for task in others] == [["a"], ["b"], ["c"]]
         await first
@@ -105,10 +105,10 @@ def test_work_that_nobody_waits_for_is_not_done() -> None:
         first = await occupy(batcher, engine)
         left = asyncio.create_task(batcher.recommend(engine, users("left")))
         stays = asyncio.create_task(batcher.recommend(engine, users("stays")))
-        await asyncio.sleep(0.01)
+        await async_until(lambda: batcher.waiting_rows == 2)
         left.cancel()
-        await asyncio.sleep(0.05)
-        assert batcher.waiting_rows == 1, "a cancelled job gives its room back at once"
+        # A cancelled job gives its room back before its turn comes.
+        await async_until(lambda: batcher.waiting_rows == 1)
         engine.open.set()
         await asyncio.gather(first, stays)
         assert engine.users == ["first", "stays"]
@@ -148,7 +148,7 @@ def test_a_client_that_leaves_while_waiting_is_noticed() -> None:
             await left.wait()
 
         task = asyncio.create_task(batcher.recommend(engine, users("left"), gone=gone))
-        await asyncio.sleep(0.05)
+        await async_until(lambda: batcher.waiting_rows == 1)
         assert not task.done()
         left.set()
         with pytest.raises(ClientLeft):
@@ -164,7 +164,7 @@ def test_admission_counts_rows_and_is_decided_before_waiting() -> None:
     async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:
         first = await occupy(batcher, engine)
         fits = asyncio.create_task(batcher.recommend(engine, users("a", "b", "c")))
-        await asyncio.sleep(0)
+        await async_until(lambda: batcher.waiting_rows == 3)
         with pytest.raises(QueueFull) as refused:
             await batcher.recommend(engine, users("d", "e"))
         assert refused.value.retry_after >= 1
@@ -190,7 +190,7 @@ def test_what_would_miss_its_deadline_is_refused_at_the_door() -> None:
     async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:
         # Teach it that a row takes long.
         first = await occupy(batcher, engine)
-        await asyncio.sleep(0.2)
+        await async_elapse(0.2)
         engine.open.set()
         await first
         second = await occupy_again(batcher, engine)
@@ -210,7 +210,7 @@ def test_one_bad_job_does_not_fail_its_neighbours() -> None:
     async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:
         first = await occupy(batcher, engine)
         tasks = [asyncio.create_task(batcher.recommend(engine, users(name))) for name in ("a", "poison", "b")]
-        await asyncio.sleep(0.01)
+        await async_until(lambda: batcher.waiting_rows == 3)
         engine.open.set()
         done = await asyncio.gather(first, *tasks, return_exceptions=True)
         assert isinstance(done[2], RuntimeError)
@@ -227,7 +227,7 @@ def test_jobs_of_different_engines_never_share_a_batch() -> None:
             asyncio.create_task(batcher.recommend(used, users(name)))
             for used, name in ((engine, "a"), (other, "b"), (engine, "c"))
         ]
-        await asyncio.sleep(0.01)
+        await async_until(lambda: batcher.waiting_rows == 3)
         engine.open.set()
         await asyncio.gather(first, *tasks)
         assert engine.calls == [["first"], ["a"], ["c"]]
@@ -252,9 +252,9 @@ def test_bulk_work_waits_for_half_a_queue() -> None:
     async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:
         first = await occupy(batcher, engine)
         waiting = [asyncio.create_task(batcher.recommend(engine, users(name))) for name in "abc"]
-        await asyncio.sleep(0)
+        await async_until(lambda: batcher.waiting_rows == 3)
         room = asyncio.create_task(batcher.room(3))
-        await asyncio.sleep(0.03)
+        await turns()
         assert not room.done()
         engine.open.set()
         await asyncio.gather(first, room, *waiting)
@@ -268,7 +268,7 @@ def test_closing_fails_what_waits_and_lets_what_runs_finish() -> None:
         batcher = Batcher(queue_rows=10, batch_rows=4, metrics=Metrics())
         first = await occupy(batcher, engine)
         waiting = asyncio.create_task(batcher.recommend(engine, users("waiting")))
-        await asyncio.sleep(0)
+        await async_until(lambda: batcher.waiting_rows == 1)
         closing = asyncio.create_task(batcher.close())
         with pytest.raises(QueueFull):
             await waiting

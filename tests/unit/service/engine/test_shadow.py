@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from service.engine.shadow import Shadow
 from service.metrics import Metrics
 from tests.bundles import write_bundle
 from tests.serving import gated_model
+from tests.waiting import async_until, turns
 
 USERS = [f"u{row:05d}" for row in range(200)]
 
@@ -40,10 +40,9 @@ async def ask(batcher: Batcher, shadow: Shadow, lineup: Lineup, *queries: Query)
 
 
 async def idle(batcher: Batcher, metrics: Metrics, expected: int) -> None:
-    deadline = time.monotonic() + 10
-    while sum(counted(metrics, outcome) for outcome in ("compared", "dropped", "failed")) < expected:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.001)
+    await async_until(
+        lambda: sum(counted(metrics, outcome) for outcome in ("compared", "dropped", "failed")) >= expected
+    )
 
 
 @pytest.mark.parametrize("percent", [0.0, 12.5, 50.0, 100.0])
@@ -61,7 +60,10 @@ def test_exactly_the_share_is_computed_again_and_nobody_who_opted_out(root: Path
             await ask(batcher, shadow, lineup, *map(Query, USERS[start : start + 40]))
             await idle(batcher, metrics, int((start + 40) * percent / 100))
         await ask(batcher, shadow, lineup, *(Query(user, personalise=False) for user in USERS))
-        await asyncio.sleep(0.02)
+        # What waited for an idle engine would have had its turn behind one of these.
+        for user in USERS[:3]:
+            await batcher.recommend(stable.recommender, [Query(user)])
+            await turns()
         assert len(gate.users) == expected == counted(metrics, "compared")
         assert metrics.registry.get_sample_value("diffcdr_shadow_overlap_count") == expected
         assert all(len(call) == 1 for call in gate.calls), "stable work has one row to wait for at most"
@@ -95,16 +97,24 @@ def test_a_full_lane_drops_and_stable_work_goes_first(root: Path) -> None:
         shadow = Shadow(batcher, metrics)
         (answer,) = (await batcher.recommend(stable.recommender, [Query(USERS[0])])).result
         assert isinstance(answer, Recommendation)
-        first.delay = 0.001
-        waiting = [asyncio.create_task(batcher.recommend(stable.recommender, [Query(user)])) for user in USERS]
-        await asyncio.sleep(0)
-        for user in USERS:
-            shadow.observe(lineup, stable, query=Query(user), answer=answer)
-        assert counted(metrics, "dropped") == len(USERS) - IDLE_JOBS
+        begun: list[int] = []
+
+        class Noting(list[list[str | None]]):
+            def append(self, call: list[str | None]) -> None:
+                begun.append(len(first.calls))
+                super().append(call)
+
+        gate.calls = Noting()
+        with first.held():
+            waiting = [asyncio.create_task(batcher.recommend(stable.recommender, [Query(user)])) for user in USERS]
+            await async_until(lambda: batcher.waiting_rows == len(USERS) - 1)
+            for user in USERS:
+                shadow.observe(lineup, stable, query=Query(user), answer=answer)
+            assert counted(metrics, "dropped") == len(USERS) - IDLE_JOBS
         await asyncio.gather(*waiting)
-        assert len(gate.calls) <= 1, "the engine had stable work to do all the time"
         await idle(batcher, metrics, len(USERS))
         assert gate.users == USERS[:IDLE_JOBS]
+        assert set(begun) == {1 + len(USERS)}, "not before all stable work has begun"
         await batcher.close()
 
     asyncio.run(main())

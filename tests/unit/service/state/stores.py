@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.state.opening import open_store
 from service.state.store import Event, Store
+from tests.waiting import LIMIT_SECONDS
 
 BUNDLE = Path("bundle")
 
@@ -16,7 +17,7 @@ def run(url: str, body: Callable[[Store], Awaitable[None]]) -> None:
     async def main() -> None:
         store = open_store(url, bundle=BUNDLE)
         try:
-            await asyncio.wait_for(body(store), 30)
+            await asyncio.wait_for(body(store), LIMIT_SECONDS)
         finally:
             await store.close()
 

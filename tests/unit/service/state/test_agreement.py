@@ -15,7 +15,7 @@ step = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=st.lists(step, max_size=15), cut=st.integers(0, 15))
 def test_both_stores_agree_with_a_set(
     steps: list[tuple[str, str]], cut: int, redis_url: str, tmp_path_factory: pytest.TempPathFactory

@@ -10,10 +10,11 @@ from service.state import suppression as guard_module
 from service.state.opening import NowhereStore
 from service.state.store import Changes, StateUnavailable, Version
 from service.state.suppression import Guard
+from tests.waiting import LIMIT_SECONDS, async_until, turns
 
 
 class Memory(NowhereStore):
-    """A store in a dictionary that can be slow, away, or replaced."""
+    """A store in a dictionary that can be held up, away, or replaced."""
 
     def __init__(self) -> None:
         super().__init__("away")
@@ -21,7 +22,8 @@ class Memory(NowhereStore):
         self.log: list[tuple[str, bool]] = []
         self.away = False
         self.asked = 0
-        self.delay = 0.0
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         self.log.append((user_id, opted_out))
@@ -30,7 +32,7 @@ class Memory(NowhereStore):
         self.asked += 1
         # What is known when the question arrives is what is answered, however long that takes.
         version = Version(self.identity, len(self.log))
-        await asyncio.sleep(self.delay)
+        await self.open.wait()
         if self.away:
             raise StateUnavailable("away")
         return version
@@ -42,7 +44,7 @@ class Memory(NowhereStore):
 def run(body: Callable[[Guard, Memory], Awaitable[None]]) -> None:
     async def main() -> None:
         store = Memory()
-        await asyncio.wait_for(body(Guard(store), store), 20)
+        await asyncio.wait_for(body(Guard(store), store), LIMIT_SECONDS)
 
     asyncio.run(main())
 
@@ -69,12 +71,15 @@ def test_before_the_first_word_from_the_store_nobody_is_personalised() -> None:
 
 def test_an_opt_out_holds_for_every_check_that_begins_after_it() -> None:
     async def body(guard: Guard, store: Memory) -> None:
-        store.delay = 0.02
+        store.open.clear()
         early = asyncio.create_task(guard.refresh())
-        await asyncio.sleep(0.005)
+        await async_until(lambda: store.asked == 1)
         # The running check has asked already and will not see this.
         await store.set_opt_out("a", True)
-        await guard.refresh()
+        later = asyncio.create_task(guard.refresh())
+        await turns()
+        store.open.set()
+        await later
         assert not guard.allows("a")
         await early
 
@@ -83,8 +88,12 @@ def test_an_opt_out_holds_for_every_check_that_begins_after_it() -> None:
 
 def test_many_who_ask_at_once_share_a_check() -> None:
     async def body(guard: Guard, store: Memory) -> None:
-        store.delay = 0.01
-        await asyncio.gather(*(guard.refresh() for _ in range(500)))
+        store.open.clear()
+        checks = asyncio.gather(*(guard.refresh() for _ in range(500)))
+        await async_until(lambda: store.asked)
+        await turns()
+        store.open.set()
+        await checks
         assert store.asked <= 2
 
     run(body)
@@ -92,10 +101,12 @@ def test_many_who_ask_at_once_share_a_check() -> None:
 
 def test_a_caller_that_gives_up_does_not_stop_the_others() -> None:
     async def body(guard: Guard, store: Memory) -> None:
-        store.delay = 0.03
+        store.open.clear()
         first, second = (asyncio.create_task(guard.refresh()) for _ in range(2))
-        await asyncio.sleep(0.005)
+        await async_until(lambda: store.asked)
         first.cancel()
+        await turns()
+        store.open.set()
         await second
         assert guard.allows("a")
 
@@ -113,8 +124,7 @@ def test_while_the_store_is_away_the_copy_counts_but_not_for_long(
             await guard.refresh()
         assert (guard.healthy, guard.allows("a"), guard.allows("b")) == (False, False, True)
         assert len(caplog.records) == 1, "said once"
-        monkeypatch.setattr(guard_module, "COPY_SECONDS", 0.0)
-        await asyncio.sleep(0.01)
+        monkeypatch.setattr(guard_module, "COPY_SECONDS", -1.0)
         assert not guard.allows("b")
         assert not guard.allows(None)
         monkeypatch.setattr(guard_module, "COPY_SECONDS", 60.0)

@@ -36,7 +36,7 @@ def expected(content: list[bytes]) -> list[tuple[str | None, str | None, bool]]:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=lines, slice_bytes=st.sampled_from([50, 2_000, 1 << 20]))
 def test_every_line_is_what_python_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool, content: list[bytes], slice_bytes: int

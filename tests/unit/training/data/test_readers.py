@@ -71,7 +71,7 @@ WRITERS = [write_parquet, write_csv, write_tsv_gz, write_amazon, write_inter, wr
 
 
 @pytest.mark.parametrize("write", WRITERS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=records)
 def test_every_format_gives_back_what_was_written(
     tmp_path: Path, write: Callable[[pl.DataFrame, Path], Path], rows: list[tuple[str, str, float, int | None]]
@@ -130,7 +130,7 @@ def test_broken_json_lines_are_marked_not_fatal(tmp_path: Path) -> None:
     assert raw.frame.select(COLUMNS).row(3) == (None, "7", None, None)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=records)
 def test_one_broken_line_leaves_the_others_as_they_are(
     tmp_path: Path, rows: list[tuple[str, str, float, int | None]]
@@ -233,7 +233,7 @@ def test_bytes_that_are_not_utf8_spoil_their_row_alone(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("write", WRITERS[:5])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_but_never_a_crash(
     tmp_path: Path, write: Callable[[pl.DataFrame, Path], Path], data: st.DataObject

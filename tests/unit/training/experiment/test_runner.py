@@ -1,7 +1,6 @@
 import os
 import signal
 import threading
-import time
 from dataclasses import replace
 from multiprocessing import active_children
 
@@ -9,6 +8,7 @@ import pytest
 
 from diffcdr.errors import DiffCDRError
 from tests.unit.training.tiny import quick_config
+from tests.waiting import until
 from training.data.domains import DomainPair
 from training.experiment.plan import Cell, Grid, Setup
 from training.experiment.results import CellResult
@@ -72,9 +72,7 @@ def test_a_killed_worker_is_reported_and_leaves_nothing_running(pair: DomainPair
     slow = replace(setup, config=quick_config("emcdr.epochs=1000000"))
 
     def kill() -> None:
-        while not (workers := active_children()):
-            time.sleep(0.01)
-        os.kill(workers[0].pid or 0, signal.SIGKILL)
+        os.kill(until(active_children)[0].pid or 0, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -1,0 +1,63 @@
+"""Tests wait for things, never for a time: the helper they do it by, and that they all use it."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests import waiting
+from tests.waiting import async_until, until
+
+TESTS = Path(waiting.__file__).parent
+
+
+def sleeps(tree: ast.AST) -> list[int]:
+    """Lines that sleep for a time, or turn in a circle until something has come."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("sleep"):
+            # sleep(0) only lets others run.
+            found += [node.lineno] if ast.unparse(node.args[0]) != "0" else []
+        elif isinstance(node, ast.While) and isinstance(node.body[0], ast.Pass):
+            found.append(node.lineno)
+    return found
+
+
+def test_no_test_sleeps_where_it_waits() -> None:
+    files = [path for path in TESTS.rglob("*.py") if path != Path(waiting.__file__)]
+    found = {str(path.relative_to(TESTS)): sleeps(ast.parse(path.read_text("utf-8"))) for path in files}
+    assert len(found) > 100
+    assert {path: lines for path, lines in found.items() if lines} == {}, (
+        "use tests.waiting.until, or elapse for a pace"
+    )
+
+
+@pytest.mark.parametrize("code", ["time.sleep(0.5)", "await asyncio.sleep(1)", "sleep(pause)", "while busy(): pass"])
+def test_sleeping_is_found(code: str) -> None:
+    assert sleeps(ast.parse(f"async def test(): {code}" if "while" not in code else code)) == [1]
+    assert sleeps(ast.parse("async def test(): await asyncio.sleep(0)")) == []
+
+
+def test_what_comes_is_returned_and_what_does_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.0)
+    coming = iter([0, None, "", "there"])
+    assert until(lambda: next(coming)) == "there"
+
+    async def late() -> int:
+        return next(numbers)
+
+    numbers = iter([0, 0, 3])
+    assert asyncio.run(async_until(late)) == 3
+    monkeypatch.setattr(waiting, "LIMIT_SECONDS", 0.0)
+    with pytest.raises(AssertionError, match="it stood still"):
+        until(lambda: False, why=lambda: "it stood still")
+    with pytest.raises(AssertionError):
+        asyncio.run(async_until(lambda: False))
+
+
+def test_no_example_of_hypothesis_has_a_deadline() -> None:
+    assert settings().deadline is None
