@@ -20,6 +20,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP := $(VENV)/.installed-dev
 AUDIT_STAMP := $(VENV)/.installed-audit
+RELEASE_STAMP := $(VENV)/.installed-release
 
 .PHONY: help
 help: ## list these targets
@@ -69,6 +70,22 @@ screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some min
 audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among the files
 	@$(BIN)/python -m scripts.audit
 
+.PHONY: extras
+extras: $(RELEASE_STAMP) ## install every extra, and those that go together, into fresh environments and try them (EXTRAS="train,serve …")
+	@$(BIN)/python scripts/installs.py extras $(EXTRAS)
+
+.PHONY: pythons
+pythons: $(RELEASE_STAMP) ## the same with everything under each supported Python that is found (PYTHONS="/path/to/python3.14 …")
+	@$(BIN)/python scripts/installs.py pythons $(PYTHONS)
+
+.PHONY: lowest
+lowest: $(RELEASE_STAMP) ## unit and contract tests with the oldest libraries that pyproject.toml allows (JOBS=2, PYTEST_ARGS=…)
+	@$(BIN)/python scripts/installs.py lowest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
+
+.PHONY: dist
+dist: $(RELEASE_STAMP) ## wheel and source archive into dist/, checked, installed into a fresh environment and tried
+	@$(BIN)/python scripts/installs.py dist
+
 .PHONY: image-check
 image-check: | $(BIN)/python ## build both images without a daemon, run and ask them (root; BASE=image to build on; some 10 minutes)
 	@command -v buildah >/dev/null || scripts/ensure-package.sh buildah
@@ -91,6 +108,10 @@ $(DEMO_STAMP): $(REQUIREMENTS) | $(BIN)/python
 
 $(AUDIT_STAMP): $(REQUIREMENTS) | $(BIN)/python
 	@$(PIP_INSTALL) '.[audit]'
+	@touch $@
+
+$(RELEASE_STAMP): $(REQUIREMENTS) | $(BIN)/python
+	@$(PIP_INSTALL) '.[release]'
 	@touch $@
 
 $(DEV_STAMP): $(REQUIREMENTS) | $(BIN)/python
