@@ -72,19 +72,19 @@ audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among 
 
 .PHONY: extras
 extras: $(RELEASE_STAMP) ## install every extra, and those that go together, into fresh environments and try them (EXTRAS="train,serve …")
-	@$(BIN)/python scripts/installs.py extras $(EXTRAS)
+	@$(BIN)/python -m scripts.installs extras $(EXTRAS)
 
 .PHONY: pythons
 pythons: $(RELEASE_STAMP) ## the same with everything under each supported Python that is found (PYTHONS="/path/to/python3.14 …")
-	@$(BIN)/python scripts/installs.py pythons $(PYTHONS)
+	@$(BIN)/python -m scripts.installs pythons $(PYTHONS)
 
 .PHONY: lowest
 lowest: $(RELEASE_STAMP) ## unit and contract tests with the oldest libraries that pyproject.toml allows (JOBS=2, PYTEST_ARGS=…)
-	@$(BIN)/python scripts/installs.py lowest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
+	@$(BIN)/python -m scripts.installs lowest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 
 .PHONY: dist
 dist: $(RELEASE_STAMP) ## wheel and source archive into dist/, checked, installed into a fresh environment and tried
-	@$(BIN)/python scripts/installs.py dist
+	@$(BIN)/python -m scripts.installs dist
 
 .PHONY: image-check
 image-check: | $(BIN)/python ## build both images without a daemon, run and ask them (root; BASE=image to build on; some 10 minutes)

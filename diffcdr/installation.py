@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 
 from diffcdr.errors import InputError
 
-OWN_PACKAGES = frozenset({"diffcdr", "training", "service"})
+OWN_PACKAGES = frozenset({"bench", "diffcdr", "service", "training"})
 HOME = Path(__file__).resolve().parent.parent
 """Where our packages lie side by side: site-packages, or the folder of the sources."""
 ONNX_RUNTIME = "onnxruntime"

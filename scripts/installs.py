@@ -1,9 +1,9 @@
-"""``make extras``, ``make pythons``, ``make lowest`` and ``make dist``: installs into fresh environments, and tries them.
+"""``make extras``, ``pythons``, ``lowest`` and ``dist``: install into fresh environments, and try what comes of it.
 
-    installs.py extras [EXTRA,EXTRA …]  every extra alone and those that go together
-    installs.py pythons [PYTHON …]      all extras under every supported Python there is
-    installs.py lowest [ARGUMENT …]     the oldest libraries that pyproject.toml allows, and pytest with ARGUMENT …
-    installs.py dist                    wheel and source archive into dist/, checked
+    python -m scripts.installs extras [EXTRA,EXTRA …]  every extra alone and those that go together
+    python -m scripts.installs pythons [PYTHON …]      all extras under every supported Python there is
+    python -m scripts.installs lowest [ARGUMENT …]     the oldest libraries allowed, and pytest with ARGUMENT …
+    python -m scripts.installs dist                    wheel and source archive into dist/, checked
 
 What is installed is the wheel, at the versions of constraints.txt. Two things are left out, as they would bring CUDA by
 the gigabyte: NVIDIA's libraries beside onnxruntime-gpu, which runs on a processor without them, and torch where pip
@@ -22,14 +22,15 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smoke import Place, SmokeFailed, smoke
+from scripts.smoke import Place, SmokeFailed, smoke
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, BUILD_SYSTEM = PYPROJECT["project"], PYPROJECT["build-system"]["requires"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 TOGETHER = (("train", "serve"), ("train", "serve-gpu"), ("serve", "client"), ("all",))
 """Beside every extra alone. ``dev`` is what the tests run with."""
@@ -54,7 +55,7 @@ class Workplace:
         here = self.folder / re.sub(r"\W+", "-", name)
         started = time.monotonic()
         environment = make_environment(python, here / "venv")
-        left_out = install(environment, self.wheel, extras, torch=has_torch_without_cuda(environment))
+        left_out = install(environment, self.wheel, extras)
         installed = time.monotonic()
         named = expand(extras) - ({"train"} if "torch" in left_out else set())
         place = Place(environment, frozenset(named), here / "work")
@@ -78,19 +79,19 @@ def make_environment(python: str, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def install(environment: Path, wheel: Path, extras: Iterable[str], *, torch: bool) -> list[str]:
+def install(environment: Path, wheel: Path, extras: Iterable[str]) -> list[str]:
     """Install the wheel and what ``extras`` bring, as pinned; returns the names of what was left out."""
     wanted, left_out = [], []
     for requirement in requirements(extras):
         name = distribution(requirement)
-        if name == "torch" and not torch:
+        if name == "torch" and not has_torch_without_cuda(environment):
             left_out.append(name)
         elif name == "onnxruntime-gpu":
             wanted.append(re.sub(r"\[.*\]", "", requirement))
             left_out.append("NVIDIA's libraries")
         else:
             wanted.append(requirement)
-    pip(environment, "install", "--constraint", str(ROOT / "constraints.txt"), str(wheel), *wanted)
+    pip(environment, "install", str(wheel), *wanted)
     pip(environment, "check")
     return left_out
 
@@ -131,18 +132,21 @@ def distribution(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
 
 
-def pip(environment: Path, *arguments: str) -> str:
-    """What pip prints that is run for ``environment``."""
+def pip(environment: Path, *arguments: str, constraints: Path = ROOT / "constraints.txt") -> str:
+    """What pip prints that is run for ``environment``; ``constraints`` hold for what builds packages too."""
     quiet = ("--no-compile", "--quiet") if arguments[0] == "install" and "--dry-run" not in arguments else ()
     own = ("--disable-pip-version-check", "--no-input", "--python", str(environment))
-    return run(sys.executable, "-m", "pip", *own, *arguments, *quiet)
+    variables = os.environ | {"PIP_CONSTRAINT": str(constraints)}
+    return run(sys.executable, "-m", "pip", *own, *arguments, *quiet, environment=variables)
 
 
-def run(*command: str, cwd: Path = ROOT) -> str:
+def run(*command: str, environment: Mapping[str, str] = os.environ) -> str:
     """What ``command`` prints on standard output. Raises SmokeFailed where it fails."""
-    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
-        raise SmokeFailed(f"{' '.join(command)[:300]} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
+        raise SmokeFailed(f"{' '.join(command)[:300]} ended with status {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
 
 
@@ -216,7 +220,7 @@ def lowest(workplace: Workplace, arguments: Sequence[str]) -> None:
     floors.write_text("\n".join(lower_bounds()) + "\n")
     print(floors.read_text(), flush=True)
     environment = make_environment(sys.executable, workplace.folder / "venv")
-    pip(environment, "install", "--constraint", str(floors), "--editable", f"{ROOT}[dev]")
+    pip(environment, "install", "--editable", f"{ROOT}[all,test]", constraints=floors)
     command = [str(environment), "-m", "pytest", "tests/unit", "tests/contract", *arguments]
     path = f"{environment.parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": path}, check=False)
@@ -226,14 +230,16 @@ def lowest(workplace: Workplace, arguments: Sequence[str]) -> None:
 
 def lower_bounds() -> list[str]:
     """``name==version`` for the lower bound of every direct requirement."""
-    texts = [*PROJECT["dependencies"], *requirements(["dev"])]
-    bounds = [re.search(r">=([\d.]+)", text) for text in texts]
-    missing = [text for text, bound in zip(texts, bounds, strict=True) if bound is None]
+    bounds, missing = set(), []
+    for text in [*PROJECT["dependencies"], *requirements(["all", "test"]), *BUILD_SYSTEM]:
+        bound = re.search(r">=([\d.]+)", text)
+        if bound is None:
+            missing.append(text)
+        else:
+            bounds.add(f"{distribution(text)}=={bound.group(1)}")
     if missing:
         raise SmokeFailed(f"pyproject.toml gives no lower bound for {', '.join(missing)}")
-    return sorted(
-        {f"{distribution(text)}=={bound.group(1)}" for text, bound in zip(texts, bounds, strict=True) if bound}
-    )
+    return sorted(bounds)
 
 
 def dist(workplace: Workplace, _: Sequence[str]) -> None:
