@@ -34,11 +34,12 @@ demo: $(DEMO_STAMP) ## data, training, service and a curl to ask it (SOURCE= TAR
 install: $(DEV_STAMP) ## .venv with everything, tests and checks included
 
 .PHONY: check
-check: $(DEV_STAMP) ## lint, format, types and import rules
+check: $(DEV_STAMP) ## lint, format, types, import rules, and no secret among the files
 	@echo "ruff check"; $(BIN)/ruff check .
 	@echo "ruff format --check"; $(BIN)/ruff format --check .
 	@echo "mypy --strict"; $(BIN)/mypy
 	@echo "lint-imports"; $(BIN)/lint-imports
+	@$(BIN)/python -m scripts.audit --secrets
 
 # In the order of the files: modules that take long and have few tests come first, so that none is left for the end.
 .PHONY: test
@@ -67,7 +68,7 @@ screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some min
 	@exec $(BIN)/python -m scripts.screenshots
 
 .PHONY: audit
-audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among the files
+audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, and secrets (status 2: a part could not be audited)
 	@$(BIN)/python -m scripts.audit
 
 .PHONY: extras

@@ -146,7 +146,9 @@ def run(*command: str, environment: Mapping[str, str] = os.environ) -> str:
         command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise SmokeFailed(f"{' '.join(command)[:300]} ended with status {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise SmokeFailed(
+            f"{' '.join(command)[:300]} ended with status {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
     return done.stdout
 
 
