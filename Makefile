@@ -67,6 +67,10 @@ screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some min
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
 	@exec $(BIN)/python -m scripts.screenshots
 
+.PHONY: openapi
+openapi: $(DEV_STAMP) ## the service's OpenAPI document into docs/reference/openapi.json, which a test compares
+	@$(BIN)/python -m scripts.openapi
+
 .PHONY: audit
 audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, and secrets (status 2: a part could not be audited)
 	@$(BIN)/python -m scripts.audit
