@@ -1,4 +1,4 @@
-"""``make openapi``: the service's OpenAPI document into docs/reference/openapi.json, as it is served at /openapi.json."""
+"""``make openapi``: the service's OpenAPI document, as it serves it, into docs/reference/openapi.json."""
 
 from __future__ import annotations
 
