@@ -1,6 +1,6 @@
 """``diffcdr …``: the commands of the runtime, and those that training and service add when they are installed.
 
-Other packages add commands through the entry-point group ``diffcdr.commands.score``; the name in brackets after the
+Other packages add commands through the entry-point group ``diffcdr.commands``; the name in brackets after the
 object is the extra that brings what it imports. They are imported when they are called, never for ``--help``, so
 the program starts at once and works without them.
 """
