@@ -20,6 +20,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 DEMO_STAMP := $(VENV)/.installed-demo
 DEV_STAMP := $(VENV)/.installed-dev
 AUDIT_STAMP := $(VENV)/.installed-audit
+RELEASE_STAMP := $(VENV)/.installed-release
 
 .PHONY: help
 help: ## list these targets
@@ -33,11 +34,12 @@ demo: $(DEMO_STAMP) ## data, training, service and a curl to ask it (SOURCE= TAR
 install: $(DEV_STAMP) ## .venv with everything, tests and checks included
 
 .PHONY: check
-check: $(DEV_STAMP) ## lint, format, types and import rules
+check: $(DEV_STAMP) ## lint, format, types, import rules, and no secret among the files
 	@echo "ruff check"; $(BIN)/ruff check .
 	@echo "ruff format --check"; $(BIN)/ruff format --check .
 	@echo "mypy --strict"; $(BIN)/mypy
 	@echo "lint-imports"; $(BIN)/lint-imports
+	@$(BIN)/python -m scripts.audit --secrets
 
 # In the order of the files: modules that take long and have few tests come first, so that none is left for the end.
 .PHONY: test
@@ -65,9 +67,29 @@ screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some min
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
 	@exec $(BIN)/python -m scripts.screenshots
 
+.PHONY: openapi
+openapi: $(DEV_STAMP) ## the service's OpenAPI document into docs/reference/openapi.json, which a test compares
+	@$(BIN)/python -m scripts.openapi
+
 .PHONY: audit
-audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, secrets among the files
+audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, and secrets (status 2: a part could not be audited)
 	@$(BIN)/python -m scripts.audit
+
+.PHONY: extras
+extras: $(RELEASE_STAMP) ## install every extra, and those that go together, into fresh environments and try them (EXTRAS="train,serve …")
+	@$(BIN)/python -m scripts.installs extras $(EXTRAS)
+
+.PHONY: pythons
+pythons: $(RELEASE_STAMP) ## the same with everything under each supported Python that is found (PYTHONS="/path/to/python3.14 …")
+	@$(BIN)/python -m scripts.installs pythons $(PYTHONS)
+
+.PHONY: lowest
+lowest: $(RELEASE_STAMP) ## unit and contract tests with the oldest libraries that pyproject.toml allows (JOBS=2, PYTEST_ARGS=…)
+	@$(BIN)/python -m scripts.installs lowest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
+
+.PHONY: dist
+dist: $(RELEASE_STAMP) ## wheel and source archive into dist/, checked, installed into a fresh environment and tried
+	@$(BIN)/python -m scripts.installs dist
 
 .PHONY: image-check
 image-check: | $(BIN)/python ## build both images without a daemon, run and ask them (root; BASE=image to build on; some 10 minutes)
@@ -91,6 +113,10 @@ $(DEMO_STAMP): $(REQUIREMENTS) | $(BIN)/python
 
 $(AUDIT_STAMP): $(REQUIREMENTS) | $(BIN)/python
 	@$(PIP_INSTALL) '.[audit]'
+	@touch $@
+
+$(RELEASE_STAMP): $(REQUIREMENTS) | $(BIN)/python
+	@$(PIP_INSTALL) '.[release]'
 	@touch $@
 
 $(DEV_STAMP): $(REQUIREMENTS) | $(BIN)/python

@@ -1,6 +1,6 @@
 """``diffcdr …``: the commands of the runtime, and those that training and service add when they are installed.
 
-Other packages add commands through the entry-point group ``diffcdr.commands.score``; the name in brackets after the
+Other packages add commands through the entry-point group ``diffcdr.commands``; the name in brackets after the
 object is the extra that brings what it imports. They are imported when they are called, never for ``--help``, so
 the program starts at once and works without them.
 """
@@ -20,7 +20,6 @@ from diffcdr import __version__
 from diffcdr.errors import DiffCDRError, MissingExtraError
 
 COMMAND_GROUP = "diffcdr.commands"
-OWN_PACKAGES = frozenset({"diffcdr", "training", "service"})
 SUMMARIES = {
     "prepare": "Clean and pair two rating files once, here or on Spark.",
     "base": "Fit base models on prepared tables, here or on Spark.",
@@ -107,7 +106,15 @@ def main(args: list[str] | None = None) -> None:
 
 
 def load_command(entry: EntryPoint) -> Any:
-    """Import the command behind ``entry``. Raises MissingExtraError where a package it needs is not installed."""
+    """Import the command behind ``entry``.
+
+    Raises:
+        InputError: what is installed is not what the command needs; see :func:`check_installation`.
+        MissingExtraError: a package it needs is not installed.
+    """
+    from diffcdr.installation import OWN_PACKAGES, check_installation  # noqa: PLC0415 - help does without
+
+    check_installation(entry.module, entry.extras)
     try:
         function = entry.load()
     except ModuleNotFoundError as error:

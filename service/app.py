@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from diffcdr import __version__
 from service.bodies.openapi import describe
 from service.bundles.loader import Loader, warm
 from service.bundles.registry import Model, Registry, load_model
@@ -172,7 +172,7 @@ def create_app(
     app = FastAPIOffline(
         title="DiffCDR",
         description=DESCRIPTION,
-        version=version("diffcdr"),
+        version=__version__,
         lifespan=lifespan,
         redoc_url=None,
         exception_handlers={HTTPException: _problem, RequestValidationError: _problem},

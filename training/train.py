@@ -17,6 +17,7 @@ import polars as pl
 import torch
 
 from diffcdr.bundle.manifest import Tuning
+from diffcdr.installation import check_one_onnx_runtime
 from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.search.build_index import IndexOptions
 from training.config import TrainConfig, load_preset
@@ -134,8 +135,10 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
     """Fit the models of ``plan``, choose the one to publish on validation users, and measure all on test users, once.
 
     Raises:
-        InputError: training diverges, a checkpoint belongs to another run, or no model has the figure to select by.
+        InputError: training diverges, a checkpoint belongs to another run, no model has the figure to select by, or
+            distributions of ONNX Runtime are installed over each other, which the export would fail on at the end.
     """
+    check_one_onnx_runtime()
     tuned = {name: fit_tuned(name, prepared, run, plan.grids) for name in plan.models}
     fitted = {name: each.fitted for name, each in tuned.items()}
     published = plan.publish

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from diffcdr.errors import MissingExtraError
+from diffcdr.installation import check_installation
 
 ENGINE_GROUP = "diffcdr.engines"
 
@@ -33,9 +34,11 @@ def load_engine(engine: str, command: str) -> Any:
     """What ``engine`` does for ``command``.
 
     Raises:
+        InputError: what is installed is not what the engine needs.
         MissingExtraError: the engine's packages are not installed.
     """
     for entry in entry_points(group=ENGINE_GROUP, name=f"{engine}-{command}"):
+        check_installation(entry.module, entry.extras)
         try:
             return entry.load()
         except ModuleNotFoundError as error:

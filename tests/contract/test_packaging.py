@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import diffcdr
+from scripts.installs import lower_bounds
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -80,15 +81,20 @@ def test_everything_an_install_brings_is_pinned() -> None:
 
 
 def test_torch_is_the_version_everyone_trains_with() -> None:
+    """A pin for tests and images; a range for whoever installs it beside something else."""
     assert constraints()["torch"] == "torch==2.13.0"
-    assert "torch==2.13.0" in EXTRAS["train"]
+    assert "torch>=2.13" in EXTRAS["train"]
 
 
 @pytest.mark.parametrize(
     ("extra", "brings", "leaves_out"),
     [
         ("serve", {"fastapi", "uvicorn", "onnxruntime", "redis"}, {"torch", "onnx", "onnxscript", "safetensors"}),
-        ("train", {"torch", "onnx", "onnxscript", "safetensors"}, {"fastapi", "uvicorn", "starlette", "redis"}),
+        (
+            "train",
+            {"torch", "onnx", "onnxscript", "safetensors"},
+            {"fastapi", "uvicorn", "starlette", "redis", "onnxruntime", "onnxruntime-gpu"},
+        ),
     ],
 )
 def test_extras_stay_apart(extra: str, brings: set[str], leaves_out: set[str]) -> None:
@@ -102,6 +108,23 @@ def test_the_gpu_extra_differs_from_serve_in_onnxruntime_alone() -> None:
     assert {Requirement(text).name for text in serve - gpu} == {"onnxruntime"}
     (only,) = (Requirement(text) for text in gpu - serve)
     assert (only.name, only.extras) == ("onnxruntime-gpu", {"cuda", "cudnn"})
+
+
+def test_no_extra_but_those_of_serving_brings_an_onnx_runtime() -> None:
+    """pip would install two of its distributions over each other."""
+    bringing = {
+        extra
+        for extra, texts in EXTRAS.items()
+        if any(Requirement(text).name.startswith("onnxruntime") for text in texts)
+    }
+    assert bringing == {"serve", "serve-gpu"}
+
+
+def test_every_direct_requirement_has_a_lower_bound_that_its_pin_reaches() -> None:
+    pins = constraints()
+    for bound in lower_bounds():
+        name, _, oldest = bound.partition("==")
+        assert Version(pins[canonicalize_name(name)].partition("==")[2]) >= Version(oldest)
 
 
 def test_every_direct_dependency_is_explained() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from diffcdr.bundle.format import ONNX_FILE
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from diffcdr.search.approximate import DEFAULT_FLOOR, load_faiss
@@ -26,6 +27,7 @@ from training.commands.options import (
 from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
 from training.commands.sources import GivenSource, GivenTables, GivenTarget, choose_start, show_data
 from training.export.bundle import check_destination
+from training.export.onnx import has_onnx_runtime
 from training.run.data_checks import check_data
 from training.run.prepare import prepare
 from training.run.run import Run, clear_checkpoints
@@ -137,6 +139,8 @@ def train(
             bundle_id = trained.publish(bundle, histories=histories, index=index)
             task.advance()
     _show_models(reporter, trained)
+    if not has_onnx_runtime() and (bundle / ONNX_FILE).exists():
+        reporter.note("ONNX Runtime is not installed here: its graph was checked by ONNX's reference evaluator")
     reporter.note(f"published {trained.published} as {bundle} (bundle {bundle_id[:12]})")
     reporter.note(f"next: diffcdr serve --bundle {bundle}")
 

@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cache
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 
 import torch
 
 from diffcdr.errors import DiffCDRError
+from diffcdr.installation import library_versions
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
 from training.experiment.plan import Block, Cell, Scenario, Setup
@@ -153,8 +154,13 @@ def _result(
         beyond=metrics.beyond,
         best_epoch=report.best_epoch,
         epochs=tuple(report.epochs),
-        versions={library: version(library) for library in LIBRARIES},
+        versions=_versions(),
     )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return library_versions(LIBRARIES)
 
 
 def _transfer_rate(fitted: FittedModel, prepared: Prepared) -> float:

@@ -10,13 +10,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from diffcdr import __version__
 from diffcdr.bundle.format import INDEX_FILE
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
@@ -29,6 +29,7 @@ from diffcdr.bundle.manifest import (
     Tuning,
 )
 from diffcdr.bundle.writer import BundleWriter
+from diffcdr.installation import library_versions
 from diffcdr.search.build_index import MEASURED_USERS, IndexOptions, build_index
 from training.config import TrainConfig
 from training.evaluation.evaluate import Metrics
@@ -41,6 +42,7 @@ from training.run.fit import FittedModel
 from training.run.run import step_generator
 
 LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
+"""Modules whose distributions and versions the manifest names; of ONNX Runtime there may be none."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _manifest(
     pair, split, head = finished.prepared.pair, finished.prepared.split, finished.model.head()
     return Manifest(
         created_at=datetime.now(UTC),
-        generator=f"diffcdr {version('diffcdr')}",
+        generator=f"diffcdr {__version__}",
         model=finished.model.name,
         preset=facts.preset,
         transfer=transfer,
@@ -182,7 +184,7 @@ def _manifest(
             config=_settings(facts),
             tuning=dict(facts.tuning),
             selected_by=facts.selected_by,
-            versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+            versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
         ),
         metrics={
             scope: {name: metrics.as_dict() for name, metrics in models.items()}

@@ -12,7 +12,7 @@ from diffcdr.client import Client
 from tests.bundles import write_bundle
 from tests.serving import serving
 
-SECRET = "correct horse battery staple"
+SECRET = "correct horse battery staple"  # pragma: allowlist secret
 KEYS = f"read,write,admin:{hashlib.sha256(SECRET.encode()).hexdigest()}"
 
 

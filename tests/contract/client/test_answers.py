@@ -86,7 +86,8 @@ def test_a_refusal_is_raised_with_its_problem(client: Client, address: str) -> N
     with pytest.raises(ServiceError) as invalid:
         client.recommend("ann", k=1000)
     assert invalid.value.problem.errors[0].pointer == "/k"
-    with Client(address, api_key="another") as stranger, pytest.raises(ServiceError, match="unauthenticated"):
+    stranger = Client(address, api_key="another")  # pragma: allowlist secret
+    with stranger, pytest.raises(ServiceError, match="unauthenticated"):
         stranger.models()
     assert SECRET not in repr(client.__dict__)
 

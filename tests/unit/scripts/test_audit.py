@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,15 +38,39 @@ def test_what_is_vulnerable_and_what_was_not_looked_at_are_told_apart(
     assert (report.found, len(report.missed)) == (found, missed)
 
 
-def test_only_what_nobody_has_looked_at_is_a_secret() -> None:
-    def findings(*hashes: str) -> str:
-        return json.dumps(
-            {"results": {"a.py": [{"hashed_secret": each, "line_number": 7, "type": "Key"} for each in hashes]}}
-        )
+ID = "bfab4c81baaa4ffebd6bbfd99f4cb75b" * 2  # pragma: allowlist secret
 
-    assert audit.secrets(findings("x"), known=findings("x", "y")).found == []
-    assert audit.secrets(findings("x", "z"), known=findings("x")).found == ["a.py:7: Key"]
-    silent = audit.secrets("", known=findings("x"))
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder under git to audit in place of this one."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setattr(audit, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", ["key.py", "moved/key.py"])
+def test_a_secret_is_found_by_its_line_unless_a_comment_on_it_says_that_it_is_none(project: Path, place: str) -> None:
+    file = project / place
+    file.parent.mkdir(exist_ok=True)
+    line = f'KEY = "{ID}"'
+    file.write_text(f"import os\n{line}\n{line}  # pragma: allowlist secret\n")
+    assert audit.secrets(audit.scan()).found == []  # git does not know it
+    subprocess.run(["git", "-C", str(project), "add", "."], check=True)
+    found, advice = audit.secrets(audit.scan()).found
+    assert found == f"{place}:2: Hex High Entropy String"
+    assert "pragma: allowlist secret" in advice
+
+
+@pytest.mark.parametrize(("name", "seen"), [("bundle", False), ("request_id", False), ("api_key", True)])
+def test_ids_of_generated_pages_are_no_secrets(project: Path, name: str, seen: bool) -> None:
+    (project / "page.json").write_text(json.dumps({name: ID}))
+    subprocess.run(["git", "-C", str(project), "add", "."], check=True)
+    assert bool(audit.secrets(audit.scan()).found) == seen
+
+
+def test_silence_is_not_nothing_found() -> None:
+    silent = audit.secrets("")
     assert (silent.found, len(silent.missed)) == ([], 1)
 
 
