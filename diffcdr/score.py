@@ -21,11 +21,11 @@ from threadpoolctl import threadpool_limits
 
 from diffcdr.atomic import replacing_file
 from diffcdr.bundle.reader import Bundle
+from diffcdr.device.names import Device
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.recommend.transfer import Device
 
 PART_ROWS = 1_000_000
 COMPILED_USERS = 50_000
@@ -127,9 +127,9 @@ def score_users(
     return _report(out, options, users=len(users), reused=reused)
 
 
-def recommender_for(users: int, bundle: Bundle, *, device: Device) -> Recommender:
+def recommender_for(users: int, bundle: Bundle, *, device: Device, search_device: Device = "auto") -> Recommender:
     """Ready to answer so many ``users`` of ``bundle``: with compiled loops, if there are any, where they pay."""
-    recommender = Recommender(bundle, device=device)
+    recommender = Recommender(bundle, device=device, search_device=search_device)
     if users >= COMPILED_USERS:
         recommender.compile()
     return recommender

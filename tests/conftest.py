@@ -19,7 +19,7 @@ from tests.redis_server import OwnRedis
 
 ROOT = Path(__file__).resolve().parent.parent
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.browser", "tests.gpu_stand_in"]
 
 
 @pytest.fixture
