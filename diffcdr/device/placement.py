@@ -21,6 +21,8 @@ from diffcdr.errors import DeviceError, MissingExtraError
 logger = logging.getLogger(__name__)
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+CUDA_LIBRARIES = ("libcudart", "libcublasLt", "libcublas", "libcurand", "libcufft", "libcudnn")
+"""What the provider needs, each after what it needs itself."""
 INSTALL = "pip install 'diffcdr[serve-gpu]'"
 
 
@@ -113,6 +115,7 @@ def load_provider(runtime: Any) -> str | None:
     # What it prints about libraries it does not find would stand among the output of a command.
     with redirect_stdout(io.StringIO()), suppress(Exception):
         runtime.preload_dlls()
+    _preload_elsewhere()
     folder = Path(runtime.__file__).parent / "capi"
     try:
         for name in ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"):
@@ -120,6 +123,16 @@ def load_provider(runtime: Any) -> str | None:
     except OSError as error:
         return f"ONNX Runtime's CUDA provider cannot be loaded ({error}); {INSTALL} brings what it needs"
     return None
+
+
+def _preload_elsewhere() -> None:
+    """Load what ONNX Runtime looks for beside itself alone from wherever packages of NVIDIA are."""
+    found = find_spec("nvidia")
+    folders = [Path(each) for each in (found.submodule_search_locations or ())] if found is not None else []
+    for name in CUDA_LIBRARIES:
+        for library in sorted(path for folder in folders for path in folder.glob(f"*/lib/{name}.so.*")):
+            with suppress(OSError):
+                ctypes.CDLL(str(library))
 
 
 def built_for(runtime: Any) -> tuple[int, int]:
