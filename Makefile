@@ -80,6 +80,10 @@ image-check: | $(BIN)/python ## build both images without a daemon, run and ask 
 	@command -v debootstrap >/dev/null || scripts/ensure-package.sh debootstrap
 	@$(BIN)/python -m scripts.image_check $(if $(BASE),--base '$(BASE)')
 
+.PHONY: provider-check
+provider-check: $(DEV_STAMP) ## ONNX Runtime's CUDA provider lacks nothing but a driver with what pip brings (2.5 GB, no GPU)
+	@$(BIN)/python -m scripts.provider_check
+
 .PHONY: clean
 clean: ## remove .venv, the demo's files and caches
 	@rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -72,8 +72,9 @@ def run_bench(python: Path, name: str, *, size: str) -> tuple[list[dict[str, obj
 def as_table(python: Path, rows: list[dict[str, object]], *, tests: int) -> str:
     """The rows as Markdown, under what they were measured on."""
     machine = f"{_gpu()}, {os.cpu_count()} processor cores, Python {platform.python_version()}"
+    passed = "passed" if tests == 0 else "FAILED"
     lines = [
-        f"Measured by `make gpu-check` on {machine}, {_versions(python)}; tests on the GPU {'passed' if tests == 0 else 'FAILED'}.",
+        f"Measured by `make gpu-check` on {machine}, {_versions(python)}; tests on the GPU {passed}.",
         "",
         "| row | ours | compared with | unit | ratio |",
         "|---|---|---|---|---|",

@@ -28,9 +28,10 @@ from diffcdr.device.health import DeviceHealth
 from diffcdr.device.placement import place
 from diffcdr.progress import Reporter
 from diffcdr.recommend.cuda_transfer import CUDA_ROWS
+from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Recommender
 from diffcdr.recommend.transfer import load_transfer
-from diffcdr.score import ScoreOptions, all_users, recommender_for, score_users
+from diffcdr.score import all_users, recommender_for, score_users
 from diffcdr.search.device_search import DeviceTopK
 from diffcdr.search.topk import MaskedRows, TopK
 
@@ -121,7 +122,7 @@ def _median_seconds(bundle: Path, device: str) -> float:
     program = "import sys; from diffcdr.cli import main; main(sys.argv[1:])"
     port = "18765" if device == "cpu" else "18766"
     command = [sys.executable, "-c", program, "serve", "--bundle", str(bundle), "--port", port, "--device", device]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         address = f"http://127.0.0.1:{port}"
         _wait_until_ready(address, process)
@@ -147,6 +148,7 @@ def _wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
             return
         except OSError:
             if process.poll() is not None:
-                raise RuntimeError(f"the service ended with status {process.returncode}") from None
+                said = process.stderr.read().decode()[-500:] if process.stderr is not None else ""
+                raise RuntimeError(f"the service ended with status {process.returncode}: {said}") from None
             time.sleep(0.1)
     raise RuntimeError("the service was not ready within a minute")

@@ -1,1 +1,1 @@
-"""Where things are computed: device names, the NVIDIA driver, ONNX Runtime on CUDA. Imports errors alone of diffcdr."""
+"""Where things are computed: device names, the NVIDIA driver, ONNX Runtime on CUDA. Imports nothing of diffcdr but errors and arrays."""

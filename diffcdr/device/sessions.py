@@ -19,11 +19,9 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array
 from diffcdr.device.placement import CUDA_PROVIDER, Placement, onnx_runtime
-
-Float32Array = npt.NDArray[np.float32]
 
 RECORDING_RUNS = 3
 """Calls until a graph is recorded and replayed: libraries choose kernels and take memory in the first ones."""

@@ -8,12 +8,11 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float32Array
 from diffcdr.device.placement import Placement
 from diffcdr.device.sessions import RecordedBlock
 
-Float32Array = npt.NDArray[np.float32]
 Record = Callable[[], RecordedBlock]
 
 CUDA_ROWS = 1024

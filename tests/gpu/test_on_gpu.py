@@ -120,35 +120,9 @@ def test_bundles_are_loaded_while_others_serve(bundle: Path) -> None:
     assert (first.health.lost, first.health.count("memory")) == (None, 0)
 
 
-LOSE_IT = """
-import sys
-from pathlib import Path
-import numpy as np, torch, triton, triton.language as tl
-from diffcdr.bundle.reader import open_bundle
-from diffcdr.recommend.recommender import Recommender
-
-@triton.jit
-def astray(pointer, offset):
-    tl.store(pointer + offset + tl.arange(0, 16), 1.0)
-
-recommender = Recommender(open_bundle(Path(sys.argv[1])), device="cuda", search_device="cuda")
-users = recommender.bundle.source_users.vectors[:100]
-before = recommender.embed_vectors(users)
-try:
-    astray[(1,)](torch.zeros(16, device="cuda"), 1 << 50)
-    torch.cuda.synchronize()
-except Exception as error:
-    print("lost:", str(error).splitlines()[0])
-after = recommender.embed_vectors(users)
-assert np.allclose(before, after, rtol=0, atol=1e-4)
-assert recommender.health.lost is not None and recommender.device == "cpu" and recommender.search_device == "cpu"
-recommender.top_rows(["u0000001"], 20)
-print("survived")
-"""
-
-
 def test_a_lost_gpu_leaves_the_process_alive(bundle: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LOSE_IT, str(bundle)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tests.gpu.astray", str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "survived" in done.stdout, done.stdout[-2000:] + done.stderr[-3000:]
 
 

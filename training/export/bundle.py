@@ -10,7 +10,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def _manifest(
             config=_settings(facts),
             tuning=dict(facts.tuning),
             selected_by=facts.selected_by,
-            versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+            versions={"python": platform.python_version(), **{name: library_version(name) for name in LIBRARIES}},
         ),
         metrics={
             scope: {name: metrics.as_dict() for name, metrics in models.items()}
@@ -199,3 +200,11 @@ def _settings(facts: RunFacts) -> dict[str, Any]:
     """The sections that had a say in this run."""
     sections = {"split", "base", *(section_of(name) for models in facts.metrics.values() for name in models)}
     return facts.config.model_dump(mode="json", include=sections)
+
+
+def library_version(module: str) -> str:
+    """The version of ``module``, by whatever distribution brings it: onnxruntime, or onnxruntime-gpu."""
+    try:
+        return version(module)
+    except PackageNotFoundError:
+        return str(import_module(module).__version__)

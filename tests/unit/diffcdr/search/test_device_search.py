@@ -134,7 +134,7 @@ def test_a_recommender_searches_there_where_it_must(gpu: GpuStandIn, tmp_path: P
     there = Recommender(open_bundle(tmp_path / "b"), device="auto", search_device="cuda")
     assert (here.search_device, there.search_device) == ("cpu", "cuda:0")
     queries = [Query(f"u{user:05}", k=7) for user in range(40)] + [Query(None, history=(("s00001", 4.0),))]
-    assert there.recommend(queries) == here.recommend(queries)
+    assert there.answer(queries) == here.answer(queries)
     assert Recommender(open_bundle(tmp_path / "b"), device="auto").search_device == "cpu"  # too few items to ask
 
 
