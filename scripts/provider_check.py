@@ -44,7 +44,7 @@ def install(folder: Path) -> Path:
     venv.create(folder, with_pip=True)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     wanted = [text for text in extras["serve-gpu"] if text.startswith("onnxruntime-gpu")]
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
+    pip = [str(folder / "bin" / "python"), *["-m", "pip", "install", "-q", "-c"], str(ROOT / "constraints.txt")]
     subprocess.run([*pip, *wanted], check=True)
     return folder
 

@@ -1,1 +1,1 @@
-"""Where things are computed: device names, the NVIDIA driver, ONNX Runtime on CUDA. Imports nothing of diffcdr but errors and arrays."""
+"""Where things are computed: device names, the driver, ONNX Runtime on CUDA. Imports errors and arrays alone."""
