@@ -41,17 +41,22 @@ class CudaTransfer:
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
         started: list[tuple[int, Future[Float32Array]]] = []
         for start in range(0, len(vectors), CUDA_ROWS):
-            block = np.zeros((CUDA_ROWS, self._source_dim), dtype=np.float32)
-            part = vectors[start : start + CUDA_ROWS]
-            block[: len(part)] = part
-            lane = self._take()
+            lane, block = self._take(), self._filled(vectors[start : start + CUDA_ROWS])
             future = lane.start(block)
             future.add_done_callback(lambda _, lane=lane: self._idle.put(lane))  # type: ignore[misc]
             started.append((start, future))
         for start, future in started:
-            part = out[start : start + CUDA_ROWS]
-            part[:] = future.result()[: len(part)]
+            rows = out[start : start + CUDA_ROWS]
+            rows[:] = future.result()[: len(rows)]
         return out
+
+    def _filled(self, part: Float32Array) -> Float32Array:
+        """``part`` [1 to CUDA_ROWS, source_dim] with zero rows up to ``CUDA_ROWS``, C-contiguous."""
+        if len(part) == CUDA_ROWS:
+            return np.ascontiguousarray(part, dtype=np.float32)
+        block = np.zeros((CUDA_ROWS, self._source_dim), dtype=np.float32)
+        block[: len(part)] = part
+        return block
 
     def _take(self) -> RecordedBlock:
         """One that is idle; a new one while there may be more."""
