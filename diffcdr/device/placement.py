@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 CUDA_LIBRARIES = ("libcudart", "libcublasLt", "libcublas", "libcurand", "libcufft", "libcudnn")
 """What the provider needs, each after what it needs itself."""
+ERRORS_ONLY = 3
 INSTALL = "pip install 'diffcdr[serve-gpu]'"
 
 
@@ -115,6 +116,7 @@ def load_provider(runtime: Any) -> str | None:
     # What it prints about libraries it does not find would stand among the output of a command.
     with redirect_stdout(io.StringIO()), suppress(Exception):
         runtime.preload_dlls()
+        runtime.set_default_logger_severity(ERRORS_ONLY)  # else each session warns of plugins that nobody asked for
     _preload_elsewhere()
     folder = Path(runtime.__file__).parent / "capi"
     try:
