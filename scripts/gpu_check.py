@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -86,6 +87,8 @@ def as_table(python: Path, rows: list[dict[str, object]], *, tests: int) -> str:
 
 
 def _gpu() -> str:
+    if shutil.which("nvidia-smi") is None:
+        return "an unknown GPU"
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, check=False)
     return f"{done.stdout.splitlines()[0]} (name, driver, memory)" if done.returncode == 0 else "an unknown GPU"
