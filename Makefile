@@ -54,6 +54,11 @@ test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check
 
+# On a machine without a network, WHEELS names a folder with what its Python lacks (docs/gpu.md).
+.PHONY: gpu-check
+gpu-check: ## tests and benches that want an NVIDIA GPU, and a table of what they measured (PYTHON= WHEELS= OUT=)
+	@$(PYTHON) -m scripts.gpu_check $(if $(WHEELS),--wheels '$(WHEELS)') $(if $(OUT),--out '$(OUT)')
+
 .PHONY: soak
 soak: $(DEV_STAMP) ## two minutes of mixed load on a service: no surprising answer, no memory that runs away
 	@$(BIN)/diffcdr bench soak --short --check
@@ -96,6 +101,10 @@ image-check: | $(BIN)/python ## build both images without a daemon, run and ask 
 	@command -v buildah >/dev/null || scripts/ensure-package.sh buildah
 	@command -v debootstrap >/dev/null || scripts/ensure-package.sh debootstrap
 	@$(BIN)/python -m scripts.image_check $(if $(BASE),--base '$(BASE)')
+
+.PHONY: provider-check
+provider-check: $(DEV_STAMP) ## ONNX Runtime's CUDA provider lacks nothing but a driver with what pip brings (2.5 GB, no GPU)
+	@$(BIN)/python -m scripts.provider_check
 
 .PHONY: clean
 clean: ## remove .venv, the demo's files and caches

@@ -72,7 +72,7 @@ def measure(
         DeviceError: the device is not there.
         InputError: there is no such bench, it does not run on the device, or cannot last ``minutes``.
     """
-    if name not in BENCHES and name != "all":
+    if name not in {*BENCHES, *DEVICE_BENCHES, "all"}:
         raise InputError(f"there is no bench {name!r}{nearest(name, BENCHES)}; benches are: {', '.join(BENCHES)}, all")
     if minutes is not None and name != soak.NAME:
         raise InputError(f"--minutes is for bench {soak.NAME}; leave it out, or name that one")
@@ -90,6 +90,8 @@ def measure(
 
 
 def _chosen(name: str, size: Size) -> dict[str, Bench]:
+    if name not in BENCHES and name != "all":
+        raise InputError(f"bench {name} runs on a GPU only; add --device cuda")
     if name != "all":
         return {name: BENCHES[name]}
     return {each: rows for each, rows in BENCHES.items() if size == "full" or each not in FULL_ONLY}

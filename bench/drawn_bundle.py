@@ -19,15 +19,23 @@ from diffcdr.bundle.manifest import (
     TransferSpec,
     WarmSpec,
 )
-from diffcdr.bundle.reader import BundleWriter
+from diffcdr.bundle.reader import ONNX_FILE, BundleWriter
 
 
 def write_drawn_bundle(
-    path: Path, *, users: int, items: int, dim: int = 10, seen: int = 0, source_items: int = 0
+    path: Path,
+    *,
+    users: int,
+    items: int,
+    dim: int = 10,
+    seen: int = 0,
+    source_items: int = 0,
+    graph: bytes | None = None,
 ) -> None:
-    """Write ``users`` source users ``u0000000``, … and ``items`` target items at ``path``; the transfer is affine.
+    """Write ``users`` source users ``u0000000``, … and ``items`` target items at ``path``.
 
     ``seen``: if above 0, every source user is also a warm user who has rated that many items.
+    ``graph``: the transfer, an ONNX model; affine if not given.
     ``source_items``: if above 0, ratings of that many source items fold in, and target ratings move lists.
     """
     rng = np.random.default_rng(0)
@@ -52,9 +60,15 @@ def write_drawn_bundle(
         writer.array("target_items/vectors.npy", drawn(items, dim))
         writer.array("target_items/biases.npy", drawn(items))
         writer.array("target_items/popularity.npy", rng.permutation(items).astype(np.int64) + 1)
-        writer.array("transfer/matrix.npy", drawn(dim, dim) / np.float32(np.sqrt(dim)))
-        writer.array("transfer/offset.npy", drawn(dim))
+        if graph is None:
+            writer.array("transfer/matrix.npy", drawn(dim, dim) / np.float32(np.sqrt(dim)))
+            writer.array("transfer/offset.npy", drawn(dim))
+        else:
+            writer.data(ONNX_FILE, graph)
         manifest = _manifest(users=users, source_items=source_items or 1, items=items, warm=warm, dim=dim)
+        if graph is not None:
+            spec = TransferSpec(kind="onnx", source_dim=dim, target_dim=dim, has_onnx=True)
+            manifest = manifest.model_copy(update={"transfer": spec})
         if source_items:
             fold_in = FoldInSpec(kind="ridge", regularisation=(1.0,) * dim)
             manifest = manifest.model_copy(update={"fold_in": fold_in, "warm": WarmSpec(kind="ridge", strength=2.0)})

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from diffcdr.errors import BundleError, DeviceError, DiffCDRError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from diffcdr.device.names import Device
     from diffcdr.recommend.query import ListedItem, Query, Recommendation
     from diffcdr.recommend.recommender import Recommender
-    from diffcdr.recommend.transfer import Device
 
 __version__ = "0.1.0"
 

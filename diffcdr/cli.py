@@ -30,6 +30,7 @@ SUMMARIES = {
     "experiment": "Compare models on two rating files, with a report.",
     "bench": "Measure speed, each figure beside the plain way to do the same.",
     "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
+    "doctor": "Say what there is to compute with, and what is missing.",
     "index": "Publish a bundle again with an approximate item index.",
     "rollout": "Bring a bundle to every replica, one after the other.",
     "push": "Bring a bundle's source vectors to Redis.",
@@ -40,6 +41,7 @@ OWN_COMMANDS = {
     "score": "diffcdr.commands.score:score",
     "inspect": "diffcdr.commands.inspect:inspect_bundle",
     "index": "diffcdr.commands.index:index_command",
+    "doctor": "diffcdr.commands.doctor:doctor",
 }
 
 

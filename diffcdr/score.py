@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ from threadpoolctl import threadpool_limits
 
 from diffcdr.atomic import replacing_file
 from diffcdr.bundle.reader import Bundle
+from diffcdr.device.names import Device
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.recommend.transfer import Device
 
 PART_ROWS = 1_000_000
 COMPILED_USERS = 50_000
@@ -104,9 +104,11 @@ def score_users(
     parts = _open_parts(out, plan, resume=resume)
     scorer = Scorer(recommender, options, opted_out=opted_out)
     reused = 0
+    writing: Future[None] | None = None
     with (
         threadpool_limits(limits=1, user_api="blas"),
         ThreadPoolExecutor(max_workers=threads) as pool,
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer") as writer,
         reporter.task("Scoring", total=len(users), unit="users") as task,
     ):
         for number, start in enumerate(range(0, len(users), plan.part_users)):
@@ -121,15 +123,20 @@ def score_users(
             for batch, frame in zip(batches, pool.map(scorer, batches), strict=True):
                 frames.append(frame)
                 task.advance(len(batch))
-            _write_whole(pl.concat(frames).lazy(), part)
+            # One part is written while the next is scored; a third waits, so that memory stays bounded.
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(_write_whole, pl.concat(frames).lazy(), part)
+        if writing is not None:
+            writing.result()
     _write_whole(pl.scan_parquet(parts / "*.parquet"), out)
     shutil.rmtree(parts)
     return _report(out, options, users=len(users), reused=reused)
 
 
-def recommender_for(users: int, bundle: Bundle, *, device: Device) -> Recommender:
+def recommender_for(users: int, bundle: Bundle, *, device: Device, search_device: Device = "auto") -> Recommender:
     """Ready to answer so many ``users`` of ``bundle``: with compiled loops, if there are any, where they pay."""
-    recommender = Recommender(bundle, device=device)
+    recommender = Recommender(bundle, device=device, search_device=search_device)
     if users >= COMPILED_USERS:
         recommender.compile()
     return recommender

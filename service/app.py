@@ -129,6 +129,7 @@ def create_app(
         await guard.refresh()
         batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
+            loaded.recommender.health.listen(metrics.count_device_failure)
             await asyncio.to_thread(warm, loaded, batch_rows=settings.batch_rows)
             registry = Registry(loaded)
             loader = Loader(registry, settings, metrics, shared=shared)
@@ -148,7 +149,7 @@ def create_app(
                 lifecycle,
                 Activity(metrics),
             )
-            logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
+            logger.info("ready", extra=loaded.log_fields)
             metrics.workers.set(1)
             background = [asyncio.create_task(loader.follow()), asyncio.create_task(_watch_state(guard, metrics))]
             background.append(asyncio.create_task(app.state.runtime.activity.watch()))

@@ -40,7 +40,7 @@ def serve(
     bundle: Annotated[Path | None, typer.Option(help="Bundle directory to serve. [DIFFCDR_BUNDLE]")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [DIFFCDR_HOST, 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [DIFFCDR_PORT, 8000]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [DIFFCDR_DEVICE, auto]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [DIFFCDR_DEVICE, auto]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a transfer graph. [DIFFCDR_THREADS, 1]")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes on the one port. [DIFFCDR_WORKERS, 1]")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json. [DIFFCDR_LOG_FORMAT, text]")] = None,
@@ -78,7 +78,7 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
     server = make_server(
         app, settings, lifecycle, on_start=partial(settle, model), on_drained=partial(turn_away, listener)
     )
-    _say_where(settings, listener, {"bundle": model.id, "device": model.device})
+    _say_where(settings, listener, model.log_fields)
     server.run(sockets=[listener])
 
 

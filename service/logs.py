@@ -11,7 +11,18 @@ import orjson
 
 from service.settings import Settings
 
-FIELDS = ("request_id", "trace_id", "method", "route", "status", "duration_ms", "bundle", "device")
+FIELDS = (
+    "request_id",
+    "trace_id",
+    "method",
+    "route",
+    "status",
+    "duration_ms",
+    "bundle",
+    "device",
+    "provider",
+    "search_device",
+)
 """What a record may carry beside its message (``logger.info(…, extra={…})``)."""
 
 

@@ -18,6 +18,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from diffcdr.device.health import FAILURES, Failure
+
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -70,6 +72,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.device_failures = Counter(
+            "diffcdr_device_failures",
+            "Batches that a GPU could not compute, and the CPU did, by why.",
+            ["why"],
+            registry=registry,
+        )
         self.bundles = Bundles()
         self.loads = Counter(
             "diffcdr_bundle_loads", "Bundles loaded beside, by outcome.", ["outcome"], registry=registry
@@ -92,12 +100,18 @@ class Metrics:
         # Shown as 0 from the start: from nothing to 1, Prometheus sees no increase, and the first would not be told of.
         for outcome in ("loaded", "refused"):
             self.loads.labels(outcome)
+        for failure in FAILURES:
+            self.device_failures.labels(failure)
         for why in ("deadline", "cancelled"):
             self.dropped_rows.labels(why)
         # Looking a child up by its labels costs more than counting; the few there are stay at hand.
         self._request_child = cache(self._requests.labels)
         self._latency_child = cache(self._latency.labels)
         self._answer_child = cache(self._answers.labels)
+
+    def count_device_failure(self, failure: Failure) -> None:
+        """Count one batch that a GPU could not compute."""
+        self.device_failures.labels(failure).inc()
 
     def count_request(self, *, route: str, method: str, status: str, seconds: float) -> None:
         """Count one answered request."""
@@ -127,15 +141,15 @@ class Bundles(Collector):
     """The bundles in use. Not a stored gauge: files of values forget nothing, and all workers have the same bundles."""
 
     def __init__(self) -> None:
-        self._rows: Sequence[tuple[str, str, str, str]] = ()
+        self._rows: Sequence[tuple[str, ...]] = ()
 
-    def show(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
-        """``rows``: (bundle, model, state, device) of each."""
+    def show(self, rows: Sequence[tuple[str, ...]]) -> None:
+        """``rows``: the labels of each, as :meth:`collect` names them."""
         self._rows = rows
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the client library asks for."""
-        labels = ("bundle", "model", "state", "device")
+        labels = ("bundle", "model", "state", "device", "provider", "provider_version", "search_device")
         family = GaugeMetricFamily("diffcdr_bundle_info", "1 for each bundle in use.", labels=labels)
         for row in self._rows:
             family.add_metric(row, 1)

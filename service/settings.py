@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from diffcdr.device.names import Device, parse_device
 from diffcdr.errors import InputError
-from diffcdr.recommend.transfer import Device
 from diffcdr.search.approximate import DEFAULT_FLOOR
 
 PREFIX = "DIFFCDR_"
+DeviceName = Annotated[Device, AfterValidator(parse_device)]
 OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log", "workers"})
 """Settings that are options of ``diffcdr serve`` too."""
 SECRETS = frozenset({"api_keys", "state_url", "vectors_url"})
@@ -23,6 +24,7 @@ class Loading(TypedDict):
     """What :func:`service.bundles.registry.load_model` is told besides the path."""
 
     device: Device
+    search_device: Device
     threads: int
     own_vectors: bool
     recall_floor: float
@@ -42,8 +44,11 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port; the one taken is logged."""
-    device: Device = "auto"
-    """Where a transfer graph runs. Without a CUDA provider ``cuda`` refuses to start and ``auto`` takes the CPU."""
+    device: DeviceName = "auto"
+    """Where a transfer graph runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. A GPU that cannot be used
+    refuses to start; ``auto`` takes the CPU then, and says why where a driver is there."""
+    search_device: DeviceName = "auto"
+    """Where items are searched: ``auto`` is the GPU where that was measured to be faster, at load."""
     workers: int = Field(1, ge=1, le=64)
     """Processes that answer on the one port, sharing the memory-mapped tables."""
     threads: int = Field(1, ge=1, le=256)
@@ -115,6 +120,7 @@ class Settings(BaseSettings):
         """How bundles are loaded."""
         return {
             "device": self.device,
+            "search_device": self.search_device,
             "threads": self.threads,
             "own_vectors": self.vectors == "bundle",
             "recall_floor": self.recall_floor,

@@ -20,7 +20,7 @@ from tests.waiting import LIMIT_SECONDS, until
 
 ROOT = Path(__file__).resolve().parent.parent
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.browser", "tests.gpu_stand_in"]
 
 # How long an example takes, and how fast one is drawn, depends on who else uses the machine.
 settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])

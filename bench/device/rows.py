@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.device import serving
 from bench.device.device import Replayed, finished
 from bench.device.topk import DeviceTopK
 from bench.device.train import DeviceUpdates
@@ -170,6 +171,11 @@ def _named(device: torch.device) -> str:
 
 
 DEVICE_BENCHES: Mapping[str, DeviceBench] = MappingProxyType(
-    {transfer.NAME: transfer_rows, topk.NAME: topk_rows, train.NAME: train_rows}
+    {
+        serving.NAME: serving.serving_rows,
+        transfer.NAME: transfer_rows,
+        topk.NAME: topk_rows,
+        train.NAME: train_rows,
+    }
 )
 """Those that run on a device, by name."""

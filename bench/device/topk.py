@@ -83,10 +83,11 @@ class DeviceTopK:
         scores = torch.addmm(self._levels, users.where(trusted[:, None], 0.0), self._transposed)
         if pairs is not None:
             scores.index_put_(pairs, self._nothing)
-        blocks = scores.view(len(users), -1, BLOCK)
-        chosen, enough = _near_best(blocks.amax(dim=2), k, margin, spare=SPARE_BLOCKS)
-        near = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
-        places = (chosen[:, :, None] * BLOCK + self._in_block).flatten(1)
+        # Block b holds the items b, b + blocks, b + 2 blocks, …: maxima over it read whole rows in order.
+        blocks = scores.view(len(users), BLOCK, -1)
+        chosen, enough = _near_best(blocks.amax(dim=1), k, margin, spare=SPARE_BLOCKS)
+        near = blocks.gather(2, chosen[:, None, :].expand(-1, BLOCK, -1)).flatten(1)
+        places = (chosen[:, None, :] + self._in_block[:, None] * blocks.shape[2]).flatten(1)
         finalists, still_enough = _near_best(near, k, margin, spare=SPARE_ITEMS)
         barred = near.gather(1, finalists) < LOWEST
         rows = places.gather(1, finalists).clamp(max=self.n_items - 1)

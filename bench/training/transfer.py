@@ -129,7 +129,7 @@ def activated(*, users: int, nfe: int) -> Iterator[Row]:
     """The solver with SiLU on torch and on ONNX Runtime, and how near it comes to the machine's matrix products."""
     config, network, source = drawn_network("silu", users=users, nfe=nfe)
     sampler = sampler_of(config, network)
-    graph = OnnxTransfer(to_onnx(sampler, source_dim=DIM), target_dim=DIM, device="cpu", threads=1)
+    graph = OnnxTransfer(to_onnx(sampler, source_dim=DIM), target_dim=DIM, threads=1)
     ways: list[tuple[str, Callable[[], Float32Array], float, float]] = [
         ("torch", _on_torch(sampler, source), 0.7, 0.1),
         ("ONNX Runtime", lambda: graph(source.numpy()), 1.1, 0.2),

@@ -109,6 +109,9 @@ class ModelSummary(Answer):
     loaded_at: datetime
     counts: dict[str, int]
     metrics: dict[str, dict[str, dict[str, float]]]
+    provider: str = ""
+    provider_version: str = ""
+    search_device: str = ""
     standard_errors: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
 
 
@@ -142,6 +145,9 @@ class Readiness(Answer):
     components: dict[str, str]
     bundle: str
     device: str
+    provider: str = ""
+    provider_version: str = ""
+    search_device: str = ""
 
 
 class _Vector(Answer):

@@ -11,10 +11,10 @@ import typer
 
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.commands.engines import EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.device.names import Device, parse_device
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import ScoreOptions
-from diffcdr.recommend.transfer import Device
 from diffcdr.score import ScoreReport, ScoreRequest, all_users, recommender_for, score_users
 from diffcdr.user_files import read_users
 
@@ -50,7 +50,18 @@ def score(
         typer.Option(help="File of users who opted out or asked to be forgotten: the popular list for them."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
-    device: Annotated[Device, typer.Option(help="Where a transfer graph runs.")] = "auto",
+    device: Annotated[
+        Device,
+        typer.Option(
+            parser=parse_device, metavar="DEVICE", help="Where a transfer graph runs: auto, cpu, cuda or cuda:N."
+        ),
+    ] = "auto",
+    search_device: Annotated[
+        Device,
+        typer.Option(
+            parser=parse_device, metavar="DEVICE", help="Where items are searched; auto takes what is faster."
+        ),
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Batches at a time.", show_default="one per core")] = None,
     engine: EngineOption = "local",
     master: MasterOption = None,
@@ -74,6 +85,8 @@ def score(
         opted_out=None if opted_out is None else _read(reporter, opted_out),
     )
     if engine == "spark":
+        if search_device != "auto":
+            raise InputError("--search-device is for this machine; leave it out with --engine spark")
         on_spark = load_engine("spark", "score")
         report = on_spark(
             bundle, out, asked, device=device, reporter=reporter, master=master, settings=spark_conf or []
@@ -83,7 +96,7 @@ def score(
             Path(bundle),
             Path(out),
             asked,
-            device=device,
+            devices=(device, search_device),
             reporter=reporter,
             threads=threads or len(os.sched_getaffinity(0)),
         )
@@ -92,11 +105,11 @@ def score(
 
 
 def _score_here(
-    bundle: Path, out: Path, asked: ScoreRequest, *, device: Device, reporter: Reporter, threads: int
+    bundle: Path, out: Path, asked: ScoreRequest, *, devices: tuple[Device, Device], reporter: Reporter, threads: int
 ) -> ScoreReport:
     opened = open_bundle(bundle)
     count = len(opened.source_users.ids) if asked.users is None else len(asked.users)
-    recommender = recommender_for(count, opened, device=device)
+    recommender = recommender_for(count, opened, device=devices[0], search_device=devices[1])
     return score_users(
         recommender,
         all_users(recommender) if asked.users is None else asked.users,

@@ -27,6 +27,9 @@ import polars as pl
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array
 from diffcdr.bundle.reader import Bundle
+from diffcdr.device.health import DeviceHealth
+from diffcdr.device.names import Device
+from diffcdr.device.placement import Placement
 from diffcdr.errors import BundleError, InputError
 from diffcdr.recommend.list_table import ScoreOptions, ranked_table
 from diffcdr.recommend.query import (
@@ -39,10 +42,11 @@ from diffcdr.recommend.query import (
     UserUnknown,
 )
 from diffcdr.recommend.ranked_list import Listing
-from diffcdr.recommend.transfer import Device
 from diffcdr.recommend.user_vectors import NO_ITEMS, Resolved, Resolver
 from diffcdr.search.approximate import open_search
+from diffcdr.search.device_search import DeviceTopK
 from diffcdr.search.diversity import diversify, pool_size
+from diffcdr.search.placing import search_on
 from diffcdr.search.topk import MaskedRows, TopK, typical_norm
 from diffcdr.stage_times import stage
 
@@ -67,13 +71,16 @@ TYPICAL_USERS = 256
 class Recommender:
     """Answers queries from one open bundle. Safe to share between threads: nothing changes after construction."""
 
-    def __init__(self, bundle: Bundle, *, device: Device = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, *, device: Device = "auto", threads: int = 1, search_device: Device = "auto"
+    ) -> None:
         """Load what ``bundle`` serves with.
 
         Args:
             bundle: an open bundle.
-            device: where a transfer graph runs; a folded map and the scoring always run on the CPU.
+            device: where a transfer graph runs, and, where it pays, the search; a folded map always runs on the CPU.
             threads: intra-op threads of a transfer graph.
+            search_device: ``auto`` follows ``device`` where that is faster, ``cpu`` stays there, ``cuda`` must be.
 
         Raises:
             BundleError: a table holds a value that is not finite, or shapes do not belong together.
@@ -81,17 +88,21 @@ class Recommender:
         """
         _check_tables(bundle)
         self._bundle = bundle
-        self._resolver = Resolver(bundle, device=device, threads=threads)
+        self.health = DeviceHealth()
+        """What failed on the GPU, and was computed on the CPU."""
+        self._resolver = Resolver(bundle, device=device, threads=threads, health=self.health)
         items = bundle.target_items
+        sample = self.sampled_vectors(TYPICAL_USERS)
         exact = TopK(
-            items.vectors,
-            items.biases,
-            offset=bundle.manifest.scoring.offset,
-            typical_norm=typical_norm(self.sampled_vectors(TYPICAL_USERS)),
+            items.vectors, items.biases, offset=bundle.manifest.scoring.offset, typical_norm=typical_norm(sample)
         )
-        self._exact = exact
-        self._topk = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
-        self._stage = "topk" if self._topk is exact else "approximate"
+        listed = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
+        self._stage = "topk" if listed is exact else "approximate"
+        placed = search_on(
+            search_device, listed, items=items, device=device, sample=sample, health=self.health, bundle=bundle.path
+        )
+        self._exact = placed if isinstance(placed, DeviceTopK) else exact
+        self._topk = placed
         self._listing = Listing(items)
 
     @property
@@ -100,9 +111,19 @@ class Recommender:
         return self._bundle
 
     @property
+    def placement(self) -> Placement:
+        """Where the transfer runs now."""
+        return self._resolver.placement
+
+    @property
     def device(self) -> str:
-        """Where the transfer runs: ``cpu`` or ``cuda``."""
-        return self._resolver.device
+        """Where the transfer runs now: ``cpu`` or ``cuda:N``."""
+        return self.placement.device
+
+    @property
+    def search_device(self) -> str:
+        """Where the search runs now, for as many users as it pays for: ``cpu`` or ``cuda:N``."""
+        return "cpu" if self.health.lost is not None else self._topk.device
 
     def compile(self) -> None:
         """As :meth:`TopK.compile`; for very many users, never another answer."""

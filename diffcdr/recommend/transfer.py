@@ -4,24 +4,30 @@ A user's vector does not depend, to the last bit, on who else was in the batch. 
 differently for a narrow batch, for the rows at a tile's edge, and on another processor. So the folded map is defined,
 as a score is (:mod:`diffcdr.search.topk`), by the order of its sum, and is the same everywhere. Batches for the graph
 are padded with zero rows to a multiple of ``BLOCK``, which makes them the same on one kind of processor; on another,
-ONNX Runtime has other kernels, and vectors agree within ``GRAPH_TOLERANCE``.
+ONNX Runtime has other kernels, and vectors agree within ``GRAPH_TOLERANCE``. On a GPU they go in blocks of
+``CUDA_ROWS`` that all have one shape.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+import logging
+from typing import Protocol
 
 import numpy as np
 
 from diffcdr.arrays import Float32Array
 from diffcdr.bundle.reader import Bundle
-from diffcdr.errors import BundleError, DeviceError, MissingExtraError
+from diffcdr.device.health import DeviceHealth
+from diffcdr.device.names import Device
+from diffcdr.device.placement import CPU_PROVIDER, Placement, onnx_runtime, place
+from diffcdr.errors import BundleError, DeviceError
+from diffcdr.recommend.cuda_transfer import CudaTransfer
 
-Device = Literal["auto", "cpu", "cuda"]
+logger = logging.getLogger(__name__)
 
 BLOCK = 32
-ROWS_AT_A_TIME = {"cpu": 1024, "cuda": 4096}
-"""What goes through the graph at once: on a processor no more than its caches hold."""
+ROWS_AT_A_TIME = 1024
+"""What goes through the graph at once on a processor: no more than its caches hold."""
 VALUES_IN_CACHE = 1 << 14
 """Values of vectors that the folded map takes in and gives out at a time: 128 KiB."""
 GRAPH_TOLERANCE = 1e-4
@@ -32,8 +38,10 @@ bound that PyTorch, the graph and the fold are held to before a bundle is publis
 class Transfer(Protocol):
     """A deterministic map from source to target vectors."""
 
-    device: str
-    """Where it runs: ``cpu`` or ``cuda``."""
+    @property
+    def placement(self) -> Placement:
+        """Where it runs now."""
+        ...
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
         """Map float32 [B, source_dim] to float32 [B, target_dim], B >= 0."""
@@ -46,7 +54,7 @@ class AffineTransfer:
     Value k is ``float32(sum_d vector_d matrix_dk + offset_k)``, added up in float64 in the order d = 0, 1, …
     """
 
-    device = "cpu"
+    placement = Placement("cpu", "NumPy", np.__version__)
 
     def __init__(self, matrix: Float32Array, offset: Float32Array) -> None:
         self._target_dim = matrix.shape[1]
@@ -70,75 +78,87 @@ class AffineTransfer:
 
 
 class OnnxTransfer:
-    """The exported solver graph on ONNX Runtime."""
+    """The exported solver graph on ONNX Runtime's CPU provider."""
 
-    def __init__(self, graph: bytes, *, target_dim: int, device: Device, threads: int) -> None:
-        """Raises DeviceError as :func:`resolve_device`; BundleError if the graph cannot be loaded."""
-        ort = _onnxruntime()
-        self.device = resolve_device(device)
+    def __init__(self, graph: bytes, *, target_dim: int, threads: int, reason: str | None = None) -> None:
+        """``reason``: why not on a GPU. Raises BundleError if the graph cannot be loaded."""
+        runtime = onnx_runtime()
+        self.placement = Placement("cpu", CPU_PROVIDER, runtime.__version__, reason)
         self._target_dim = target_dim
-        options = ort.SessionOptions()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        providers = ["CPUExecutionProvider"]
-        if self.device == "cuda":
-            providers.insert(0, "CUDAExecutionProvider")
         try:
-            self._session = ort.InferenceSession(graph, sess_options=options, providers=providers)
+            self._session = runtime.InferenceSession(graph, sess_options=options, providers=[CPU_PROVIDER])
         except Exception as error:
             raise BundleError(
                 f"the bundle's transfer graph cannot be loaded: {error}; publish the bundle again"
             ) from error
-        if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            if device == "cuda":
-                raise DeviceError("ONNX Runtime could not start its CUDA provider; check the driver, CUDA and cuDNN")
-            self.device = "cpu"
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
         """Carry float32 [B, source_dim] to float32 [B, target_dim], at most ``ROWS_AT_A_TIME`` in one call."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
-        step = ROWS_AT_A_TIME[self.device]
-        for start in range(0, len(vectors), step):
-            part = vectors[start : start + step]
+        for start in range(0, len(vectors), ROWS_AT_A_TIME):
+            part = vectors[start : start + ROWS_AT_A_TIME]
             out[start : start + len(part)] = self._session.run(None, {"source": pad_rows(part)})[0][: len(part)]
         return out
 
 
-def load_transfer(bundle: Bundle, *, device: Device = "auto", threads: int = 1) -> Transfer:
-    """The bundle's transfer: the fold where there is one, else the graph.
+class GuardedTransfer:
+    """The graph on a GPU; what fails there is computed on the CPU, and counted. A lost GPU is not asked again."""
+
+    def __init__(self, on_gpu: CudaTransfer, on_cpu: OnnxTransfer, health: DeviceHealth) -> None:
+        """Both must be of one graph."""
+        self._on_gpu, self._on_cpu, self._health = on_gpu, on_cpu, health
+
+    @property
+    def placement(self) -> Placement:
+        """The GPU until it is lost."""
+        lost = self._health.lost
+        if lost is None:
+            return self._on_gpu.placement
+        now = self._on_cpu.placement
+        return Placement(now.device, now.provider, now.version, f"the GPU was lost: {lost}")
+
+    def __call__(self, vectors: Float32Array) -> Float32Array:
+        """Carry float32 [B, source_dim] to float32 [B, target_dim]."""
+        if self._health.lost is None:
+            try:
+                return self._on_gpu(vectors)
+            except Exception as error:  # ONNX Runtime raises RuntimeError, and errors of its own
+                self._health.failed(error)
+        return self._on_cpu(vectors)
+
+
+def load_transfer(
+    bundle: Bundle, *, device: Device = "auto", threads: int = 1, health: DeviceHealth | None = None
+) -> Transfer:
+    """The bundle's transfer: the fold where there is one, on the CPU, else the graph.
 
     Raises:
-        DeviceError: ``device`` is ``cuda`` and ONNX Runtime has no CUDA provider here.
+        DeviceError: ``device`` names a GPU that cannot be used, or that cannot run the graph.
         MissingExtraError: the bundle needs ONNX Runtime and it is not installed.
     """
     if bundle.affine is not None:
-        if device == "cuda":
-            resolve_device(device)
+        if device not in ("auto", "cpu"):
+            place(device)
         return AffineTransfer(*bundle.affine)
     if bundle.graph is None:
         raise BundleError(f"bundle {bundle.path} has neither a folded map nor a graph; publish it again")
-    target_dim = bundle.manifest.transfer.target_dim
-    return OnnxTransfer(bundle.graph.tobytes(), target_dim=target_dim, device=device, threads=threads)
-
-
-def resolve_device(device: Device) -> str:
-    """``cpu`` or ``cuda``: what ``device`` means on this machine.
-
-    Raises:
-        DeviceError: ``cuda`` was asked for and ONNX Runtime has no CUDA provider.
-    """
-    if device == "cpu":
-        return "cpu"
+    spec, graph = bundle.manifest.transfer, bundle.graph.tobytes()
+    placement = place(device)
+    on_cpu = OnnxTransfer(graph, target_dim=spec.target_dim, threads=threads, reason=placement.reason)
+    if not placement.on_gpu:
+        return on_cpu
     try:
-        has_cuda = "CUDAExecutionProvider" in _onnxruntime().get_available_providers()
-    except MissingExtraError:
-        has_cuda = False
-    if device == "cuda" and not has_cuda:
-        raise DeviceError(
-            "device cuda was asked for, but ONNX Runtime has no CUDA provider here; "
-            "install diffcdr[serve-gpu] on a machine with an NVIDIA driver, or use device auto or cpu"
-        )
-    return "cuda" if has_cuda else "cpu"
+        on_gpu = CudaTransfer(graph, placement, source_dim=spec.source_dim, target_dim=spec.target_dim)
+    except Exception as error:  # as in GuardedTransfer
+        why = f"{placement.device} cannot run the transfer graph of bundle {bundle.path} ({_first_line(error)})"
+        if device != "auto":
+            raise DeviceError(f"{why}; make room on the GPU, or use device auto or cpu") from error
+        logger.warning("a GPU driver is here, but computing on the CPU: %s", why)
+        return OnnxTransfer(graph, target_dim=spec.target_dim, threads=threads, reason=why)
+    return GuardedTransfer(on_gpu, on_cpu, health or DeviceHealth())
 
 
 def pad_rows(vectors: Float32Array) -> Float32Array:
@@ -151,9 +171,5 @@ def pad_rows(vectors: Float32Array) -> Float32Array:
     return padded
 
 
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415 - optional: affine bundles do not need it
-    except ImportError as error:
-        raise MissingExtraError("this bundle's transfer", extra="serve") from error
-    return onnxruntime
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -9,10 +9,13 @@ import numpy as np
 
 from diffcdr.arrays import Float32Array, Int32Array, Int64Array, UInt8Array
 from diffcdr.bundle.reader import Bundle
+from diffcdr.device.health import DeviceHealth
+from diffcdr.device.names import Device
+from diffcdr.device.placement import Placement
 from diffcdr.errors import InputError
 from diffcdr.recommend.fold_in import LARGEST_RATING, FoldIn, known_ratings
 from diffcdr.recommend.query import ROW_STRATEGIES, FallbackReason, Query, Strategy
-from diffcdr.recommend.transfer import Device, load_transfer
+from diffcdr.recommend.transfer import load_transfer
 from diffcdr.recommend.warm_start import Blend
 
 NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
@@ -38,10 +41,10 @@ class Resolved:
 class Resolver:
     """The user side of one bundle: stored vectors, fold-in and the transfer."""
 
-    def __init__(self, bundle: Bundle, *, device: Device, threads: int) -> None:
+    def __init__(self, bundle: Bundle, *, device: Device, threads: int, health: DeviceHealth) -> None:
         """Raises as :class:`diffcdr.recommend.recommender.Recommender`."""
         self._bundle = bundle
-        self._transfer = load_transfer(bundle, device=device, threads=threads)
+        self._transfer = load_transfer(bundle, device=device, threads=threads, health=health)
         manifest, items = bundle.manifest, bundle.target_items
         self._fold_in = FoldIn(manifest.fold_in, bundle.source_items) if manifest.fold_in else None
         self._blend = (
@@ -49,9 +52,9 @@ class Resolver:
         )
 
     @property
-    def device(self) -> str:
-        """Where the transfer runs: ``cpu`` or ``cuda``."""
-        return self._transfer.device
+    def placement(self) -> Placement:
+        """Where the transfer runs now."""
+        return self._transfer.placement
 
     def carry(self, vectors: Float32Array) -> Float32Array:
         """Source vectors float32 [B, source_dim] to target vectors float32 [B, target_dim].

@@ -52,6 +52,8 @@ class ApproximateTopK:
 
     prefixes = False
     """More is looked through for a longer list, which may find what a shorter one missed."""
+    device = "cpu"
+    """Where it runs."""
 
     def __init__(self, exact: TopK, index: UInt8Array, spec: SearchSpec) -> None:
         """Take the lists in ``index`` (bytes as :mod:`diffcdr.search.build_index` makes them; kept, not copied).
@@ -97,12 +99,13 @@ class ApproximateTopK:
             step = max(1, VALUES_AT_ONCE // max(count * self._lists.d, self._spec.lists))
             for start in range(0, len(chosen), step):
                 part = chosen[start : start + step]
-                found = self._found(users[part], count, _of(masked, part))
+                found = self._found(users[part], count, None if masked is None else masked.of(part))
                 trusted[part], rows[part], scores[part] = self._best(users[part], found, k, margin=margin[part])
         rest = np.flatnonzero(~trusted)
         if len(rest):
             with stage("topk"):
-                rows[rest], scores[rest] = self._exact.search(users[rest], k, masked=_of(masked, rest))
+                only = None if masked is None else masked.of(rest)
+                rows[rest], scores[rest] = self._exact.search(users[rest], k, masked=only)
         return rows, scores
 
     def _candidates(self, wanted: Int64Array) -> Int64Array:
@@ -205,13 +208,6 @@ def check_recall(spec: SearchSpec | None, floor: float, *, bundle: Path) -> None
             f"the item index of bundle {bundle} finds {spec.recall:.3f} of the exact best {RECALL_K}, below the floor "
             f"of {floor:g}; publish it with a higher --recall-floor, or lower DIFFCDR_RECALL_FLOOR"
         )
-
-
-def _of(masked: MaskedRows | None, users: Int64Array) -> MaskedRows | None:
-    """The part of ``users`` alone, in their order."""
-    if masked is None:
-        return None
-    return MaskedRows.pack([masked.rows[masked.indptr[user] : masked.indptr[user + 1]] for user in users.tolist()])
 
 
 def load_faiss() -> Any:

@@ -24,6 +24,7 @@ from diffcdr.search.kernels import (
     Masks,
     finish,
     scan_narrow,
+    score_candidates,
     score_exactly,
     sift,
     still_active,
@@ -73,6 +74,12 @@ class CompiledScan:
         rows, scores, counts = found
         score_exactly(self._layout.rows, self._vectors, self._biases, self._offset, users, found, width)
         return rows[:, :width], scores[:, :width], counts
+
+    def exact(self, users: Float32Array, rows: Int64Array) -> Float32Array:
+        """Exact scores float32 [U, C] of item ``rows`` [U, C] for ``users`` [U, dim]; -inf where a row is negative."""
+        scores = np.empty(rows.shape, dtype=np.float32)
+        score_candidates(self._vectors, self._biases, self._offset, users, rows, scores)
+        return scores
 
 
 def _by_user(pairs: Pairs | None, users: int) -> Masks:

@@ -230,3 +230,25 @@ def score_exactly(
             for d in range(users.shape[1]):
                 total += np.float64(vectors[row, d]) * np.float64(users[user, d])
             rows[user, entry], scores[user, entry] = row, np.float32(total + biases[row] + offset)
+
+
+@_compiled(fused=False)
+def score_candidates(
+    vectors: Float32Array,
+    biases: Float32Array,
+    offset: float,
+    users: Float32Array,
+    rows: Int64Array,
+    scores: Float32Array,
+) -> None:
+    """Exact ``scores`` [U, C] of item ``rows`` [U, C] for ``users`` [U, dim]; -inf where a row is negative."""
+    for user in range(rows.shape[0]):
+        for entry in range(rows.shape[1]):
+            row = rows[user, entry]
+            if row < 0:
+                scores[user, entry] = -np.inf
+                continue
+            total = 0.0
+            for d in range(users.shape[1]):
+                total += np.float64(vectors[row, d]) * np.float64(users[user, d])
+            scores[user, entry] = np.float32(total + biases[row] + offset)

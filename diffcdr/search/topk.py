@@ -63,12 +63,18 @@ class MaskedRows:
         counts = np.diff(self.indptr[start : stop + 1])
         return np.repeat(np.arange(stop - start), counts), self.rows[self.indptr[start] : self.indptr[stop]]
 
+    def of(self, users: Int64Array) -> Self:
+        """The part of ``users`` alone, in their order."""
+        return self.pack([self.rows[self.indptr[user] : self.indptr[user + 1]] for user in users.tolist()])
+
 
 class TopK:
     """The k best items of many users. Nothing changes after construction: share it between threads freely."""
 
     prefixes = True
     """A shorter list is the beginning of a longer one."""
+    device = "cpu"
+    """Where it runs."""
 
     def __init__(
         self,
@@ -112,6 +118,7 @@ class TopK:
         some, k = np.array(self._vectors[:2]), min(20, self.n_items)
         for pairs in (None, (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))) if k else ():
             scan.best(some, k, self.margin(some), pairs)
+        scan.exact(some, np.full((len(some), 1), -1))
         self._compiled = scan
 
     def search(
@@ -158,8 +165,14 @@ class TopK:
 
     def ranked_keys(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Int64Array:
         """Packed exact (score, row) of candidate item ``rows`` [U, C] (-1 for none), int64 [U, C], best first."""
+        if self._compiled is not None:
+            wide = np.ascontiguousarray(rows, dtype=np.int64)
+            scores = self._compiled.exact(np.ascontiguousarray(users, dtype=np.float32), wide)
+            keys = np.where(wide >= 0, pack(scores, wide), EMPTY)
+            keys.sort(axis=1)
+            return keys[:, ::-1]
         owners, columns = np.nonzero(rows >= 0)
-        taken = rows[owners, columns]
+        taken = rows[owners, columns].astype(np.int64)
         keys = np.full(rows.shape, EMPTY)
         keys[owners, columns] = pack(self._exact(users[owners], taken), taken)
         return np.sort(keys, axis=1)[:, ::-1]

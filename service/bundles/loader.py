@@ -77,7 +77,7 @@ class Loader:
             self._running = False
         self._metrics.loads.labels("loaded").inc()
         model = await self.change(lambda registry: registry.add(model))
-        logger.info("loaded", extra={"bundle": model.id, "device": model.device})
+        logger.info("loaded", extra=model.log_fields)
         return model
 
     @property
@@ -114,6 +114,7 @@ class Loader:
     async def _open(self, path: Path) -> Model:
         def opened() -> Model:
             model = load_model(path, **self._settings.loading)
+            model.recommender.health.listen(self._metrics.count_device_failure)
             model.compile()
             warm(model, batch_rows=self._settings.batch_rows)
             # Hashing, opening and warming leave much that is free, and so did the bundle that was let go last.
@@ -186,8 +187,13 @@ def show(registry: Registry, metrics: Metrics) -> None:
     """Bring the bundle metric up to date with ``registry``."""
     lineup = registry.lineup
     metrics.bundles.show(
-        [(model.id, model.manifest.model, lineup.state(model), model.device) for model in lineup.all()]
+        [(model.id, model.manifest.model, lineup.state(model), *_where(model)) for model in lineup.all()]
     )
+
+
+def _where(model: Model) -> tuple[str, str, str, str]:
+    placement = model.recommender.placement
+    return placement.device, placement.provider, placement.version, model.recommender.search_device
 
 
 def warm(model: Model, *, batch_rows: int) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import Manifest
 from diffcdr.bundle.reader import Bundle, SourceUsers, open_bundle
+from diffcdr.device.names import Device
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
-from diffcdr.recommend.transfer import Device
 from diffcdr.search.approximate import check_recall
 
 State = Literal["stable", "previous", "canary", "shadow", "loaded"]
@@ -76,8 +76,19 @@ class Model:
 
     @property
     def device(self) -> str:
-        """Where the transfer runs: ``cpu`` or ``cuda``."""
+        """Where the transfer runs now: ``cpu`` or ``cuda:N``."""
         return self.recommender.device
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """Of a line that says that this model is here: bundle, device, provider and its version."""
+        placement = self.recommender.placement
+        return {
+            "bundle": self.id,
+            "device": placement.device,
+            "provider": f"{placement.provider} {placement.version}".strip(),
+            "search_device": self.recommender.search_device,
+        }
 
     def compile(self) -> None:
         """Load compiled search loops where there are any and the items are many; no list is another for it."""
@@ -227,7 +238,13 @@ class Registry:
 
 
 def load_model(
-    path: Path, *, device: Device, threads: int, own_vectors: bool = True, recall_floor: float = 0.0
+    path: Path,
+    *,
+    device: Device,
+    threads: int,
+    search_device: Device = "auto",
+    own_vectors: bool = True,
+    recall_floor: float = 0.0,
 ) -> Model:
     """Open the bundle at ``path``, check every hash, and load what it serves with.
 
@@ -236,14 +253,14 @@ def load_model(
     Raises:
         BundleError: the bundle is missing, damaged or of another version, or its item index finds less than
             ``recall_floor`` of the exact best 20.
-        DeviceError: ``device`` is ``cuda`` and there is none.
+        DeviceError: ``device`` or ``search_device`` names a GPU that cannot be used.
     """
     bundle = open_bundle(path)
     check_recall(bundle.manifest.search, recall_floor, bundle=path)
     if not own_vectors:
         nobody = SourceUsers(IdTable.build(()), np.empty((0, bundle.manifest.transfer.source_dim), dtype=np.float32))
         bundle = replace(bundle, source_users=nobody)
-    recommender = Recommender(bundle, device=device, threads=threads)
+    recommender = Recommender(bundle, device=device, threads=threads, search_device=search_device)
     return Model(recommender, popular=recommender.popular(MAX_K))
 
 

@@ -81,7 +81,7 @@ function overview(model, models, act) {
     ["Scores", model.objective === "rating" ? "ratings" : "ranking only"],
     ["Transfer", model.transfer === "affine" ? "folded map" : "solver graph"],
     ["Newcomers", model.fold_in ? "folded in" : "popular list"],
-    ["Runs on", model.device],
+    ["Runs on", `${model.device} (${model.provider} ${model.provider_version}), search on ${model.search_device}`],
     ["Trained", when(model.created_at)],
     ["Loaded", when(model.loaded_at)],
   ];

@@ -44,17 +44,27 @@ async def readyz(request: Request) -> Response:
     """200 once the bundle is loaded, verified and warmed; 503 from the moment the service begins to drain."""
     runtime = runtime_of(request)
     engine, lifecycle, bundle = _engine_state(runtime), _lifecycle_state(runtime), _bundle_state(runtime)
+    model = runtime.registry.lineup.stable
     # The service answers without its store, only less: that is no reason to send its callers away.
     components: dict[str, Component] = {
         "bundle": bundle,
         "engine": engine,
         "lifecycle": lifecycle,
         "state": "ok" if runtime.guard.healthy else "degraded",
+        "device": "ok" if model.recommender.health.lost is None else "degraded",
     }
     parts: tuple[State, ...] = (engine, lifecycle, bundle)
     status: State = next((part for part in parts if part != "ok"), "ok")
-    model = runtime.registry.lineup.stable
-    body = Readiness(status=status, components=components, bundle=model.id, device=model.device)
+    placement = model.recommender.placement
+    body = Readiness(
+        status=status,
+        components=components,
+        bundle=model.id,
+        device=placement.device,
+        provider=placement.provider,
+        provider_version=placement.version,
+        search_device=model.recommender.search_device,
+    )
     return _health(body, ok=status == "ok")
 
 

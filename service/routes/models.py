@@ -163,13 +163,16 @@ def _split(traffic: Traffic) -> TrafficSplit:
 
 
 def _summary(found: Model, lineup: Lineup) -> ModelSummary:
-    manifest = found.manifest
+    manifest, placement = found.manifest, found.recommender.placement
     return ModelSummary(
         id=found.id,
         state=lineup.state(found),
         model=manifest.model,
         preset=manifest.preset,
-        device=found.device,
+        device=placement.device,
+        provider=placement.provider,
+        provider_version=placement.version,
+        search_device=found.recommender.search_device,
         created_at=manifest.created_at,
         loaded_at=found.loaded_at,
         counts=manifest.counts.model_dump(),

@@ -60,6 +60,9 @@ _SUMMARY: Example = {
     "model": "diffcdr",
     "preset": "ranking",
     "device": "cpu",
+    "provider": "NumPy",
+    "provider_version": "2.4.6",
+    "search_device": "cpu",
     "created_at": "2026-01-09T10:15:00Z",
     "loaded_at": "2026-01-09T10:20:00Z",
     "counts": {"source_users": 4000, "source_items": 2000, "target_users": 3160, "target_items": 2000},
@@ -154,9 +157,12 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "Readiness": [
         {
             "status": "ok",
-            "components": {"bundle": "ok", "engine": "ok", "lifecycle": "ok", "state": "ok"},
+            "components": {"bundle": "ok", "engine": "ok", "lifecycle": "ok", "state": "ok", "device": "ok"},
             "bundle": MODEL_ID,
-            "device": "cpu",
+            "device": "cuda:0",
+            "provider": "CUDAExecutionProvider",
+            "provider_version": "1.31.1",
+            "search_device": "cuda:0",
         }
     ],
     "RecommendationAnswer": [{**_LIST, "request_id": REQUEST_ID}],

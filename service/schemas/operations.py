@@ -37,7 +37,10 @@ class ModelSummary(Body):
     state: State
     model: str
     preset: str
-    device: str
+    device: Annotated[str, Field(description="Where transfers run now: cpu or cuda:N.")]
+    provider: Annotated[str, Field(description="What computes them.")]
+    provider_version: str
+    search_device: Annotated[str, Field(description="Where items are searched, in batches that are worth it.")]
     created_at: datetime
     loaded_at: datetime
     counts: dict[str, int]
@@ -122,8 +125,12 @@ class Readiness(Health):
         dict[str, Literal["ok", "draining", "stalled", "behind", "degraded"]],
         Field(
             description="`degraded` state: opt-outs are known from a copy, and none can be taken down. "
-            "`behind` bundle: the other workers serve one that cannot be loaded here."
+            "`behind` bundle: the other workers serve one that cannot be loaded here. "
+            "`degraded` device: the GPU was lost, and the CPU computes until a restart."
         ),
     ]
     bundle: str
-    device: Annotated[str, Field(description="What transfers run on: cpu or cuda.")]
+    device: Annotated[str, Field(description="Where transfers run now: cpu or cuda:N.")]
+    provider: Annotated[str, Field(description="What computes them.")]
+    provider_version: str
+    search_device: Annotated[str, Field(description="Where items are searched, in batches that are worth it.")]

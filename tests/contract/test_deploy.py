@@ -49,7 +49,7 @@ def samples() -> dict[str, set[str]]:
         for family in collector.collect():
             for ending in endings[family.type]:
                 found[family.name + ending] = labels | ({"le"} if ending == "_bucket" else set())
-    metrics.bundles.show([("id", "diffcdr", "stable", "cpu")])
+    metrics.bundles.show([("id", "diffcdr", "stable", "cpu", "NumPy", "2", "cpu")])
     found |= {sample.name: set(sample.labels) for family in metrics.bundles.collect() for sample in family.samples}
     return found
 
@@ -149,6 +149,30 @@ def test_a_field_that_is_not_there_would_be_found() -> None:
     manifest = json.loads(json.dumps(MANIFESTS["Deployment"]).replace("readOnlyRootFilesystem", "readOnlyRoot"))
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
+
+
+def test_the_gpu_overlay_gives_the_service_one_gpu_and_says_so() -> None:
+    folder = DEPLOY / "kubernetes-gpu"
+    overlay = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    gpu, device = (yaml.safe_load((folder / patch["path"]).read_text()) for patch in overlay["patches"])
+    assert (folder / overlay["resources"][0]).resolve() == DEPLOY / "kubernetes"
+    for patch in (gpu, device):
+        assert patch["metadata"]["name"] == MANIFESTS[patch["kind"]]["metadata"]["name"]
+    (container,) = gpu["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == CONTAINER["name"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert set(device["data"]) <= set(MANIFESTS["ConfigMap"]["data"])
+    assert device["data"] == {"DIFFCDR_DEVICE": "cuda"}
+
+
+def test_compose_gives_the_service_one_gpu() -> None:
+    services = yaml.safe_load((DEPLOY / "gpu.yml").read_text())["services"]
+    (name,), (gpu,) = services, services.values()
+    assert set(gpu) <= set(COMPOSE["services"][name])
+    assert gpu["build"]["args"] == {"EXTRA": "serve-gpu"}
+    assert set(gpu["environment"]) <= set(COMPOSE["services"][name]["environment"])
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
 
 
 def test_pods_are_locked_down() -> None:

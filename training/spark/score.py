@@ -28,11 +28,11 @@ from pyspark.sql import SparkSession
 from threadpoolctl import threadpool_limits
 
 from diffcdr.bundle.reader import MANIFEST_HASH, Bundle, open_bundle
+from diffcdr.device.names import Device
 from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.recommend.transfer import Device
 from diffcdr.score import COMPILED_USERS, Plan, ScoreReport, ScoreRequest, make_plan, recommender_for
 from diffcdr.user_files import USER_COLUMN
 from training.spark.arrow import numbers, on_numbers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,17 @@ from torch import Tensor
 
 import bench.device.topk
 from bench.device.device import WARM_UP, Replayed, find_device
+from bench.device.drawn import silu_graph
 from bench.device.rows import DEVICE_BENCHES, activated
+from bench.device.serving import _file, _searches, _transfers
 from bench.device.topk import DeviceTopK
 from bench.device.train import DeviceUpdates
+from bench.drawn_bundle import write_drawn_bundle
 from bench.training import train
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import DeviceError
 from diffcdr.search.topk import MaskedRows, TopK
+from tests.gpu_stand_in import GPU, GpuStandIn
 from training.models.network.affine_updates import AffineUpdates
 from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork
@@ -100,7 +107,21 @@ def test_users_that_fill_no_chunk_are_carried_too(monkeypatch: pytest.MonkeyPatc
     assert activated(users=45, nfe=2, device=HERE).ratio > 0.0
 
 
-@pytest.mark.parametrize("name", DEVICE_BENCHES)
+def test_what_serving_measures_on_a_gpu(gpu: GpuStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows but that over HTTP, which starts a service of its own."""
+    monkeypatch.setattr("bench.device.serving.place", lambda device: GPU)
+    path = tmp_path / "bundle"
+    write_drawn_bundle(path, users=1_100, items=200, graph=silu_graph(nfe=2))
+    bundle = open_bundle(path)
+    rows = [*_transfers(bundle, "cuda"), *_searches("cuda", full=False), _file(bundle, tmp_path, "cuda")]
+    assert len(rows) == 5
+    assert gpu.runs > 0
+    for row in rows:
+        assert (row.bench, row.unit) == ("serving", "users/s")
+        assert row.ratio == pytest.approx(row.ours / row.baseline)
+
+
+@pytest.mark.parametrize("name", sorted(set(DEVICE_BENCHES) - {"serving"}))
 def test_every_device_bench_measures(name: str) -> None:
     for row in DEVICE_BENCHES[name]("short", device=HERE):
         assert row.bench == name

@@ -74,7 +74,7 @@ def test_sampler(
 def test_exported_graph_of_the_sampler(batch: tuple[int, int], k: int, form: tuple[Activation, Conditioning]) -> None:
     size, row = batch
     graph = to_onnx(sampler(k, form, hidden_dim=16, dtype=torch.float32), source_dim=k)
-    carry = OnnxTransfer(graph, target_dim=k, device="cpu", threads=1)
+    carry = OnnxTransfer(graph, target_dim=k, threads=1)
     source = vectors(size, k).numpy()
     assert np.array_equal(carry(source[row : row + 1])[0], carry(source)[row])
 
@@ -107,7 +107,7 @@ def test_every_model(variant: str, wide: Planted) -> None:
     if module is not None:
         width = model.head().item_vectors.shape[1]
         graph = to_onnx(module, source_dim=source.shape[1])
-        ways.append((source.numpy(), OnnxTransfer(graph, target_dim=width, device="cpu", threads=1)))
+        ways.append((source.numpy(), OnnxTransfer(graph, target_dim=width, threads=1)))
     for rows, carry in ways:
         together = np.asarray(carry(rows))
         for row in range(0, len(rows), 9):

@@ -1,0 +1,1 @@
+"""Tests that want an NVIDIA GPU: `make gpu-check` runs them."""
