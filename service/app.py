@@ -31,6 +31,7 @@ from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
+from service.loop_watch import LoopWatch
 from service.metrics import Metrics
 from service.recent_activity import Activity
 from service.routes import (
@@ -147,6 +148,7 @@ def create_app(
             metrics.workers.set(1)
             background = [asyncio.create_task(loader.follow()), asyncio.create_task(_watch_state(guard, metrics))]
             background.append(asyncio.create_task(app.state.runtime.activity.watch()))
+            background.append(asyncio.create_task(LoopWatch(metrics.longest_hold.set).watch()))
             if settings.watch_seconds:
                 background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
             yield {"edge": edge}

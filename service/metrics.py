@@ -61,6 +61,12 @@ class Metrics:
         self.workers = Gauge(
             "diffcdr_workers", "Worker processes that answer.", registry=registry, multiprocess_mode="livesum"
         )
+        self.longest_hold = Gauge(
+            "diffcdr_loop_longest_hold_seconds",
+            "Longest that the event loop was held in the last minute or two; nothing is answered meanwhile.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.state_up = Gauge(
             "diffcdr_state_up", "1 while the state answers.", registry=registry, multiprocess_mode="livemin"
         )

@@ -127,9 +127,12 @@ class Problem(Exception):
         return Response(body, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
-def from_validation(error: ValidationError) -> Problem:
-    """400 where the text is not JSON, else 422 with a pointer to each part that is wrong."""
-    return _from_details(error.errors(include_url=False, include_input=False, include_context=False))
+def from_validation(error: ValidationError, location: Sequence[str | int] = ()) -> Problem:
+    """400 where the text is not JSON, else 422 with a pointer to each part that is wrong, below ``location``."""
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    for part in details[:MAX_ERRORS]:
+        part["loc"] = (*location, *part["loc"])
+    return _from_details(details)
 
 
 def from_exception(error: Exception) -> Problem:

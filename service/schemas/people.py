@@ -26,7 +26,7 @@ class RatingEvent(Body):
 class EventsRequest(Body):
     """Ratings to remember, oldest first."""
 
-    events: Annotated[tuple[RatingEvent, ...], Field(min_length=1, max_length=MAX_EVENTS)]
+    events: Annotated[tuple[RatingEvent, ...], Field(min_length=1, max_length=MAX_EVENTS, fail_fast=True)]
 
 
 class RejectedEvent(Body):

@@ -61,16 +61,22 @@ class BatchUser(_Options):
 
     user_id: Annotated[Id | None, Field(description="The user, as in the rating files.")] = None
     exclude_items: Annotated[
-        tuple[Id, ...], Field(max_length=MAX_LISTED, description="Target items never to answer with.")
+        tuple[Id, ...], Field(max_length=MAX_LISTED, fail_fast=True, description="Target items never to answer with.")
     ] = ()
     history: Annotated[
         tuple[Rating, ...],
-        Field(max_length=MAX_LISTED, description="Source-domain ratings to use instead of what is stored."),
+        Field(
+            max_length=MAX_LISTED, fail_fast=True, description="Source-domain ratings to use instead of what is stored."
+        ),
     ] = ()
 
     target_history: Annotated[
         tuple[Rating, ...],
-        Field(max_length=MAX_LISTED, description="Target-domain ratings: they move the list, and count as seen."),
+        Field(
+            max_length=MAX_LISTED,
+            fail_fast=True,
+            description="Target-domain ratings: they move the list, and count as seen.",
+        ),
     ] = ()
 
     @model_validator(mode="after")
@@ -109,6 +115,7 @@ class RecommendationParameters(_Options):
         tuple[Id, ...],
         Field(
             max_length=MAX_LISTED_IN_ADDRESS,
+            fail_fast=True,
             description="Target items never to answer with; repeatable.",
             examples=[[BOOK]],
         ),
