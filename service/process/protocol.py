@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections import deque
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from diffcdr.errors import DiffCDRError
 from service.edge.middleware import ENTERED, Edge
 from service.edge.overload_answer import on_the_wire
 from service.edge.problems import MEDIA_TYPE, Problem
@@ -20,10 +24,78 @@ LINGER_SECONDS = 0.2
 moment ago has its request still to come."""
 PIPELINED = 16
 """Most requests that may wait on a connection for the answers before theirs. Each is held in memory."""
+HOOKS = (
+    "connection_made",
+    "connection_lost",
+    "on_headers_complete",
+    "on_body",
+    "on_message_complete",
+    "on_response_complete",
+    "send_400_response",
+    "shutdown",
+)
+"""Methods of uvicorn's protocol that are overridden here. One that uvicorn does not have would never be called."""
 
 
 class TooManyPipelined(Exception):
     """More requests on one connection than are held for it."""
+
+
+def check_uvicorn() -> None:
+    """See to it that the installed uvicorn calls what the service overrides.
+
+    Raises:
+        DiffCDRError: it does not; without, limits would silently not hold.
+    """
+    if missing := [name for name in HOOKS if not callable(getattr(HttpToolsProtocol, name, None))]:
+        raise DiffCDRError(
+            f"cannot serve with uvicorn {version('uvicorn')}: its HTTP protocol has no {', '.join(missing)}, which the "
+            "service builds on; install the version that constraints.txt names"
+        )
+
+
+class WholeAnswers:
+    """A connection's transport on which the head of an answer waits for the first part of its body: one write for both.
+
+    uvicorn writes one after the other. A process that is killed in between has told a proxy that an answer comes, so
+    that the proxy can ask nobody else. Answers of unknown length are streams: their heads go out at once.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        """Write to ``transport``, whose every other method is this one's too."""
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send ``data``, or hold it where it is the head of an answer whose body follows."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif isinstance(data, bytes) and _announces_a_body(data):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what is held: the answer has no body, as one to HEAD, or there will be none."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self.flush()
+        self._transport.close()
+
+
+def _announces_a_body(data: bytes) -> bool:
+    """Whether ``data`` is the head of an answer that says how long its body is.
+
+    A part of a body may look like one; it is then sent along with the next, or when the answer is complete.
+    """
+    return data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and b"\r\ncontent-length: " in data
 
 
 class ServiceProtocol(HttpToolsProtocol):
@@ -38,16 +110,22 @@ class ServiceProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._edge = cast(Edge, self.app_state["edge"])
         self._refused = False
-        self._running: RequestResponseCycle | None = None
+        self._unanswered: deque[RequestResponseCycle] = deque()
+        """The request in work, and those that wait for its answer."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        self._answers = WholeAnswers(transport)
+        super().connection_made(cast(asyncio.Transport, self._answers))
 
     def on_headers_complete(self) -> None:
         """Begin with a request, unless it is one too many."""
         self._refused = False
-        if self._running is not None and not self._running.response_complete:
+        if self._unanswered:
             # It waits for the answer before its own, and takes a place when it is its turn.
-            if len(self.pipeline) >= PIPELINED:
+            if len(self._unanswered) > PIPELINED:
                 raise TooManyPipelined
-            super().on_headers_complete()
+            self._begin()
             return
         entered = self._edge.enter(self.url)
         if entered is False:
@@ -56,25 +134,31 @@ class ServiceProtocol(HttpToolsProtocol):
         if entered:
             self.scope["state"][ENTERED] = True
         try:
-            super().on_headers_complete()
+            self._begin()
         except BaseException:
             if entered:
                 self._edge.leave()
             raise
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+    def _begin(self) -> None:
+        super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+
+    def on_response_complete(self) -> None:
+        """A request is answered; the next one on the connection has its turn."""
+        self._answers.flush()
+        self._unanswered.popleft()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left. uvicorn tells the request that came last, which may not be the one in work."""
+        """The client has left. uvicorn tells the request that came last alone, which may not be the one in work."""
         self._abandon()
         super().connection_lost(exc)
 
     def _abandon(self) -> None:
-        if self._running is not None:
-            self._running.disconnected = True
-            self._running.message_event.set()
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _refuse(self) -> None:
         self._refused = True

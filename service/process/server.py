@@ -23,7 +23,7 @@ from diffcdr.errors import InputError
 from service.bundles.registry import Model
 from service.components import Lifecycle
 from service.host_tuning import aside
-from service.process.protocol import LINGER_SECONDS, ServiceProtocol
+from service.process.protocol import LINGER_SECONDS, ServiceProtocol, check_uvicorn
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,11 @@ def make_server(
     """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``.
 
     ``on_start`` begins once it answers; ``on_drained`` is called when SIGTERM was longer ago than the grace time.
+
+    Raises:
+        DiffCDRError: the installed uvicorn is not one that the service can build on.
     """
+    check_uvicorn()
     config = uvicorn.Config(
         app.state.front,
         log_config=None,
