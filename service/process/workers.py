@@ -1,20 +1,23 @@
 """Several worker processes on one socket: started, watched, replaced when they die, and drained together.
 
-The parent serves nothing: it makes the socket and the folder that workers share, and then only waits for signals. So
-it may fork at any time, and what it has imported is in memory once. Tables are memory-mapped: one copy serves all.
+The parent serves nothing: it makes the socket and the folder that workers share, and then only waits for signals and
+for what workers say. So it may fork at any time, and what it has imported is in memory once. Tables are memory-mapped:
+one copy serves all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
+import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 
 from diffcdr.errors import DiffCDRError
 
@@ -22,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
-LOOK_SECONDS = 0.1
-"""How often the parent looks around when no signal wakes it."""
 HEALTHY_SECONDS = 5.0
 """A worker that lived this long is replaced at once; another after a while that doubles."""
 FIRST_DELAY_SECONDS = 0.2
@@ -44,8 +45,7 @@ class _Worker:
 
     def listen(self) -> None:
         """Take in what it has said since the last time."""
-        with contextlib.suppress(BlockingIOError):
-            self.said += os.read(self.report, 1 << 16).decode()
+        self.said += _read(self.report).decode()
         if not self.ready and self.said.startswith("ready\n"):
             self.ready = True
             self.said = ""
@@ -92,28 +92,38 @@ class Supervisor:
         Raises:
             DiffCDRError: a worker could not start, and the service never served; with that worker's exit code.
         """
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        # Collecting would write to every page that the workers share with this process.
-        gc.freeze()
-        try:
-            while self._workers or not self._stopping:
-                self._start_due()
-                found = signal.sigtimedwait(SIGNALS, LOOK_SECONDS)
-                if found is not None and found.si_signo in STOP_SIGNALS:
-                    if not self._stopping:
-                        self._on_stop()
-                    self._stopping = True
-                    self._signal(found.si_signo)
-                self._listen()
-                self._bury()
-        finally:
-            self._signal(signal.SIGKILL)
-            for pid in self._workers:
-                os.waitpid(pid, 0)
-            os.close(self._life[1])
-            os.close(self._life[0])
-            gc.unfreeze()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with signals_to_read() as told:
+            # Collecting would write to every page that the workers share with this process.
+            gc.freeze()
+            try:
+                while self._workers or not self._stopping:
+                    self._start_due()
+                    self._wait(told)
+                    for number in _read(told):
+                        if number in STOP_SIGNALS:
+                            self._stop(number)
+                    self._listen()
+                    self._bury()
+            finally:
+                self._signal(signal.SIGKILL)
+                for pid in self._workers:
+                    os.waitpid(pid, 0)
+                os.close(self._life[1])
+                os.close(self._life[0])
+                gc.unfreeze()
+
+    def _wait(self, told: int) -> None:
+        """Until there is a signal, a worker that begins has something to say, or another one is due."""
+        reports = [worker.report for worker in self._workers.values() if not worker.ready]
+        due = min(self._due.values(), default=None)
+        patience = None if due is None or self._stopping else max(0.0, due - time.monotonic())
+        select.select([told, *reports], [], [], patience)
+
+    def _stop(self, number: int) -> None:
+        if not self._stopping:
+            self._on_stop()
+        self._stopping = True
+        self._signal(number)
 
     def _start_due(self) -> None:
         if self._stopping:
@@ -122,10 +132,13 @@ class Supervisor:
         for index in [index for index, at in self._due.items() if at <= now]:
             del self._due[index]
             read, write = os.pipe()
+            # Until the new process is one of its own, a signal to it must wait: it would be taken for the parent's.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             pid = os.fork()
             if pid == 0:
                 os.close(read)
                 self._be_worker(index, write)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(write)
             os.set_blocking(read, False)
             self._workers[pid] = _Worker(index, read)
@@ -137,6 +150,7 @@ class Supervisor:
             # A group of its own: Ctrl-C reaches the parent only, which hands it on.
             os.setpgid(0, 0)
             os.close(self._life[1])
+            signal.set_wakeup_fd(-1)
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -191,6 +205,42 @@ class Supervisor:
     def _signal(self, number: int) -> None:
         for pid in self._workers:
             os.kill(pid, number)
+
+
+@contextmanager
+def signals_to_read() -> Iterator[int]:
+    """A descriptor from which the numbers of arriving ``SIGNALS`` are read, a byte each; for the main thread.
+
+    It can be waited for together with others, and on every POSIX system.
+    """
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    waker = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, _note) for number in SIGNALS}
+    # Whoever started this process may have left them blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield read
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(waker)
+        os.close(write)
+        os.close(read)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """Nothing: that there is a handler has the number written."""
+
+
+def _read(pipe: int) -> bytes:
+    """What is there now of a pipe that does not block."""
+    try:
+        return os.read(pipe, 1 << 16)
+    except BlockingIOError:
+        return b""
 
 
 def _say(pipe: int, text: str) -> None:
