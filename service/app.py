@@ -24,8 +24,9 @@ from service.bundles.shared_lineup import LineupFile
 from service.components import Intake, Lifecycle, Runtime
 from service.edge.admission import Admission
 from service.edge.auth import is_loopback, key_ring
-from service.edge.in_flight import Gate
+from service.edge.limits import Limits, most_connections
 from service.edge.middleware import DirectRoute, Edge
+from service.edge.places import Places
 from service.edge.problems import from_exception
 from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
@@ -116,7 +117,7 @@ def create_app(
     vectors = open_vectors(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
         loaded = model
         if loaded is None:
             loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
@@ -151,7 +152,7 @@ def create_app(
             background.append(asyncio.create_task(LoopWatch(metrics.longest_hold.set).watch()))
             if settings.watch_seconds:
                 background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
-            yield {"edge": edge}
+            yield {"edge": edge, "limits": limits}
             for task in background:
                 task.cancel()
         finally:
@@ -199,8 +200,14 @@ def create_app(
             loopback=is_loopback(settings.host),
             quota=Quota(settings.rate_limit) if settings.rate_limit else None,
         ),
-        gate=Gate(settings.max_in_flight, retry_after=retry_after),
+        places=Places(settings, retry_after=retry_after),
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
+    )
+    limits = Limits(
+        keep_alive=settings.keep_alive_seconds,
+        head=settings.head_seconds,
+        body_rate=settings.min_body_rate,
+        connections=most_connections(settings.max_connections),
     )
     app.state.front = Front(app, edge, tracing)
     describe(app)

@@ -91,8 +91,20 @@ class Settings(BaseSettings):
     batch_rows: int = Field(256, ge=1, le=4096)
     """Most users computed together."""
     max_in_flight: int = Field(32, ge=1)
-    """Requests that each process has in work at a time, for a tenth of a second four times as many; more get 503 with
+    """Reads that each process has in work at a time, for a tenth of a second four times as many; more get 503 with
     Retry-After before their body is read. Probes, metrics and administration are always answered."""
+    max_writes_in_flight: int = Field(32, ge=1)
+    """The same for opt-outs, erasures and events."""
+    max_bulk_in_flight: int = Field(16, ge=1)
+    """The same for batches and bodies of more than 64 KiB."""
+    max_connections: int = Field(0, ge=0)
+    """Open connections of each process; for another one the longest silent is closed. 0: as descriptors allow."""
+    keep_alive_seconds: float = Field(75.0, gt=0)
+    """A connection without a request is closed after this long; longer than what is in front keeps its own."""
+    head_seconds: float = Field(10.0, gt=0)
+    """So long a request's head may take to arrive, and a new connection's first byte."""
+    min_body_rate: int = Field(100, ge=0)
+    """Bytes a second that a body has to bring, over ten seconds."""
     timeout_ms: int = Field(2000, ge=1, le=60_000)
     """Deadline of a request that names none; past it the answer is 504."""
     stall_seconds: float = Field(30.0, gt=0)

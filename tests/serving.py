@@ -28,6 +28,8 @@ class GatedRecommender:
     def __init__(self, inner: Recommender) -> None:
         self._inner = inner
         self.delay = 0.0
+        self.wait_for: threading.Event | None = None
+        """Each call waits for this too, where it is given."""
         self.calls: list[list[str | None]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -36,6 +38,8 @@ class GatedRecommender:
     def answer(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         self.calls.append([query.user_id for query in queries])
         time.sleep(self.delay)
+        if self.wait_for is not None:
+            self.wait_for.wait(30)
         if any(query.user_id == "poison" for query in queries):
             raise RuntimeError("poisoned")
         return self._inner.answer(queries)

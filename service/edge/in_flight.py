@@ -21,12 +21,18 @@ class Gate:
     """Counts requests in work; use it on one event loop."""
 
     def __init__(
-        self, limit: int, *, retry_after: Callable[[], int], clock: Callable[[], float] = time.monotonic
+        self,
+        limit: int,
+        *,
+        retry_after: Callable[[], int],
+        burst: int = BURST,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``limit``: requests in work at a time, at least 1.
+        """``limit``: requests in work at a time, at least 1; for a moment ``burst`` times as many.
 
         ``retry_after``: whole seconds until others should come again. ``clock``: seconds, never backwards.
         """
+        self._burst_limit = burst * limit
         self.retry_after = retry_after
         self._limit = limit
         self._clock = clock
@@ -46,6 +52,11 @@ class Gate:
         self._in_work += 1
         return True
 
+    @property
+    def full(self) -> bool:
+        """Whether nobody else may come in now."""
+        return self._in_work >= self._limit and not self._burst()
+
     def leave(self) -> None:
         """One that came in is answered, or its client has left."""
         self._in_work -= 1
@@ -55,4 +66,4 @@ class Gate:
         if now - self._last_full > REST_SECONDS:
             self._full_since = now
         self._last_full = now
-        return now - self._full_since <= BURST_SECONDS and self._in_work < BURST * self._limit
+        return now - self._full_since <= BURST_SECONDS and self._in_work < self._burst_limit

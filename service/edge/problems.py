@@ -33,6 +33,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "model_unknown": (404, "No such model is loaded"),
     "not_in_bundle": (404, "The bundle does not hold this"),
     "method_not_allowed": (405, "This address does not take this method"),
+    "request_timeout": (408, "The request did not arrive in time"),
     "conflict": (409, "This cannot be done in the present state"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is of a type that is not taken here"),
