@@ -24,6 +24,7 @@ from service.bundles.shared_lineup import LineupFile
 from service.components import Intake, Lifecycle, Runtime
 from service.edge.admission import Admission
 from service.edge.auth import is_loopback, key_ring
+from service.edge.host_names import HostNames
 from service.edge.limits import Limits, most_connections
 from service.edge.middleware import DirectRoute, Edge
 from service.edge.places import Places
@@ -173,6 +174,8 @@ def create_app(
         version=version("diffcdr"),
         lifespan=lifespan,
         redoc_url=None,
+        # A redirect would name the host that the request names, and http: a key would be sent again in the clear.
+        redirect_slashes=False,
         exception_handlers={HTTPException: _problem, RequestValidationError: _problem},
     )
     for router in (
@@ -198,6 +201,7 @@ def create_app(
         admission=Admission(
             keys=key_ring(settings),
             loopback=is_loopback(settings.host),
+            hosts=HostNames(settings),
             quota=Quota(settings.rate_limit) if settings.rate_limit else None,
         ),
         places=Places(settings, retry_after=retry_after),
@@ -229,5 +233,6 @@ async def _problem(request: Request, error: Exception) -> Response:
         # The router names the methods of one route; an address may have several.
         address = getattr(request.scope.get("route"), "path_format", "")
         if methods := request.app.openapi()["paths"].get(address):
-            problem.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
+            allowed = {method.upper() for method in methods}
+            problem.headers["Allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
     return problem.response(instance=request.url.path, request_id=request.scope["state"]["request_id"])

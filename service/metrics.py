@@ -28,6 +28,9 @@ class Metrics:
 
     def __init__(self, *, folder: Path | None = None) -> None:
         """``folder``: where all workers keep their values, after :func:`keep_values_in` it."""
+        if folder is None:
+            # PROMETHEUS_MULTIPROC_DIR may be meant for another program.
+            values.ValueClass = values.MutexValue
         self._folder = folder
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -26,7 +27,7 @@ from service.edge.in_flight import Gate
 from service.edge.overload_answer import STATUS as REFUSED_STATUS
 from service.edge.overload_answer import Headers, refusal
 from service.edge.places import BATCH, Places
-from service.edge.problems import from_exception
+from service.edge.problems import Problem, from_exception
 from service.engine.jobs import ClientLeft
 from service.metrics import Metrics
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 USERS = "/v1/users/"
 BATCH_URL = BATCH.encode()
 CLIENT_LEFT_STATUS = "499"
@@ -132,9 +134,10 @@ class Edge:
         return told + more, body
 
     async def _let_in(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        raw_path = scope["raw_path"]
         if scope["path"].startswith(USERS):
             # As it was sent: an id with a slash in it (%2F) must not become another address.
-            scope["path"] = scope["raw_path"].decode("ascii")
+            scope["path"] = raw_path.decode("ascii")
         scope_needed = required_scope(scope["method"], scope["path"])
         taken: Gate | None = scope.setdefault("state", {}).pop(ENTERED, None)
         gate = taken or self._places.gate(scope["method"], scope["path"])
@@ -168,10 +171,19 @@ class Edge:
             await send(message)
 
         try:
+            _check_text(scope)
+            self._admission.check_host(scope)
             if scope_needed is not None:
                 self._admission.admit(scope, scope_needed)
             route = self._direct.get((scope["method"], scope["path"]))
-            if route is None:
+            if scope["method"] == "HEAD":
+                # As GET, for whoever answers it; the server leaves the body out, as it goes by its own scope.
+                asked = {**scope, "method": "GET"}
+                try:
+                    await app(asked, receive, send_with_headers)
+                finally:
+                    scope["route"] = asked.get("route")
+            elif route is None:
                 await app(scope, receive, send_with_headers)
             else:
                 scope["route"] = route
@@ -209,6 +221,21 @@ class Edge:
                     "duration_ms": round(seconds * 1000, 3),
                 },
             )
+
+
+def _check_text(scope: Scope) -> None:
+    """Raise Problem 400 where percent signs in the address stand for no text: an id is what it is, byte for byte."""
+    sent = scope["raw_path"] + b"?" + scope["query_string"]
+    if b"%" not in sent:
+        return
+    try:
+        unquote_to_bytes(sent).decode()
+    except UnicodeDecodeError:
+        broken = True
+    else:
+        broken = BROKEN_PERCENT.search(sent) is not None
+    if broken:
+        raise Problem("bad_request", "the address is not UTF-8, percent-encoded; encode ids as UTF-8 first")
 
 
 def _identify(headers: Headers) -> tuple[str, str | None, list[tuple[bytes, bytes]]]:

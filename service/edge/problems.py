@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from service.bundles.loader import LoadRefused, LoadRunning
 from service.bundles.registry import ModelUnknown, NothingToRollBack
 from service.edge.auth import Forbidden, Unauthenticated
+from service.edge.host_names import HostUnknown
 from service.edge.rate_limit import RateLimited
 from service.edge.same_origin import CrossOrigin
 from service.engine.jobs import DeadlineExceeded, QueueFull
@@ -37,6 +38,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "conflict": (409, "This cannot be done in the present state"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is of a type that is not taken here"),
+    "host_unknown": (421, "The service does not go by this name"),
     "invalid_request": (422, "The request does not follow the schema"),
     "idempotency_key_reused": (422, "Something else was asked under this key"),
     "bundle_refused": (422, "The bundle cannot be served"),
@@ -52,6 +54,7 @@ _CODES: Mapping[type[Exception], str] = {
     CrossOrigin: "cross_origin",
     DeadlineExceeded: "deadline_exceeded",
     Forbidden: "forbidden",
+    HostUnknown: "host_unknown",
     LoadRefused: "bundle_refused",
     LoadRunning: "conflict",
     ModelUnknown: "model_unknown",

@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
@@ -48,7 +49,7 @@ COLLECT_AFTER = 20_000
 
 
 class DrainingServer(uvicorn.Server):
-    """Stops on SIGINT at once and on SIGTERM after a grace time, always finishing what is in flight.
+    """Stops on SIGINT at once and on SIGTERM or SIGHUP after a grace time, always finishing what is in flight.
 
     SIGTERM switches readiness off and goes on serving for ``drain_seconds``, so that load balancers notice before
     connections are refused. A second signal cuts the grace time short; a third, what is in flight.
@@ -86,6 +87,8 @@ class DrainingServer(uvicorn.Server):
         """Begin to answer."""
         await super().startup(sockets)
         self._listeners = sockets or []
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, lambda _, frame: self.handle_exit(signal.SIGTERM, frame))
         if self.started and self._on_start is not None:
             self._starting = asyncio.get_running_loop().create_task(self._on_start())
 
