@@ -16,6 +16,33 @@ BURST_SECONDS = 0.1
 REST_SECONDS = 1.0
 """The next burst is let through once the limit was not reached for so long."""
 
+REFUSALS_A_SECOND = 6000
+"""More refusals than these would take more than about a quarter of an event loop's time."""
+REFUSALS_AT_ONCE = 600
+LONGEST_PAUSE_SECONDS = 1.0
+"""As long as who was refused is told to stay away, at the least."""
+
+
+class Pace:
+    """How long those who were refused are not listened to, so that who comes again at once cannot take all the time.
+
+    Refusing costs little, but callers that do not wait come as often as they are refused. Use it on one event loop.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock``: seconds, never backwards."""
+        self._clock = clock
+        self._due = 0.0
+
+    def pause(self) -> float:
+        """Count one refusal; seconds for which nothing more is to be read of that caller."""
+        now = self._clock()
+        self._due = max(self._due, now) + 1 / REFUSALS_A_SECOND
+        wait = self._due - now - REFUSALS_AT_ONCE / REFUSALS_A_SECOND
+        if wait > LONGEST_PAUSE_SECONDS:
+            self._due = now + LONGEST_PAUSE_SECONDS + REFUSALS_AT_ONCE / REFUSALS_A_SECOND
+        return min(max(wait, 0.0), LONGEST_PAUSE_SECONDS)
+
 
 class Gate:
     """Counts requests in work; use it on one event loop."""

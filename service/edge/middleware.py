@@ -110,6 +110,10 @@ class Edge:
         gate = self.gate(method, url)
         return gate is not None and gate.full
 
+    def pause_after_refusal(self) -> float:
+        """Seconds for which a connection that was refused just now is not listened to."""
+        return self._places.pace.pause()
+
     def abandoned(self, method: str, url: bytes) -> None:
         """Count a request whose client has left before its body was there."""
         path = url.partition(b"?")[0].decode("latin-1")

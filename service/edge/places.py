@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from service.edge.auth import required_scope
-from service.edge.in_flight import Gate
+from service.edge.in_flight import Gate, Pace
 from service.settings import Settings
 
 BATCH = "/v1/recommendations/batch"
@@ -18,6 +18,7 @@ class Places:
     def __init__(self, settings: Settings, *, retry_after: Callable[[], int]) -> None:
         """``retry_after``: whole seconds until those who find no place should come again."""
         self.retry_after = retry_after
+        self.pace = Pace()
         self.reads = Gate(settings.max_in_flight, retry_after=retry_after)
         self.writes = Gate(settings.max_writes_in_flight, retry_after=retry_after)
         self.bulk = Gate(settings.max_bulk_in_flight, retry_after=retry_after, burst=1)

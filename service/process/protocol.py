@@ -157,6 +157,13 @@ class ServiceProtocol(PatientConnection):
         self.transport.write(on_the_wire([*self.server_state.default_headers, *headers], body))
         if close or (b"connection", b"close") in headers:
             self.transport.close()
+        elif pause := self._edge.pause_after_refusal():
+            self.flow.pause_reading()
+            self.loop.call_later(pause, self._listen_again)
+
+    def _listen_again(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; that of a refused request is of no interest."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from service.schemas.base import Body, Id, ModelName, Timeout
+from service.schemas.base import Body, ModelName, SentId, Timeout
 
 MAX_EMBEDDINGS = 1024
 """Most user ids or vectors in one embeddings request."""
@@ -28,7 +28,9 @@ class EmbeddingsRequest(Body):
         }
     )
 
-    user_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_EMBEDDINGS, fail_fast=True)] | None = None
+    user_ids: Annotated[tuple[SentId, ...], Field(min_length=1, max_length=MAX_EMBEDDINGS, fail_fast=True)] | None = (
+        None
+    )
     vectors: Annotated[
         Annotated[tuple[Vector, ...], Field(min_length=1, max_length=MAX_EMBEDDINGS, fail_fast=True)] | None,
         Field(description="Source vectors, `source_dim` numbers each."),

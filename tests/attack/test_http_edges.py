@@ -92,3 +92,17 @@ def test_variables_of_others_are_left_to_them(attacked_bundle: Path, tmp_path: P
     warned = [line["message"] for line in lines if line["level"] == "warning"]
     assert len(warned) == 1 and warned[0].startswith("DIFFCDR_TIMEOUT is no setting")
     assert lines[-1]["message"] == "stopped"
+
+
+def test_a_number_is_taken_as_its_text(attacked: Server) -> None:
+    asked = b'{"user_id": %b, "exclude_items": [7]}'
+    with httpx.Client(base_url=attacked.address) as client:
+        for number in (b"12", b"12.0", b'"12"'):
+            found = client.post("/v1/embeddings", content=b'{"user_ids": [%b]}' % number).json()["embeddings"]
+            assert [entry["user_id"] for entry in found] == ["12"]
+            assert client.post(ONE, content=asked % number).status_code == 200
+        assert client.put("/v1/users/9007199254740993/opt-out").status_code == 204
+        told = client.post(ONE, content=asked % b"9007199254740993").json()
+        assert told["fallback_reason"] == "opted_out"
+        for number in (b"1.5", b"true", b"1e300"):
+            assert client.post(ONE, content=asked % number).status_code == 422
