@@ -24,13 +24,16 @@ from service.bundles.shared_lineup import LineupFile
 from service.components import Intake, Lifecycle, Runtime
 from service.edge.admission import Admission
 from service.edge.auth import is_loopback, key_ring
-from service.edge.in_flight import Gate
+from service.edge.host_names import HostNames
+from service.edge.limits import Limits, most_connections
 from service.edge.middleware import DirectRoute, Edge
+from service.edge.places import Places
 from service.edge.problems import from_exception
 from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
+from service.loop_watch import LoopWatch
 from service.metrics import Metrics
 from service.recent_activity import Activity
 from service.routes import (
@@ -120,7 +123,7 @@ def create_app(
     vectors = open_vectors(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
         loaded = model
         if loaded is None:
             loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
@@ -153,9 +156,10 @@ def create_app(
             metrics.workers.set(1)
             background = [asyncio.create_task(loader.follow()), asyncio.create_task(_watch_state(guard, metrics))]
             background.append(asyncio.create_task(app.state.runtime.activity.watch()))
+            background.append(asyncio.create_task(LoopWatch(metrics.longest_hold.set).watch()))
             if settings.watch_seconds:
                 background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
-            yield {"edge": edge}
+            yield {"edge": edge, "limits": limits}
             for task in background:
                 task.cancel()
         finally:
@@ -176,6 +180,8 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
         redoc_url=None,
+        # A redirect would name the host that the request names, and http: a key would be sent again in the clear.
+        redirect_slashes=False,
         exception_handlers={HTTPException: _problem, RequestValidationError: _problem},
         telemetry=NO_TELEMETRY,
     )
@@ -202,10 +208,17 @@ def create_app(
         admission=Admission(
             keys=key_ring(settings),
             loopback=is_loopback(settings.host),
+            hosts=HostNames(settings),
             quota=Quota(settings.rate_limit) if settings.rate_limit else None,
         ),
-        gate=Gate(settings.max_in_flight, retry_after=retry_after),
+        places=Places(settings, retry_after=retry_after),
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
+    )
+    limits = Limits(
+        keep_alive=settings.keep_alive_seconds,
+        head=settings.head_seconds,
+        body_rate=settings.min_body_rate,
+        connections=most_connections(settings.max_connections),
     )
     app.state.front = Front(app, edge, tracing)
     describe(app)
@@ -227,5 +240,6 @@ async def _problem(request: Request, error: Exception) -> Response:
         # The router names the methods of one route; an address may have several.
         address = getattr(request.scope.get("route"), "path_format", "")
         if methods := request.app.openapi()["paths"].get(address):
-            problem.headers["Allow"] = ", ".join(sorted(method.upper() for method in methods))
+            allowed = {method.upper() for method in methods}
+            problem.headers["Allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
     return problem.response(instance=request.url.path, request_id=request.scope["state"]["request_id"])

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import importlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +30,7 @@ from service.host_tuning import share_arenas
 from service.metrics import forget_worker, keep_values_in
 from service.process.server import bind, make_server, settle, turn_away
 from service.process.workers import Supervisor
-from service.settings import Settings
+from service.settings import Settings, unknown_variables
 from service.state.opening import open_store, sqlite_path
 from service.state.store import Erasure, StateUnavailable
 
@@ -61,6 +62,8 @@ def serve(
         access_log=access_log,
     )
     logs.configure(settings)
+    for name in unknown_variables(os.environ):
+        logger.warning("%s is no setting of the service; docs/operations.md lists those there are", name)
     share_arenas()
     listener = bind(settings.host, settings.port)
     with listener:

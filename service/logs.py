@@ -59,6 +59,7 @@ def configure(settings: Settings) -> None:
     """Send every log line to standard error in ``settings.log_format``."""
     formatter = "service.logs.JsonFormatter" if settings.log_format == "json" else "service.logs.TextFormatter"
     level = settings.log_level.upper()
+    logging.captureWarnings(True)
     logging.config.dictConfig(
         {
             "version": 1,

@@ -30,6 +30,9 @@ class Metrics:
 
     def __init__(self, *, folder: Path | None = None) -> None:
         """``folder``: where all workers keep their values, after :func:`keep_values_in` it."""
+        if folder is None:
+            # PROMETHEUS_MULTIPROC_DIR may be meant for another program.
+            values.ValueClass = values.MutexValue
         self._folder = folder
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(
@@ -62,6 +65,12 @@ class Metrics:
         )
         self.workers = Gauge(
             "diffcdr_workers", "Worker processes that answer.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.longest_hold = Gauge(
+            "diffcdr_loop_longest_hold_seconds",
+            "Longest that the event loop was held in the last minute or two; nothing is answered meanwhile.",
+            registry=registry,
+            multiprocess_mode="livemax",
         )
         self.state_up = Gauge(
             "diffcdr_state_up", "1 while the state answers.", registry=registry, multiprocess_mode="livemin"

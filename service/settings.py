@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diffcdr.device.names import Device, parse_device
@@ -14,6 +16,10 @@ from diffcdr.search.approximate import DEFAULT_FLOOR
 
 PREFIX = "DIFFCDR_"
 DeviceName = Annotated[Device, AfterValidator(parse_device)]
+NOT_THE_SERVICES = frozenset({"DIFFCDR_DATA"})
+"""Variables that other parts of the project read."""
+_LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
+_LINK_NAME = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log", "workers"})
 """Settings that are options of ``diffcdr serve`` too."""
 SECRETS = frozenset({"api_keys", "state_url", "vectors_url"})
@@ -42,6 +48,9 @@ class Settings(BaseSettings):
     watch_seconds: float = Field(0.0, ge=0)
     """Look this often whether another bundle was published at ``bundle``, and serve it; 0 does not look."""
     host: str = "127.0.0.1"
+    allowed_hosts: str = ""
+    """Names under which it may be asked without a key, separated by commas; ``*`` for all. Loopback's names always
+    may; empty: only these on a loopback address, all elsewhere."""
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port; the one taken is logged."""
     device: DeviceName = "auto"
@@ -96,8 +105,20 @@ class Settings(BaseSettings):
     batch_rows: int = Field(256, ge=1, le=4096)
     """Most users computed together."""
     max_in_flight: int = Field(32, ge=1)
-    """Requests that each process has in work at a time, for a tenth of a second four times as many; more get 503 with
+    """Reads that each process has in work at a time, for a tenth of a second four times as many; more get 503 with
     Retry-After before their body is read. Probes, metrics and administration are always answered."""
+    max_writes_in_flight: int = Field(32, ge=1)
+    """The same for opt-outs, erasures and events."""
+    max_bulk_in_flight: int = Field(16, ge=1)
+    """The same for batches and bodies of more than 64 KiB."""
+    max_connections: int = Field(0, ge=0)
+    """Open connections of each process; for another one the longest silent is closed. 0: as descriptors allow."""
+    keep_alive_seconds: float = Field(75.0, gt=0)
+    """A connection without a request is closed after this long; longer than what is in front keeps its own."""
+    head_seconds: float = Field(10.0, gt=0)
+    """So long a request's head may take to arrive, and a new connection's first byte."""
+    min_body_rate: int = Field(100, ge=0)
+    """Bytes a second that a body has to bring, over ten seconds."""
     timeout_ms: int = Field(2000, ge=1, le=60_000)
     """Deadline of a request that names none; past it the answer is 504."""
     stall_seconds: float = Field(30.0, gt=0)
@@ -114,6 +135,12 @@ class Settings(BaseSettings):
     """One log line a request."""
     tracing: bool | None = None
     """Send OpenTelemetry traces; if not set, where ``OTEL_EXPORTER_OTLP_ENDPOINT`` names a collector."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_service_links(cls, values: Any) -> Any:
+        """Kubernetes sets ``DIFFCDR_PORT=tcp://…`` where a Service is called ``diffcdr``: it is not meant for us."""
+        return {name: value for name, value in values.items() if not _is_link(value)}
 
     @property
     def loading(self) -> Loading:
@@ -137,6 +164,20 @@ class Settings(BaseSettings):
             return cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             raise InputError("; ".join(_explain(part) for part in error.errors())) from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Names in ``environment`` that look like settings and are none, but for what Kubernetes sets for Services."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | NOT_THE_SERVICES
+    return sorted(
+        name
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name not in known and not _is_link(value) and not _LINK_NAME.search(name)
+    )
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, str) and _LINK.fullmatch(value) is not None
 
 
 def _explain(part: Any) -> str:

@@ -21,9 +21,8 @@ def connect(client: httpx.Client, *, timeout: float = 10.0) -> socket.socket:
 
 def head(address: str, *, length: int, media_type: str = JSON) -> bytes:
     """The head of a POST with a body of ``length`` bytes."""
-    return (
-        f"POST {address} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n".encode()
-    )
+    lines = (f"POST {address} HTTP/1.1", "Host: localhost", f"Content-Type: {media_type}", f"Content-Length: {length}")
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 @contextmanager

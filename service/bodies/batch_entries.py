@@ -10,6 +10,9 @@ from service.edge.problems import Problem
 TOO_LONG = None
 """Stands for an entry beyond the size limit, whose text was thrown away."""
 
+MAX_DEPTH = 64
+"""Lists and objects within each other, the list of users included; a user has three."""
+
 _BLANK = b" \t\r\n"
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{},]', re.DOTALL)
 """A whole string, or a mark outside of strings; a lone quote begins a string that has not ended yet."""
@@ -75,6 +78,8 @@ class _ListCutter:
             self._scanned = token.end()
             if kind in (b"[", b"{"):
                 self._depth += 1
+                if self._depth > MAX_DEPTH:
+                    raise Problem("invalid_request", f"lists and objects go more than {MAX_DEPTH} deep")
             elif kind in (b"]", b"}"):
                 self._depth -= 1
                 self._closed = self._depth == 0

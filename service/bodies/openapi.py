@@ -52,7 +52,7 @@ def describe(app: FastAPI) -> None:
         if path.startswith("/v1/"):
             for method, operation in operations.items():
                 refusals = ("forbidden",) if method.upper() in SAFE_METHODS else ("forbidden", "cross_origin")
-                at_the_edge = responses("unauthenticated", *refusals, "rate_limited")
+                at_the_edge = responses("unauthenticated", *refusals, "host_unknown", "rate_limited")
                 operation["responses"] |= {str(status): answer for status, answer in at_the_edge.items()}
                 if not path.startswith("/v1/admin/"):
                     operation["responses"].setdefault("503", responses("overloaded")[503])

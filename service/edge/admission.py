@@ -6,18 +6,31 @@ from starlette.types import Scope
 
 from service.edge.auth import KeyRing
 from service.edge.auth import Scope as Permission
+from service.edge.host_names import HostNames
 from service.edge.rate_limit import Quota
 from service.edge.same_origin import check_origin
+
+PROBES = frozenset({"/livez", "/readyz"})
 
 
 class Admission:
     """Looks at who asks, before anything is done for them."""
 
-    def __init__(self, *, keys: KeyRing, loopback: bool, quota: Quota | None) -> None:
-        """``loopback``: only programs of this machine can reach the service."""
+    def __init__(self, *, keys: KeyRing, loopback: bool, quota: Quota | None, hosts: HostNames) -> None:
+        """``loopback``: only programs of this machine can reach the service. ``hosts``: the names it goes by."""
+        self._hosts = hosts
         self._keys = keys
         self._loopback = loopback
         self._quota = quota
+
+    def check_host(self, scope: Scope) -> None:
+        """Raise HostUnknown where a page may have made a name of its own point here (DNS rebinding).
+
+        Whoever sends a key is no such page, and probes ask under any name.
+        """
+        if self._hosts.all or scope["path"] in PROBES or _presented_key(scope) is not None:
+            return
+        self._hosts.check(next((value for name, value in scope["headers"] if name == b"host"), b""))
 
     def admit(self, scope: Scope, scope_needed: Permission) -> None:
         """Raise what keeps this caller out: no key, another page's request, or too many of them."""

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -25,7 +26,8 @@ from service.edge.auth import required_scope
 from service.edge.in_flight import Gate
 from service.edge.overload_answer import STATUS as REFUSED_STATUS
 from service.edge.overload_answer import Headers, refusal
-from service.edge.problems import from_exception
+from service.edge.places import BATCH, Places
+from service.edge.problems import Problem, from_exception
 from service.engine.jobs import ClientLeft
 from service.metrics import Metrics
 
@@ -33,11 +35,13 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 USERS = "/v1/users/"
+BATCH_URL = BATCH.encode()
 CLIENT_LEFT_STATUS = "499"
 UNMATCHED = "unmatched"
 ENTERED = "entered"
-"""In the state of a request: it was given a place already."""
+"""In the state of a request: the gate that gave it a place already."""
 
 _random = random.Random()
 os.register_at_fork(after_in_child=_random.seed)  # no two workers give out the same request ids
@@ -65,14 +69,14 @@ class Edge:
         lifecycle: Lifecycle,
         access_log: bool,
         admission: Admission,
-        gate: Gate,
+        places: Places,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
         """Requests to the ``direct`` routes do not pass through the application, and those too many go nowhere."""
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
         self._admission = admission
-        self._gate = gate
+        self._places = places
         self._lifecycle = lifecycle
         self._access_log = access_log
 
@@ -91,18 +95,30 @@ class Edge:
         """Whether ``scope`` is a request that no application is needed for."""
         return scope["type"] == "http" and (scope["method"], scope["path"]) in self._direct
 
-    def enter(self, url: bytes) -> bool | None:
-        """Take a place for a request to ``url``, as it was sent: whether there was one; None where it needs none.
+    def gate(self, method: str, url: bytes, *, large: bool = False) -> Gate | None:
+        """Where a request to ``url``, as it was sent, has to take a place; None where it needs none.
 
-        Who takes a place here notes it in the request's state as ``ENTERED``, or gives it back with :meth:`leave`.
+        Who takes a place there notes the gate in the request's state as ``ENTERED``, or gives the place back.
         """
-        if not url.startswith(b"/v1/") or url.startswith(b"/v1/admin/"):
-            return None  # or is written in some other way: looked at again once the request is there
-        return self._gate.enter()
+        # Or it is written in some other way: looked at again once the request is there.
+        return self._places.gate(method, url.partition(b"?")[0].decode("latin-1"), large=large)
 
-    def leave(self) -> None:
-        """Give back a place that :meth:`enter` gave."""
-        self._gate.leave()
+    def begins_at_once(self, method: str, url: bytes) -> bool:
+        """Whether a request is begun before its body is there: to be answered as it comes, or to be refused."""
+        if url.startswith(BATCH_URL):
+            return True
+        gate = self.gate(method, url)
+        return gate is not None and gate.full
+
+    def pause_after_refusal(self) -> float:
+        """Seconds for which a connection that was refused just now is not listened to."""
+        return self._places.pace.pause()
+
+    def abandoned(self, method: str, url: bytes) -> None:
+        """Count a request whose client has left before its body was there."""
+        path = url.partition(b"?")[0].decode("latin-1")
+        route = path if (method, path) in self._direct else UNMATCHED
+        self._metrics.count_request(route=route, method=known_method(method), status=CLIENT_LEFT_STATUS, seconds=0.0)
 
     def refuse(self, method: str, url: bytes, headers: Headers, *, close: bool) -> tuple[Headers, bytes]:
         """Headers and body for a request that found no place, counted: with as little work as can be.
@@ -118,28 +134,27 @@ class Edge:
         if self._access_log:
             ids = {"request_id": request_id, "trace_id": trace_id}
             logger.info("request", extra={**ids, "method": method, "route": route, "status": str(REFUSED_STATUS.value)})
-        more, body = refusal(path, request_id, retry_after=self._gate.retry_after())
+        more, body = refusal(path, request_id, retry_after=self._places.retry_after())
         return told + more, body
 
     async def _let_in(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        raw_path = scope["raw_path"]
         if scope["path"].startswith(USERS):
             # As it was sent: an id with a slash in it (%2F) must not become another address.
-            scope["path"] = scope["raw_path"].decode("ascii")
+            scope["path"] = raw_path.decode("ascii")
         scope_needed = required_scope(scope["method"], scope["path"])
-        entered = scope.setdefault("state", {}).pop(ENTERED, False)
+        taken: Gate | None = scope.setdefault("state", {}).pop(ENTERED, None)
+        gate = taken or self._places.gate(scope["method"], scope["path"])
+        if gate is not None and taken is None and not gate.enter():
+            headers, body = self.refuse(scope["method"], scope["raw_path"], scope["headers"], close=False)
+            await send({"type": "http.response.start", "status": REFUSED_STATUS.value, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
         try:
-            if entered or scope_needed is None or scope_needed == "admin":
-                # Whoever looks after the service has to reach it above all when it is overloaded.
-                await self._serve(app, scope, receive, send, scope_needed)
-            elif entered := self._gate.enter():
-                await self._serve(app, scope, receive, send, scope_needed)
-            else:
-                headers, body = self.refuse(scope["method"], scope["raw_path"], scope["headers"], close=False)
-                await send({"type": "http.response.start", "status": REFUSED_STATUS.value, "headers": headers})
-                await send({"type": "http.response.body", "body": body})
+            await self._serve(app, scope, receive, send, scope_needed)
         finally:
-            if entered:
-                self._gate.leave()
+            if gate is not None:
+                gate.leave()
 
     async def _serve(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, scope_needed: Permission | None
@@ -160,10 +175,19 @@ class Edge:
             await send(message)
 
         try:
+            _check_text(scope)
+            self._admission.check_host(scope)
             if scope_needed is not None:
                 self._admission.admit(scope, scope_needed)
             route = self._direct.get((scope["method"], scope["path"]))
-            if route is None:
+            if scope["method"] == "HEAD":
+                # As GET, for whoever answers it; the server leaves the body out, as it goes by its own scope.
+                asked = {**scope, "method": "GET"}
+                try:
+                    await app(asked, receive, send_with_headers)
+                finally:
+                    scope["route"] = asked.get("route")
+            elif route is None:
                 await app(scope, receive, send_with_headers)
             else:
                 scope["route"] = route
@@ -201,6 +225,21 @@ class Edge:
                     "duration_ms": round(seconds * 1000, 3),
                 },
             )
+
+
+def _check_text(scope: Scope) -> None:
+    """Raise Problem 400 where percent signs in the address stand for no text: an id is what it is, byte for byte."""
+    sent = scope["raw_path"] + b"?" + scope["query_string"]
+    if b"%" not in sent:
+        return
+    try:
+        unquote_to_bytes(sent).decode()
+    except UnicodeDecodeError:
+        broken = True
+    else:
+        broken = BROKEN_PERCENT.search(sent) is not None
+    if broken:
+        raise Problem("bad_request", "the address is not UTF-8, percent-encoded; encode ids as UTF-8 first")
 
 
 def _identify(headers: Headers) -> tuple[str, str | None, list[tuple[bytes, bytes]]]:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from service.bundles.loader import LoadRefused, LoadRunning
 from service.bundles.registry import ModelUnknown, NothingToRollBack
 from service.edge.auth import Forbidden, Unauthenticated
+from service.edge.host_names import HostUnknown
 from service.edge.rate_limit import RateLimited
 from service.edge.same_origin import CrossOrigin
 from service.engine.jobs import DeadlineExceeded, QueueFull
@@ -33,9 +34,11 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "model_unknown": (404, "No such model is loaded"),
     "not_in_bundle": (404, "The bundle does not hold this"),
     "method_not_allowed": (405, "This address does not take this method"),
+    "request_timeout": (408, "The request did not arrive in time"),
     "conflict": (409, "This cannot be done in the present state"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is of a type that is not taken here"),
+    "host_unknown": (421, "The service does not go by this name"),
     "invalid_request": (422, "The request does not follow the schema"),
     "idempotency_key_reused": (422, "Something else was asked under this key"),
     "bundle_refused": (422, "The bundle cannot be served"),
@@ -51,6 +54,7 @@ _CODES: Mapping[type[Exception], str] = {
     CrossOrigin: "cross_origin",
     DeadlineExceeded: "deadline_exceeded",
     Forbidden: "forbidden",
+    HostUnknown: "host_unknown",
     LoadRefused: "bundle_refused",
     LoadRunning: "conflict",
     ModelUnknown: "model_unknown",
@@ -127,9 +131,12 @@ class Problem(Exception):
         return Response(body, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
-def from_validation(error: ValidationError) -> Problem:
-    """400 where the text is not JSON, else 422 with a pointer to each part that is wrong."""
-    return _from_details(error.errors(include_url=False, include_input=False, include_context=False))
+def from_validation(error: ValidationError, location: Sequence[str | int] = ()) -> Problem:
+    """400 where the text is not JSON, else 422 with a pointer to each part that is wrong, below ``location``."""
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    for part in details[:MAX_ERRORS]:
+        part["loc"] = (*location, *part["loc"])
+    return _from_details(details)
 
 
 def from_exception(error: Exception) -> Problem:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections import deque
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from diffcdr.errors import DiffCDRError
-from service.edge.middleware import ENTERED, Edge
+from service.edge.middleware import ENTERED
 from service.edge.overload_answer import on_the_wire
-from service.edge.problems import MEDIA_TYPE, Problem
-
-if TYPE_CHECKING:
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from service.edge.problems import Problem
+from service.process.connection import PatientConnection
 
 LINGER_SECONDS = 0.2
 """How long a connection without a request stays open after the service has stopped listening: one that was accepted a
@@ -98,7 +93,7 @@ def _announces_a_body(data: bytes) -> bool:
     return data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and b"\r\ncontent-length: " in data
 
 
-class ServiceProtocol(HttpToolsProtocol):
+class ServiceProtocol(PatientConnection):
     """A connection.
 
     What cannot be parsed gets a problem document. A request that finds no place is refused as soon as its head is
@@ -108,10 +103,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As uvicorn makes it; the lifespan's state holds the :class:`Edge`."""
         super().__init__(*args, **kwargs)
-        self._edge = cast(Edge, self.app_state["edge"])
         self._refused = False
-        self._unanswered: deque[RequestResponseCycle] = deque()
-        """The request in work, and those that wait for its answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
@@ -127,17 +119,17 @@ class ServiceProtocol(HttpToolsProtocol):
                 raise TooManyPipelined
             self._begin()
             return
-        entered = self._edge.enter(self.url)
-        if entered is False:
-            self._refuse()
+        method = self.parser.get_method().decode("ascii")
+        gate = self._edge.gate(method, self.url, large=self._reader.large)
+        if gate is not None and not gate.enter():
+            self._refuse(method)
             return
-        if entered:
-            self.scope["state"][ENTERED] = True
+        self.scope["state"][ENTERED] = gate
         try:
             self._begin()
         except BaseException:
-            if entered:
-                self._edge.leave()
+            if gate is not None:
+                gate.leave()
             raise
 
     def _begin(self) -> None:
@@ -148,6 +140,7 @@ class ServiceProtocol(HttpToolsProtocol):
         """A request is answered; the next one on the connection has its turn."""
         self._answers.flush()
         self._unanswered.popleft()
+        self.answered()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -155,19 +148,22 @@ class ServiceProtocol(HttpToolsProtocol):
         self._abandon()
         super().connection_lost(exc)
 
-    def _abandon(self) -> None:
-        for cycle in self._unanswered:
-            cycle.disconnected = True
-            cycle.message_event.set()
-
-    def _refuse(self) -> None:
+    def _refuse(self, method: str) -> None:
         self._refused = True
         # A client that waits for leave to send its body may now send it or not: what comes next could be either.
         close = self.expect_100_continue or not self.parser.should_keep_alive()
-        headers, body = self._edge.refuse(self.parser.get_method().decode("ascii"), self.url, self.headers, close=close)
+        headers, body = self._edge.refuse(method, self.url, self.headers, close=close)
+        body = b"" if method == "HEAD" else body
         self.transport.write(on_the_wire([*self.server_state.default_headers, *headers], body))
         if close or (b"connection", b"close") in headers:
             self.transport.close()
+        elif pause := self._edge.pause_after_refusal():
+            self.flow.pause_reading()
+            self.loop.call_later(pause, self._listen_again)
+
+    def _listen_again(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; that of a refused request is of no interest."""
@@ -178,23 +174,12 @@ class ServiceProtocol(HttpToolsProtocol):
         """The request is there as a whole."""
         if not self._refused:
             super().on_message_complete()
-        elif not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        else:
+            self.answered()
 
     def send_400_response(self, msg: str) -> None:
         """Answer and close the connection: what follows on it cannot be told apart."""
-        problem = Problem("bad_request", f"{msg} It may be too long, or not HTTP/1.1.")
-        request_id = uuid.uuid4().hex
-        body = orjson.dumps(problem.content(instance="", request_id=request_id))
-        head = (
-            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
-        )
-        self._abandon()
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+        self.end_with(Problem("bad_request", f"{msg} It may be too long, or not HTTP/1.1."))
 
     def shutdown(self) -> None:
         """Close the connection once it is idle, and not before what may be on its way has had time to arrive."""

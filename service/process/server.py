@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
@@ -23,6 +24,7 @@ from diffcdr.errors import InputError
 from service.bundles.registry import Model
 from service.components import Lifecycle
 from service.host_tuning import aside
+from service.process.connection import PatientConnection
 from service.process.protocol import LINGER_SECONDS, ServiceProtocol, check_uvicorn
 from service.settings import Settings
 
@@ -38,6 +40,8 @@ NO_NEW_CONNECTIONS = (
 )
 """In the kernel's packet filter language (Linux, networking/filter): code, jumps if true and if false, operand."""
 SO_ATTACH_FILTER = 26
+LOOK_TICKS = 5
+"""Connections are looked after every half second."""
 QUEUE_SECONDS = 0.02
 """How often it is looked whether all are accepted."""
 COLLECT_AFTER = 20_000
@@ -45,7 +49,7 @@ COLLECT_AFTER = 20_000
 
 
 class DrainingServer(uvicorn.Server):
-    """Stops on SIGINT at once and on SIGTERM after a grace time, always finishing what is in flight.
+    """Stops on SIGINT at once and on SIGTERM or SIGHUP after a grace time, always finishing what is in flight.
 
     SIGTERM switches readiness off and goes on serving for ``drain_seconds``, so that load balancers notice before
     connections are refused. A second signal cuts the grace time short; a third, what is in flight.
@@ -70,10 +74,21 @@ class DrainingServer(uvicorn.Server):
         self._lifecycle = lifecycle
         self._drain_seconds = drain_seconds
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: look after connections that take too long, every fifth time."""
+        if counter % LOOK_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, PatientConnection):
+                    connection.look(now)
+        return await super().on_tick(counter)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
         await super().startup(sockets)
         self._listeners = sockets or []
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, lambda _, frame: self.handle_exit(signal.SIGTERM, frame))
         if self.started and self._on_start is not None:
             self._starting = asyncio.get_running_loop().create_task(self._on_start())
 
@@ -184,6 +199,10 @@ def make_server(
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.finish_seconds)),
         http=ServiceProtocol,
+        timeout_keep_alive=max(1, round(settings.keep_alive_seconds)),
+        # Else uvicorn takes them from variables that are not the service's.
+        workers=1,
+        forwarded_allow_ips="",
         lifespan="on",
         ws="none",
     )

@@ -23,7 +23,9 @@ from diffcdr.errors import DiffCDRError
 
 logger = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HANGUP = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+"""A terminal that went away stops the service as SIGTERM does; under ``nohup`` it does not."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, *HANGUP)
 SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD)
 HEALTHY_SECONDS = 5.0
 """A worker that lived this long is replaced at once; another after a while that doubles."""

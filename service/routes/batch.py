@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import tempfile
 import zlib
 from contextlib import aclosing
 
@@ -11,14 +13,18 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.bodies.batch_entries import list_entries, ndjson_entries
-from service.bodies.body_spool import BodyTooLarge, Spool, open_spool
+from service.bodies.body_spool import BodyTooLarge, Spool, SpoolFull, open_spool
 from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, declared_length, media_type, too_large
 from service.components import Runtime, runtime_of
-from service.edge.problems import responses
+from service.edge.problems import Problem, responses
 from service.routes.batch_stream import Bulk
 
+logger = logging.getLogger(__name__)
+
 NDJSON = "application/x-ndjson"
+FULL_DISK_SECONDS = 30
+"""After so long a batch may be sent again that found no room to be kept."""
 GZIP_WBITS = 31
 
 router = APIRouter(tags=["recommendations"])
@@ -87,6 +93,10 @@ class BatchResponse(Response):
                     await receiving
             except BodyTooLarge:
                 raise too_large(self._runtime.settings.max_stream_bytes) from None
+            except SpoolFull as full:
+                logger.error("a batch cannot be kept in %s: %s", tempfile.gettempdir(), full)
+                detail = "there is no room to keep a batch of this size; send a smaller one, or try again"
+                raise Problem("overloaded", detail, headers={"Retry-After": str(FULL_DISK_SECONDS)}) from None
             finally:
                 receiving.cancel()
                 answering.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,8 @@ from service.engine.jobs import Answer, QueueFull
 from service.routes.enrich import informed
 from service.schemas import BatchUser
 
-YIELD_EVERY = 32
-"""Entries parsed or written before other requests get their turn on the event loop."""
+TURN_SECONDS = 0.005
+"""So long entries are parsed or written before other requests get their turn on the event loop."""
 
 
 @dataclass(slots=True)
@@ -30,6 +31,19 @@ class _Entry:
     query: Query | None = None
     model: Model | None = None
     problem: Problem | None = None
+
+
+class _Turn:
+    """How long one batch has had the event loop to itself."""
+
+    def __init__(self) -> None:
+        self._end = 0.0
+
+    async def give(self) -> None:
+        """Let others have their turn where this one has taken long enough, and at its beginning."""
+        if time.perf_counter() >= self._end:
+            await asyncio.sleep(0)
+            self._end = time.perf_counter() + TURN_SECONDS
 
 
 class Bulk:
@@ -75,9 +89,9 @@ class Bulk:
 
     async def _parse(self, chunk: list[bytes | None], *, first_index: int) -> list[_Entry]:
         entries: list[_Entry] = []
+        turn = _Turn()
         for index, text in enumerate(chunk, start=first_index):
-            if index % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
+            await turn.give()
             entries.append(self._entry(index, text))
         return entries
 
@@ -107,9 +121,9 @@ class Bulk:
             found = await self._ask(model, queries, patient=patient)
             answers.update((entry.index, answer) for entry, answer in zip(asked, found, strict=True))
         lines: list[bytes] = []
+        turn = _Turn()
         for entry in entries:
-            if entry.index % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
+            await turn.give()
             lines.append(self._line(entry, answers.get(entry.index)))
         return b"".join(lines)
 

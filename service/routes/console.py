@@ -25,6 +25,7 @@ SHOWN = frozenset({".html", ".css", ".js", ".svg"})
 _FILES = StaticFiles(directory=Path(str(files("service") / "console")))
 
 
+@router.get("/")
 @router.get("/console")
 async def console() -> Response:
     """To where the page's own files are found beside it; relative, for services below a prefix."""

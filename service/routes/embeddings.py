@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from fastapi import APIRouter, Request, Response
 
 from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
-from service.bodies.responses import json_response, vectors_away
+from service.bodies.responses import vectors_away
 from service.bundles.registry import Model
 from service.components import Runtime, runtime_of
 from service.edge.problems import FieldError, Problem, responses
@@ -21,6 +23,9 @@ from service.edge.server_timing import timing_headers
 from service.schemas import EmbeddingsAnswer, EmbeddingsRequest
 
 router = APIRouter(tags=["embeddings"])
+
+NUMBERS_AT_ONCE = 10_000
+"""So many are written, in some milliseconds, before other requests get their turn on the event loop."""
 
 Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
@@ -65,14 +70,28 @@ async def embed(request: Request) -> Response:
     if wanted.user_ids is not None:
         await runtime.guard.refresh()
         found = found & np.array([runtime.guard.allows(user_id) for user_id in wanted.user_ids])
+    entries = _entries(vectors, found, user_ids=wanted.user_ids, as_base64=wanted.encoding == "base64")
     content = {
-        "embeddings": _entries(vectors, found, user_ids=wanted.user_ids, as_base64=wanted.encoding == "base64"),
         "dim": vectors.shape[1],
         "encoding": wanted.encoding,
         "bundle": model.id,
         "request_id": request.scope["state"]["request_id"],
     }
-    return json_response(content, headers=timing_headers(request, timed))
+    body = await _written(entries, content)
+    return Response(body, media_type=JSON, headers=timing_headers(request, timed))
+
+
+async def _written(entries: Iterable[Mapping[str, Any]], content: Mapping[str, Any]) -> bytes:
+    """``content`` and before it ``entries``, as JSON: thousands of numbers are not written in one go."""
+    texts: list[bytes] = []
+    numbers = 0
+    for entry in entries:
+        texts.append(orjson.dumps(entry, option=orjson.OPT_SERIALIZE_NUMPY))
+        numbers += content["dim"]
+        if numbers > NUMBERS_AT_ONCE:
+            await asyncio.sleep(0)
+            numbers = 0
+    return b'{"embeddings":[%b],%b' % (b",".join(texts), orjson.dumps(content)[1:])
 
 
 async def _stored(runtime: Runtime, wanted: EmbeddingsRequest, model: Model) -> Mapping[str, npt.NDArray[np.float32]]:
@@ -117,8 +136,7 @@ def _entries(
     *,
     user_ids: Sequence[str] | None,
     as_base64: bool,
-) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
+) -> Iterator[dict[str, Any]]:
     # An overflow leaves no vector to speak of, and JSON has no infinities.
     usable = found & np.isfinite(vectors).all(axis=1)
     for index, vector in enumerate(vectors.astype("<f4", copy=False)):
@@ -127,5 +145,4 @@ def _entries(
             entry["user_id"] = user_ids[index]
         encoded = base64.b64encode(vector.tobytes()).decode() if as_base64 else vector
         entry["vector"] = encoded if usable[index] else None
-        entries.append(entry)
-    return entries
+        yield entry

@@ -18,6 +18,17 @@ def _whole(value: Any) -> Any:
 WHOLE = BeforeValidator(_whole)
 """Comes last in an annotation: bounds before it stay bounds of the integer, and so stand in the document."""
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)]
+
+
+def _text(value: Any) -> Any:
+    """A whole number as its text; beyond 2**53 a float is not sure to be the number that was meant."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+SentId = Annotated[Id, BeforeValidator(_text, json_schema_input_type=Id | int)]
+"""An id in a body: a number is taken as its text, as rating files of numbers have it."""
 Timeout = Annotated[
     int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504.", examples=[500]), WHOLE
 ]

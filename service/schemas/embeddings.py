@@ -6,10 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from service.schemas.base import Body, Id, ModelName, Timeout
+from service.schemas.base import Body, ModelName, SentId, Timeout
 
 MAX_EMBEDDINGS = 1024
 """Most user ids or vectors in one embeddings request."""
+MAX_NUMBERS = 4096
+"""Most numbers in one vector."""
+
+Vector = Annotated[tuple[float, ...], Field(max_length=MAX_NUMBERS, fail_fast=True)]
 
 
 class EmbeddingsRequest(Body):
@@ -24,10 +28,12 @@ class EmbeddingsRequest(Body):
         }
     )
 
-    user_ids: Annotated[tuple[Id, ...] | None, Field(min_length=1, max_length=MAX_EMBEDDINGS)] = None
+    user_ids: Annotated[tuple[SentId, ...], Field(min_length=1, max_length=MAX_EMBEDDINGS, fail_fast=True)] | None = (
+        None
+    )
     vectors: Annotated[
-        tuple[tuple[float, ...], ...] | None,
-        Field(min_length=1, max_length=MAX_EMBEDDINGS, description="Source vectors, `source_dim` numbers each."),
+        Annotated[tuple[Vector, ...], Field(min_length=1, max_length=MAX_EMBEDDINGS, fail_fast=True)] | None,
+        Field(description="Source vectors, `source_dim` numbers each."),
     ] = None
     encoding: Annotated[
         Literal["float", "base64"], Field(description="`base64`: little-endian float32, base64-encoded.")

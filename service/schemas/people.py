@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.schemas.base import Body, Id
+from service.schemas.base import Body, SentId
 from service.state.store import Domain
 
 MAX_EVENTS = 1000
@@ -16,9 +16,9 @@ MAX_EVENTS = 1000
 class RatingEvent(Body):
     """A rating that a user gave to an item."""
 
-    event_id: Annotated[Id, Field(description="Drawn by the sender, another for each rating of a user.")]
-    user_id: Annotated[Id, Field(description="The user, as in the rating files.")]
-    item_id: Annotated[Id, Field(description="The item, as in the rating files.")]
+    event_id: Annotated[SentId, Field(description="Drawn by the sender, another for each rating of a user.")]
+    user_id: Annotated[SentId, Field(description="The user, as in the rating files.")]
+    item_id: Annotated[SentId, Field(description="The item, as in the rating files.")]
     rating: float
     domain: Annotated[Domain, Field(description="Where the item is from.")] = "source"
 
@@ -26,7 +26,7 @@ class RatingEvent(Body):
 class EventsRequest(Body):
     """Ratings to remember, oldest first."""
 
-    events: Annotated[tuple[RatingEvent, ...], Field(min_length=1, max_length=MAX_EVENTS)]
+    events: Annotated[tuple[RatingEvent, ...], Field(min_length=1, max_length=MAX_EVENTS, fail_fast=True)]
 
 
 class RejectedEvent(Body):

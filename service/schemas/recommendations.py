@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from diffcdr.recommend.recommender import FallbackReason, Query, Strategy
 from service.bundles.registry import MAX_K
-from service.schemas.base import WHOLE, Body, Id, ModelName, Timeout
+from service.schemas.base import WHOLE, Body, Id, ModelName, SentId, Timeout
 from service.schemas.examples import BOOK
 
 MAX_LISTED = 1000
@@ -20,7 +20,7 @@ MAX_LISTED_IN_ADDRESS = 50
 class Rating(Body):
     """What the user thought of one item."""
 
-    item_id: Id
+    item_id: SentId
     rating: float
 
 
@@ -52,25 +52,32 @@ class BatchUser(_Options):
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [
-                {"required": ["user_id"], "properties": {"user_id": {"type": "string"}}},
+                {"required": ["user_id"], "properties": {"user_id": {"type": ["string", "integer"]}}},
                 {"required": ["history"], "properties": {"history": {"type": "array", "minItems": 1}}},
                 {"required": ["target_history"], "properties": {"target_history": {"type": "array", "minItems": 1}}},
             ],
         }
     )
 
-    user_id: Annotated[Id | None, Field(description="The user, as in the rating files.")] = None
+    user_id: Annotated[SentId | None, Field(description="The user, as in the rating files.")] = None
     exclude_items: Annotated[
-        tuple[Id, ...], Field(max_length=MAX_LISTED, description="Target items never to answer with.")
+        tuple[SentId, ...],
+        Field(max_length=MAX_LISTED, fail_fast=True, description="Target items never to answer with."),
     ] = ()
     history: Annotated[
         tuple[Rating, ...],
-        Field(max_length=MAX_LISTED, description="Source-domain ratings to use instead of what is stored."),
+        Field(
+            max_length=MAX_LISTED, fail_fast=True, description="Source-domain ratings to use instead of what is stored."
+        ),
     ] = ()
 
     target_history: Annotated[
         tuple[Rating, ...],
-        Field(max_length=MAX_LISTED, description="Target-domain ratings: they move the list, and count as seen."),
+        Field(
+            max_length=MAX_LISTED,
+            fail_fast=True,
+            description="Target-domain ratings: they move the list, and count as seen.",
+        ),
     ] = ()
 
     @model_validator(mode="after")
@@ -109,6 +116,7 @@ class RecommendationParameters(_Options):
         tuple[Id, ...],
         Field(
             max_length=MAX_LISTED_IN_ADDRESS,
+            fail_fast=True,
             description="Target items never to answer with; repeatable.",
             examples=[[BOOK]],
         ),

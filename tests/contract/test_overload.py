@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 
 from tests.serving import gated_model, metric, serving
 from tests.waiting import until
-from tests.wire import answer, held, in_work, problem
+from tests.wire import answer, connect, head, held, problem
 
 LIMIT = 2
 ADDRESS = "/v1/recommendations"
 BODY = b'{"user_id": "u00100"}'
 
 
+class InWork:
+    """A connection whose request is being computed, until it may :meth:`finish`."""
+
+    def __init__(self, connection: socket.socket, let_go: Callable[[], None]) -> None:
+        self._connection = connection
+        self._let_go = let_go
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def finish(self, then: bytes = b"") -> None:
+        """Let the engine go on, after sending ``then``."""
+        self._connection.sendall(then)
+        self._let_go()
+
+
 @contextmanager
-def full(bundle_path: Path) -> Iterator[tuple[httpx.Client, list[socket.socket]]]:
-    """A service with as many requests in work as there may be: their bodies do not arrive."""
-    with serving(bundle_path, max_in_flight=LIMIT) as client, ExitStack() as held_open:
-        connections = [held_open.enter_context(in_work(client, ADDRESS, length=len(BODY))) for _ in range(LIMIT)]
+def full(bundle_path: Path) -> Iterator[tuple[httpx.Client, list[InWork]]]:
+    """A service with as many requests in work as there may be: its engine waits."""
+    model, gate = gated_model(bundle_path)
+    with (
+        serving(bundle_path, model=model, max_in_flight=LIMIT, timeout_ms=60_000) as client,
+        ExitStack() as held_open,
+        gate.held() as let_go,
+    ):
+        connections = []
+        for _ in range(LIMIT):
+            connection = held_open.enter_context(connect(client))
+            connection.sendall(head(ADDRESS, length=len(BODY)) + BODY)
+            connections.append(InWork(connection, let_go))
         until(lambda: client.get("/v1/items/popular").status_code == 503)
         yield client, connections
 
@@ -50,7 +76,7 @@ def test_probes_metrics_documents_and_administration_are_answered_all_the_same(b
 def test_those_in_work_are_answered_and_then_everybody_is(bundle_path: Path) -> None:
     with full(bundle_path) as (client, connections):
         for connection in connections:
-            connection.sendall(BODY)
+            connection.finish()
             answered = answer(connection)
             assert (answered.status_code, answered.content[:9]) == (200, b'{"items":')
         assert client.get("/v1/items/popular").status_code == 200

@@ -52,7 +52,7 @@ def test_who_was_refused_may_go_on_with_the_connection(bundle_path: Path) -> Non
         labels = {"route": ADDRESS, "method": "POST", "status": "503"}
         assert metric(client, "diffcdr_requests_total", **labels) == 1
         for each in in_work:
-            each.sendall(BODY)
+            each.finish()
             assert answer(each).status_code == 200
         connection.sendall(BODY + ASKED)
         assert answer(connection).content.startswith(b'{"items":')
@@ -71,7 +71,7 @@ def test_what_waits_for_the_answer_before_its_own_needs_a_place_when_it_is_its_t
     with full(bundle_path) as (client, in_work), connected(client) as connection:
         connection.sendall(request("GET", "/readyz") + POPULAR)
         assert statuses(connection, 2) == [200, 503]
-        in_work[0].sendall(BODY + POPULAR)
+        in_work[0].finish(POPULAR)
         assert statuses(in_work[0], 2) == [200, 200]
 
 
@@ -81,7 +81,7 @@ def test_an_address_in_other_words_finds_no_way_in(bundle_path: Path) -> None:
         for address in ("/%761/items/popular", f"http://localhost{ADDRESS}"):
             connection.sendall(request("GET", address))
             assert answer(connection).status_code == 503, address
-        in_work[0].sendall(BODY)
+        in_work[0].finish()
         assert answer(in_work[0]).status_code == 200
         assert client.get("/v1/items/popular").status_code == 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from service.edge.problems import CATALOGUE, ProblemBody
 from tests.bundles import write_bundle
 from tests.serving import GatedRecommender, gated_model, serving
 from tests.waiting import until
-from tests.wire import JSON, answer, connect, in_work, problem
+from tests.wire import JSON, answer, connect, head, problem
 
 ONE = "/v1/recommendations"
 ASKED = {"user_id": "u02500"}
@@ -24,10 +25,12 @@ KEYS = f"read:{hashlib.sha256(b'reader').hexdigest()};read:{hashlib.sha256(b'eag
 
 @dataclass(frozen=True)
 class Place:
-    """Services to ask: ``calm`` has default settings, ``guarded`` wants keys, ``troubled`` has hardly anything."""
+    """Services to ask: ``calm`` has default settings, ``guarded`` wants keys, ``hasty`` does not wait, ``troubled`` has
+    hardly anything."""
 
     calm: httpx.Client
     guarded: httpx.Client
+    hasty: httpx.Client
     troubled: httpx.Client
     """No state, no map, room for one request at a time, and an engine that can be slowed down."""
     gate: GatedRecommender
@@ -41,14 +44,21 @@ def place(client: httpx.Client, bundle_path: Path, tmp_path_factory: pytest.Temp
     nowhere = f"unix://{folder / 'nothing.sock'}"
     with (
         serving(bundle_path, api_keys=KEYS, rate_limit=0.001) as guarded,
+        serving(bundle_path, head_seconds=0.5) as hasty,
         serving(folder / "bundle", model=model, state_url=nowhere, max_in_flight=1) as troubled,
     ):
-        yield Place(client, guarded, troubled, gate)
+        yield Place(client, guarded, hasty, troubled, gate)
 
 
 def _not_http(place: Place) -> httpx.Response:
     with connect(place.calm) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
+        return answer(connection)
+
+
+def _too_late(place: Place) -> httpx.Response:
+    with connect(place.hasty) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\n")
         return answer(connection)
 
 
@@ -59,14 +69,18 @@ def _too_often(place: Place) -> httpx.Response:
 
 
 def _too_many(place: Place) -> httpx.Response:
-    def ask() -> httpx.Response:
-        return place.troubled.get("/v1/items/popular")
+    body = json.dumps(ASKED).encode()
+    with connect(place.troubled) as connection, place.gate.held():
+        connection.sendall(head(ONE, length=len(body)) + body)
 
-    with in_work(place.troubled, ONE):
+        def ask() -> httpx.Response | None:
+            answered = place.troubled.get("/v1/items/popular")
+            return None if answered.status_code == 200 else answered
+
         # A burst may go beyond the limit for a moment.
-        refused = until(lambda: None if (answered := ask()).status_code == 200 else answered)
+        refused = until(ask)
     # It has left once there is a place again: else the next one were refused too.
-    until(lambda: ask().status_code == 200)
+    until(lambda: place.troubled.get("/v1/items/popular").status_code == 200)
     return refused
 
 
@@ -93,9 +107,11 @@ PROVOKED: dict[str, Callable[[Place], httpx.Response]] = {
     "model_unknown": lambda place: place.calm.post(ONE, json={**ASKED, "model": "other"}),
     "not_in_bundle": lambda place: place.troubled.get("/v1/map"),
     "method_not_allowed": lambda place: place.calm.delete(ONE),
+    "request_timeout": _too_late,
     "conflict": lambda place: place.calm.post("/v1/admin/models/rollback"),
     "body_too_large": lambda place: place.calm.post(ONE, json={"user_id": "u" * (1 << 20)}),
     "unsupported_media_type": lambda place: place.calm.post(ONE, content=b"{}", headers={"Content-Type": "text/plain"}),
+    "host_unknown": lambda place: place.calm.get("/v1/models", headers={"Host": "rebound.example"}),
     "invalid_request": lambda place: place.calm.post(ONE, json={**ASKED, "k": 0}),
     "idempotency_key_reused": _same_key,
     "bundle_refused": lambda place: place.troubled.post("/v1/admin/models/load", json={"path": "missing"}),
@@ -108,6 +124,10 @@ PROVOKED: dict[str, Callable[[Place], httpx.Response]] = {
 """code -> a request that is answered with it."""
 
 
+BEFORE_A_REQUEST = ("bad_request", "request_timeout")
+"""No request is there yet of which id or address could be told."""
+
+
 def test_no_code_is_without_a_way_to_it() -> None:
     assert PROVOKED.keys() == CATALOGUE.keys()
 
@@ -116,8 +136,7 @@ def test_no_code_is_without_a_way_to_it() -> None:
 def test_the_code_is_answered_as_the_catalogue_has_it(place: Place, code: str) -> None:
     response = PROVOKED[code](place)
     status, title = CATALOGUE[code]
-    if code == "bad_request":
-        # There is no request yet of which id or address could be told.
+    if code in BEFORE_A_REQUEST:
         body = ProblemBody.model_validate_json(response.content)
         assert (response.status_code, body.status, body.code) == (status, status, code)
     else:
@@ -129,7 +148,7 @@ def test_the_code_is_answered_as_the_catalogue_has_it(place: Place, code: str) -
     assert bool(body.errors) == (code == "invalid_request")
 
 
-@pytest.mark.parametrize("code", [code for code in CATALOGUE if code not in ("bad_request", "not_found")])
+@pytest.mark.parametrize("code", [code for code in CATALOGUE if code not in (*BEFORE_A_REQUEST, "not_found")])
 def test_the_status_is_documented_where_it_was_met(place: Place, code: str) -> None:
     response = PROVOKED[code](place)
     documented = place.calm.get("/openapi.json").json()["paths"]

@@ -10,11 +10,11 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from bench.serving.load import request
 from service.process.protocol import ServiceProtocol
 from tests.contract.test_overload import full
 from tests.serving import serving
 from tests.wire import answer, connect
-from training.bench.load import request
 
 
 class Counted:
@@ -110,7 +110,7 @@ def test_answers_one_after_the_other_on_a_connection_are_a_write_each(
 
 
 def test_the_head_of_a_stream_is_there_before_anything_else_is(client: httpx.Client, writes: list[bytes]) -> None:
-    head = b"POST /v1/recommendations/batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
+    head = b"POST /v1/recommendations/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
     with connect(client) as connection:
         connection.sendall(head + b"transfer-encoding: chunked\r\n\r\n")
         line = b'{"user_id": "u00042", "k": 1}\n' * 600

@@ -59,7 +59,7 @@ def test_a_batch_is_not_held_back(replicas: tuple[Server, Server], tmp_path: Pat
         proxy(tmp_path, free_port, [replicas[0].address]),
         socket.create_connection(("127.0.0.1", free_port), timeout=10) as connection,
     ):
-        head = "POST /v1/recommendations/batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
+        head = "POST /v1/recommendations/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
         connection.sendall(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
         body = b"".join(json.dumps({"user_id": "u00042", "k": 1}).encode() + b"\n" for _ in range(2000))
         connection.sendall(f"{len(body):x}\r\n".encode() + body + b"\r\n")
@@ -85,8 +85,36 @@ def test_a_caller_that_asks_too_often_is_told_when_to_come_back(
         assert ProblemBody.model_validate_json(answers[-1].content).code == "rate_limited"
         assert answers[-1].headers["retry-after"] == "1"
         assert client.get("/livez").status_code == 200
-        other = client.get("/v1/items/popular", headers={"x-api-key": "another caller"})
-        assert other.status_code == 401
+        told = ProblemBody.model_validate_json(answers[-1].content).request_id
+        assert told == answers[-1].headers["x-request-id"]
+        # A key that was made up opens nothing, another share of requests neither.
+        made_up = [client.get("/v1/items/popular", headers={"x-api-key": str(n)}).status_code for n in range(8)]
+        assert made_up.count(429) >= 7
+
+
+def test_a_page_of_the_console_may_ask_through_the_proxy_by_the_port_that_it_is_on(
+    replicas: tuple[Server, Server], tmp_path: Path, free_port: int
+) -> None:
+    with proxy(tmp_path, free_port, [replicas[0].address]) as address:
+        asked = httpx.post(f"{address}/v1/recommendations", json={"user_id": "u00042"}, headers={"origin": address})
+        assert asked.status_code == 200
+        elsewhere = httpx.post(
+            f"{address}/v1/recommendations", json={"user_id": "u00042"}, headers={"origin": "http://127.0.0.1:1"}
+        )
+        assert elsewhere.status_code == 403
+
+
+def test_what_the_proxy_refuses_itself_is_a_problem_too(
+    replicas: tuple[Server, Server], tmp_path: Path, free_port: int
+) -> None:
+    with proxy(tmp_path, free_port, [replicas[0].address]) as address:
+        for refused, code in (
+            (httpx.get(f"{address}/livez", headers={"x-filler": "x" * 40_000}), "bad_request"),
+            (httpx.post(f"{address}/v1/events", content=b"0" * (17 << 20)), "body_too_large"),
+            (httpx.get(f"{address}/metrics"), "not_found"),
+        ):
+            assert ProblemBody.model_validate_json(refused.content).code == code
+            assert refused.headers["content-type"] == "application/problem+json"
 
 
 def test_a_killed_replica_costs_callers_nothing_they_can_repeat(

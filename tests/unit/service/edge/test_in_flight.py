@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.edge.in_flight import BURST, BURST_SECONDS, REST_SECONDS, Gate
+from service.edge.in_flight import (
+    BURST,
+    BURST_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    REFUSALS_A_SECOND,
+    REFUSALS_AT_ONCE,
+    REST_SECONDS,
+    Gate,
+    Pace,
+)
 
 
 class Clock:
@@ -59,3 +68,14 @@ def test_never_more_than_the_burst_and_always_up_to_the_limit(limit: int, steps:
             gate.leave()
             inside -= 1
         assert gate.in_work == inside
+
+
+def test_refusals_are_free_up_to_a_rate_and_then_each_waits_its_turn() -> None:
+    now = [0.0]
+    pace = Pace(clock=lambda: now[0])
+    assert [pace.pause() for _ in range(REFUSALS_AT_ONCE)] == [0.0] * REFUSALS_AT_ONCE
+    waits = [pace.pause() for _ in range(3 * REFUSALS_A_SECOND)]
+    assert waits == sorted(waits)
+    assert 0 < waits[0] < waits[100] and waits[-1] == LONGEST_PAUSE_SECONDS
+    now[0] = 2 + REFUSALS_AT_ONCE / REFUSALS_A_SECOND
+    assert pace.pause() == 0.0

@@ -1,0 +1,238 @@
+"""Large JSON bodies, read in pieces: lengths are looked at before values, and the first thing wrong ends it.
+
+A parser reads a text whole: 16 MB of ``[0,0,…`` become 8 million objects before anybody counts them. Here the text of
+an object is cut at its members, and that of a list at its elements, by searching for marks; each piece is parsed by
+itself. So memory stays that of the text, and the interpreter's lock is free between two pieces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Len, MaxLen
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from service.edge.problems import FieldError, Problem, from_validation
+
+M = TypeVar("M", bound=BaseModel)
+Text = bytes | bytearray
+
+PIECE_BYTES = 16 << 10
+"""Most bytes of a value that is no list, and of an element of a list: three ids, each character an escape, fit."""
+NUMBER_BYTES = 32
+"""Most bytes of a number in a list of numbers, with what stands between it and the next, on average."""
+MAX_MEMBERS = 64
+"""Most members of the object that a body is."""
+
+_BLANK = re.compile(rb"[ \t\r\n]*")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_WORD = re.compile(rb"[^,\]}\s]+")
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.DOTALL)
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class _ListRule:
+    """How a list in the body is read."""
+
+    element: TypeAdapter[Any]
+    max_length: int
+    piece_bytes: int
+    pack: Callable[[Any], Any]
+    """What is kept of an element."""
+
+
+def parse_in_pieces(model: type[M], text: Text) -> M:
+    """``text`` as a ``model``; of its lists of lists of numbers, the inner ones are arrays, float32 [n].
+
+    Raises:
+        Problem: 400 where it is not JSON, 422 with the first part that is wrong.
+    """
+    rules = _rules(model)
+    lists: dict[str, tuple[Any, ...]] = {}
+    skeleton: list[bytes] = []
+    cutter = _Cutter(text)
+    cutter.take(b"{")
+    while not cutter.ends(b"}", first=not skeleton):
+        if len(skeleton) == MAX_MEMBERS:
+            raise _invalid("", f"an object may have {MAX_MEMBERS} members at most")
+        key = cutter.key()
+        name = key[1:-1].decode("utf-8", "replace")
+        rule = rules.get(name)
+        if rule is not None and cutter.peek() == b"[":
+            lists[name], first = _elements(cutter, name, rule)
+            value = b"[%b]" % first
+        else:
+            value = cutter.value(f"/{name}", PIECE_BYTES)
+        skeleton.append(key + b":" + value)
+    cutter.finish()
+    # What holds for the first elements, and for their being there at all, holds for the lists.
+    checked: M = _validated(partial(model.model_validate_json, b"{%b}" % b",".join(skeleton)))
+    return checked.model_copy(update=lists)
+
+
+def _elements(cutter: _Cutter, name: str, rule: _ListRule) -> tuple[tuple[Any, ...], bytes]:
+    """The elements of the list that begins here, and the text of the first."""
+    values: list[Any] = []
+    first = b""
+    cutter.take(b"[")
+    while not cutter.ends(b"]", first=not values):
+        if len(values) == rule.max_length:
+            raise _invalid(f"/{name}", f"there are more than {rule.max_length} items; send at most as many")
+        piece = cutter.value(f"/{name}/{len(values)}", rule.piece_bytes)
+        first = first or piece
+        values.append(rule.pack(_validated(partial(rule.element.validate_json, piece), name, len(values))))
+    return tuple(values), first
+
+
+class _Cutter:
+    """Goes through a JSON text from value to value, without reading them."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        self._at = 0
+
+    def peek(self) -> bytes:
+        """The next byte that is not blank; nothing at the end."""
+        while (blank := _BLANK.match(self._text, self._at, self._at + PIECE_BYTES)) and blank.end() > self._at:
+            self._at = blank.end()
+        return bytes(self._text[self._at : self._at + 1])
+
+    def take(self, mark: bytes) -> None:
+        """Pass ``mark``, which must be next."""
+        if self.peek() != mark:
+            raise _malformed()
+        self._at += 1
+
+    def ends(self, mark: bytes, *, first: bool) -> bool:
+        """Pass ``mark`` if it is next; else the comma before another element, which the first one does not have."""
+        if self.peek() == mark:
+            self._at += 1
+            return True
+        if not first:
+            self.take(b",")
+            if self.peek() == mark:
+                raise _malformed()
+        return False
+
+    def key(self) -> bytes:
+        """The key of a member, quotes included, and the colon after it."""
+        self.peek()
+        found = _STRING.match(self._text, self._at, self._at + PIECE_BYTES)
+        if found is None:
+            raise _malformed()
+        self._at = found.end()
+        self.take(b":")
+        return found[0]
+
+    def value(self, pointer: str, limit: int) -> bytes:
+        """The text of the value that is next. Raises Problem 422 beyond ``limit`` bytes."""
+        kind, start = self.peek(), self._at
+        stop = min(start + limit, len(self._text))
+        if kind == b'"':
+            found = _STRING.match(self._text, start, stop)
+            end = found.end() if found else -1
+        elif kind in (b"[", b"{"):
+            end = self._nested_end(start, stop)
+        else:
+            found = _WORD.match(self._text, start, stop)
+            end = found.end() if found else -1
+        if end < 0 or (end == stop < len(self._text) and kind not in (b'"', b"[", b"{")):
+            if stop < len(self._text):
+                raise _invalid(pointer, f"a value here may have {limit} bytes at most")
+            raise _malformed()
+        self._at = end
+        return bytes(self._text[start:end])
+
+    def finish(self) -> None:
+        """Check that nothing follows."""
+        if self.peek():
+            raise _malformed()
+
+    def _nested_end(self, start: int, stop: int) -> int:
+        """After the bracket that closes the one at ``start``; -1 if that is not before ``stop``."""
+        close = self._text.find(b"]", start, stop)
+        if self._text[start : start + 1] == b"[" and close > 0:
+            # A flat list of numbers: by far the most there is to read.
+            inside = bytes(self._text[start + 1 : close])
+            if not any(mark in inside for mark in (b"[", b"{", b'"')):
+                return close + 1
+        depth, at = 0, start
+        while mark := _NESTING.search(self._text, at, stop):
+            if mark[0] == b'"':
+                return -1  # a string that does not end
+            depth += (mark[0] in (b"[", b"{")) - (mark[0] in (b"]", b"}"))
+            at = mark.end()
+            if not depth:
+                return at
+        return -1
+
+
+def _validated(read: Callable[[], Any], *location: str | int) -> Any:
+    try:
+        return read()
+    except ValidationError as error:
+        problem = from_validation(error, location)
+    raise problem
+
+
+@cache
+def _rules(model: type[BaseModel]) -> Mapping[str, _ListRule]:
+    """How each list among the fields of ``model`` is read, by name."""
+    found = {name: _list_of(field) for name, field in model.model_fields.items()}
+    return {name: _rule(*parts) for name, parts in found.items() if parts is not None}
+
+
+def _rule(element: Any, max_length: int) -> _ListRule:
+    inner = _tuple_of(element, ())
+    if inner is None:
+        is_model = isinstance(element, type) and issubclass(element, BaseModel)
+        adapter = TypeAdapter(element) if is_model else TypeAdapter(element, config=_STRICT)
+        return _ListRule(adapter, max_length, PIECE_BYTES, pack=lambda value: value)
+    return _ListRule(TypeAdapter(element, config=_STRICT), max_length, inner[1] * NUMBER_BYTES, pack=_packed)
+
+
+def _packed(numbers: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    # A tuple of floats takes eight times as much.
+    with np.errstate(over="ignore"):
+        return np.array(numbers, dtype=np.float32)
+
+
+def _list_of(field: FieldInfo) -> tuple[Any, int] | None:
+    """What the field is a list of and how many of them there may be; None where it is no list."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if found := _tuple_of(kind, field.metadata):
+            return found
+    return None
+
+
+def _tuple_of(kind: Any, metadata: Any) -> tuple[Any, int] | None:
+    if get_origin(kind) is Annotated:
+        kind, *inner = get_args(kind)
+        metadata = [*metadata, *(part for each in inner for part in getattr(each, "metadata", [each]))]
+    if get_origin(kind) is not tuple:
+        return None
+    limits = [part.max_length for part in metadata if isinstance(part, MaxLen | Len) and part.max_length is not None]
+    if not limits:
+        raise TypeError(f"a list in a request needs a max_length: {kind}")
+    return get_args(kind)[0], limits[0]
+
+
+def _invalid(pointer: str, detail: str) -> Problem:
+    return Problem(
+        "invalid_request", f"{pointer or 'body'}: {detail}", errors=[FieldError(pointer=pointer, detail=detail)]
+    )
+
+
+def _malformed() -> Problem:
+    return Problem(
+        "malformed_json",
+        "a bracket, comma, colon or key is missing or out of place; send one valid JSON object in UTF-8",
+    )
