@@ -46,7 +46,13 @@ test: $(DEV_STAMP) ## all tests (JOBS=2 processes, PYTEST_ARGS=…)
 	@PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || scripts/ensure-package.sh nginx-light
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
 	@command -v java >/dev/null || scripts/ensure-package.sh openjdk-17-jre-headless
-	@$(BIN)/pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder -m 'not attack' $(PYTEST_ARGS)
+
+.PHONY: attack
+attack: $(DEV_STAMP) ## the slow attacks on a running service (at most 10 minutes; PYTEST_ARGS=…)
+	@command -v redis-server >/dev/null || scripts/ensure-package.sh redis-server
+	@PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || scripts/ensure-package.sh nginx-light
+	@$(BIN)/pytest tests/attack -m attack $(PYTEST_ARGS)
 
 .PHONY: bench-check
 bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
