@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from service.background import keep
 from service.bodies.openapi import describe
 from service.bundles.loader import Loader, warm
 from service.bundles.registry import Model, Registry, load_model
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATE_SECONDS = 1.0
-"""How often the state's health is looked at."""
+"""How often the state's health is looked at, ..."""
+STATE_AWAY_SECONDS = 0.1
+"""... and while it does not answer."""
 
 DESCRIPTION = """Cross-domain cold-start recommendation: what users like in one domain, carried over to another.
 
@@ -119,8 +123,14 @@ def create_app(
         loaded = model
         if loaded is None:
             loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
-        store = open_store(settings.state_url.get_secret_value(), bundle=settings.bundle)
-        guard = Guard(store, on_suppressed=vectors.forget if vectors else None)
+        store = open_store(
+            settings.state_url.get_secret_value(),
+            bundle=settings.bundle,
+            require_durable=settings.state_durable == "require",
+        )
+        guard = Guard(
+            store, on_suppressed=vectors.forget if vectors else None, copy_seconds=settings.state_copy_seconds
+        )
         await guard.refresh()
         batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
@@ -145,10 +155,13 @@ def create_app(
             )
             logger.info("ready", extra={"bundle": loaded.id, "device": loaded.device})
             metrics.workers.set(1)
-            background = [asyncio.create_task(loader.follow()), asyncio.create_task(_watch_state(guard, metrics))]
-            background.append(asyncio.create_task(app.state.runtime.activity.watch()))
+            background = [
+                keep("following the other workers", loader.follow, metrics),
+                keep("watching the state", partial(_watch_state, guard, metrics), metrics),
+                keep("sampling activity", app.state.runtime.activity.watch, metrics),
+            ]
             if settings.watch_seconds:
-                background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
+                background.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))
             yield {"edge": edge}
             for task in background:
                 task.cancel()
@@ -211,7 +224,7 @@ async def _watch_state(guard: Guard, metrics: Metrics) -> None:
         await guard.refresh()
         metrics.state_up.set(float(guard.healthy))
         metrics.state_checked.set(max(0.0, time.time() - guard.age))
-        await asyncio.sleep(STATE_SECONDS)
+        await asyncio.sleep(STATE_SECONDS if guard.healthy else STATE_AWAY_SECONDS)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

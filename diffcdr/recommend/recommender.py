@@ -2,7 +2,7 @@
 
 How a query is resolved, first match first:
 
-    opted out (``personalise`` False)             -> popular     reason ``opted_out``
+    opted out (``personalise`` False)             -> popular     reason ``opted_out``, or ``state_unavailable``
     target ratings given, some usable             -> warm        what follows, moved by them (``warm_start.py``)
     source ratings given, some usable             -> fold_in     closed-form source vector, then transfer
     user with target ratings in training          -> warm        the user's own target vector

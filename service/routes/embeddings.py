@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
-from service.bodies.responses import json_response, vectors_away
+from service.bodies.responses import json_response, state_away, vectors_away
 from service.bundles.registry import Model
 from service.components import Runtime, runtime_of
 from service.edge.problems import FieldError, Problem, responses
@@ -63,7 +63,8 @@ async def embed(request: Request) -> Response:
     )
     vectors, found = timed.result
     if wanted.user_ids is not None:
-        await runtime.guard.refresh()
+        if not await runtime.guard.refresh():
+            raise state_away()
         found = found & np.array([runtime.guard.allows(user_id) for user_id in wanted.user_ids])
     content = {
         "embeddings": _entries(vectors, found, user_ids=wanted.user_ids, as_base64=wanted.encoding == "base64"),
