@@ -193,6 +193,8 @@ class RedisStore:
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""
         store, sequence = await _answered(self._client.mget(_IDENTITY, _SEQUENCE))
+        if (store is None) != (sequence is None):
+            raise StateBroken(f"of the state in Redis a part is gone: {_IDENTITY} or {_SEQUENCE}")
         if not (sequence or "0").isdecimal():
             raise StateBroken(f"the sequence in Redis, {_SEQUENCE}, is no number")
         return Version(store or "", int(sequence or 0), self._epoch)
@@ -213,6 +215,8 @@ class RedisStore:
                 pipe.hmget(_ERASED, users)
                 opted_out, erased = await _answered(pipe.execute())
             for user, out, gone in zip(users, opted_out, erased, strict=True):
+                if out is None and gone is None:
+                    raise StateBroken(f"of the state in Redis a part is gone: {_OPTED_OUT} or {_ERASED}")
                 suppressed[user] = out == "1" or gone is not None
             last = int(found[-1][1])
 

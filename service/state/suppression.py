@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 
-from service.state.store import StateBroken, StateUnavailable, Store, Version
+from service.state.store import Changes, StateBroken, StateUnavailable, Store, Version
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Guard:
         if (version.store, version.epoch) != (known.store, known.epoch) or version.sequence < known.sequence:
             await self._begin_again(version)
             return
-        changes = await self._store.changes(known.sequence)
+        changes = await self._changes(known.sequence, version)
         self._take(changes.suppressed)
         self._version = Version(version.store, changes.sequence, version.epoch)
 
@@ -140,13 +140,19 @@ class Guard:
         here can take a suppression back.
         """
         known = self._version
-        everything = await self._store.changes(0)
+        everything = await self._changes(0, version)
         if known.sequence and (version.store != known.store or version.sequence < known.sequence):
             logger.error("state was lost or replaced; users known to have opted out stay so until the next start")
         self._take({user: True for user, suppressed in everything.suppressed.items() if suppressed})
         if version.store == known.store:
             self._take((await self._store.changes(known.sequence)).suppressed)
         self._version = Version(version.store, everything.sequence, version.epoch)
+
+    async def _changes(self, after: int, version: Version) -> Changes:
+        changes = await self._store.changes(after)
+        if changes.sequence < version.sequence:
+            raise StateBroken(f"of {version.sequence} changes the last are gone, after {changes.sequence}")
+        return changes
 
     def _take(self, suppressed: dict[str, bool]) -> None:
         for user_id, is_suppressed in suppressed.items():
