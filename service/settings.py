@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Processes that answer on the one port, sharing the memory-mapped tables."""
     threads: int = Field(1, ge=1, le=256)
     """Intra-op threads of a transfer graph."""
+    load_seconds: float = Field(600.0, gt=0)
+    """A bundle that is not loaded beside the others by then is refused."""
     recall_floor: float = Field(DEFAULT_FLOOR, ge=0, le=1)
     """Bundles whose item index found less than this share of the exact best 20 when it was made are refused."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from diffcdr.arrays import Float32Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import BundleError, DeviceError, MissingExtraError
+from diffcdr.recommend.graph_files import check_graph
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -55,6 +56,7 @@ class OnnxTransfer:
 
     def __init__(self, graph: bytes, *, target_dim: int, device: Device, threads: int) -> None:
         """Raises DeviceError as :func:`resolve_device`; BundleError if the graph cannot be loaded."""
+        check_graph(memoryview(graph))
         ort = _onnxruntime()
         self.device = resolve_device(device)
         self._target_dim = target_dim
