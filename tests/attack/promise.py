@@ -26,7 +26,7 @@ import httpx
 import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.attack.service_processes import answer, every_path, personal, until, worker_ids
 from tests.bundles import write_bundle
@@ -70,6 +70,9 @@ class Promise(RuleBasedStateMachine):
         for number in range(self.copies):
             self.servers.append(self.start(number))
         done["runs"] += 1
+        for user in USERS[:2]:
+            self._acknowledge("PUT", 0, user)
+        self._acknowledge("DELETE", 1, USERS[2])
 
     def prepare(self) -> None:
         """Bring the store up."""
@@ -105,19 +108,35 @@ class Promise(RuleBasedStateMachine):
         except httpx.TransportError:
             return 0
 
+    def _acknowledge(self, method: str, number: int, user: str) -> None:
+        if not self.awake(number):
+            return
+        path = f"/v1/users/{user}/opt-out" if method == "PUT" else f"/v1/users/{user}"
+        if self.send(method, number, path) in (202, 204):
+            done["acknowledged"] += 1
+            (self.out if method == "PUT" else self.erased).add(user)
+
     @rule(user=users, number=replicas)
     def opts_out(self, user: str, number: int) -> None:
         """Only what was acknowledged is promised."""
-        if self.awake(number) and self.send("PUT", number, f"/v1/users/{user}/opt-out") == 204:
-            done["acknowledged"] += 1
-            self.out.add(user)
+        self._acknowledge("PUT", number, user)
 
     @rule(user=users, number=replicas)
     def is_erased(self, user: str, number: int) -> None:
         """For ever."""
-        if self.awake(number) and self.send("DELETE", number, f"/v1/users/{user}") == 202:
-            done["acknowledged"] += 1
-            self.erased.add(user)
+        self._acknowledge("DELETE", number, user)
+
+    @invariant()
+    def nobody_protected_is_personalised(self) -> None:
+        """After every step, at every replica that can answer."""
+        for number in set(range(self.copies)) - self.stopped:
+            for user in sorted(self.out | self.erased):
+                try:
+                    said = answer(self.server(number).address, user)[0]
+                except (httpx.TransportError, AssertionError):
+                    continue  # a worker that was killed took its connection along, or the disk is full
+                done["answers"] += 1
+                assert said == "popular", (user, number, said)
 
     @rule(user=users, number=replicas)
     def opts_in(self, user: str, number: int) -> None:
@@ -304,10 +323,13 @@ class SqlitePromise(Promise):
         self.holder.communicate("")
         self.holder = None
 
-    @precondition(whole)
+    leapt = False
+
+    @precondition(lambda self: self.whole() and not self.leapt)
     @rule()
     def clock_leaps(self) -> None:
         """What the state last saw of the clock is 91 days ago."""
+        self.leapt = True
         done["clock"] += 1
         with closing(sqlite3.connect(self.state, timeout=10)) as connection, connection:
             connection.execute("UPDATE clock SET seen = seen - 91 * 86400")
