@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,10 @@ from service.state.store import Domain, History, StateUnavailable
 
 if TYPE_CHECKING:
     from service.state.redis_vectors import RedisVectors
+
+
+STORE_SECONDS = 0.75
+"""No store lets its callers wait for longer than this by much."""
 
 
 async def informed(
@@ -40,7 +45,7 @@ async def informed(
     if not strangers and not movable:
         return allowed
     try:
-        async with asyncio.timeout_at(until):
+        async with _deadline(until):
             sources, targets = await asyncio.gather(
                 _events(runtime, strangers, "source"), _events(runtime, movable, "target")
             )
@@ -62,6 +67,13 @@ async def informed(
         else query
         for query in allowed
     ]
+
+
+def _deadline(until: float | None) -> AbstractAsyncContextManager[object]:
+    """A timer where the store's own might be too late."""
+    if until is None or until - asyncio.get_running_loop().time() > STORE_SECONDS:
+        return nullcontext()
+    return asyncio.timeout_at(until)
 
 
 async def _with_vectors(vectors: RedisVectors, model: Model, queries: list[Query]) -> list[Query]:

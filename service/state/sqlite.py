@@ -109,7 +109,8 @@ class SqliteStore:
         def known(connection: sqlite3.Connection) -> list[str]:
             return [user for user in user_ids if connection.execute(_HAS_EVENTS, (user,)).fetchone()]
 
-        having = await self._access.look(known)
+        # Nobody asks before the version was looked at, and with it the file.
+        having = await self._access.look(known, same=False)
 
         def read(connection: sqlite3.Connection) -> dict[str, History]:
             found: dict[str, History] = {}

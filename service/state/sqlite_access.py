@@ -48,15 +48,17 @@ class Access:
             self._thread.shutdown()
             raise
 
-    async def look(self, read: Callable[[sqlite3.Connection], T]) -> T:
+    async def look(self, read: Callable[[sqlite3.Connection], T], *, same: bool = True) -> T:
         """``read`` on the event loop: microseconds, as a reader waits for no writer. On the thread where it has to.
+
+        With ``same`` it is seen to first that the file is still the one that was opened.
 
         Raises:
             StateUnavailable, StateBroken: the file cannot be used.
         """
         opened = self._opened
         if opened is not None:
-            if not self.file.same(opened):
+            if same and not self.file.same(opened):
                 raise self.lose(self._replaced())
             try:
                 return read(opened.reader)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,10 @@ VERSION = "SELECT store, (SELECT COALESCE(MAX(sequence), 0) FROM people) FROM id
 Stamps = tuple[tuple[int, int] | None, ...]
 
 
+BESIDE_SECONDS = 0.05
+"""How often the log and the index of the log are looked at, which nobody replaces but by accident."""
+
+
 class NeverWas(Exception):
     """There is no state at the path, there never was one that a witness knows of, and none can be made."""
 
@@ -81,6 +86,7 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._witness = Witness(path.with_name(f".{path.name}.witness"))
+        self._beside_at = 0.0
         self._parts = [str(path), f"{path}-wal", f"{path}-shm"]
 
     def open(self) -> Opened:
@@ -102,7 +108,16 @@ class StateFile:
             raise StateUnavailable(f"the state file {self.path} cannot be opened for writing: {error}") from error
 
     def same(self, opened: Opened) -> bool:
-        """Whether what lies at the path is what was ``opened``, some microseconds."""
+        """Whether what lies at the path is what was ``opened``, some microseconds.
+
+        The file is looked at each time, what SQLite keeps beside it every ``BESIDE_SECONDS``.
+        """
+        if _stamp(self._parts[0]) != opened.stamps[0]:
+            return False
+        now = time.monotonic()
+        if now < self._beside_at:
+            return True
+        self._beside_at = now + BESIDE_SECONDS
         return self._stamps() == opened.stamps
 
     def vouch(self, sequence: int) -> None:

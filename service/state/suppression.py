@@ -45,6 +45,7 @@ class Guard:
         self._healthy = self._overdue = False
         self._lacking = True
         self._said = ""
+        self._timer_at = math.inf
 
     @property
     def healthy(self) -> bool:
@@ -73,6 +74,7 @@ class Guard:
         if self._next is None:
             patience = OVERDUE_SECONDS if self._overdue else PATIENCE_SECONDS
             self._next = _Check(self, before=self._running, patience=patience)
+            self._watch_until(self._next.due)
         waited = asyncio.shield(self._next.told)
         if within >= PATIENCE_SECONDS:
             await waited
@@ -84,9 +86,23 @@ class Guard:
         """Whether the user's data may be used; False for everyone while nobody can tell (see :attr:`certain`)."""
         return self.certain and (user_id is None or user_id not in self._suppressed)
 
-    def be_late(self) -> None:
-        """Note that nobody may wait for a check any longer."""
-        self._overdue = True
+    def _watch_until(self, due: float) -> None:
+        # One timer for many checks, most of which are over long before: a timer each would cost as much as a check.
+        if due < self._timer_at:
+            self._timer_at = due
+            asyncio.get_running_loop().call_at(due, self._look_for_late_ones, due)
+
+    def _look_for_late_ones(self, due: float) -> None:
+        if due == self._timer_at:
+            self._timer_at = math.inf
+        for check in (self._running, self._next):
+            if check is None or check.told.done():
+                continue
+            if check.due <= due:
+                check.late = self._overdue = True
+                check.tell()
+            else:
+                self._watch_until(check.due)
 
     async def check(self, this: _Check, before: _Check | None) -> None:
         """Ask the store, once ``before`` has; what :meth:`refresh` has done."""
@@ -102,12 +118,14 @@ class Guard:
                 await self._follow(version)
         except Exception as error:
             self._fail(error, hung=time.monotonic() - began > OVERDUE_SECONDS)
+            this.tell()
             return
         if self._said:
             logger.info("state is reachable again")
         self._healthy, self._lacking, self._checked, self._said = True, False, began, ""
         # Whoever could not wait for the next one began after this one, and learns nothing from it.
         self._overdue = self._others_gave_up()
+        this.tell()
 
     def _others_gave_up(self) -> bool:
         return self._next is not None and self._next.late
@@ -164,22 +182,16 @@ class Guard:
 class _Check:
     """One question to the store. ``told`` is done with it, or when nobody may wait for it any longer."""
 
+    __slots__ = ("due", "late", "task", "told")
+
     def __init__(self, guard: Guard, *, before: _Check | None, patience: float) -> None:
         loop = asyncio.get_running_loop()
-        self._guard = guard
         self.late = False
+        self.due = loop.time() + patience
         self.told: asyncio.Future[None] = loop.create_future()
-        self._timer = loop.call_later(patience, self._run_out)
         self.task = loop.create_task(guard.check(self, before))
-        self.task.add_done_callback(self._done)
 
-    def _run_out(self) -> None:
-        self.late = True
-        self._guard.be_late()
-        if not self.told.done():
-            self.told.set_result(None)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._timer.cancel()
+    def tell(self) -> None:
+        """Let go of whoever waits."""
         if not self.told.done():
             self.told.set_result(None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import tempfile
 import time
@@ -134,9 +135,11 @@ def targets(folder: Path) -> list[tuple[Callable[[Path, bytes], None], st.Search
     """What reads bytes, and which to give it."""
     write_bundle(folder / "bundle")
     text = (folder / "bundle" / MANIFEST).read_bytes()
+    array = io.BytesIO()
+    np.save(array, np.arange(24, dtype=np.float32).reshape(4, 6))
     graph = tanh_graph(np.ones((3, 2), dtype=np.float32), np.ones(2, dtype=np.float32))
     return [
-        (try_array, st.one_of(array_bytes(), st.binary(max_size=100))),
+        (try_array, st.one_of(array_bytes(), mutated(array.getvalue()), mutated(array.getvalue()[:-24]))),
         (try_manifest, st.one_of(mutated(text), changed_manifests(json.loads(text)))),
         (try_graph, st.one_of(mutated(graph), st.binary(max_size=200))),
     ]
