@@ -87,8 +87,8 @@ def check_model(model: Model) -> None:
     ids = bundle.source_users.ids
     step = max(1, len(ids) // PROBED_USERS)
     known = [Query(ids[row]) for row in range(0, len(ids), step)]
-    first = model.recommender.recommend([*warm_queries(model), *known])
-    second = model.recommender.recommend([*warm_queries(model), *known])
+    first = model.recommender.answer([*warm_queries(model), *known])
+    second = model.recommender.answer([*warm_queries(model), *known])
     if first != second:
         raise BundleError(f"bundle {bundle.path} answers the same question differently; train it again")
     for answer in first:
