@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from diffcdr import __version__
+from service.background import keep
 from service.bodies.openapi import describe
 from service.bundles.loader import Loader, warm
 from service.bundles.registry import Model, Registry, load_model
@@ -60,7 +62,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATE_SECONDS = 1.0
-"""How often the state's health is looked at."""
+"""How often the state's health is looked at, ..."""
+STATE_AWAY_SECONDS = 0.1
+"""... and while it does not answer."""
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
 """FastAPI's own, which the environment or a tracer of the process could switch on: it puts addresses, and with them
@@ -127,8 +131,14 @@ def create_app(
         loaded = model
         if loaded is None:
             loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
-        store = open_store(settings.state_url.get_secret_value(), bundle=settings.bundle)
-        guard = Guard(store, on_suppressed=vectors.forget if vectors else None)
+        store = open_store(
+            settings.state_url.get_secret_value(),
+            bundle=settings.bundle,
+            require_durable=settings.state_durable == "require",
+        )
+        guard = Guard(
+            store, on_suppressed=vectors.forget if vectors else None, copy_seconds=settings.state_copy_seconds
+        )
         await guard.refresh()
         batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
@@ -154,11 +164,14 @@ def create_app(
             )
             logger.info("ready", extra=loaded.log_fields)
             metrics.workers.set(1)
-            background = [asyncio.create_task(loader.follow()), asyncio.create_task(_watch_state(guard, metrics))]
-            background.append(asyncio.create_task(app.state.runtime.activity.watch()))
-            background.append(asyncio.create_task(LoopWatch(metrics.longest_hold.set).watch()))
+            background = [
+                keep("following the other workers", loader.follow, metrics),
+                keep("watching the state", partial(_watch_state, guard, metrics), metrics),
+                keep("sampling activity", app.state.runtime.activity.watch, metrics),
+            ]
+            background.append(keep("watching the loop", LoopWatch(metrics.longest_hold.set).watch, metrics))
             if settings.watch_seconds:
-                background.append(asyncio.create_task(loader.watch(settings.watch_seconds)))
+                background.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))
             yield {"edge": edge, "limits": limits}
             for task in background:
                 task.cancel()
@@ -231,7 +244,7 @@ async def _watch_state(guard: Guard, metrics: Metrics) -> None:
         await guard.refresh()
         metrics.state_up.set(float(guard.healthy))
         metrics.state_checked.set(max(0.0, time.time() - guard.age))
-        await asyncio.sleep(STATE_SECONDS)
+        await asyncio.sleep(STATE_SECONDS if guard.healthy else STATE_AWAY_SECONDS)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

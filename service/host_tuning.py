@@ -8,7 +8,6 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,12 +18,35 @@ wait for it whenever it holds the interpreter's lock."""
 
 
 async def aside(call: Callable[[], T]) -> T:
-    """The result of ``call()``, from a thread of lower priority; threads it starts have that too (Linux)."""
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside", initializer=_step_back)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(pool, call)
-    finally:
-        pool.shutdown(wait=False)
+    """The result of ``call()``, from a thread of lower priority; threads it starts have that too (Linux).
+
+    Nobody waits for the thread when the process ends, or when the task that asked is cancelled: what it waits for may
+    never come.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        _step_back()
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = call()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody asks any more
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="aside", daemon=True).start()
+    return await done
 
 
 def _step_back() -> None:

@@ -91,6 +91,12 @@ class Metrics:
         self.loads = Counter(
             "diffcdr_bundle_loads", "Bundles loaded beside, by outcome.", ["outcome"], registry=registry
         )
+        self.background_failures = Counter(
+            "diffcdr_background_failures",
+            "Failures of work beside the requests, which began again.",
+            ["work"],
+            registry=registry,
+        )
         self.events = Counter(
             "diffcdr_events", "Ratings sent by callers, by what became of them.", ["outcome"], registry=registry
         )

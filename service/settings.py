@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """Processes that answer on the one port, sharing the memory-mapped tables."""
     threads: int = Field(1, ge=1, le=256)
     """Intra-op threads of a transfer graph."""
+    load_seconds: float = Field(600.0, gt=0)
+    """A bundle that is not loaded beside the others by then is refused."""
     recall_floor: float = Field(DEFAULT_FLOOR, ge=0, le=1)
     """Bundles whose item index found less than this share of the exact best 20 when it was made are refused."""
 
@@ -78,6 +80,10 @@ class Settings(BaseSettings):
     state_url: SecretStr = SecretStr("")
     """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file beside the bundle if
     empty."""
+    state_copy_seconds: float = Field(0.0, ge=0, le=86_400)
+    """For how long the copy of opt-outs counts while the state is out of reach; 0: nobody is personalised meanwhile."""
+    state_durable: Literal["warn", "require"] = "warn"
+    """What to do with a Redis that would lose what it acknowledged: say so, or take no part of it."""
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are forgotten this long after the last of them was sent."""
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from diffcdr.atomic import file_sha256
 from diffcdr.bundle.manifest import FileRecord, Manifest
 from diffcdr.errors import BundleError
 
@@ -30,6 +31,8 @@ MANIFEST = "manifest.json"
 MANIFEST_HASH = "manifest.sha256"
 ONNX_FILE = "transfer.onnx"
 INDEX_FILE = "target_items/index.faiss"
+MAX_MANIFEST_BYTES = 64 << 20
+"""Longest manifest that is read."""
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str]:
@@ -78,7 +81,7 @@ def check_files(path: Path, manifest: Manifest, *, contents: bool) -> None:
     if not contents:
         return
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        hashes = pool.map(lambda name: file_sha256(path / name), names)
+        hashes = pool.map(lambda name: _sha256(path / name), names)
         for name, digest in zip(names, hashes, strict=True):
             if digest != manifest.files[name].sha256:
                 raise BundleError(f"bundle file {path / name} is damaged (its SHA-256 differs); copy it again")
@@ -86,7 +89,13 @@ def check_files(path: Path, manifest: Manifest, *, contents: bool) -> None:
 
 def record(path: Path) -> FileRecord:
     """Size and hash of the file at ``path``."""
-    return FileRecord(bytes=path.stat().st_size, sha256=file_sha256(path))
+    return FileRecord(bytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    # As file_sha256, but of nothing that might be a pipe.
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_line(bundle_id: str) -> bytes:
@@ -94,9 +103,22 @@ def hash_line(bundle_id: str) -> bytes:
     return f"{bundle_id}  {MANIFEST}\n".encode()
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """``path`` to read. A pipe or a device, whose opening or reading might never end, raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(0, "it is no regular file")
+    return os.fdopen(file, "rb")
+
+
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            text = file.read(MAX_MANIFEST_BYTES + 1)
+        if len(text) > MAX_MANIFEST_BYTES:
+            raise OSError(0, f"it has more than {MAX_MANIFEST_BYTES:,} bytes")
+        return text
     except OSError as error:
         raise BundleError(
             f"{path.parent} is not a bundle: {path.name} cannot be read ({error.strerror}); "

@@ -11,7 +11,8 @@ SCHEMA_VERSION: Final = 1
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # No infinities: what cannot be written as JSON cannot be shown either.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class FileRecord(_Frozen):

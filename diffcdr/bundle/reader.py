@@ -11,9 +11,18 @@ import numpy.typing as npt
 
 from diffcdr.arrays import Float32Array
 from diffcdr.bundle.display_tables import ConsoleTables
-from diffcdr.bundle.format import INDEX_FILE, MANIFEST, MANIFEST_HASH, ONNX_FILE, check_files, read_manifest
+from diffcdr.bundle.format import (
+    INDEX_FILE,
+    MANIFEST,
+    MANIFEST_HASH,
+    ONNX_FILE,
+    check_files,
+    open_regular,
+    read_manifest,
+)
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import Manifest
+from diffcdr.bundle.npy import map_array
 from diffcdr.bundle.titles import TitleTable
 from diffcdr.bundle.writer import BundleWriter
 from diffcdr.errors import BundleError
@@ -164,15 +173,11 @@ def _open_once(path: Path, *, verify: bool) -> Bundle:
 
 def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
     def array(name: str) -> Any:
-        # A zero-length table cannot be memory-mapped; it is read instead.
-        try:
-            # As a plain array: indexing the memmap subclass runs Python code for every element taken.
-            return np.asarray(np.load(path / name, mmap_mode="r", allow_pickle=False))
-        except ValueError:
-            return np.load(path / name, allow_pickle=False)
+        return map_array(path / name)
 
     def mapped(name: str) -> npt.NDArray[np.uint8]:
-        return np.asarray(np.memmap(path / name, dtype=np.uint8, mode="r"))
+        with open_regular(path / name) as file:
+            return np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))
 
     def ids(folder: str) -> IdTable:
         return IdTable(array(f"{folder}/ids.npy"))

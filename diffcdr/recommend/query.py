@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Strategy = Literal["transfer", "fold_in", "warm", "popular"]
-FallbackReason = Literal["unknown_user", "no_usable_history", "opted_out", "vectors_unavailable"]
+FallbackReason = Literal["unknown_user", "no_usable_history", "opted_out", "vectors_unavailable", "state_unavailable"]
 
 ROW_STRATEGIES: tuple[Strategy, ...] = ("popular", "transfer", "warm")
 """What :attr:`TopRows.strategies` indexes."""
@@ -35,6 +35,8 @@ class Query:
     """Answer with the popular list where nothing personal is possible; else with :class:`UserUnknown`."""
     personalise: bool = True
     """False for a user who opted out: the popular list, and nothing stored of the user is looked at."""
+    denied_reason: Literal["opted_out", "state_unavailable"] = "opted_out"
+    """Why not, where ``personalise`` is False: by wish, or because nobody can tell what is wished."""
     source_vector: npt.NDArray[np.float32] | None = field(default=None, compare=False)
     """The user's source vector, float32 [source_dim], where the bundle does not keep it; a warm user needs none."""
     unknown_reason: FallbackReason = "unknown_user"

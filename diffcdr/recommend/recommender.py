@@ -2,7 +2,7 @@
 
 How a query is resolved, first match first:
 
-    opted out (``personalise`` False)             -> popular     reason ``opted_out``
+    opted out (``personalise`` False)             -> popular     reason ``opted_out``, or ``state_unavailable``
     target ratings given, some usable             -> warm        what follows, moved by them (``warm_start.py``)
     source ratings given, some usable             -> fold_in     closed-form source vector, then transfer
     user with target ratings in training          -> warm        the user's own target vector
@@ -26,11 +26,12 @@ import numpy.typing as npt
 import polars as pl
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array
+from diffcdr.bundle.check import check_tables
 from diffcdr.bundle.reader import Bundle
 from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
 from diffcdr.device.placement import Placement
-from diffcdr.errors import BundleError, InputError
+from diffcdr.errors import InputError
 from diffcdr.recommend.list_table import ScoreOptions, ranked_table
 from diffcdr.recommend.query import (
     ROW_STRATEGIES,
@@ -86,7 +87,7 @@ class Recommender:
             BundleError: a table holds a value that is not finite, or shapes do not belong together.
             DeviceError, MissingExtraError: as :func:`diffcdr.recommend.transfer.load_transfer`.
         """
-        _check_tables(bundle)
+        check_tables(bundle)
         self._bundle = bundle
         self.health = DeviceHealth()
         """What failed on the GPU, and was computed on the CPU."""
@@ -303,36 +304,3 @@ def _check(k: int, diversity: float) -> None:
         raise InputError("k must be at least 1")
     if not 0.0 <= diversity <= 1.0:
         raise InputError(f"diversity must lie between 0 and 1, and is {diversity}")
-
-
-def _check_tables(bundle: Bundle) -> None:
-    """Refuse tables that cannot be scored, before they answer anyone."""
-    transfer = bundle.manifest.transfer
-    tables: list[tuple[str, npt.NDArray[Any], tuple[int, ...]]] = [
-        ("source_users/vectors", bundle.source_users.vectors, (len(bundle.source_users.ids), transfer.source_dim)),
-        ("target_users/vectors", bundle.target_users.vectors, (len(bundle.target_users.ids), transfer.target_dim)),
-        ("target_items/vectors", bundle.target_items.vectors, (len(bundle.target_items.ids), transfer.target_dim)),
-        ("target_items/biases", bundle.target_items.biases, (len(bundle.target_items.ids),)),
-        ("target_items/popularity", bundle.target_items.popularity, (len(bundle.target_items.ids),)),
-    ]
-    if bundle.manifest.fold_in is not None:  # without fold-in, source items are there for their titles at most
-        items, history = bundle.source_items, bundle.manifest.fold_in.history
-        width = transfer.source_dim
-        if history is not None and items.idf is not None and items.basis is not None:
-            width -= history.dim
-            tables += [
-                ("source_items/idf", items.idf, (len(items.ids),)),
-                ("source_items/basis", items.basis, (len(items.ids), history.dim)),
-            ]
-        if bundle.manifest.fold_in.shape is not None and items.level_biases is not None:
-            width -= bundle.manifest.fold_in.shape.dim
-            tables.append(("source_items/level_biases", items.level_biases, (len(items.ids),)))
-        tables += [
-            ("source_items/vectors", items.vectors, (len(items.ids), width)),
-            ("source_items/biases", items.biases, (len(items.ids),)),
-        ]
-    for name, table, shape in tables:
-        if table.shape != shape:
-            raise BundleError(f"{name} of bundle {bundle.path} has shape {table.shape}, not {shape}; publish it again")
-        if not np.isfinite(table).all():
-            raise BundleError(f"{name} of bundle {bundle.path} holds a value that is not finite; train it again")

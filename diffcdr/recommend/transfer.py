@@ -22,6 +22,7 @@ from diffcdr.device.names import Device
 from diffcdr.device.placement import CPU_PROVIDER, Placement, onnx_runtime, place
 from diffcdr.errors import BundleError, DeviceError
 from diffcdr.recommend.cuda_transfer import CudaTransfer
+from diffcdr.recommend.graph_files import check_graph
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class OnnxTransfer:
 
     def __init__(self, graph: bytes, *, target_dim: int, threads: int, reason: str | None = None) -> None:
         """``reason``: why not on a GPU. Raises BundleError if the graph cannot be loaded."""
+        check_graph(memoryview(graph))
         runtime = onnx_runtime()
         self.placement = Placement("cpu", CPU_PROVIDER, runtime.__version__, reason)
         self._target_dim = target_dim

@@ -96,7 +96,7 @@ class Resolver:
         given: dict[int, tuple[Float32Array, Strategy]] = {}
         for i, query in enumerate(queries):
             if not query.personalise:
-                reasons[i] = "opted_out"
+                reasons[i] = query.denied_reason
                 continue
             if query.source_vector is not None and warm[i] < 0:
                 given[i] = query.source_vector, "transfer"

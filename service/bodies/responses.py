@@ -46,6 +46,8 @@ def list_content(answer: Recommendation, model: Model) -> dict[str, Any]:
 
 def user_unknown(query: Query) -> Problem:
     """The 404 where the caller asked for no fallback; 503 where the user may well be known."""
+    if not query.personalise or query.unknown_reason == "state_unavailable":
+        return state_away()
     if query.unknown_reason == "vectors_unavailable":
         return vectors_away()
     detail = (
@@ -59,6 +61,12 @@ def user_unknown(query: Query) -> Problem:
 def vectors_away() -> Problem:
     """The 503 where source vectors are in Redis, and that does not answer."""
     detail = "source vectors cannot be read now; try again, or allow the fallback"
+    return Problem("state_unavailable", detail, headers={"Retry-After": "1"})
+
+
+def state_away() -> Problem:
+    """The 503 where nobody can tell who opted out."""
+    detail = "who opted out cannot be read now; try again, or allow the fallback"
     return Problem("state_unavailable", detail, headers={"Retry-After": "1"})
 
 

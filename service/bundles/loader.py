@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from diffcdr.bundle.reader import read_manifest
 from diffcdr.errors import BundleError, DiffCDRError
+from service.bundles.probe import probe
 from service.bundles.registry import Lineup, Model, Registry, load_model, warm_queries
 from service.bundles.shared_lineup import FOLLOW_SECONDS, LineupFile, LineupRecord
+from service.bundles.watched import Seen
 from service.host_tuning import aside, give_back
 from service.metrics import Metrics
 from service.settings import Settings
@@ -66,12 +67,13 @@ class Loader:
             raise LoadRunning
         self._running = True
         try:
-            model = await self._open(self._within_root(path))
-        except DiffCDRError as error:
-            reason = str(error)
-            await self.change(lambda registry: registry.fail(path, reason))
+            model = await self._tried(self._within_root(path))
+        except Exception as error:
+            known = isinstance(error, DiffCDRError)
+            reason = str(error) if known else f"it cannot be loaded: {type(error).__name__}: {error}"
             self._metrics.loads.labels("refused").inc()
-            logger.warning("bundle refused: %s", error)
+            logger.warning("bundle refused: %s", reason, exc_info=None if known else error)
+            await self.change(lambda registry: registry.fail(self._shown(path), self._without_root(reason)))
             raise LoadRefused(reason) from error
         finally:
             self._running = False
@@ -111,6 +113,16 @@ class Loader:
                     await self._take_over(self._shared)
                     show(self._registry, self._metrics)
 
+    async def _tried(self, path: Path) -> Model:
+        """The model at ``path``, after a process of its own has tried it out. Raises BundleError, or anything else."""
+        await probe(path, self._settings.loading, seconds=self._settings.load_seconds)
+        try:
+            return await asyncio.wait_for(self._open(path), self._settings.load_seconds)
+        except TimeoutError:
+            raise BundleError(
+                f"bundle {path} was not loaded within {self._settings.load_seconds:g} s and was given up"
+            ) from None
+
     async def _open(self, path: Path) -> Model:
         def opened() -> Model:
             model = load_model(path, **self._settings.loading)
@@ -131,7 +143,7 @@ class Loader:
         for held in record.models:
             try:
                 model = self._registry.lineup.models.get(held.id) or await self._open(held.path)
-            except DiffCDRError as error:
+            except Exception as error:
                 logger.error("a bundle that another worker serves cannot be loaded: %s", error)
                 continue
             if model.id == held.id:
@@ -155,25 +167,38 @@ class Loader:
 
     async def watch(self, seconds: float) -> None:
         """For ever: load and activate what is published at ``settings.bundle``, looking every ``seconds`` seconds."""
-        tried = self._registry.lineup.stable.id
+        seen = Seen(self._settings.bundle, self._registry.lineup.stable.id)
         while True:
             await asyncio.sleep(seconds)
-            try:
-                _, found = await asyncio.to_thread(read_manifest, self._settings.bundle)
-            except BundleError:
-                # In the middle of being replaced by other means than ours; the next look will tell.
+            found = await aside(seen.look)
+            if found is None:
                 continue
-            if found == tried:
-                continue
-            tried = found
             try:
                 model_id = (await self.load(self._settings.bundle)).id
                 await self.change(partial(Registry.activate, model_id=model_id))
-            except (LoadRefused, LoadRunning) as error:
+            except LoadRunning as error:
+                logger.warning("the published bundle is not served yet: %s", error)
+            except LoadRefused as error:
+                seen.refused(found)
                 logger.warning("the published bundle is not served: %s", error)
+            else:
+                seen.served(model_id)
+
+    def _root(self) -> Path:
+        return (self._settings.bundle_root or self._settings.bundle.absolute().parent).resolve()
+
+    def _shown(self, path: Path) -> Path:
+        """``path`` as readers may see it: what lies around the bundle root is none of their business."""
+        where = self._root() / path
+        return where.relative_to(self._root()) if where.is_relative_to(self._root()) else Path(where.name)
+
+    def _without_root(self, reason: str) -> str:
+        for root in {str(self._root()), str(self._settings.bundle.absolute().parent)}:
+            reason = reason.replace(f"{root}/", "")
+        return reason
 
     def _within_root(self, path: Path) -> Path:
-        root = (self._settings.bundle_root or self._settings.bundle.absolute().parent).resolve()
+        root = self._root()
         try:
             where = (root / path).resolve()
         except (OSError, RuntimeError, ValueError) as error:

@@ -206,7 +206,9 @@ class Registry:
         return model
 
     def fail(self, path: Path, reason: str) -> None:
-        """Note that the bundle at ``path`` was not taken."""
+        """Note that the bundle at ``path`` was not taken; what was refused for the same reason is listed once."""
+        for known in [known for known in self._failures if (known.path, known.reason) == (str(path), reason)]:
+            self._failures.remove(known)
         self._failures.append(LoadFailure(str(path), reason, datetime.now(UTC)))
 
     def activate(self, model_id: str) -> Model:

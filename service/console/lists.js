@@ -14,6 +14,7 @@ const BECAUSE = {
   unknown_user: "The bundle does not know this user.",
   no_usable_history: "None of the ratings is of an item that the bundle knows.",
   vectors_unavailable: "Source vectors cannot be read at the moment.",
+  state_unavailable: "Who opted out cannot be read at the moment, so nobody gets a personal list.",
 };
 const OVERLAP_AT = 20;
 

@@ -90,7 +90,7 @@ class KeyRing:
         self._inline = parse_keys(inline, origin="DIFFCDR_API_KEYS")
         self._file = file
         self._anonymous = anonymous
-        self._stamp: tuple[int, int] | None = None
+        self._text = ""
         self._next_look = 0.0
         self._keys = self._inline
         if file is not None:
@@ -126,17 +126,19 @@ class KeyRing:
             return
         self._next_look = now + RELOAD_SECONDS
         try:
-            if self._stamp != _stamp(self._file):
-                self._read(self._file)
-        except (InputError, OSError) as error:
+            self._read(self._file)
+        except InputError as error:
             logger.error("keys were not read again: %s", error)
 
     def _read(self, file: Path) -> None:
         try:
-            self._stamp = _stamp(file)
+            # All of it, some kilobytes: sizes and times do not tell every change.
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"API key file {file} cannot be read: {error}; see DIFFCDR_API_KEYS_FILE") from error
+        if text == self._text:
+            return
+        self._text = text
         self._keys = [*self._inline, *parse_keys(text, origin=str(file))]
 
 
@@ -178,8 +180,3 @@ def required_scope(method: str, path: str) -> Scope | None:
         return "admin"
     reading = method in ("GET", "HEAD") or path.startswith(("/v1/recommendations", "/v1/embeddings"))
     return "read" if reading else "write"
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_mtime_ns, status.st_size

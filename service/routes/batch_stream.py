@@ -111,11 +111,12 @@ class Bulk:
         return _Entry(index, user.user_id, user.query(), model)
 
     async def _answer(self, entries: list[_Entry], *, patient: bool) -> bytes:
-        await self._runtime.guard.refresh()
+        certain = await self._runtime.guard.refresh()
         answers: dict[int, Answer] = {}
         for model in {entry.model.id: entry.model for entry in entries if entry.model}.values():
             asked = [entry for entry in entries if entry.model is model and entry.query is not None]
-            queries = await informed(self._runtime, model, [entry.query for entry in asked if entry.query is not None])
+            queries = [entry.query for entry in asked if entry.query is not None]
+            queries = await informed(self._runtime, model, queries, certain=certain)
             for entry, query in zip(asked, queries, strict=True):
                 entry.query = query
             found = await self._ask(model, queries, patient=patient)

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
-from service.bodies.responses import vectors_away
+from service.bodies.responses import state_away, vectors_away
 from service.bundles.registry import Model
 from service.components import Runtime, runtime_of
 from service.edge.problems import FieldError, Problem, responses
@@ -68,7 +68,8 @@ async def embed(request: Request) -> Response:
     )
     vectors, found = timed.result
     if wanted.user_ids is not None:
-        await runtime.guard.refresh()
+        if not await runtime.guard.refresh():
+            raise state_away()
         found = found & np.array([runtime.guard.allows(user_id) for user_id in wanted.user_ids])
     entries = _entries(vectors, found, user_ids=wanted.user_ids, as_base64=wanted.encoding == "base64")
     content = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from diffcdr.bundle.reader import Bundle
 from diffcdr.recommend.recommender import FallbackReason, Query
@@ -17,21 +18,43 @@ if TYPE_CHECKING:
     from service.state.redis_vectors import RedisVectors
 
 
-async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> list[Query]:
-    """``queries`` as ``model`` may be asked them, in their order; call it after ``runtime.guard.refresh()``.
+STORE_SECONDS = 0.75
+"""No store lets its callers wait for longer than this by much."""
 
-    A suppressed user is not personalised. Others who bring no ratings get their events in the store for them: of
-    source items where the bundle does not know the user, of target items whoever it is. Where the store does not
-    answer, there are none.
+
+async def informed(
+    runtime: Runtime, model: Model, queries: Sequence[Query], *, certain: bool, until: float | None = None
+) -> list[Query]:
+    """``queries`` as ``model`` may be asked them, in their order; ``certain`` is what ``runtime.guard.refresh()`` said.
+
+    A suppressed user is not personalised, nor anybody while it is not certain who is. Others who bring no ratings get
+    their events in the store for them: of source items where the bundle does not know the user, of target items whoever
+    it is. Where the store does not answer, or not ``until`` then on the loop's clock, there are none.
     """
-    allowed = [query if runtime.guard.allows(query.user_id) else replace(query, personalise=False) for query in queries]
+    denied: Literal["opted_out", "state_unavailable"] = "opted_out" if certain else "state_unavailable"
+    allowed = [
+        query
+        if certain and runtime.guard.allows(query.user_id)
+        else replace(query, personalise=False, denied_reason=denied)
+        for query in queries
+    ]
     if runtime.vectors is not None:
         allowed = await _with_vectors(runtime.vectors, model, allowed)
     bundle = model.recommender.bundle
     strangers, movable = _strangers(bundle, allowed), _movable(bundle, allowed)
     if not strangers and not movable:
         return allowed
-    sources, targets = await asyncio.gather(_events(runtime, strangers, "source"), _events(runtime, movable, "target"))
+    try:
+        async with _deadline(until):
+            sources, targets = await asyncio.gather(
+                _events(runtime, strangers, "source"), _events(runtime, movable, "target")
+            )
+    except (StateUnavailable, TimeoutError):
+        unread = set(strangers)
+        return [
+            replace(query, unknown_reason="state_unavailable") if query.user_id in unread else query
+            for query in allowed
+        ]
     if not sources and not targets:
         return allowed
     return [
@@ -44,6 +67,13 @@ async def informed(runtime: Runtime, model: Model, queries: Sequence[Query]) -> 
         else query
         for query in allowed
     ]
+
+
+def _deadline(until: float | None) -> AbstractAsyncContextManager[object]:
+    """A timer where the store's own might be too late."""
+    if until is None or until - asyncio.get_running_loop().time() > STORE_SECONDS:
+        return nullcontext()
+    return asyncio.timeout_at(until)
 
 
 async def _with_vectors(vectors: RedisVectors, model: Model, queries: list[Query]) -> list[Query]:
@@ -80,10 +110,9 @@ def _movable(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
 
 
 async def _events(runtime: Runtime, users: Sequence[str], domain: Domain) -> dict[str, History]:
-    # A store that did not answer a moment ago is not waited for again.
-    if not users or not runtime.guard.healthy:
+    if not users:
         return {}
-    try:
-        return await runtime.store.histories(list(dict.fromkeys(users)), domain)
-    except StateUnavailable:
-        return {}
+    if not runtime.guard.healthy:
+        # One that did not answer a moment ago is not waited for again.
+        raise StateUnavailable("the state did not answer a moment ago")
+    return await runtime.store.histories(list(dict.fromkeys(users)), domain)

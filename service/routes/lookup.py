@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.reader import Bundle, SourceItems, TargetItems
 from diffcdr.bundle.titles import TitleTable
-from service.bodies.responses import json_response
+from service.bodies.responses import json_response, state_away
 from service.bundles.registry import Model
 from service.components import Runtime, runtime_of
 from service.edge.problems import Problem, responses
@@ -25,20 +25,19 @@ from service.schemas.console import (
     UsersAnswer,
     UsersParameters,
 )
-from service.state.store import StateUnavailable
 from service.state.suppression import Guard
 
 router = APIRouter(tags=["lookup"])
 
 LOOKUP_PROBLEMS = ("unauthenticated", "forbidden", "model_unknown", "invalid_request", "internal_error")
-USER_PROBLEMS = ("bad_request", "user_unknown", "not_in_bundle", *LOOKUP_PROBLEMS)
+USER_PROBLEMS = ("bad_request", "user_unknown", "not_in_bundle", "state_unavailable", *LOOKUP_PROBLEMS)
 
 
 @router.get(
     "/v1/users",
     summary="Ids of known users",
     response_class=Response,
-    responses={200: {"model": UsersAnswer}, **responses(*LOOKUP_PROBLEMS)},
+    responses={200: {"model": UsersAnswer}, **responses("state_unavailable", *LOOKUP_PROBLEMS)},
 )
 async def users(request: Request, parameters: Annotated[UsersParameters, Query()]) -> Response:
     """Users of either domain, by how their id begins. Who opted out or was erased is not named."""
@@ -55,7 +54,7 @@ async def users(request: Request, parameters: Annotated[UsersParameters, Query()
 )
 async def items(request: Request, parameters: Annotated[ItemsParameters, Query()]) -> Response:
     """Items by how their id begins, then by a part of their title."""
-    _, model = await asked(request, parameters.model)
+    model = runtime_of(request).registry.lineup.choose(parameters.model, None)
     bundle = model.bundle
     table = bundle.source_items if parameters.domain == "source" else bundle.target_items
     rows = await asyncio.to_thread(find_items, table.ids, table.titles, parameters.q, parameters.limit)
@@ -90,9 +89,15 @@ async def history(
 
 
 async def asked(request: Request, model_id: str | None) -> tuple[Runtime, Model]:
-    """The runtime, its copy of opt-outs brought up to date, and the model that is looked at."""
+    """The runtime, its copy of opt-outs brought up to date, and the model that is looked at.
+
+    Raises:
+        Problem: 503 where nobody can tell who opted out.
+        ModelUnknown: no such model is loaded.
+    """
     runtime = runtime_of(request)
-    await runtime.guard.refresh()
+    if not await runtime.guard.refresh():
+        raise state_away()
     return runtime, runtime.registry.lineup.choose(model_id, None)
 
 
@@ -128,11 +133,8 @@ def _trained(bundle: Bundle, row: int) -> list[dict[str, Any]]:
 
 
 async def _sent(runtime: Runtime, bundle: Bundle, user_id: str) -> list[dict[str, Any]]:
-    """What the user rated since, best first. Raises Problem 404 where there is nothing."""
-    try:
-        found = (await runtime.store.histories([user_id], "source")).get(user_id, ())
-    except StateUnavailable:
-        found = ()
+    """What the user rated since, best first. Raises Problem 404 where there is nothing, StateUnavailable."""
+    found = (await runtime.store.histories([user_id], "source")).get(user_id, ())
     if not found:
         raise user_hidden()
     rows = bundle.source_items.ids.rows([item for item, _ in found]).tolist()

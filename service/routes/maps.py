@@ -26,7 +26,7 @@ NO_MAP = "this bundle has no map; train it again with this version"
     responses={
         200: {"model": MapAnswer},
         304: {"description": "Unchanged since the answer with this ETag."},
-        **responses("not_in_bundle", *LOOKUP_PROBLEMS),
+        **responses("not_in_bundle", "state_unavailable", *LOOKUP_PROBLEMS),
     },
 )
 async def user_map(request: Request, parameters: Annotated[ModelParameters, Query()]) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Annotated
 
@@ -74,14 +75,18 @@ async def _answer(
     request: Request, query: recommender.Query, *, model_id: str | None, timeout_ms: int | None
 ) -> Response:
     runtime = runtime_of(request)
-    await runtime.guard.refresh()
+    clock = asyncio.get_running_loop().time
+    timeout = (timeout_ms or runtime.settings.timeout_ms) / 1000
+    began = clock()
+    # The state gets half of the time, so that there is an answer left to give without it.
+    certain = await runtime.guard.refresh(within=timeout / 2)
     lineup = runtime.registry.lineup
     model = lineup.choose(model_id, query.user_id)
-    asked = await informed(runtime, model, (query,))
+    asked = await informed(runtime, model, (query,), certain=certain, until=began + timeout / 2)
     timed = await runtime.batcher.recommend(
         model.recommender,
         asked,
-        timeout=(timeout_ms or runtime.settings.timeout_ms) / 1000,
+        timeout=timeout - (clock() - began),
         gone=partial(_disconnected, request),
     )
     answer = timed.result[0]

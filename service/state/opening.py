@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from diffcdr.errors import InputError
 from service.settings import Settings
 from service.state.sqlite import SqliteStore
+from service.state.sqlite_file import NeverWas
 from service.state.store import (
     Changes,
     Claim,
@@ -22,6 +24,7 @@ from service.state.store import (
     Event,
     History,
     Outcome,
+    StateBroken,
     StateUnavailable,
     Store,
     Version,
@@ -36,10 +39,14 @@ SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class NowhereStore:
-    """Stands in where there is no place to keep anything: knows nobody, and refuses every write with the reason."""
+    """Stands in where there never was a state and none can be made: knows nobody, refuses every write with the reason.
 
-    def __init__(self, reason: str) -> None:
+    Should a state appear at ``path`` after all, nobody can be told of until the next start.
+    """
+
+    def __init__(self, reason: str, *, path: Path | None = None) -> None:
         self._reason = reason
+        self._path = path
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """Raises StateUnavailable."""
@@ -66,7 +73,9 @@ class NowhereStore:
         raise StateUnavailable(self._reason)
 
     async def version(self) -> Version:
-        """Nothing was ever changed."""
+        """Nothing was ever changed. Raises StateBroken where there is a state meanwhile."""
+        if self._path is not None and os.path.lexists(self._path):
+            raise StateBroken(f"there is a state file {self._path} now; start again to use it")
         return Version()
 
     async def changes(self, after: int) -> Changes:
@@ -83,32 +92,37 @@ class NowhereStore:
         """Nothing to let go of."""
 
 
-def open_store(url: str, *, bundle: Path) -> Store:
+def open_store(url: str, *, bundle: Path, require_durable: bool = False) -> Store:
     """The store at ``url``: ``redis://…``, ``rediss://…``, ``unix://…``, or ``sqlite:FILE``.
 
-    Empty: a SQLite file beside ``bundle``, or :class:`NowhereStore` where that folder cannot be written.
+    Empty: a SQLite file beside ``bundle``, or :class:`NowhereStore` where there is none and that folder cannot be
+    written. A file that is there and cannot be used is no empty one: its store raises StateUnavailable until it can be.
 
     Raises:
-        InputError: the URL is of no known kind, or its file cannot be used.
+        InputError: the URL is of no known kind, or its file cannot be made.
     """
     if url.startswith(SCHEMES):
         try:
-            return cast(Store, importlib.import_module("service.state.redis").RedisStore(url))
+            return cast(
+                Store, importlib.import_module("service.state.redis").RedisStore(url, require_durable=require_durable)
+            )
         except ValueError as error:
             raise InputError(f"DIFFCDR_STATE_URL is no Redis URL: {error}") from error
     if url.startswith("sqlite:"):
         try:
             return SqliteStore(sqlite_path(url))
-        except StateUnavailable as error:
-            raise InputError(str(error)) from error
+        except NeverWas as error:
+            raise InputError(f"state cannot be kept there: {error}; set DIFFCDR_STATE_URL") from error
     if url:
         raise InputError("DIFFCDR_STATE_URL must begin with sqlite: or redis:// (or rediss://, unix://)")
     bundle = bundle.absolute()
+    path = bundle.with_name(f"{bundle.name}.state.sqlite")
     try:
-        return SqliteStore(bundle.with_name(f"{bundle.name}.state.sqlite"))
-    except StateUnavailable as error:
-        logger.warning("opt-outs, erasures and events will be refused: %s", error)
-        return NowhereStore(str(error))
+        return SqliteStore(path)
+    except NeverWas as error:
+        reason = f"state cannot be kept beside the bundle: {error}; set DIFFCDR_STATE_URL"
+        logger.warning("opt-outs, erasures and events will be refused: %s", reason)
+        return NowhereStore(reason, path=path)
 
 
 def open_vectors(settings: Settings) -> RedisVectors | None:

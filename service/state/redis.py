@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterError,
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 from service.state.store import (
     MAX_EVENTS_PER_USER,
@@ -21,11 +33,14 @@ from service.state.store import (
     Event,
     History,
     Outcome,
+    StateBroken,
     StateUnavailable,
     Version,
 )
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 0.5
 PREFIX = "diffcdr:state:"
@@ -34,6 +49,7 @@ _SEQUENCE, _OPTED_OUT, _ERASED, _CHANGED, _IDENTITY = _KEYS = tuple(
 )
 _EVENT_NUMBER = PREFIX + "event_number"
 _PAGE = 10_000
+_PASSING = (ClusterError, NoPermissionError, OutOfMemoryError, ReadOnlyError)
 _MARKS: dict[Domain, str] = {"source": "", "target": "t"}
 
 # Scripts run whole or not at all, so that the sequence and what it numbers never part.
@@ -97,16 +113,27 @@ return redis.call('HGET', KEYS[1], 'answer')
 
 
 class RedisStore:
-    """A :class:`service.state.store.Store` in Redis. Calls end within ``TIMEOUT_SECONDS``; it may come and go."""
+    """A :class:`service.state.store.Store` in Redis. Calls end within ``TIMEOUT_SECONDS``; it may come and go.
 
-    def __init__(self, url: str) -> None:
-        """Nothing is connected yet. Raises ValueError for a ``url`` that is none of redis's."""
+    Whenever a connection is made it is asked which life of Redis this is, as one that was restarted may have lost what
+    it knew, and whether it would survive the next restart.
+    """
+
+    def __init__(self, url: str, *, require_durable: bool = False) -> None:
+        """Nothing is connected yet. Raises ValueError for a ``url`` that is none of redis's.
+
+        ``require_durable``: raise StateUnavailable as long as Redis would lose what it acknowledged.
+        """
+        self._require_durable = require_durable
+        self._epoch = ""
         self._client = Redis.from_url(
             url,
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 1),
+            # Once more where a connection was closed meanwhile; not where it hangs.
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
             decode_responses=True,
+            redis_connect_func=self._get_to_know,
         )
         self._set_opt_out = self._client.register_script(_SET_OPT_OUT)
         self._erase = self._client.register_script(_ERASE)
@@ -166,7 +193,11 @@ class RedisStore:
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""
         store, sequence = await _answered(self._client.mget(_IDENTITY, _SEQUENCE))
-        return Version(store or "", int(sequence or 0))
+        if (store is None) != (sequence is None):
+            raise StateBroken(f"of the state in Redis a part is gone: {_IDENTITY} or {_SEQUENCE}")
+        if not (sequence or "0").isdecimal():
+            raise StateBroken(f"the sequence in Redis, {_SEQUENCE}, is no number")
+        return Version(store or "", int(sequence or 0), self._epoch)
 
     async def changes(self, after: int) -> Changes:
         """As :class:`service.state.store.Store` says."""
@@ -184,6 +215,8 @@ class RedisStore:
                 pipe.hmget(_ERASED, users)
                 opted_out, erased = await _answered(pipe.execute())
             for user, out, gone in zip(users, opted_out, erased, strict=True):
+                if out is None and gone is None:
+                    raise StateBroken(f"of the state in Redis a part is gone: {_OPTED_OUT} or {_ERASED}")
                 suppressed[user] = out == "1" or gone is not None
             last = int(found[-1][1])
 
@@ -197,6 +230,22 @@ class RedisStore:
     async def close(self) -> None:
         """As :class:`service.state.store.Store` says."""
         await self._client.aclose()
+
+    async def _get_to_know(self, connection: AbstractConnection) -> None:
+        """Called with every new connection: log in, and look whom it reaches."""
+        await connection.on_connect()
+        facts: dict[str, str] = {}
+        for section in ("server", "persistence", "memory", "replication"):
+            facts |= await _asked(connection, "INFO", section)
+        facts |= await _asked(connection, "CONFIG", "GET", "save")
+        life = facts.get("run_id") or uuid.uuid4().hex
+        found = shortcomings(facts)
+        if life != self._epoch:
+            for shortcoming in found:
+                logger.error("acknowledged opt-outs may be lost: %s", shortcoming)
+        self._epoch = life
+        if found and self._require_durable:
+            raise ConnectionError(f"it is not durable, which DIFFCDR_STATE_DURABLE requires: {'; '.join(found)}")
 
 
 def _event_keys(user_id: str) -> tuple[str, str]:
@@ -218,8 +267,45 @@ def _erasure(user_id: str, text: str) -> Erasure:
     return Erasure(user_id, receipt, at)
 
 
+async def _asked(connection: AbstractConnection, *command: str) -> dict[str, str]:
+    """Facts by name; none where Redis does not tell this user."""
+    await connection.send_command(*command)
+    try:
+        reply = await connection.read_response()
+    except ResponseError:
+        return {}
+    if isinstance(reply, str):
+        return dict(line.partition(":")[::2] for line in reply.splitlines() if ":" in line)
+    pairs = list(reply.items()) if isinstance(reply, dict) else list(zip(reply[::2], reply[1::2], strict=True))
+    return {str(name): str(value) for name, value in pairs}
+
+
+def shortcomings(facts: Mapping[str, str]) -> tuple[str, ...]:
+    """Why a Redis of which ``INFO`` and ``CONFIG GET save`` tell ``facts`` may lose what it acknowledged."""
+    found: list[str] = []
+    if "aof_enabled" not in facts:
+        found.append("this user may not ask Redis (INFO) whether it keeps anything; allow it, or see to it yourself")
+    elif facts["aof_enabled"] == "0" and not facts.get("save", ""):
+        found.append("Redis keeps nothing on disk, a restart loses everything; set appendonly yes")
+    elif facts["aof_enabled"] == "0":
+        found.append("Redis writes snapshots only, a restart loses the last minutes; set appendonly yes")
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        found.append(f"Redis evicts what it has when full ({policy}); set maxmemory-policy noeviction")
+    if facts.get("role") == "slave":
+        found.append("this Redis is a replica, which lags behind and takes no writes; name the primary")
+    return tuple(found)
+
+
 async def _answered(reply: Any) -> Any:
     try:
         return await reply
-    except (RedisError, OSError, TimeoutError) as error:
+    except (ConnectionError, TimeoutError, BusyLoadingError, OSError) as error:
+        raise StateUnavailable(f"Redis does not answer: {error}") from error
+    except ResponseError as error:
+        # Full, read-only, in the middle of a failover: as it was. Anything else is not what was left there.
+        passing = isinstance(error, _PASSING) or str(error).startswith(("BUSY", "MISCONF", "NOREPLICAS"))
+        kind = StateUnavailable if passing else StateBroken
+        raise kind(f"Redis refuses: {error}") from error
+    except RedisError as error:
         raise StateUnavailable(f"Redis does not answer: {error}") from error

@@ -73,6 +73,8 @@ class RedisVectors:
         )
         self._keep = keep
         self._kept: OrderedDict[tuple[str, str], Float32Array] = OrderedDict()
+        self._bundles: set[str] = set()
+        """Those that vectors were ever kept of: few, where ``_kept`` is long."""
         self._next: dict[str, _Trip] = {}
         self._travelling: dict[str, asyncio.Task[None]] = {}
         self._not_before = 0.0
@@ -102,8 +104,8 @@ class RedisVectors:
 
     def forget(self, user_id: str) -> None:
         """Let go of what is kept here of a user."""
-        for key in [key for key in self._kept if key[1] == user_id]:
-            del self._kept[key]
+        for bundle_id in self._bundles:
+            self._kept.pop((bundle_id, user_id), None)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -130,6 +132,7 @@ class RedisVectors:
         if count is None:
             self._pause(f"Redis has no source vectors of bundle {bundle_id}; run: diffcdr push")
             return None
+        self._bundles.add(bundle_id)
         vectors: dict[str, Float32Array] = {}
         for user, value in zip(users, values, strict=True):
             if value is None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
+from service.state.sqlite_access import Access
+from service.state.sqlite_file import VERSION
 from service.state.store import (
     MAX_EVENTS_PER_USER,
     Changes,
@@ -22,129 +22,100 @@ from service.state.store import (
     Event,
     History,
     Outcome,
-    StateUnavailable,
+    StateBroken,
     Version,
 )
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
-WAIT_SECONDS = 2.0
-"""How long a write waits for another process's."""
+LEAP_SECONDS = 3600.0
+"""A clock this far ahead of the last time that the state knows may be wrong, ..."""
+SETTLED_SECONDS = 3600.0
+"""... so nothing is forgotten before it has been ahead for this long."""
 
-_SCHEMA = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE IF NOT EXISTS people (
-    user_id TEXT PRIMARY KEY,
-    opted_out INTEGER NOT NULL DEFAULT 0,
-    receipt TEXT,
-    erased_at TEXT,
-    sequence INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS by_sequence ON people (sequence);
-CREATE TABLE IF NOT EXISTS newcomers (user_id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_expiry ON newcomers (expires);
-CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    user_id TEXT NOT NULL REFERENCES newcomers (user_id) ON DELETE CASCADE,
-    event_id TEXT NOT NULL,
-    item_id TEXT NOT NULL,
-    rating REAL NOT NULL,
-    domain TEXT NOT NULL DEFAULT 'source',
-    UNIQUE (user_id, event_id)
-);
-CREATE INDEX IF NOT EXISTS by_user ON events (user_id, number);
-CREATE TABLE IF NOT EXISTS claims (
-    key TEXT PRIMARY KEY,
-    asked TEXT NOT NULL,
-    answer TEXT,
-    expires REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_claim_expiry ON claims (expires);
-CREATE TABLE IF NOT EXISTS identity (store TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1));
-INSERT OR IGNORE INTO identity VALUES (lower(hex(randomblob(16))), 1);
-"""
 _HAS_EVENTS = "SELECT 1 FROM newcomers WHERE user_id = ?"
 _NEXT = "(SELECT COALESCE(MAX(sequence), 0) + 1 FROM people)"
 
 
 class SqliteStore:
-    """A :class:`service.state.store.Store` in a file. Writes are synced to the disk before they return."""
+    """A :class:`service.state.store.Store` in a file. Writes are synced to the disk before they return.
+
+    A file that is there and cannot be used makes every call raise, and is tried again; see
+    :mod:`service.state.sqlite_file` for what counts as usable.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file at ``path``. Raises StateUnavailable where that is not possible."""
-        # All work happens on this thread: a sync may take long, and the event loop must not wait for it.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
-        try:
-            self._connection = self._thread.submit(_open, path).result()
-            self._reader = sqlite3.connect(path, timeout=WAIT_SECONDS)
-        except sqlite3.Error as error:
-            self._thread.shutdown()
-            raise StateUnavailable(f"state cannot be kept in {path}: {error}; set DIFFCDR_STATE_URL") from error
+        """Open the file at ``path``, or make it where there provably never was one. Raises NeverWas."""
+        self._access = Access(path)
+        self._ahead_since: float | None = None
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """As :class:`service.state.store.Store` says."""
 
-        def write() -> None:
-            with self._connection:
-                self._connection.execute(
+        def write(connection: sqlite3.Connection) -> None:
+            with self._vouched(connection):
+                connection.execute(
                     f"INSERT INTO people (user_id, opted_out, sequence) VALUES (?, ?, {_NEXT}) ON CONFLICT (user_id) "
                     "DO UPDATE SET opted_out = excluded.opted_out, sequence = excluded.sequence "
                     "WHERE opted_out <> excluded.opted_out",
                     (user_id, int(opted_out)),
                 )
 
-        await self._run(write)
+        await self._access.run(write)
 
     async def erase(self, user_id: str) -> Erasure:
         """As :class:`service.state.store.Store` says."""
 
-        def write() -> Erasure:
-            with self._connection:
-                self._connection.execute(
+        def write(connection: sqlite3.Connection) -> Erasure:
+            with self._vouched(connection):
+                connection.execute(
                     f"INSERT INTO people (user_id, receipt, erased_at, sequence) VALUES (?, ?, ?, {_NEXT}) "
                     "ON CONFLICT (user_id) DO UPDATE SET receipt = excluded.receipt, "
                     "erased_at = excluded.erased_at, sequence = excluded.sequence WHERE receipt IS NULL",
                     (user_id, uuid.uuid4().hex, datetime.now(UTC).isoformat(timespec="seconds")),
                 )
-                self._connection.execute("DELETE FROM newcomers WHERE user_id = ?", (user_id,))
-                row = self._connection.execute(
+                connection.execute("DELETE FROM newcomers WHERE user_id = ?", (user_id,))
+                row = connection.execute(
                     "SELECT user_id, receipt, erased_at FROM people WHERE user_id = ?", (user_id,)
                 ).fetchone()
             return Erasure(*row)
 
-        return await self._run(write)
+        return await self._access.run(write)
 
     async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
         """As :class:`service.state.store.Store` says."""
 
-        def write() -> list[Outcome]:
+        def write(connection: sqlite3.Connection) -> list[Outcome]:
             now = time.time()
-            with self._connection:
+            with connection:
                 # Takes the lock before anything is read, so that no erasure comes in between.
-                self._connection.execute("DELETE FROM newcomers WHERE expires <= ?", (now,))
-                outcomes = _insert(self._connection, events, expires=now + keep_seconds)
+                connection.execute("BEGIN IMMEDIATE")
+                if self._believes(connection, now):
+                    connection.execute("DELETE FROM newcomers WHERE expires <= ?", (now,))
+                outcomes = _insert(connection, events, expires=now + keep_seconds)
                 for user_id in {event.user_id for event in events}:
-                    self._connection.execute(
+                    connection.execute(
                         "DELETE FROM events WHERE user_id = ?1 AND number <= "
                         "(SELECT number FROM events WHERE user_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
                         (user_id, MAX_EVENTS_PER_USER),
                     )
             return outcomes
 
-        return await self._run(write)
+        return await self._access.run(write)
 
     async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
         """As :class:`service.state.store.Store` says."""
-        # Most have none, which takes microseconds to see: not worth a change of threads (see version).
-        try:
-            having = [user for user in user_ids if self._reader.execute(_HAS_EVENTS, (user,)).fetchone()]
-        except sqlite3.Error as error:
-            raise StateUnavailable(f"the state file cannot be used: {error}") from error
 
-        def read() -> dict[str, History]:
+        def known(connection: sqlite3.Connection) -> list[str]:
+            return [user for user in user_ids if connection.execute(_HAS_EVENTS, (user,)).fetchone()]
+
+        # Nobody asks before the version was looked at, and with it the file.
+        having = await self._access.look(known, same=False)
+
+        def read(connection: sqlite3.Connection) -> dict[str, History]:
             found: dict[str, History] = {}
             for user_id in having:
-                rows = self._connection.execute(
+                rows = connection.execute(
                     "SELECT item_id, rating FROM newcomers JOIN events USING (user_id) "
                     "WHERE user_id = ? AND expires > ? AND domain = ? ORDER BY number",
                     (user_id, time.time(), domain),
@@ -153,78 +124,104 @@ class SqliteStore:
                     found[user_id] = tuple(rows)
             return found
 
-        return await self._run(read) if having else {}
+        return await self._access.run(read) if having else {}
 
     async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
         """As :class:`service.state.store.Store` says."""
 
-        def write() -> Claim:
+        def write(connection: sqlite3.Connection) -> Claim:
             now = time.time()
-            with self._connection:
-                self._connection.execute("DELETE FROM claims WHERE expires <= ?", (now,))
-                self._connection.execute(
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                if self._believes(connection, now):
+                    connection.execute("DELETE FROM claims WHERE expires <= ?", (now,))
+                connection.execute(
                     "INSERT INTO claims (key, asked, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                     (key, asked, now + keep_seconds),
                 )
-                row = self._connection.execute("SELECT asked, answer FROM claims WHERE key = ?", (key,)).fetchone()
+                row = connection.execute("SELECT asked, answer FROM claims WHERE key = ?", (key,)).fetchone()
             return Claim(*row)
 
-        return await self._run(write)
+        return await self._access.run(write)
 
     async def settle(self, key: str, answer: str) -> str:
         """As :class:`service.state.store.Store` says."""
 
-        def write() -> str:
-            with self._connection:
-                self._connection.execute("UPDATE claims SET answer = ? WHERE key = ? AND answer IS NULL", (answer, key))
-                row = self._connection.execute("SELECT answer FROM claims WHERE key = ?", (key,)).fetchone()
+        def write(connection: sqlite3.Connection) -> str:
+            with connection:
+                connection.execute("UPDATE claims SET answer = ? WHERE key = ? AND answer IS NULL", (answer, key))
+                row = connection.execute("SELECT answer FROM claims WHERE key = ?", (key,)).fetchone()
             return str(row[0]) if row else answer
 
-        return await self._run(write)
+        return await self._access.run(write)
 
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says."""
-        # Some microseconds, and a reader waits for no writer: not worth a change of threads.
-        try:
-            row = self._reader.execute("SELECT store, (SELECT COALESCE(MAX(sequence), 0) FROM people) FROM identity")
-            return Version(*row.fetchone())
-        except sqlite3.Error as error:
-            raise StateUnavailable(f"the state file cannot be used: {error}") from error
+
+        def read(connection: sqlite3.Connection) -> tuple[object, object]:
+            found: tuple[object, object] | None = connection.execute(VERSION).fetchone()
+            return found or (None, None)
+
+        store, sequence = await self._access.look(read)
+        if not isinstance(store, str) or not isinstance(sequence, int):
+            raise self._access.lose(StateBroken("the state file is damaged: its sequence is no number"))
+        return Version(store, sequence, self._access.epoch)
 
     async def changes(self, after: int) -> Changes:
         """As :class:`service.state.store.Store` says."""
 
-        def read() -> Changes:
-            rows = self._connection.execute(
+        def read(connection: sqlite3.Connection) -> Changes:
+            rows = connection.execute(
                 "SELECT user_id, opted_out OR receipt IS NOT NULL, sequence FROM people WHERE sequence > ?", (after,)
             ).fetchall()
             return Changes(max((row[2] for row in rows), default=after), {row[0]: bool(row[1]) for row in rows})
 
-        return await self._run(read)
+        return await self._access.run(read)
 
     async def erasures(self) -> AsyncIterator[Erasure]:
         """As :class:`service.state.store.Store` says."""
 
-        def read() -> list[Erasure]:
-            rows = self._connection.execute(
+        def read(connection: sqlite3.Connection) -> list[Erasure]:
+            rows = connection.execute(
                 "SELECT user_id, receipt, erased_at FROM people WHERE receipt IS NOT NULL ORDER BY erased_at, user_id"
             )
             return [Erasure(*row) for row in rows]
 
-        for erasure in await self._run(read):
+        for erasure in await self._access.run(read):
             yield erasure
 
     async def close(self) -> None:
         """As :class:`service.state.store.Store` says."""
-        self._reader.close()
-        await self._run(self._connection.close)
-        self._thread.shutdown()
+        await self._access.close()
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except sqlite3.Error as error:
-            raise StateUnavailable(f"the state file cannot be used: {error}") from error
+    @contextmanager
+    def _vouched(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A write about people, on the thread: only to a file that knows all that was acknowledged, and vouched for."""
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._access.file.check(connection)
+            yield
+            sequence = connection.execute(VERSION).fetchone()[1]
+        self._access.file.vouch(sequence)
+
+    def _believes(self, connection: sqlite3.Connection, now: float) -> bool:
+        """Within a write: whether the clock may be trusted to forget by; what it says becomes known then."""
+        seen = connection.execute("SELECT seen FROM clock").fetchone()[0]
+        if now <= seen + LEAP_SECONDS:
+            self._ahead_since = None
+        else:
+            if self._ahead_since is None:
+                self._ahead_since = time.monotonic()
+                logger.warning(
+                    "the clock is %.0f hours ahead of the last write to the state; nothing is forgotten for the next "
+                    "%.0f minutes, in case it is wrong",
+                    (now - seen) / 3600,
+                    SETTLED_SECONDS / 60,
+                )
+            if time.monotonic() - self._ahead_since < SETTLED_SECONDS:
+                return False
+        connection.execute("UPDATE clock SET seen = ?", (now,))
+        return True
 
 
 def _insert(connection: sqlite3.Connection, events: Sequence[Event], *, expires: float) -> list[Outcome]:
@@ -252,21 +249,3 @@ def _insert(connection: sqlite3.Connection, events: Sequence[Event], *, expires:
         )
         outcomes.append("accepted" if added.rowcount else "duplicate")
     return outcomes
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
-    try:
-        connection.executescript(_SCHEMA)
-        # WAL alone survives kill -9; this survives the machine's end too.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        with closing(connection.execute("BEGIN IMMEDIATE")):
-            columns = [row[1] for row in connection.execute("PRAGMA table_info(events)")]
-            if "domain" not in columns:  # the file of a version that knew source items only
-                connection.execute("ALTER TABLE events ADD COLUMN domain TEXT NOT NULL DEFAULT 'source'")
-            connection.commit()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

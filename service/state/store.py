@@ -31,6 +31,13 @@ class StateUnavailable(Exception):
     """The store cannot be reached or written; nothing was changed as far as anyone knows. Try again later."""
 
 
+class StateBroken(StateUnavailable):
+    """What answers is not the store as it was left: damaged, replaced, emptied or rolled back.
+
+    Unlike one that is only out of reach, it may know less than was acknowledged.
+    """
+
+
 @dataclass(frozen=True)
 class Erasure:
     """A user to be forgotten: ``receipt`` was given to whoever asked, ``at`` is an ISO 8601 time in UTC."""
@@ -61,10 +68,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Version:
-    """How far the sequence has come. ``store`` is drawn at random when a store is first written to."""
+    """How far the sequence has come. ``store`` is drawn at random when a store is first written to.
+
+    ``epoch`` names one life of it: what was known in another may have been rolled back since.
+    """
 
     store: str = ""
     sequence: int = 0
+    epoch: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,11 @@ class Changes:
 
 
 class Store(Protocol):
-    """Opt-outs, erasures and events. Every method raises StateUnavailable where the store does not answer in time."""
+    """Opt-outs, erasures and events.
+
+    Every method raises StateUnavailable where the store does not answer in time, and StateBroken where what answers is
+    not what was left there.
+    """
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """Note that the user wants no personal lists, or wants them again. Repeating it changes nothing."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 
-from service.state.store import StateUnavailable, Store, Version
+from service.state.store import Changes, StateBroken, StateUnavailable, Store, Version
 
 logger = logging.getLogger(__name__)
 
-COPY_SECONDS = 60.0
-"""How old the copy may be while the store is away; after that nobody is personalised."""
+PATIENCE_SECONDS = 0.25
+"""How long an answer waits for the store."""
+OVERDUE_SECONDS = 0.01
+"""How long while a question to the store is overdue: callers are not to wait for it one after another."""
 
 
 class Guard:
@@ -20,71 +23,175 @@ class Guard:
 
     Before an answer the store is asked for its last number, once for all who ask meanwhile; only if it has grown
     are the changes fetched. So an opt-out holds for every request that begins after it was acknowledged, on every
-    replica.
+    replica. Where the store does not answer, nobody is personalised, unless ``copy_seconds`` lets an old copy count.
     """
 
-    def __init__(self, store: Store, *, on_suppressed: Callable[[str], None] | None = None) -> None:
-        """``on_suppressed`` is called with everyone who becomes suppressed, so that others can forget them too."""
+    def __init__(
+        self, store: Store, *, on_suppressed: Callable[[str], None] | None = None, copy_seconds: float = 0.0
+    ) -> None:
+        """``on_suppressed`` is called with everyone who becomes suppressed, so that others can forget them too.
+
+        ``copy_seconds``: for how long the copy counts while the store is out of reach. What others acknowledge
+        meanwhile is not in it.
+        """
         self._store = store
         self._on_suppressed = on_suppressed
+        self._copy_seconds = copy_seconds
         self._suppressed: set[str] = set()
         self._version = Version()
-        self._checked = -float("inf")
-        self._running: asyncio.Task[None] | None = None
-        self._next: asyncio.Task[None] | None = None
-        self._healthy = True
+        self._checked = -math.inf
+        self._running: _Check | None = None
+        self._next: _Check | None = None
+        self._healthy = self._overdue = False
+        self._lacking = True
+        self._said = ""
+        self._timer_at = math.inf
 
     @property
     def healthy(self) -> bool:
-        """Whether the store answered the last time it was asked."""
-        return self._healthy
+        """Whether the store answered the last time it was asked, in time."""
+        return self._healthy and not self._overdue
+
+    @property
+    def certain(self) -> bool:
+        """Whether it can be told who is suppressed; where not, nobody is personalised."""
+        if self._lacking:
+            return False
+        return self.healthy or self.age <= self._copy_seconds
 
     @property
     def age(self) -> float:
         """Seconds since the copy was last known to be true; infinite before the first word from the store."""
         return time.monotonic() - self._checked
 
-    async def refresh(self) -> None:
-        """Bring the copy up to date with a check that begins after this call. Never raises: see :meth:`allows`."""
+    async def refresh(self, *, within: float = math.inf) -> bool:
+        """Bring the copy up to date with a check that begins after this call; :attr:`certain`. Never raises.
+
+        Takes at most ``PATIENCE_SECONDS``, or ``within`` seconds: False if they were too few.
+        """
         # A check that is already under way may have missed what was acknowledged before this call; the one after
         # it cannot, and everybody who asks until it begins shares it.
         if self._next is None:
-            self._next = asyncio.get_running_loop().create_task(self._check(self._running))
-        await asyncio.shield(self._next)
+            patience = OVERDUE_SECONDS if self._overdue else PATIENCE_SECONDS
+            self._next = _Check(self, before=self._running, patience=patience)
+            self._watch_until(self._next.due)
+        waited = asyncio.shield(self._next.told)
+        if within >= PATIENCE_SECONDS:
+            await waited
+        elif not (await asyncio.wait((waited,), timeout=within))[0]:
+            return False
+        return self.certain
 
     def allows(self, user_id: str | None) -> bool:
-        """Whether the user's data may be used; False for everyone while the copy is too old to tell."""
-        if self.age > COPY_SECONDS:
-            return False
-        return user_id is None or user_id not in self._suppressed
+        """Whether the user's data may be used; False for everyone while nobody can tell (see :attr:`certain`)."""
+        return self.certain and (user_id is None or user_id not in self._suppressed)
 
-    async def _check(self, before: asyncio.Task[None] | None) -> None:
+    def _watch_until(self, due: float) -> None:
+        # One timer for many checks, most of which are over long before: a timer each would cost as much as a check.
+        if due < self._timer_at:
+            self._timer_at = due
+            asyncio.get_running_loop().call_at(due, self._look_for_late_ones, due)
+
+    def _look_for_late_ones(self, due: float) -> None:
+        if due == self._timer_at:
+            self._timer_at = math.inf
+        for check in (self._running, self._next):
+            if check is None or check.told.done():
+                continue
+            if check.due <= due:
+                check.late = self._overdue = True
+                check.tell()
+            else:
+                self._watch_until(check.due)
+
+    async def check(self, this: _Check, before: _Check | None) -> None:
+        """Ask the store, once ``before`` has; what :meth:`refresh` has done."""
         if before is not None:
-            await asyncio.wait((before,))
-        self._running, self._next = self._next, None
+            await asyncio.wait((before.task,))
+        self._running, self._next = this, None
         began = time.monotonic()
         try:
             version = await self._store.version()
             if version != self._version:
+                # From here on the copy is known to lack something, until that is fetched.
+                self._lacking = True
                 await self._follow(version)
-        except StateUnavailable as error:
-            if self._healthy:
-                logger.warning("state is not reachable, the copy of opt-outs is used for now: %s", error)
-            self._healthy = False
+        except Exception as error:
+            self._fail(error, hung=time.monotonic() - began > OVERDUE_SECONDS)
+            this.tell()
             return
-        if not self._healthy:
+        if self._said:
             logger.info("state is reachable again")
-        self._healthy, self._checked = True, began
+        self._healthy, self._lacking, self._checked, self._said = True, False, began, ""
+        # Whoever could not wait for the next one began after this one, and learns nothing from it.
+        self._overdue = self._others_gave_up()
+        this.tell()
+
+    def _others_gave_up(self) -> bool:
+        return self._next is not None and self._next.late
+
+    def _fail(self, error: Exception, *, hung: bool) -> None:
+        self._healthy = False
+        self._overdue = hung
+        if not isinstance(error, StateUnavailable) or isinstance(error, StateBroken):
+            # What it said before may be more than it would say now, to others as well.
+            self._lacking = True
+        said = f"{type(error).__name__}: {error}"
+        if said != self._said:
+            consequence = "the copy of opt-outs is used for now" if self.certain else "nobody is personalised"
+            logger.error("state cannot be asked, %s: %s", consequence, said)
+        self._said = said
 
     async def _follow(self, version: Version) -> None:
-        after = self._version.sequence
-        if after and (version.store != self._version.store or version.sequence < after):
-            # Another store, or one that was emptied. Whoever opted out has not changed their mind by that.
+        known = self._version
+        if (version.store, version.epoch) != (known.store, known.epoch) or version.sequence < known.sequence:
+            await self._begin_again(version)
+            return
+        changes = await self._changes(known.sequence, version)
+        self._take(changes.suppressed)
+        self._version = Version(version.store, changes.sequence, version.epoch)
+
+    async def _begin_again(self, version: Version) -> None:
+        """Another life of the store, which may have been rolled back, or another store.
+
+        Whoever opted out has not changed their mind by that. Only what this store was told after all that is known
+        here can take a suppression back.
+        """
+        known = self._version
+        everything = await self._changes(0, version)
+        if known.sequence and (version.store != known.store or version.sequence < known.sequence):
             logger.error("state was lost or replaced; users known to have opted out stay so until the next start")
-            after = 0
+        self._take({user: True for user, suppressed in everything.suppressed.items() if suppressed})
+        if version.store == known.store:
+            self._take((await self._store.changes(known.sequence)).suppressed)
+        self._version = Version(version.store, everything.sequence, version.epoch)
+
+    async def _changes(self, after: int, version: Version) -> Changes:
         changes = await self._store.changes(after)
-        for user_id, suppressed in changes.suppressed.items():
-            (self._suppressed.add if suppressed else self._suppressed.discard)(user_id)
-            if suppressed and self._on_suppressed is not None:
+        if changes.sequence < version.sequence:
+            raise StateBroken(f"of {version.sequence} changes the last are gone, after {changes.sequence}")
+        return changes
+
+    def _take(self, suppressed: dict[str, bool]) -> None:
+        for user_id, is_suppressed in suppressed.items():
+            (self._suppressed.add if is_suppressed else self._suppressed.discard)(user_id)
+            if is_suppressed and self._on_suppressed is not None:
                 self._on_suppressed(user_id)
-        self._version = Version(version.store, changes.sequence)
+
+
+class _Check:
+    """One question to the store. ``told`` is done with it, or when nobody may wait for it any longer."""
+
+    __slots__ = ("due", "late", "task", "told")
+
+    def __init__(self, guard: Guard, *, before: _Check | None, patience: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.late = False
+        self.due = loop.time() + patience
+        self.told: asyncio.Future[None] = loop.create_future()
+        self.task = loop.create_task(guard.check(self, before))
+
+    def tell(self) -> None:
+        """Let go of whoever waits."""
+        if not self.told.done():
+            self.told.set_result(None)

@@ -13,6 +13,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.servers import Server, running_server
+from tests.waiting import elapse
 from tests.wire import answer, head
 
 ONE, BATCH = "/v1/recommendations", "/v1/recommendations/batch"
@@ -124,7 +125,7 @@ def test_a_connection_that_is_used_is_kept(hasty: Server) -> None:
         for _ in range(9):
             connection.sendall(head(ONE, length=len(BODY)) + BODY)
             assert answer(connection).status_code == 200
-            time.sleep(0.5)
+            elapse(0.5)
 
 
 def test_a_client_that_has_closed_its_half_is_answered(attacked: Server) -> None:
@@ -157,7 +158,7 @@ def test_an_upgrade_that_is_not_made_costs_nothing(attacked: Server, split: bool
         for _ in range(2):
             connection.sendall(begin)
             if split:
-                time.sleep(0.05)
+                elapse(0.05)
             connection.sendall(BODY)
             assert answer(connection).status_code == 200
 

@@ -11,7 +11,6 @@ import httpx2 as httpx
 import pytest
 
 from service.edge.problems import ProblemBody
-from service.state import suppression as guard_module
 from tests.redis_server import OwnRedis
 from tests.serving import serving
 from tests.waiting import until
@@ -124,24 +123,30 @@ def test_an_address_about_something_else_erases_nobody(bundle_path: Path, state_
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
+@pytest.mark.parametrize("copy_seconds", [0.0, 60.0])
 def test_a_redis_that_is_away_degrades_the_answer_and_not_the_service(
-    bundle_path: Path, own_redis: OwnRedis, how: str, monkeypatch: pytest.MonkeyPatch
+    bundle_path: Path, own_redis: OwnRedis, how: str, copy_seconds: float
 ) -> None:
     own_redis.start("--appendonly", "yes")
-    with serving(bundle_path, state_url=own_redis.url, timeout_ms=10_000) as client:
+    overrides: dict[str, Any] = {"timeout_ms": 10_000, "state_copy_seconds": copy_seconds}
+    with serving(bundle_path, state_url=own_redis.url, **overrides) as client:
         client.put(f"/v1/users/{USER}/opt-out")
         assert spoken(client, user_id=USER) == "popular"
         with getattr(own_redis, how)():
-            assert spoken(client, user_id="u02501") == "transfer"
+            said = client.post("/v1/recommendations", json={"user_id": "u02501"}).json()
+            known = (said["strategy"], said["fallback_reason"])
+            assert known == (("transfer", None) if copy_seconds else ("popular", "state_unavailable"))
             assert spoken(client, user_id=USER) == "popular"
+            denied = client.post("/v1/recommendations", json={"user_id": "u02501", "fallback": "deny"})
+            assert denied.status_code == (200 if copy_seconds else 503)
+            vectors = client.post("/v1/embeddings", json={"user_ids": ["u02501"]})
+            assert vectors.status_code == (200 if copy_seconds else 503)
+            assert client.get("/v1/users").status_code == (200 if copy_seconds else 503)
             refused = client.put("/v1/users/u02502/opt-out")
             assert ProblemBody.model_validate_json(refused.content).code == "state_unavailable"
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["components"]["state"]) == (200, "degraded")
-            monkeypatch.setattr(guard_module, "COPY_SECONDS", 0.0)
-            assert spoken(client, user_id="u02501") == "popular", "an old copy tells nothing"
-            monkeypatch.setattr(guard_module, "COPY_SECONDS", 60.0)
         until(lambda: client.put("/v1/users/u02502/opt-out").status_code == 204)
         assert [spoken(client, user_id=user) for user in (USER, "u02502", "u02501")] == [
             "popular",
@@ -157,7 +162,7 @@ def test_what_was_acknowledged_holds_even_if_redis_is_gone_before_anybody_asks(
     own_redis.start()
     # Nobody looks at the state meanwhile.
     monkeypatch.setattr("service.app.STATE_SECONDS", 60.0)
-    with serving(bundle_path, state_url=own_redis.url, timeout_ms=10_000) as client:
+    with serving(bundle_path, state_url=own_redis.url, timeout_ms=10_000, state_copy_seconds=60) as client:
         assert client.put(f"/v1/users/{USER}/opt-out").status_code == 204
         assert client.delete("/v1/users/u02501").status_code == 202
         own_redis.kill()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from service.loop_watch import WINDOW_SECONDS, LoopWatch
+from tests.waiting import async_elapse, elapse
 
 
 def test_the_longest_hold_is_told_for_one_to_two_windows() -> None:
@@ -27,9 +27,9 @@ def test_a_loop_that_is_held_is_noticed() -> None:
 
     async def hold() -> None:
         task = asyncio.create_task(LoopWatch(told.append).watch())
-        await asyncio.sleep(0.02)
-        time.sleep(0.2)
-        await asyncio.sleep(0.02)
+        await async_elapse(0.02)
+        elapse(0.2)
+        await async_elapse(0.02)
         task.cancel()
 
     asyncio.run(hold())

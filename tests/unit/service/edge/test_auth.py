@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,17 @@ def test_without_keys_only_this_machine_is_trusted(caplog: pytest.LogCaptureFixt
 def test_keys_do_not_show_where_settings_are_printed() -> None:
     settings = Settings.read(bundle="b", api_keys=line("one", "read"))
     assert line("one", "read") not in f"{settings!r}{settings.model_dump()}"
+
+
+def test_a_key_file_of_the_same_size_and_time_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.edge.auth.RELOAD_SECONDS", 0.0)
+    file = tmp_path / "keys"
+    file.write_text(f"read:{hashlib.sha256(b'one').hexdigest()}\n")
+    before = file.stat()
+    ring = KeyRing(file=file)
+    ring.check("one", "read")
+    file.write_text(f"read:{hashlib.sha256(b'two').hexdigest()}\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    ring.check("two", "read")
+    with pytest.raises(Unauthenticated):
+        ring.check("one", "read")

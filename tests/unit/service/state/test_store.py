@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from service.state.opening import open_store
-from service.state.store import Claim, Store, Version
+from service.state.store import Claim, Store
 from tests.unit.service.state.stores import BUNDLE, erased, run, suppressed
 from tests.waiting import async_until
 
@@ -46,7 +47,7 @@ def test_only_changes_are_numbered(url: str) -> None:
             await store.set_opt_out("stranger", True)
             await store.set_opt_out("stranger", True)
         assert version.store != ""
-        assert await store.version() == Version(version.store, version.sequence + 1)
+        assert await store.version() == replace(version, sequence=version.sequence + 1)
         assert await suppressed(store, version.sequence) == {"stranger": True}
         assert (await store.changes(version.sequence + 1)).suppressed == {}
 
@@ -59,7 +60,7 @@ def test_what_was_written_is_there_for_others_and_afterwards(url: str) -> None:
         await store.set_opt_out("a", True)
         await store.erase("b")
         assert await suppressed(other) == {"a": True, "b": True}
-        assert await other.version() == await store.version()
+        assert replace(await other.version(), epoch="") == replace(await store.version(), epoch="")
         await other.close()
 
     async def read(store: Store) -> None:

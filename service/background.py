@@ -1,0 +1,31 @@
+"""Work that goes on for as long as the service does, whatever comes up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from service.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+"""How long after a failure work begins again."""
+
+
+def keep(name: str, work: Callable[[], Awaitable[None]], metrics: Metrics) -> asyncio.Task[None]:
+    """A task that does ``work()``, again whenever it fails; failures are logged and counted under ``name``."""
+    failures = metrics.background_failures.labels(name)
+
+    async def kept() -> None:
+        while True:
+            try:
+                await work()
+                return
+            except Exception:
+                failures.inc()
+                logger.exception("%s failed, and begins again in %g s", name, PAUSE_SECONDS)
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    return asyncio.create_task(kept(), name=name)

@@ -1,0 +1,287 @@
+"""The SQLite file as a thing that can be lost: made whole, vouched for by a file beside it, and watched.
+
+SQLite makes an empty database of a file that is not there, and an older copy looks as good as the newest. A state that
+is gone, emptied, another one or older than its witness knows (:mod:`service.state.witness`) is refused with the reason,
+never taken for a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.state.store import StateBroken, StateUnavailable
+from service.state.witness import WAIT_SECONDS, Witness
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS people (
+    user_id TEXT PRIMARY KEY,
+    opted_out INTEGER NOT NULL DEFAULT 0,
+    receipt TEXT,
+    erased_at TEXT,
+    sequence INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS by_sequence ON people (sequence);
+CREATE TABLE IF NOT EXISTS newcomers (user_id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_expiry ON newcomers (expires);
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL REFERENCES newcomers (user_id) ON DELETE CASCADE,
+    event_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    rating REAL NOT NULL,
+    domain TEXT NOT NULL DEFAULT 'source',
+    UNIQUE (user_id, event_id)
+);
+CREATE INDEX IF NOT EXISTS by_user ON events (user_id, number);
+CREATE TABLE IF NOT EXISTS claims (
+    key TEXT PRIMARY KEY,
+    asked TEXT NOT NULL,
+    answer TEXT,
+    expires REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_claim_expiry ON claims (expires);
+CREATE TABLE IF NOT EXISTS identity (store TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1));
+INSERT OR IGNORE INTO identity VALUES (lower(hex(randomblob(16))), 1);
+CREATE TABLE IF NOT EXISTS clock (seen REAL NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1));
+INSERT OR IGNORE INTO clock VALUES (CAST(strftime('%s', 'now') AS REAL), 1);
+"""
+VERSION = "SELECT store, (SELECT COALESCE(MAX(sequence), 0) FROM people) FROM identity"
+
+Stamps = tuple[tuple[int, int] | None, ...]
+
+
+BESIDE_SECONDS = 0.05
+"""How often the log and the index of the log are looked at, which nobody replaces but by accident."""
+
+
+class NeverWas(Exception):
+    """There is no state at the path, there never was one that a witness knows of, and none can be made."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The file, open: ``connection`` for the store's thread, ``reader`` for the event loop."""
+
+    connection: sqlite3.Connection
+    reader: sqlite3.Connection
+    stamps: Stamps
+
+    def close(self) -> None:
+        """Close both."""
+        with contextlib.suppress(sqlite3.Error):
+            self.reader.close()
+        with contextlib.suppress(sqlite3.Error):
+            self.connection.close()
+
+
+class StateFile:
+    """The state's file at ``path``. Only one thread may call anything but :meth:`same`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._witness = Witness(path.with_name(f".{path.name}.witness"))
+        self._beside_at = 0.0
+        self._parts = [str(path), f"{path}-wal", f"{path}-shm"]
+
+    def open(self) -> Opened:
+        """Open it, or make it where there provably never was one.
+
+        Raises:
+            NeverWas: there is none, and none can be made.
+            StateBroken: it is damaged, or not the one that the witness knows.
+            StateUnavailable: it cannot be opened now.
+        """
+        try:
+            with self._witness.held():
+                return self._open()
+        except sqlite3.Error as error:
+            raise explained(error, self.path) from error
+        except OSError as error:
+            if self._absent():
+                raise NeverWas(f"{self.path} cannot be made ({error.strerror})") from error
+            raise StateUnavailable(f"the state file {self.path} cannot be opened for writing: {error}") from error
+
+    def same(self, opened: Opened) -> bool:
+        """Whether what lies at the path is what was ``opened``, some microseconds.
+
+        The file is looked at each time, what SQLite keeps beside it every ``BESIDE_SECONDS``.
+        """
+        if _stamp(self._parts[0]) != opened.stamps[0]:
+            return False
+        now = time.monotonic()
+        if now < self._beside_at:
+            return True
+        self._beside_at = now + BESIDE_SECONDS
+        return self._stamps() == opened.stamps
+
+    def vouch(self, sequence: int) -> None:
+        """Have the witness remember ``sequence``, synced. Raises StateUnavailable where it cannot be written."""
+        try:
+            with self._witness.held():
+                store, known = self._witness.known()
+                if sequence > known:
+                    self._witness.remember(store, sequence)
+        except OSError as error:
+            raise StateUnavailable(f"{self._witness.path} cannot be written: {error}") from error
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Within a write: raise StateBroken where the file knows less than its witness."""
+        store, sequence = connection.execute(VERSION).fetchone()
+        self._compare(self._witness.known(), store, sequence)
+
+    def _open(self) -> Opened:
+        known = self._witness.known()
+        status = self._status()
+        if status is None and not self._left_over():
+            if known[0]:
+                raise StateBroken(
+                    f"the state file {self.path} is gone, and it held {known[1]} changes; put it back, or delete "
+                    f"{self._witness.path} to begin with an empty one"
+                )
+            self._make()
+        elif not status:
+            raise StateBroken(
+                f"the state file {self.path} is empty, which no state is; put it back, or delete it, what is named "
+                f"like it and {self._witness.path} to begin with an empty one"
+            )
+        connection = _connect(self.path)
+        reader: sqlite3.Connection | None = None
+        try:
+            _complete(connection)
+            store, sequence = connection.execute(VERSION).fetchone()
+            self._compare(known, store, sequence)
+            if (store, sequence) != known:
+                self._witness.remember(store, sequence)
+            reader = sqlite3.connect(self.path, timeout=0.0, check_same_thread=False)
+            reader.execute(VERSION).fetchone()
+            return Opened(connection, reader, self._stamps())
+        except (sqlite3.Error, StateUnavailable, TypeError) as error:
+            connection.close()
+            if reader is not None:
+                reader.close()
+            if isinstance(error, TypeError):  # the table of the identity is empty
+                raise StateBroken(f"the state file {self.path} does not say which store it is") from error
+            raise
+
+    def _compare(self, known: tuple[str, int], store: object, sequence: object) -> None:
+        if not isinstance(store, str) or not isinstance(sequence, int):
+            raise StateBroken(f"the state file {self.path} is damaged: its sequence is no number")
+        if not known[0]:
+            return
+        witness = self._witness.path
+        remedy = f"put the newest one back, or delete {witness} to go on with this one, without what it lacks"
+        if store != known[0]:
+            raise StateBroken(f"the state file {self.path} is of another store than {witness} knows; {remedy}")
+        if sequence < known[1]:
+            raise StateBroken(
+                f"the state file {self.path} was rolled back: it holds {sequence} changes of {known[1]}; {remedy}"
+            )
+
+    def _make(self) -> None:
+        """A whole, empty state at the path, or nothing."""
+        partial = self.path.with_name(f".{self.path.name}.new")
+        for leftover in (partial, Path(f"{partial}-wal"), Path(f"{partial}-shm"), Path(f"{partial}-journal")):
+            leftover.unlink(missing_ok=True)
+        with closing(sqlite3.connect(partial)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(_SCHEMA)
+        partial.rename(self.path)
+        _sync_folder(self.path.parent)
+
+    def _status(self) -> int | None:
+        """Size of the file; None where there is none."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _left_over(self) -> bool:
+        return os.path.lexists(f"{self.path}-wal")
+
+    def _absent(self) -> bool:
+        """Whether there provably is, and was, no state here."""
+        for name in (self.path, self._witness.path, Path(f"{self.path}-wal")):
+            try:
+                name.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:
+                pass  # nobody can tell
+            return False
+        return True
+
+    def _stamps(self) -> Stamps:
+        return tuple(_stamp(part) for part in self._parts)
+
+
+def explained(error: sqlite3.Error, path: Path) -> StateUnavailable:
+    """What ``error`` means for the state: out of reach for now, or broken."""
+    code = getattr(error, "sqlite_errorcode", None)
+    passing = (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_READONLY,
+    )
+    if code is not None and code & 0xFF in passing:
+        return StateUnavailable(f"the state file {path} cannot be used: {error}; what holds it has to let go")
+    return StateBroken(f"the state file {path} cannot be used: {error}; put a good copy back")
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process had the file for this moment."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Never made here: what is not there is not to become an empty state.
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=WAIT_SECONDS, uri=True)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # WAL alone survives kill -9; this survives the machine's end too.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _complete(connection: sqlite3.Connection) -> None:
+    """Bring a file of an earlier version up to this one, and look through what protects people."""
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "identity" not in tables or "clock" not in tables:
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(events)")]
+    if "domain" not in columns:  # the file of a version that knew source items only
+        connection.execute("ALTER TABLE events ADD COLUMN domain TEXT NOT NULL DEFAULT 'source'")
+        connection.commit()
+    faults = connection.execute("PRAGMA integrity_check(people)").fetchall()
+    if faults != [("ok",)]:
+        raise StateBroken(f"the opt-outs in the state file are damaged: {faults[0][0]}; put a good copy back")
+
+
+def _stamp(part: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(part)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,72 @@
+"""What vouches for a SQLite state: ``.NAME.witness`` beside it says which store it is, and how far it has come.
+
+Who wants to begin anew, or to go on with an older copy, deletes the witness. It is also what processes take turns by.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.state.store import StateBroken, StateUnavailable
+
+WAIT_SECONDS = 2.0
+"""How long one process waits for another."""
+STEP_SECONDS = 0.01
+
+
+class Witness:
+    """The file at ``path``: a store's name and a sequence, or nothing while no store was ever there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this lasts no other process is here; makes the file where there is none.
+
+        Raises:
+            OSError: it cannot be opened for writing.
+            StateUnavailable: another process keeps it.
+        """
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + WAIT_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StateUnavailable(f"another process holds {self.path}") from None
+                    time.sleep(STEP_SECONDS)
+            yield
+        finally:
+            os.close(file)
+
+    def known(self) -> tuple[str, int]:
+        """(store, sequence), ("", 0) where nothing is known. Raises StateBroken where it cannot be read as that."""
+        try:
+            text = self.path.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            text = ""
+        except OSError as error:
+            raise StateBroken(f"{self.path} cannot be read: {error}") from error
+        store, _, sequence = text.strip().partition(" ")
+        if text and not (store and sequence.isascii() and sequence.isdigit()):
+            raise StateBroken(f"{self.path} is damaged; delete it to go on with the state as it is")
+        return store, int(sequence or 0)
+
+    def remember(self, store: str, sequence: int) -> None:
+        """Have it say so, synced to the disk; only while :meth:`held`. Raises OSError."""
+        # Of one length, replaced in place: that needs no room on a full disk.
+        file = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(file, f"{store} {sequence:020d}\n".encode("ascii"), 0)
+            os.fsync(file)
+        finally:
+            os.close(file)
