@@ -5,6 +5,7 @@ What speaks Redis is loaded where a URL names one: its client library takes a qu
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCHEMES = ("redis://", "rediss://", "unix://")
+SCHEMES = (
+    "redis://",
+    "rediss://",
+    "unix://",
+    "redis+sentinel://",
+    "rediss+sentinel://",
+    "redis+cluster://",
+    "rediss+cluster://",
+)
 
 
 class NowhereStore:
@@ -92,17 +101,14 @@ def open_store(url: str, *, bundle: Path) -> Store:
         InputError: the URL is of no known kind, or its file cannot be used.
     """
     if url.startswith(SCHEMES):
-        try:
-            return cast(Store, importlib.import_module("service.state.redis").RedisStore(url))
-        except ValueError as error:
-            raise InputError(f"DIFFCDR_STATE_URL is no Redis URL: {error}") from error
+        return _open_redis(url)
     if url.startswith("sqlite:"):
         try:
             return SqliteStore(sqlite_path(url))
         except StateUnavailable as error:
             raise InputError(str(error)) from error
     if url:
-        raise InputError("DIFFCDR_STATE_URL must begin with sqlite: or redis:// (or rediss://, unix://)")
+        raise InputError(f"DIFFCDR_STATE_URL must begin with sqlite: or one of {', '.join(SCHEMES)}")
     bundle = bundle.absolute()
     try:
         return SqliteStore(bundle.with_name(f"{bundle.name}.state.sqlite"))
@@ -116,11 +122,26 @@ def open_vectors(settings: Settings) -> RedisVectors | None:
     if settings.vectors == "bundle":
         return None
     url = settings.vectors_url.get_secret_value() or settings.state_url.get_secret_value()
-    try:
-        module = importlib.import_module("service.state.redis_vectors")
-        return cast("RedisVectors", module.RedisVectors(url, keep=settings.vectors_kept))
-    except ValueError as error:
-        raise InputError(f"DIFFCDR_VECTORS=redis needs a Redis in DIFFCDR_VECTORS_URL: {error}") from error
+    address = importlib.import_module("service.state.redis_connection").parse_address
+    module = importlib.import_module("service.state.redis_vectors")
+    found = address(url, name="DIFFCDR_VECTORS=redis: DIFFCDR_VECTORS_URL, or else DIFFCDR_STATE_URL,")
+    return cast("RedisVectors", module.RedisVectors(found, keep=settings.vectors_kept))
+
+
+def _open_redis(url: str) -> Store:
+    address = importlib.import_module("service.state.redis_connection").parse_address(url, name="DIFFCDR_STATE_URL")
+    return cast(Store, importlib.import_module("service.state.redis").RedisStore(address))
+
+
+def check_state(settings: Settings) -> None:
+    """Find out whether the state that ``settings`` name can be opened, before there is anything to stop.
+
+    Raises:
+        InputError: its URL is of no known kind, or its file cannot be used.
+    """
+    if url := settings.state_url.get_secret_value():
+        store = open_store(url, bundle=settings.bundle)
+        asyncio.run(store.close())
 
 
 def sqlite_path(url: str) -> Path:
