@@ -158,7 +158,7 @@ def test_sentinels_name_the_primary(tmp_path: Path) -> None:
 
 
 def test_a_cluster_holds_state_and_vectors(tmp_path: Path) -> None:
-    with server(tmp_path / "a", "--cluster-enabled", "yes") as client:
+    with server(tmp_path / "a", "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
         url = f"redis+cluster://127.0.0.1:{port_of(client)}"
