@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 STATE_SECONDS = 1.0
 """How often the state's health is looked at."""
 
-DESCRIPTION = """Cross-domain cold-start recommendation: what users like in one domain, carried over to another.
+DESCRIPTION = """Cross-domain cold-start recommendation: users' tastes in one domain, transferred to another.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`.
 """

@@ -101,6 +101,7 @@ class ModelSummary(Answer):
     """
 
     id: str
+    name: str = ""
     state: str
     model: str
     preset: str

@@ -13,7 +13,7 @@ MAX_EMBEDDINGS = 1024
 
 
 class EmbeddingsRequest(Body):
-    """Users or source vectors to carry into the target domain."""
+    """Users or source vectors to transfer to the target domain."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -31,9 +31,10 @@ class DataSummary(Body):
 
 
 class ModelSummary(Body):
-    """A loaded bundle, and how it did against the plain baselines on the same held-out users."""
+    """A loaded bundle, and how it did against the baselines on the same held-out users."""
 
     id: str
+    name: Annotated[str, Field(description="The directory that the bundle was loaded from.")]
     state: State
     model: str
     preset: str
@@ -73,7 +74,7 @@ class Refusal(Body):
 
 
 class ShadowShare(Body):
-    """A model that is asked again, unseen, what the stable one was asked; /metrics has how far they agree."""
+    """Shadow traffic: a model that also gets requests of the stable one; /metrics has how far they agree."""
 
     model: Annotated[Id, Field(description="A loaded model.")]
     percent: Annotated[float, Field(ge=0, le=100, description="Share of the stable model's answers.")]

@@ -20,7 +20,7 @@ from tests.serving import serving
 VIEWS = {
     "try?user=u00003": ".past .ratings li",
     "try?mode=new": ".lists .empty",
-    "models": ".spread-known .whisker",
+    "models": ".gains .whisker",
     "map?user=u00003": ".mapping ol li",
     "now": ".tile",
     "docs": ".operation",
@@ -90,7 +90,7 @@ def test_nothing_is_shown_without_a_key_and_administration_asks_for_its_own(chro
         address = str(client.base_url)
         with at_console(chromium, address, "try?user=u00003") as shown:
             page = shown.page
-            expect(page.get_by_role("heading")).to_have_text("A key, please")
+            expect(page.get_by_role("heading")).to_have_text("API key")
             expect(page.get_by_role("navigation")).to_have_count(0)
             assert "u00003" not in page.locator("body").inner_text()
             page.get_by_label("Key").fill("a guess")
@@ -109,12 +109,12 @@ def test_nothing_is_shown_without_a_key_and_administration_asks_for_its_own(chro
             expect(page.get_by_role("alert")).to_be_visible()
             page.get_by_role("button", name="Load", exact=True).click()
             dialog.get_by_label("Key").fill(ADMIN)
-            dialog.get_by_role("button", name="Go on").click()
+            dialog.get_by_role("button", name="Continue").click()
             expect(page.locator("a.bundle")).to_have_count(2)
             stored = page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]")
             assert stored == ["", 0, 0] and READ not in page.content()
             page.get_by_role("button", name="Forget keys").click()
-            expect(page.get_by_role("heading")).to_have_text("A key, please")
+            expect(page.get_by_role("heading")).to_have_text("API key")
             assert all(READ not in request and ADMIN not in request for request in shown.requests)
 
 
@@ -166,7 +166,7 @@ def test_keys_that_are_taken_back_are_asked_for_again_once(chromium: Browser, tm
         expect(dialog).to_have_count(1)
         expect(dialog).to_contain_text("does not open the service any more")
         dialog.get_by_label("Key").fill(ADMIN)
-        dialog.get_by_role("button", name="Go on").click()
+        dialog.get_by_role("button", name="Continue").click()
         expect(dialog).to_have_count(0)
         page.get_by_label("Length").fill("7")
         page.get_by_label("Length").press("Tab")
@@ -197,7 +197,7 @@ def test_who_is_refused_with_a_key_that_was_replaced_meanwhile_tries_the_new_one
         taken = True
         dialog = ask_for_another_user(page)
         dialog.get_by_label("Key").fill(ADMIN)
-        dialog.get_by_role("button", name="Go on").click()
+        dialog.get_by_role("button", name="Continue").click()
         expect(dialog).to_have_count(0)
         (waiting,) = late
         with page.expect_response(lambda answer: "/history" in answer.url and answer.ok):

@@ -40,7 +40,7 @@ def test_a_user_s_history_and_list_are_shown_as_the_service_answers(console: Ope
     with console(f"try?user={COLD}") as page:
         expect_list(page, asked(client, user_id=COLD, k=20))
         expect(page.locator(".answer .badge")).to_have_text("transfer")
-        expect(page.locator(".answer .why")).to_contain_text("Carried over")
+        expect(page.locator(".answer .why")).to_contain_text("Transferred")
         expect(page.locator(".timing")).to_contain_text("queue")
         rated = client.get(f"/v1/users/{COLD}/history").json()["items"]
         shown = page.locator(".past .ratings li")
@@ -71,7 +71,7 @@ def test_ids_are_suggested_while_typing_and_chosen_by_keys(console: Opening, cli
         box.fill("nobody at all")
         box.press("Enter")
         expect(page.locator(".answer .why")).to_contain_text("does not know this user")
-        expect(page.locator(".past")).to_contain_text("Nothing is told of this user")
+        expect(page.locator(".past")).to_contain_text("No history")
 
 
 def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client: httpx.Client) -> None:
@@ -83,7 +83,7 @@ def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client:
         page.locator(".list > li").first.get_by_role("button").click()
         expect(page.locator(".list > li").first).to_have_attribute("data-item", second)
         expect_list(page, asked(client, user_id=COLD, k=5, exclude_items=[first]))
-        page.get_by_role("combobox", name="Leave out").fill(second)
+        page.get_by_role("combobox", name="Exclude items").fill(second)
         suggestions(page).first.click()
         expect(page.get_by_role("list", name="Excluded items").get_by_role("listitem")).to_have_count(2)
         expect(page.locator(f".list > li[data-item='{second}']")).to_have_count(0)
@@ -96,17 +96,17 @@ def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client:
 
 def test_somebody_new_is_folded_in_from_chosen_and_pasted_ratings(console: Opening, client: httpx.Client) -> None:
     with console() as page:
-        page.get_by_label("Somebody new").check(force=True)
+        page.get_by_label("New user").check(force=True)
         expect(page.locator(".lists")).to_contain_text("Add a rating")
-        box = page.get_by_role("combobox", name="Add what they rated")
+        box = page.get_by_role("combobox", name="Add source ratings")
         box.fill("source 3")
         suggestions(page).filter(has_text="Source 3s").click()
         expect(page.locator(".answer .badge")).to_have_text("fold-in")
         expect_list(page, asked(client, history=[{"item_id": "s00003", "rating": 5}], k=20))
         page.get_by_text("Paste ratings").click()
         page.get_by_label("One “item, rating”").fill("s00019, 2\nwhat is this\ns00003 4.5")
-        page.get_by_role("button", name="Take them").click()
-        expect(page.get_by_text("2 ratings taken, 1 lines not understood")).to_be_visible()
+        page.get_by_role("button", name="Add ratings").click()
+        expect(page.get_by_text("2 ratings added, 1 lines not understood")).to_be_visible()
         pasted = [{"item_id": "s00019", "rating": 2}, {"item_id": "s00003", "rating": 4.5}]
         expect_list(page, asked(client, history=pasted, k=20))
         for name in ("s00019", "s00003"):
@@ -117,7 +117,7 @@ def test_somebody_new_is_folded_in_from_chosen_and_pasted_ratings(console: Openi
 def test_two_bundles_stand_side_by_side_with_what_they_share(console: Opening, client: httpx.Client) -> None:
     first, second = (model["id"] for model in client.get("/v1/models").json()["models"])
     with console(f"try?user={COLD}") as page:
-        page.get_by_label("Beside it").select_option(second)
+        page.get_by_label("Compare with").select_option(second)
         left, right = listed(page, "List A"), listed(page, "List B")
         assert left == asked(client, user_id=COLD, model=first)
         assert right == asked(client, user_id=COLD, model=second)
@@ -135,13 +135,18 @@ def test_two_bundles_stand_side_by_side_with_what_they_share(console: Opening, c
 def test_opting_out_turns_the_list_into_the_popular_one(console: Opening, client: httpx.Client) -> None:
     with console(f"try?user={WARM}", refused=[404]) as page:
         expect(page.locator(".answer .badge")).to_have_text("warm")
-        page.get_by_role("button", name="Opt this user out").click()
+        page.get_by_role("button", name="Opt out …").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert client.post("/v1/recommendations", json={"user_id": WARM}).json()["strategy"] == "warm"
+        page.get_by_role("button", name="Opt out …").click()
+        page.get_by_role("dialog").get_by_role("button", name="Opt out", exact=True).click()
         expect(page.locator(".answer .badge")).to_have_text("popular")
         expect(page.locator(".answer .why")).to_contain_text("opted out")
-        expect(page.locator(".past")).to_contain_text("Nothing is told of this user")
+        expect(page.locator(".past")).to_contain_text("No history")
         popular = [item["item_id"] for item in client.get("/v1/items/popular").json()["items"]]
         expect_list(page, popular)
-        page.get_by_role("button", name="Opt back in").click()
+        page.get_by_role("button", name="Opt in again").click()
         expect(page.locator(".answer .badge")).to_have_text("warm")
         expect(page.locator(".past .ratings li").first).to_be_visible()
 
@@ -151,7 +156,7 @@ def test_what_was_asked_is_in_the_address_and_there_after_a_reload(console: Open
         first, *_ = listed(page)
         page.locator(".list > li").first.get_by_role("button").click()
         page.get_by_label("Length").fill("7")
-        page.get_by_label("Leave out what was rated").uncheck()
+        page.get_by_label("Exclude rated items").uncheck()
         wanted = asked(client, user_id=COLD, k=7, exclude_items=[first], exclude_seen=False)
         expect_list(page, wanted)
         page.reload()
@@ -189,7 +194,7 @@ def test_what_fails_is_said_and_tried_again(console: Opening, status: int | None
     with console(f"try?user={COLD}", refused=[503], broken=status is None) as page:
         before = listed(page)
         page.route("**/v1/recommendations", fail)
-        page.get_by_label("Leave out what was rated").uncheck()
+        page.get_by_label("Exclude rated items").uncheck()
         expect(page.get_by_role("alert")).to_contain_text(text)
         page.unroute("**/v1/recommendations")
         page.get_by_role("button", name="Try again").click()
