@@ -97,7 +97,7 @@ def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client:
 def test_somebody_new_is_folded_in_from_chosen_and_pasted_ratings(console: Opening, client: httpx.Client) -> None:
     with console() as page:
         page.get_by_label("New user").check(force=True)
-        expect(page.locator(".lists")).to_contain_text("Add a rating")
+        expect(page.locator(".lists")).to_contain_text("Add one or more ratings")
         box = page.get_by_role("combobox", name="Add source ratings")
         box.fill("source 3")
         suggestions(page).filter(has_text="Source 3s").click()
@@ -109,9 +109,28 @@ def test_somebody_new_is_folded_in_from_chosen_and_pasted_ratings(console: Openi
         expect(page.get_by_text("2 ratings added, 1 lines not understood")).to_be_visible()
         pasted = [{"item_id": "s00019", "rating": 2}, {"item_id": "s00003", "rating": 4.5}]
         expect_list(page, asked(client, history=pasted, k=20))
-        for name in ("s00019", "s00003"):
-            page.get_by_role("button", name=f"Remove {name}").click()
-        expect(page.locator(".lists")).to_contain_text("Add a rating")
+        ratings = page.get_by_role("list", name="Ratings", exact=True).get_by_role("listitem")
+        expect(ratings.get_by_text("Source 3", exact=True)).to_be_visible()
+        expect(ratings.locator(".badge")).to_have_count(0)
+        for left in (1, 0):
+            ratings.first.get_by_role("button").click()
+            expect(ratings).to_have_count(left)
+        expect(page.locator(".lists")).to_contain_text("Add one or more ratings")
+
+
+def test_an_item_that_is_not_known_is_marked_and_counts_for_nothing(console: Opening, client: httpx.Client) -> None:
+    with console("try?mode=new&rated=5+s00003&rated=5+s0000") as page:
+        ratings = page.get_by_role("list", name="Ratings", exact=True).get_by_role("listitem")
+        expect(ratings.nth(1).locator(".badge")).to_have_text("unknown item")
+        expect(ratings.nth(0).locator(".badge")).to_have_count(0)
+        expect_list(page, asked(client, history=[{"item_id": "s00003", "rating": 5}], k=20))
+
+
+def test_it_opens_on_a_user_without_target_ratings(console: Opening, client: httpx.Client) -> None:
+    users = client.get("/v1/users", params={"limit": 1}).json()["users"]
+    assert client.post("/v1/recommendations", json={"user_id": users[0]}).json()["strategy"] == "warm"
+    with console() as page:
+        expect(page.locator(".answer .badge")).to_have_text("transfer")
 
 
 def test_two_bundles_stand_side_by_side_with_what_they_share(console: Opening, client: httpx.Client) -> None:
