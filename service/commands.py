@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from socket import socket
-from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Annotated
 
@@ -28,6 +27,7 @@ from service.components import Lifecycle
 from service.host_tuning import share_arenas
 from service.metrics import forget_worker, keep_values_in
 from service.process.server import bind, make_server, settle, turn_away
+from service.process.shared_folder import shared_folder
 from service.process.workers import Supervisor
 from service.settings import Settings
 from service.state.opening import check_state, open_store, sqlite_path
@@ -84,8 +84,7 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
 
 
 def _serve_together(settings: Settings, listener: socket) -> None:
-    with TemporaryDirectory(prefix="diffcdr-") as name:
-        folder = Path(name)
+    with shared_folder() as folder:
         lineup = LineupFile(folder)
 
         def run(index: int, ready: Callable[[], None]) -> None:

@@ -139,7 +139,14 @@ def check_state(settings: Settings) -> None:
     Raises:
         InputError: its URL is of no known kind, or its file cannot be used.
     """
-    if url := settings.state_url.get_secret_value():
+    url = settings.state_url.get_secret_value()
+    if not url and settings.bundle.is_mount():
+        logger.warning(
+            "the bundle at %s is a mount point, and opt-outs, erasures and events are kept next to it, outside of the "
+            "mount; set DIFFCDR_STATE_URL to a place that lasts",
+            settings.bundle,
+        )
+    if url:
         store = open_store(url, bundle=settings.bundle)
         asyncio.run(store.close())
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from diffcdr.progress import LINE_EVERY_S, Reporter
+from diffcdr.progress import LINE_EVERY_S, Reporter, hint_on_interrupt
 
 
 class Clock:
@@ -109,3 +109,13 @@ def test_one_of_something_is_no_plural_and_parts_are_told() -> None:
     assert lines[0].startswith("bias: 1 epoch in ")
     assert lines[1:3] == ["publish: tables", "publish: map"]
     assert lines[3].startswith("publish: 2 steps in ")
+
+
+def test_who_stops_a_command_hears_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    @hint_on_interrupt("stopped; --resume goes on")
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert capsys.readouterr().err == "stopped; --resume goes on\n"
