@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     get 429. 0 sets no limit."""
 
     state_url: SecretStr = SecretStr("")
-    """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file beside the bundle if
+    """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file next to the bundle if
     empty."""
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are forgotten this long after the last of them was sent."""

@@ -58,7 +58,7 @@ class ModelSummary(Body):
     recall: Annotated[
         float | None, Field(description="Share of the exact best 20 that the approximate search found at export.")
     ]
-    fold_in: Annotated[bool, Field(description="Whether newcomers get personal lists from ratings sent along.")]
+    fold_in: Annotated[bool, Field(description="Whether new users get personal lists from ratings in the request.")]
     data: DataSummary
     shortfalls: Annotated[list[str], Field(description="Where the model is worse than a plain baseline.")]
     histories: Annotated[bool, Field(description="Whether the bundle holds who rated what in the source.")]
@@ -98,7 +98,7 @@ class ModelsAnswer(Body):
 
 
 class LoadRequest(Body):
-    """A bundle to load beside those that serve."""
+    """Another bundle to load."""
 
     path: Annotated[str, Field(min_length=1, max_length=4096, description="Directory below the bundle root.")]
     activate: Annotated[bool, Field(description="Make it stable as soon as it is ready.")] = False

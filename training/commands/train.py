@@ -65,7 +65,8 @@ def train(
     tables: GivenTables = None,
     model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
     models: Annotated[
-        str, typer.Option(help="Models to train beside it: plain (mean,bias,popular), all, or a comma-separated list.")
+        str,
+        typer.Option(help="Models to train for comparison: plain (mean,bias,popular), all, or a comma-separated list."),
     ] = "plain",
     select: Annotated[
         str | None,
