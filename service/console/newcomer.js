@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { combobox } from "./combobox.js";
 import { field, h, name, put } from "./dom.js";
+import { state } from "./shared.js";
 
 /** "item, 4" or "item 4" a line, or JSON as the API takes it; what cannot be read is left out and counted. */
 export function readRatings(text) {
@@ -27,6 +28,9 @@ const LOOKUPS = 8;
 
 /** Controls that change `q.ratings` and ask again. */
 export function newcomer(q, ask) {
+  const { models } = state.models;
+  // Ratings of lists say that somebody had an item; how much they liked it counts in ratings alone.
+  const valued = (models.find((model) => model.id === q.first) ?? models[0]).objective === "rating";
   const list = h("ul", { class: "ratings plain", "aria-label": "Ratings" });
   const said = h("p", { class: "small muted", role: "status" });
 
@@ -39,7 +43,7 @@ export function newcomer(q, ask) {
           {},
           h("span", { class: "clamp" }, name(entry.title ?? entry.item_id)),
           entry.known === false && h("span", { class: "badge warn" }, "unknown item"),
-          rating(entry),
+          valued && rating(entry),
           h("button", { class: "button quiet icon", type: "button", "aria-label": `Remove ${entry.title ?? entry.item_id}`, onclick: () => (q.ratings.splice(index, 1), changed()) }, "×"),
         ),
       ),
@@ -122,5 +126,5 @@ export function newcomer(q, ask) {
   );
   draw();
   look();
-  return [item.element, list, paste];
+  return [item.element, list, !valued && h("p", { class: "small muted" }, "This bundle ranks: each rating counts as a like, whatever its value."), paste];
 }

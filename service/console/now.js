@@ -59,6 +59,9 @@ export async function show(box) {
     const found = intervals(answer);
     put(tiles, summary(answer, found));
     const columns = Math.max(1, Math.floor((graphs.clientWidth + 16) / 416));
+    // The last sample is of this moment: what is shorter than half an interval says little.
+    const [before, last] = answer.samples.slice(-2);
+    if (last && last.at - before.at < answer.interval_seconds / 2) found.pop();
     const drawn = charts(found, Math.max(240, Math.round((graphs.clientWidth + 16) / columns) - 46));
     put(graphs, drawn.length ? drawn : h("p", { class: "panel empty" }, "No traffic in the last 15 minutes. Charts appear with the first requests."));
   }

@@ -276,7 +276,7 @@ def test_a_catalogue_of_100_000_items_and_users_stays_fluid(chromium: Browser, t
         expect(page.locator(".past .ratings li").first).to_be_visible()
         assert time.monotonic() - began < 5
         page.evaluate("location.hash = '#/try?mode=new'")
-        page.get_by_role("combobox", name="Add what").press_sequentially("Source 7777")
+        page.get_by_role("combobox", name="Add source").press_sequentially("Source 7777")
         expect(suggestions.first).to_contain_text("Source 7777")
         # No key waits for the page, whatever the service takes to answer: half a second is for a crowded machine.
         assert page.evaluate("Math.max(0, ...longTasks)") < 500

@@ -1,14 +1,18 @@
-"""The Try view: a user's history and list, whatever is asked of it, somebody new, and two bundles side by side."""
+"""The Try view: a user's history and list, whatever is asked of it, a new user, and two bundles side by side."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.console.conftest import Opening
+from tests.bundles import write_bundle
+from tests.console.conftest import Opening, at_console
+from tests.serving import serving
 
 COLD, WARM = "u00300", "u00003"
 
@@ -236,3 +240,16 @@ def test_a_slow_answer_is_seen_to_be_waited_for(console: Opening) -> None:
         held[0].continue_()
         expect(page.locator(".list > li")).to_have_count(5)
         expect(page.locator("html.busy")).to_have_count(0)
+
+
+def test_a_bundle_that_ranks_asks_for_no_stars(chromium: Browser, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", objective="ranking", fold_in="als", console=True)
+    view = "try?mode=new&rated=5+s00003"
+    with serving(tmp_path / "bundle") as ranking, at_console(chromium, str(ranking.base_url), view) as shown:
+        expect(shown.page.get_by_text("each rating counts as a like")).to_be_visible()
+        expect(shown.page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(0)
+
+
+def test_a_bundle_that_predicts_ratings_asks_for_them(console: Opening) -> None:
+    with console("try?mode=new&rated=5+s00003") as page:
+        expect(page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(1)
