@@ -18,6 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from diffcdr import __version__
 from diffcdr.errors import DiffCDRError, MissingExtraError
+from diffcdr.help import GroupedHelp
+from diffcdr.terminal import spell_out_letters
 
 COMMAND_GROUP = "diffcdr.commands"
 SUMMARIES = {
@@ -28,12 +30,12 @@ SUMMARIES = {
     "synth": "Generate a two-domain data set to try things with.",
     "score": "Recommend to many users at once, file to file.",
     "experiment": "Compare models on two rating files, with a report.",
-    "bench": "Measure speed, each figure beside the plain way to do the same.",
+    "bench": "Measure speed, each figure against a reference implementation.",
     "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
     "doctor": "Say what there is to compute with, and what is missing.",
     "index": "Publish a bundle again with an approximate item index.",
     "rollout": "Bring a bundle to every replica, one after the other.",
-    "push": "Bring a bundle's source vectors to Redis.",
+    "push": "Copy a bundle's source vectors to Redis.",
     "erasures": "List the users who asked to be forgotten.",
 }
 """Shown in ``diffcdr --help``; no command is imported for it."""
@@ -98,6 +100,7 @@ def root(
 
 def main(args: list[str] | None = None) -> None:
     """Run the program. Mistakes of the caller end with one line on standard error and the error's exit code."""
+    spell_out_letters()
     try:
         app(args=args, prog_name="diffcdr")
     except DiffCDRError as error:
@@ -125,7 +128,7 @@ def load_command(entry: EntryPoint) -> Any:
             raise
         raise MissingExtraError(f"diffcdr {entry.name}", extra=extra) from error
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    single.command(entry.name)(function)
+    single.command(entry.name, cls=GroupedHelp)(function)
     return typer.main.get_command(single)
 
 

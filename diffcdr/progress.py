@@ -39,13 +39,33 @@ class Step:
     started: float
     done: int = 0
     figures: dict[str, float] = field(default_factory=dict)
+    part: str = ""
+    """What of it is being done."""
     _show: Callable[[Step], None] = lambda step: None
+    _tell: Callable[[Step], None] = lambda step: None
 
     def advance(self, count: int = 1, **figures: float) -> None:
         """``count`` more units are done; ``figures`` (losses, metrics) are shown beside them until replaced."""
         self.done += count
         self.figures.update(figures)
         self._show(self)
+
+    def begin(self, part: str) -> None:
+        """Say what of it is begun, and count what was begun before as done."""
+        if self.part:
+            self.advance()
+        self.part = part
+        self._tell(self)
+
+
+@contextmanager
+def hint_on_interrupt(hint: str) -> Iterator[None]:
+    """Where Ctrl-C stops what is inside, say how to go on. Decorates a command, too."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        Reporter().note(hint)
+        raise
 
 
 class Reporter:
@@ -74,6 +94,7 @@ class Reporter:
                     self._print(self._line(step))
 
             step._show = line
+            step._tell = lambda step: self._print(f"{step.description}: {step.part}")
             yield step
             self._print(self._last_line(step))
 
@@ -101,7 +122,9 @@ class Reporter:
         try:
             shown = bars.add_task(escape(step.description), total=step.total, unit=step.unit, figures="")
             step._show = lambda step: _update(bars, shown, step)
+            step._tell = lambda step: bars.update(shown, description=escape(f"{step.description}: {step.part}"))
             yield
+            bars.update(shown, description=escape(step.description))
             if step.total is None:
                 bars.update(shown, total=step.done)
             bars.stop_task(shown)
@@ -116,9 +139,9 @@ class Reporter:
     def _line(self, step: Step) -> str:
         seconds = self._clock() - step.started
         rate = step.done / seconds if seconds > 0 else 0.0
-        parts = [f"{step.done:,} {step.unit}"]
+        parts = [amount(step.done, step.unit)]
         if step.total:
-            parts = [f"{100 * step.done // step.total}%", f"{step.done:,} of {step.total:,} {step.unit}"]
+            parts = [f"{100 * step.done // step.total}%", f"{step.done:,} of {amount(step.total, step.unit)}"]
         parts.append(f"{_rate(rate)} {step.unit}/s")
         if step.total and rate > 0:
             parts.append(f"{_clock_time((step.total - step.done) / rate)} left")
@@ -128,7 +151,7 @@ class Reporter:
         seconds = self._clock() - step.started
         speed = f" ({_rate(step.done / seconds)} {step.unit}/s)" if seconds >= 0.1 else ""
         took = f"{seconds:.1f} s" if seconds < 60 else _clock_time(seconds)
-        return f"{step.description}: {step.done:,} {step.unit} in {took}{speed}{_figures(step.figures)}"
+        return f"{step.description}: {amount(step.done, step.unit)} in {took}{speed}{_figures(step.figures)}"
 
 
 def make_table(
@@ -163,10 +186,10 @@ class _Amount(TextColumn):
 
     def render(self, task: Task) -> Text:
         done, unit = int(task.completed), task.fields["unit"]
-        amount = f"{done:,}" if task.total is None else f"{done:,}/{int(task.total):,}"
+        shown = f"{done:,}" if task.total is None else f"{done:,}/{int(task.total):,}"
         seconds = task.elapsed or 0.0
         rate = done / seconds if seconds > 0 else 0.0
-        text = f"{amount} {unit}  {_rate(rate)}/s"
+        text = f"{shown} {_unit(int(task.total or done), unit)}  {_rate(rate)}/s"
         if not task.finished and task.total and rate > 0:
             text += f"  {_clock_time((task.total - done) / rate)} left"
         return Text(text, style="cyan")
@@ -191,6 +214,15 @@ def _update(bars: Progress, shown: TaskID, step: Step) -> None:
 
 def _figures(figures: dict[str, float]) -> str:
     return "".join(f"  {name} {value:.4g}" for name, value in figures.items())
+
+
+def amount(count: int, units: str) -> str:
+    """``1,204 users``, ``1 user``."""
+    return f"{count:,} {_unit(count, units)}"
+
+
+def _unit(count: int, units: str) -> str:
+    return units.removesuffix("s") if count == 1 else units
 
 
 def _rate(rate: float) -> str:

@@ -1,4 +1,4 @@
-"""Offline bulk scoring: the same lists as the service gives, for files of users, as one Parquet file.
+"""Offline bulk scoring: the same lists as the service gives, for files of users, as one file.
 
 Users are worked through in parts of about ``PART_ROWS`` rows. Each part is written to a directory beside the output
 and moved into place when it is complete, so that memory stays bounded and an interrupted run can go on; at the end
@@ -23,6 +23,7 @@ from diffcdr.atomic import replacing_file
 from diffcdr.bundle.reader import Bundle
 from diffcdr.device.names import Device
 from diffcdr.errors import InputError
+from diffcdr.list_files import ListFormat, format_of, write_lists
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
 from diffcdr.recommend.recommender import Recommender
@@ -69,6 +70,7 @@ class Plan:
     diversity: float
     part_users: int
     opted_out: str | None = None
+    titles: bool = False
 
 
 def score_users(
@@ -89,7 +91,7 @@ def score_users(
     Args:
         recommender: answers for its bundle; users it does not know get the popular list.
         users: ids, as strings (:func:`read_users`, :func:`all_users`).
-        out: the Parquet file to write; replaced in one step when everything is done.
+        out: the file to write, in the format of its ending; replaced in one step when everything is done.
         options: list length and layout.
         reporter: told about progress.
         resume: go on with the parts that an interrupted run left.
@@ -97,9 +99,10 @@ def score_users(
         opted_out: ids of users who opted out or are to be forgotten: they get the popular list.
 
     Raises:
-        InputError: nothing to score, ``out`` cannot be written, the parts there are of another run, or an option is
-            out of its range.
+        InputError: nothing to score, ``out`` has no known ending or cannot be written, the parts there are of another
+            run, titles are wanted of a bundle without, or an option is out of its range.
     """
+    kind = format_of(out, nested=options.layout == "lists")
     plan = make_plan(recommender.bundle.id, users, options, opted_out=opted_out)
     parts = _open_parts(out, plan, resume=resume)
     scorer = Scorer(recommender, options, opted_out=opted_out)
@@ -129,9 +132,11 @@ def score_users(
             writing = writer.submit(_write_whole, pl.concat(frames).lazy(), part)
         if writing is not None:
             writing.result()
-    _write_whole(pl.scan_parquet(parts / "*.parquet"), out)
+    written = pl.scan_parquet(parts / "*.parquet")
+    _write_whole(written, out, kind)
+    report = _report(written, options, users=len(users), reused=reused)
     shutil.rmtree(parts)
-    return _report(out, options, users=len(users), reused=reused)
+    return report
 
 
 def recommender_for(users: int, bundle: Bundle, *, device: Device, search_device: Device = "auto") -> Recommender:
@@ -166,6 +171,7 @@ def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_
         diversity=options.diversity,
         part_users=max(BATCH_USERS, PART_ROWS // options.k),
         opted_out=None if opted_out is None else _digest(opted_out.sort()),
+        titles=options.titles,
     )
 
 
@@ -178,8 +184,6 @@ def _digest(ids: pl.Series) -> str:
 
 def _open_parts(out: Path, plan: Plan, *, resume: bool) -> Path:
     """The directory for this run's parts: those of an interrupted run of the same plan, or an empty one."""
-    if out.is_dir():
-        raise InputError(f"{out} is a directory; give the name of a file with --out")
     parts = out.parent / f".{out.name}.parts"
     plan_file = parts / PLAN_FILE
     content = json.dumps(asdict(plan), indent=2)
@@ -197,10 +201,10 @@ def _open_parts(out: Path, plan: Plan, *, resume: bool) -> Path:
     return parts
 
 
-def _write_whole(frame: pl.LazyFrame, path: Path) -> None:
+def _write_whole(frame: pl.LazyFrame, path: Path, kind: ListFormat = "parquet") -> None:
     """Stream ``frame`` to ``path`` so that it is there whole or not at all."""
     with _writing(path), replacing_file(path) as staging:
-        frame.sink_parquet(staging, compression="zstd", row_group_size=1_000_000)
+        write_lists(frame, staging, kind)
 
 
 @contextmanager
@@ -212,8 +216,7 @@ def _writing(out: Path, remedy: str = "make room and go on with --resume, or cho
         raise InputError(f"cannot write {out}: {reason}; {remedy}") from error
 
 
-def _report(out: Path, options: ScoreOptions, *, users: int, reused: int) -> ScoreReport:
-    written = pl.scan_parquet(out)
+def _report(written: pl.LazyFrame, options: ScoreOptions, *, users: int, reused: int) -> ScoreReport:
     one_per_user = written.filter(pl.col("rank") == 1) if options.layout == "long" else written
     counts = one_per_user.group_by("strategy").len().collect()
     rows = written.select(pl.len()).collect().item()

@@ -146,7 +146,7 @@ def rating_files(options: Options) -> tuple[Path, Path]:
 def train(source: Path, target: Path, *, preset: str) -> None:
     """Train and publish the bundle, unless the same files, settings and code have made the one there is."""
     command = ["train", "--source", str(source), "--target", str(target), "--preset", preset, "--bundle", str(BUNDLE)]
-    # Beside the plain baselines the ridge map: in lists and on the console's map it is the one to beat.
+    # Besides the baselines the ridge map: in lists and on the console's map it is the one to beat.
     command += ["--models", "ridge"]
     for option, path in (("--source-titles", titles_of(source)), ("--target-titles", titles_of(target))):
         if path is not None:

@@ -32,7 +32,7 @@ HOME = Path(".demo/console")
 PORT = 8765
 ADDRESS = f"http://127.0.0.1:{PORT}"
 TRAFFIC_SECONDS = 150.0
-SIZES = {"wide": (1600, 1000), "narrow": (360, 1200)}
+SIZES = {"wide": (1440, 1000), "narrow": (390, 1200)}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -49,7 +49,7 @@ def main() -> int:
             wait_until_ready(service, ADDRESS, bundle=identity, log=HOME / "service.log")
             with httpx.Client(base_url=ADDRESS, timeout=30) as client:
                 client.post("/v1/admin/models/load", json={"path": bundles[1].name}).raise_for_status()
-                with asked_meanwhile(ADDRESS):
+                with traffic_meanwhile(ADDRESS):
                     photograph(browser, client)
         finally:
             stop(service)
@@ -82,7 +82,7 @@ def trained() -> tuple[Path, Path]:
 
 
 @contextmanager
-def asked_meanwhile(address: str) -> Iterator[None]:
+def traffic_meanwhile(address: str) -> Iterator[None]:
     """Traffic of an uneven kind, for ``TRAFFIC_SECONDS`` before and as long as the block takes."""
     done = threading.Event()
     asking = threading.Thread(target=ask, args=(address, done))
@@ -97,7 +97,7 @@ def asked_meanwhile(address: str) -> Iterator[None]:
 
 
 def ask(address: str, done: threading.Event) -> None:
-    """Ask for lists until ``done``: mostly of known users, some of strangers, some with ratings, some in error."""
+    """Ask for lists until ``done``: mostly of known users, some of unknown ones, some with ratings, some in error."""
     rng = random.Random(0)
     with httpx.Client(base_url=address, timeout=30) as client:
         users = client.get("/v1/users", params={"prefix": "grace", "limit": 100}).json()["users"]
@@ -107,7 +107,7 @@ def ask(address: str, done: threading.Event) -> None:
                 draw = rng.random()
                 body: dict[str, Any] = {"user_id": rng.choice(users)}
                 if draw > 0.95:
-                    body = {"user_id": f"stranger-{rng.randint(0, 99)}"}
+                    body = {"user_id": f"unknown-{rng.randint(0, 99)}"}
                 elif draw > 0.85:
                     body = {"history": [{"item_id": item, "rating": 5} for item in rng.sample(films, 3)]}
                 elif draw > 0.84:

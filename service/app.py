@@ -71,7 +71,7 @@ NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_sp
 users' ids, into spans, and what is wrong with a request into records. Ours tells routes alone (service.tracing).
 Older versions, which have none, take the argument as one of their extra ones."""
 
-DESCRIPTION = """Cross-domain cold-start recommendation: what users like in one domain, carried over to another.
+DESCRIPTION = """Cross-domain cold-start recommendation: users' tastes in one domain, transferred to another.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every answer carries `X-Request-ID`.
 """

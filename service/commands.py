@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from socket import socket
-from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Annotated
 
@@ -29,9 +28,10 @@ from service.components import Lifecycle
 from service.host_tuning import share_arenas
 from service.metrics import forget_worker, keep_values_in
 from service.process.server import bind, make_server, settle, turn_away
+from service.process.shared_folder import shared_folder
 from service.process.workers import Supervisor
 from service.settings import Settings, unknown_variables
-from service.state.opening import open_store, sqlite_path
+from service.state.opening import check_state, open_store, sqlite_path
 from service.state.store import Erasure, StateUnavailable
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ def serve(
     logs.configure(settings)
     for name in unknown_variables(os.environ):
         logger.warning("%s is no setting of the service; docs/operations.md lists those there are", name)
+    check_state(settings)
     share_arenas()
     listener = bind(settings.host, settings.port)
     with listener:
@@ -86,8 +87,7 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
 
 
 def _serve_together(settings: Settings, listener: socket) -> None:
-    with TemporaryDirectory(prefix="diffcdr-") as name:
-        folder = Path(name)
+    with shared_folder() as folder:
         lineup = LineupFile(folder)
 
         def run(index: int, ready: Callable[[], None]) -> None:
@@ -130,15 +130,14 @@ def _say_where(settings: Settings, listener: socket, extra: dict[str, str]) -> N
 
 
 def erasures(
-    state: Annotated[str, typer.Option(help="sqlite:FILE or redis://…, as in DIFFCDR_STATE_URL.")],
+    state: Annotated[
+        str, typer.Option(help="sqlite:FILE or redis://…", envvar="DIFFCDR_STATE_URL", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="CSV file to write: user_id, receipt, erased_at.")],
 ) -> None:
     """List the users who asked to be forgotten, for the next training to leave out.
 
     The file appears whole or not at all.
-
-    Raises:
-        InputError: the state cannot be read, or the file cannot be written.
     """
     try:
         found = asyncio.run(_erasures(state))
@@ -170,7 +169,7 @@ async def _erasures(url: str) -> list[Erasure]:
 
 def push(
     bundle: Annotated[Path, typer.Option(help="Bundle directory.", show_default=False)],
-    redis: Annotated[str, typer.Option(help="redis://…, as in DIFFCDR_VECTORS_URL.", show_default=False)],
+    redis: Annotated[str, typer.Option(help="redis://… to push to.", envvar="DIFFCDR_VECTORS_URL", show_default=False)],
     ttl: Annotated[int | None, typer.Option(min=1, help="Seconds until Redis forgets them; never if left out.")] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove those of all other bundles afterwards.")] = False,
 ) -> None:

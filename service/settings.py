@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     get 429. 0 sets no limit."""
 
     state_url: SecretStr = SecretStr("")
-    """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file beside the bundle if
+    """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file next to the bundle if
     empty."""
     state_copy_seconds: float = Field(0.0, ge=0, le=86_400)
     """For how long the copy of opt-outs counts while the state is out of reach; 0: nobody is personalised meanwhile."""

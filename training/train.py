@@ -7,7 +7,7 @@ fit("films.csv", "books.csv", preset="ranking").publish("bundles/books")
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from diffcdr.search.build_index import IndexOptions
 from training.config import TrainConfig, load_preset
 from training.data.columns import Columns
 from training.evaluation.evaluate import Metrics
-from training.export.bundle import RunFacts, publish_bundle
+from training.export.bundle import STEPS, RunFacts, publish_bundle
 from training.models.registry import MODELS
 from training.run.finish import finish
 from training.run.fit import FittedModel, evaluate_test
@@ -103,18 +103,27 @@ class Trained:
         """Figures on the validation users, by model."""
         return {name: each.validation for name, each in self.fitted.items()}
 
-    def publish(self, destination: str | Path, *, histories: bool = True, index: IndexOptions | None = None) -> str:
+    def publish(
+        self,
+        destination: str | Path,
+        *,
+        histories: bool = True,
+        index: IndexOptions | None = None,
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> str:
         """Write the bundle of the published model to ``destination``, in one step; returns its id.
 
         Args:
             destination: a directory; a bundle already there is replaced whole.
             histories: keep who rated what in the source domain, for the console.
             index: when items are searched by an approximate index; None: never.
+            on_step: told each of :data:`training.export.bundle.STEPS` as it begins.
 
         Raises:
             BundleError: the exported transfer differs from the trained one.
             InputError: ``destination`` cannot be written, the disk is full, or the item index finds too little.
         """
+        on_step(STEPS[0])
         finished = finish(self.fitted[self.published], self.prepared, seed=self.run.seed)
         facts = RunFacts(
             preset=self.plan.preset,
@@ -128,7 +137,7 @@ class Trained:
             index=index,
         )
         others = [each for name, each in self.fitted.items() if name != self.published]
-        return publish_bundle(finished, facts, destination=Path(destination), others=others)
+        return publish_bundle(finished, facts, destination=Path(destination), others=others, on_step=on_step)
 
 
 def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:

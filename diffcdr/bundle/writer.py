@@ -46,6 +46,11 @@ class BundleWriter:
         self.destination = destination.resolve()
         if _is_something_else(self.destination):
             raise InputError(f"{destination} exists and is not a bundle; choose another --bundle directory")
+        if self.destination.is_mount():
+            raise InputError(
+                f"{destination} is a mount point, which cannot be replaced in one step; publish to a directory in it, "
+                f"such as --bundle {destination / 'current'}"
+            )
         with self._writing():
             self.destination.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(self.destination)

@@ -95,12 +95,13 @@ class ErasureReceipt(Answer):
 
 
 class ModelSummary(Answer):
-    """A loaded bundle. ``metrics[scope][model][metric]``, beside the plain baselines on the same held-out users.
+    """A loaded bundle. ``metrics[scope][model][metric]``, against the baselines on the same held-out users.
 
     ``standard_errors``: of those that have one, by the same keys; empty in older bundles.
     """
 
     id: str
+    name: str = ""
     state: str
     model: str
     preset: str

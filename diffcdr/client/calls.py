@@ -123,7 +123,7 @@ def embed_users(
 def embed_vectors(
     vectors: npt.NDArray[np.float32], *, model: str | None = None, timeout_ms: int | None = None
 ) -> Call[Embeddings]:
-    """Source vectors, float32 [B, source_dim], carried into the target domain; B is at most 1,024."""
+    """Source vectors, float32 [B, source_dim], transferred to the target domain; B is at most 1,024."""
     return _embed({"vectors": vectors.tolist()}, model=model, timeout_ms=timeout_ms)
 
 
@@ -134,7 +134,7 @@ def add_events(events: Iterable[Event]) -> Call[EventsResult]:
 
 
 def popular(*, k: int = 20) -> Call[ItemList]:
-    """The most rated items, as strangers get them."""
+    """The most rated items, as unknown users get them."""
     return Call("GET", "/v1/items/popular", ItemList.read, parameters={"k": k})
 
 
@@ -197,7 +197,7 @@ def model(model_id: str) -> Call[ModelSummary]:
 
 
 def load_model(path: str, *, activate: bool = False) -> Call[ModelSummary]:
-    """Load the bundle at ``path`` below the service's bundle root beside those that serve."""
+    """Load the bundle at ``path`` below the service's bundle root, besides those that serve."""
     body = {"path": path, "activate": activate}
     return Call("POST", "/v1/admin/models/load", ModelSummary.read, body=body, repeatable=False)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import polars as pl
@@ -13,7 +16,9 @@ from diffcdr.bundle.reader import open_bundle
 from diffcdr.commands.engines import EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.device.names import Device, parse_device
 from diffcdr.errors import InputError
-from diffcdr.progress import Reporter
+from diffcdr.help import help_groups
+from diffcdr.list_files import format_of
+from diffcdr.progress import Reporter, amount, hint_on_interrupt
 from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.score import ScoreReport, ScoreRequest, all_users, recommender_for, score_users
 from diffcdr.user_files import read_users
@@ -25,21 +30,37 @@ UsersOption = Annotated[
     str,
     typer.Option(
         help="File with the users: Parquet, CSV or TSV with a column user_id, or text with one id a line. "
-        "'all' takes every source user.",
+        "'all' takes every source user, '-' reads standard input.",
         show_default=False,
     ),
 ]
 OutOption = Annotated[
-    str, typer.Option(help="Parquet file to write; with --engine spark a folder or URL of files.", show_default=False)
+    str,
+    typer.Option(
+        help="File to write, .parquet, .csv or .jsonl; with --engine spark a folder or URL of Parquet files.",
+        show_default=False,
+    ),
 ]
+STANDARD_INPUT = Path("-")
+MOSTLY = 0.9
+"""From this share of users without a personal list on, the ids are likely to be of something else."""
 
 
+@help_groups(
+    {
+        "Files": ("bundle", "users", "out", "opted_out"),
+        "Lists": ("k", "lists", "titles", "include_seen", "diversity"),
+        "Work": ("resume", "device", "threads", "engine", "master", "spark_conf"),
+    }
+)
+@hint_on_interrupt("stopped; the same command with --resume goes on where this stopped")
 def score(
     bundle: BundleOption,
     users: UsersOption,
     out: OutOption,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 20,
     lists: Annotated[bool, typer.Option("--lists", help="One row per user, with lists, not one row per item.")] = False,
+    titles: Annotated[bool, typer.Option("--titles", help="Write the title of each item, too.")] = False,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Keep what users rated already.")] = False,
     diversity: Annotated[
         float,
@@ -67,7 +88,7 @@ def score(
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Recommend to many users at once: a ranked list for each, to a Parquet file.
+    """Recommend to many users at once: a ranked list for each, to a file.
 
     The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
     """
@@ -75,11 +96,17 @@ def score(
     listed = None if users == "all" else Path(users)
     if "://" not in out and Path(out).resolve() in (given.resolve() for given in (listed, opted_out) if given):
         raise InputError(f"--out {out} is the file that users are read from, and would replace it; choose another")
+    if engine == "local":
+        format_of(Path(out), nested=lists)  # before the users are read
     ids = None if listed is None else _read(reporter, listed)
     asked = ScoreRequest(
         users=ids,
         options=ScoreOptions(
-            k=k, exclude_seen=not include_seen, layout="lists" if lists else "long", diversity=diversity
+            k=k,
+            exclude_seen=not include_seen,
+            layout="lists" if lists else "long",
+            diversity=diversity,
+            titles=titles,
         ),
         resume=resume,
         opted_out=None if opted_out is None else _read(reporter, opted_out),
@@ -100,8 +127,9 @@ def score(
             reporter=reporter,
             threads=threads or len(os.sched_getaffinity(0)),
         )
+    _warn_of_unknown(reporter, report, asked)
     by_strategy = ", ".join(f"{count:,} {strategy}" for strategy, count in sorted(report.strategies.items()))
-    reporter.note(f"wrote {report.rows:,} rows for {report.users:,} users ({by_strategy}) to {out}")
+    reporter.note(f"wrote {amount(report.rows, 'rows')} for {amount(report.users, 'users')} ({by_strategy}) to {out}")
 
 
 def _score_here(
@@ -122,7 +150,25 @@ def _score_here(
     )
 
 
+def _warn_of_unknown(reporter: Reporter, report: ScoreReport, asked: ScoreRequest) -> None:
+    if asked.users is None:
+        return
+    away = 0 if asked.opted_out is None else int(asked.users.is_in(asked.opted_out.implode()).sum())
+    unknown = report.strategies.get("popular", 0) - away
+    if unknown and unknown >= MOSTLY * (report.users - away):
+        reporter.warn(
+            f"the bundle does not know {unknown:,} of {report.users:,} users and gave them the popular list; "
+            f"are ids such as {asked.users[0]!r} those of the files it was trained on?"
+        )
+
+
 def _read(reporter: Reporter, path: Path) -> pl.Series:
+    if path == STANDARD_INPUT:
+        with TemporaryDirectory(prefix="diffcdr-") as folder:
+            spooled = Path(folder) / "standard-input"
+            with spooled.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            return _read(reporter, spooled)
     ids, left_out = read_users(path)
     if left_out:
         reporter.note(f"{path}: {left_out:,} empty or repeated user ids left out")

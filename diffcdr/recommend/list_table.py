@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
+from diffcdr.errors import InputError
 from diffcdr.recommend.query import ROW_STRATEGIES, TopRows
 from diffcdr.user_files import USER_COLUMN
 
 if TYPE_CHECKING:
+    from diffcdr.bundle.reader import Bundle
     from diffcdr.recommend.recommender import Recommender
 
 Layout = Literal["long", "lists"]
@@ -26,13 +28,14 @@ class ScoreOptions:
 
     ``diversity``: 0 to 1, see :mod:`diffcdr.search.diversity`.
     ``layout`` "long": one row per (user_id, rank from 1, item_id, score, strategy); "lists": one row per user with
-    user_id, item_ids, scores and strategy.
+    user_id, item_ids, scores and strategy. ``titles`` adds a column title after item_id, or titles after item_ids.
     """
 
     k: int = 20
     exclude_seen: bool = True
     layout: Layout = "long"
     diversity: float = 0.0
+    titles: bool = False
 
 
 class Scorer:
@@ -46,6 +49,7 @@ class Scorer:
         self._options = options
         self._opted_out = None if opted_out is None else opted_out.implode()
         self._item_ids = decode_ids(recommender.bundle.target_items.ids.array)
+        self._titles = _titles(recommender.bundle) if options.titles else None
         self._strategies = pl.Series("strategy", ROW_STRATEGIES, dtype=pl.Enum(ROW_STRATEGIES))
 
     def __call__(self, users: pl.Series) -> pl.DataFrame:
@@ -62,25 +66,36 @@ class Scorer:
         frame = self._long(users, strategies, top)
         if options.layout == "long":
             return frame
-        lists = frame.group_by(USER_COLUMN, maintain_order=True).agg(
-            pl.col("item_id").alias("item_ids"), pl.col("score").alias("scores")
-        )
+        columns = [name for name in ("item_id", "title", "score") if name in frame.columns]
+        lists = frame.group_by(USER_COLUMN, maintain_order=True).agg(pl.col(name).alias(f"{name}s") for name in columns)
         whole = pl.DataFrame({USER_COLUMN: users, "strategy": strategies})
         return whole.join(lists, on=USER_COLUMN, how="left", maintain_order="left").select(
-            USER_COLUMN, pl.col("item_ids", "scores").fill_null([]), "strategy"
+            USER_COLUMN, pl.col(f"{name}s" for name in columns).fill_null([]), "strategy"
         )
 
     def _long(self, users: pl.Series, strategies: pl.Series, top: TopRows) -> pl.DataFrame:
         owners, places = np.nonzero(top.items >= 0)
+        items = top.items[owners, places]
         return pl.DataFrame(
             {
                 USER_COLUMN: users.gather(owners),
                 "rank": pl.Series((places + 1).astype(np.uint32)),
-                "item_id": self._item_ids.gather(top.items[owners, places]),
+                "item_id": self._item_ids.gather(items),
+                **({} if self._titles is None else {"title": self._titles.gather(items)}),
                 "score": top.scores[owners, places],
                 "strategy": strategies.gather(owners),
             }
         )
+
+
+def _titles(bundle: Bundle) -> pl.Series:
+    """The title of each target item, null where there is none. Raises InputError where the bundle has none at all."""
+    if bundle.target_items.titles is None:
+        raise InputError(
+            "the bundle has no titles of target items; train it with --target-titles, or leave out --titles"
+        )
+    titles = bundle.target_items.titles.take(np.arange(len(bundle.target_items.ids)))
+    return pl.Series("title", titles, dtype=pl.String)
 
 
 def decode_ids(ids: np.ndarray[tuple[int, ...], np.dtype[np.bytes_]]) -> pl.Series:

@@ -151,13 +151,13 @@ function askKey(scope, why) {
           if (input.value) close(input.value);
         },
       },
-      h("h2", { id: "key-title" }, `A key with the scope “${scope}”`),
+      h("h2", { id: "key-title" }, `API key with the scope “${scope}”`),
       h("p", { class: "small muted" }, why || "This needs a key. It is kept in this page’s memory, until you reload."),
       field("Key", input),
       h(
         "div",
         { class: "row" },
-        h("button", { class: "button primary", type: "submit" }, "Go on"),
+        h("button", { class: "button primary", type: "submit" }, "Continue"),
         h("button", { class: "button", type: "button", onclick: () => close(null) }, "Cancel"),
       ),
     );

@@ -1,7 +1,8 @@
-// Which view is shown, what all views share, and the door where keys are asked for.
+// Which view is shown, and the door where keys are asked for.
 
 import { Refused, call, forgetKeys, hasKey, setKey } from "./api.js";
 import { field, h, put, short } from "./dom.js";
+import { onModels, place, refreshModels, state } from "./shared.js";
 import { said, trouble } from "./trouble.js";
 
 const VIEWS = [
@@ -16,39 +17,18 @@ const main = document.getElementById("main");
 const tabs = document.getElementById("tabs");
 const status = document.getElementById("status");
 
-/** What the views share: the answer of /v1/models and the OpenAPI document. */
-export const state = { models: null, openapi: null };
 let leave = null;
 let turn = 0;
 
-/** A bundle in a list of them. */
-export const bundleName = (model) => `${model.model} · ${model.preset} · ${short(model.id)} (${model.state})`;
-
-/** The view and the parameters in the address: #/try?user=ann */
-export function place() {
-  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { view: path || "try", query: new URLSearchParams(query) };
-}
-
-/** Note parameters in the address without a new entry in the history. */
-export function note(view, parameters) {
-  const given = Object.entries(parameters).flatMap(([key, value]) => [value].flat().map((one) => [key, one]));
-  const query = new URLSearchParams(given.filter(([, value]) => value !== null && value !== ""));
-  history.replaceState(null, "", `#/${view}${query.size ? `?${query}` : ""}`);
-}
-
-/** Ask again which bundles there are, and show it in the bar. */
-export async function refreshModels() {
-  state.models = (await call("GET", "v1/models")).data;
-  const stable = state.models.models[0];
+/** The active bundle, in the bar. */
+onModels(({ models: [active] }) =>
   put(
     status,
     h("span", { class: "dot good", "aria-hidden": "true" }),
-    h("span", { class: "clip" }, `${stable.model} · `, h("code", { title: stable.id }, short(stable.id))),
+    h("span", { class: "clip", title: `${active.model}, ${active.preset}, ${active.id}` }, active.name, " · ", h("code", {}, short(active.id))),
     hasKey() && h("button", { class: "button quiet", type: "button", onclick: lock }, "Forget keys"),
-  );
-  return state.models;
-}
+  ),
+);
 
 function lock() {
   forgetKeys();
@@ -68,6 +48,7 @@ async function show() {
     if (link.hash === `#/${id}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  tabs.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   try {
     await refreshModels();
     const module = await load();
@@ -88,7 +69,7 @@ function fail(error) {
     h(
       "div",
       { class: "panel gate stack" },
-      h("h1", {}, "This did not work"),
+      h("h1", {}, "Something went wrong"),
       trouble(error, tabs.hidden ? boot : show),
     ),
   );
@@ -114,8 +95,8 @@ function gate(why) {
         boot();
       },
     },
-    h("h1", {}, "A key, please"),
-    h("p", { class: "muted" }, "This service answers to those who have a key with the scope “read”. It stays in this page’s memory until you reload."),
+    h("h1", {}, "API key"),
+    h("p", { class: "muted" }, "This service needs a key with the scope “read”. The key stays in this page’s memory until you reload."),
     field("Key", input),
     why && h("p", { class: "note bad", role: "alert" }, why),
     h("div", {}, h("button", { class: "button primary", type: "submit" }, "Open the console")),
@@ -137,8 +118,14 @@ async function boot() {
     VIEWS.map(([id, title]) => h("a", { href: `#/${id}` }, title)),
   );
   tabs.hidden = false;
+  fade();
   await show();
 }
+
+/** Where tabs go on beyond the right edge, they fade out there. */
+const fade = () => tabs.classList.toggle("more", tabs.scrollLeft + tabs.clientWidth < tabs.scrollWidth - 4);
+tabs.addEventListener("scroll", fade, { passive: true });
+new ResizeObserver(fade).observe(tabs);
 
 window.addEventListener("hashchange", () => {
   if (location.hash === "#main") return void (history.replaceState(null, "", "#/try"), main.focus());

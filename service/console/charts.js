@@ -1,35 +1,55 @@
-// Bars with whiskers, and lines over time. Every figure that is drawn stands there as text too.
+// Differences with intervals, and lines over time. Every figure that is drawn stands there as text too.
 
 import { figure, h, s } from "./dom.js";
 
-/** Horizontal bars: rows of { label, value, error, own }, the best first, or the largest where `lower` is null. */
-export function barChart(title, rows, { lower = null } = {}) {
-  const sorted = [...rows].sort((a, b) => (lower ? a.value - b.value : b.value - a.value));
-  const top = Math.max(...sorted.map((row) => row.value + (row.error ?? 0)), 1e-12);
-  const share = (value) => `${(100 * Math.max(0, value)) / top}%`;
+/** Half the width of a 95 % interval, in standard errors. */
+const Z = 1.96;
+
+/**
+ * What the served model gains on each other one, with a 95 % interval; a positive difference is a better one.
+ * @param {object[]} rows { label, value, error, own }; one is `own`. Standard errors are taken as of independent figures.
+ */
+export function gainChart(title, rows, { lower }) {
+  const own = rows.find((row) => row.own);
+  const others = rows.filter((row) => !row.own).map((row) => {
+    const gain = lower ? row.value - own.value : own.value - row.value;
+    const half = own.error && row.error ? Z * Math.hypot(own.error, row.error) : 0;
+    return { ...row, gain, half, kind: gain - half > 0 ? "better" : gain + half < 0 ? "worse" : "" };
+  });
+  others.sort((a, b) => a.gain - b.gain);
+  const reach = Math.max(...others.map((row) => Math.abs(row.gain) + row.half), 1e-12);
+  const place = (value) => `${50 + (50 * value) / reach}%`;
   return h(
     "figure",
     { vars: { margin: "0" } },
-    h("figcaption", { class: "spread" }, h("h3", {}, title), lower === null ? null : h("span", { class: "small muted" }, lower ? "less is better" : "more is better")),
+    h("figcaption", { class: "spread" }, h("h3", {}, title), h("span", { class: "small muted" }, lower ? "lower is better" : "higher is better")),
     h(
       "div",
-      { class: `bars${sorted.some((row) => row.error) ? " spread-known" : ""}`, role: "list" },
-      sorted.map((row) =>
+      { class: "gains", role: "list" },
+      h("div", { class: "gain own", role: "listitem" }, h("span", { class: "clip", title: own.label }, own.label), h("span", { class: "small muted" }, "this bundle"), written(own)),
+      others.map((row) =>
         h(
           "div",
-          { class: `bar-row${row.own ? " own" : ""}`, role: "listitem" },
+          { class: `gain ${row.kind}`, role: "listitem" },
           h("span", { class: "clip", title: row.label }, row.label),
           h(
             "span",
-            { class: "track" },
-            h("i", { vars: { width: share(row.value) } }),
-            row.error ? h("span", { class: "whisker", vars: { left: share(row.value - row.error), width: share(2 * row.error) } }) : null,
+            { class: "axis" },
+            row.half ? h("i", { class: "whisker", vars: { left: place(row.gain - row.half), width: `${(100 * row.half) / reach}%` } }) : null,
+            h("i", { class: "point", vars: { left: place(row.gain) } }),
           ),
-          written(row),
+          h("span", { class: "num" }, signed(row), h("span", { class: "muted" }, ` (${figure(row.value)})`)),
         ),
       ),
     ),
   );
+}
+
+/** A difference and half its interval, to as many places as the latter has two figures in. */
+function signed({ gain, half }) {
+  const places = half ? Math.min(5, Math.max(0, 1 - Math.floor(Math.log10(half)))) : 4;
+  const sign = gain < 0 ? "−" : "+";
+  return `${sign}${Math.abs(gain).toFixed(places)}${half ? ` ± ${half.toFixed(places)}` : ""}`;
 }
 
 /** The value, to as many places as its standard error has two figures in. */

@@ -1,7 +1,7 @@
 // The API, from its own description, with examples that work on the data that is loaded.
 
 import { call, send, timings } from "./api.js";
-import { state } from "./app.js";
+import { state } from "./shared.js";
 import { examples } from "./examples.js";
 import { announce, field, figure, h, name, panel, put } from "./dom.js";
 import { trouble } from "./trouble.js";
@@ -85,7 +85,7 @@ function described({ method, path, operation }, known) {
           h("summary", { class: "small" }, `Parameters (${parameters.length})`),
           h("table", {}, h("tbody", {}, parameters.map((one) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, one.name)), h("td", { class: "small" }, kind(one.schema), one.required ? ", required" : ""), h("td", { class: "small" }, prose(one.description ?? one.schema?.description)))))),
         ),
-      h("details", {}, h("summary", { class: "small" }, `Answers (${responses.length})`), h("table", {}, h("tbody", {}, responses.map(([code, one]) => h("tr", {}, h("th", { scope: "row", class: "num" }, code), h("td", { class: "small" }, one.description)))))),
+      h("details", {}, h("summary", { class: "small" }, `Responses (${responses.length})`), h("table", {}, h("tbody", {}, responses.map(([code, one]) => h("tr", {}, h("th", { scope: "row", class: "num" }, code), h("td", { class: "small" }, one.description)))))),
       runner(method, path, operation, known),
     ),
     { label: `${method.toUpperCase()} ${path}`, className: "operation" },
@@ -104,11 +104,11 @@ function runner(method, path, operation, known) {
   const content = Object.keys(operation.requestBody?.content ?? {});
   const example = content.length ? known.body(operation, path) : null;
   const body = example === null ? null : h("textarea", { rows: Math.min(12, example.split("\n").length), spellcheck: "false", value: example });
-  const output = h("div", { class: "stack" }, h("p", { class: "waiting small muted" }, "The answer will stand here."));
+  const output = h("div", { class: "stack" }, h("p", { class: "waiting small muted" }, "The response appears here."));
   const changes = method === "delete" || method === "put" || path.startsWith("/v1/admin/") || path === "/v1/events";
   const run = async (event) => {
     event.preventDefault();
-    put(output, h("p", { class: "small muted" }, "Asking …"));
+    put(output, h("p", { class: "small muted" }, "Sending …"));
     let answer;
     try {
       const options = body ? { body: body.value } : {};
@@ -123,7 +123,7 @@ function runner(method, path, operation, known) {
     put(
       output,
       h("div", { class: "row small" }, h("span", { class: `badge ${answer.ok ? "good" : "bad"}` }, String(answer.status)), h("span", { class: "muted num" }, `${figure(answer.ms)} ms`), timings(answer.headers).map(([label, ms]) => h("span", { class: "muted num" }, `${label} ${figure(ms)} ms`))),
-      text && h("pre", { tabindex: "0", "aria-label": "Answer" }, name(cut)),
+      text && h("pre", { tabindex: "0", "aria-label": "Response" }, name(cut)),
     );
   };
   return h(
@@ -134,7 +134,7 @@ function runner(method, path, operation, known) {
       { class: "stack" },
       field("Address", address),
       body && field("Body", body),
-      h("div", { class: "row" }, h("button", { class: "button primary", type: "submit" }, "Run"), changes && h("span", { class: "badge warn" }, "changes something")),
+      h("div", { class: "row" }, h("button", { class: "button primary", type: "submit" }, "Run"), changes && h("span", { class: "badge warn" }, "modifies data")),
     ),
     output,
   );

@@ -1,7 +1,7 @@
 // The examples of the API's description, with users, items and bundles that there are.
 
 import { call } from "./api.js";
-import { state } from "./app.js";
+import { state } from "./shared.js";
 
 /** How the description's own examples name things: u00042, s00003, t00007. */
 const STANDS_FOR = /^(u|s|t)\d{5}$/;

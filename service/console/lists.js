@@ -1,24 +1,31 @@
 // A ranked list with the reasons for it; two of them with what they share.
 
 import { timings } from "./api.js";
-import { figure, h, name, panel, s, short } from "./dom.js";
+import { figure, h, name, panel, s, short, whole } from "./dom.js";
 
 const WHY = {
-  transfer: "Carried over: known in the source, not in the target.",
-  fold_in: "Folded in from source ratings: sent along, or as events.",
-  warm: "Known in the target: their own ratings there count.",
-  popular: "The popular list, as for a stranger.",
+  transfer: "Transferred: the user has source ratings and no target ratings.",
+  fold_in: "Folded in from source ratings in the request or from events.",
+  warm: "Warm start: the user’s own target ratings count.",
+  popular: "The popular list, as for an unknown user.",
 };
 const BECAUSE = {
   opted_out: "The user opted out.",
   unknown_user: "The bundle does not know this user.",
-  no_usable_history: "None of the ratings is of an item that the bundle knows.",
-  vectors_unavailable: "Source vectors cannot be read at the moment.",
-  state_unavailable: "Who opted out cannot be read at the moment, so nobody gets a personal list.",
+  no_usable_history: "The bundle knows none of the rated items.",
+  vectors_unavailable: "Source vectors are unavailable at the moment.",
+  state_unavailable: "Opt-outs cannot be read at the moment, so everyone gets the popular list.",
 };
 const OVERLAP_AT = 20;
 
 const modelOf = (models, id) => models.find((model) => model.id === id);
+
+/** What the scores of a list are: they order it, and mean something only where they are ratings or counts. */
+function unitOf(strategy, model) {
+  if (strategy === "popular") return { text: (score) => `${whole(score)} ratings`, title: "number of target ratings" };
+  if (model?.objective === "rating") return { text: (score) => score.toFixed(2), title: "predicted rating" };
+  return { text: () => "", title: "relative score: it orders this list and compares with no other" };
+}
 
 /** One list in a panel. */
 export function showList(answer, models, { onexclude, other = null, side = "" } = {}) {
@@ -31,7 +38,8 @@ export function showList(answer, models, { onexclude, other = null, side = "" } 
   const heading = h(
     "div",
     { class: "row" },
-    h("h2", {}, side ? `${side}: ` : "", model ? `${model.model} · ${model.preset}` : "Bundle"),
+    h("h2", {}, side ? `${side}: ` : "", model ? name(model.name) : "Bundle"),
+    model && h("span", { class: "small muted" }, `${model.model}, ${model.preset}`),
     h("code", { class: "muted", title: bundle }, short(bundle)),
   );
   return panel(
@@ -47,16 +55,16 @@ export function showList(answer, models, { onexclude, other = null, side = "" } 
         ? h(
             "ol",
             { class: "list", "aria-label": `${items.length} items` },
-            items.map((item) => row(item, { low, high, rank: ranks?.get(item.item_id), compared: Boolean(other), onexclude, strategy })),
+            items.map((item) => row(item, { low, high, rank: ranks?.get(item.item_id), compared: Boolean(other), onexclude, unit: unitOf(strategy, model) })),
           )
-        : h("p", { class: "empty" }, "Nothing is left to recommend."),
+        : h("p", { class: "empty" }, "No items left to recommend."),
       timing(answer),
     ],
     { label: `List ${side}`.trim(), className: "answer" },
   );
 }
 
-function row(item, { low, high, rank, compared, onexclude, strategy }) {
+function row(item, { low, high, rank, compared, onexclude, unit }) {
   const width = `${(100 * (item.score - low)) / (high - low)}%`;
   const title = item.title ?? item.item_id;
   const line = h(
@@ -72,11 +80,11 @@ function row(item, { low, high, rank, compared, onexclude, strategy }) {
     compared && h("span", { class: "also small num" }, rank ? `#${rank}` : ""),
     h(
       "span",
-      { class: "score" },
-      h("span", { class: "num small", title: strategy === "popular" ? "ratings" : "score" }, figure(item.score)),
+      { class: "score", title: `${unit.title}: ${figure(item.score)}` },
+      h("span", { class: "num small" }, unit.text(item.score)),
       h("span", { class: "meter" }, h("i", { vars: { width } })),
     ),
-    onexclude && h("button", { class: "button quiet icon", type: "button", "aria-label": `Leave out ${title}`, title: "Leave out", onclick: () => onexclude(item) }, "×"),
+    onexclude && h("button", { class: "button quiet icon", type: "button", "aria-label": `Exclude ${title}`, title: "Exclude", onclick: () => onexclude(item) }, "×"),
   );
   return line;
 }
@@ -92,7 +100,7 @@ function timing(answer) {
   return h(
     "footer",
     { class: "timing small" },
-    h("span", { class: "muted" }, "Answered in ", h("b", { class: "num" }, `${figure(answer.ms)} ms`), " here"),
+    h("span", { class: "muted" }, "Response time ", h("b", { class: "num" }, `${figure(answer.ms)} ms`)),
     shown.map(([label, ms]) => h("span", { class: "muted" }, `${label} `, h("span", { class: "num" }, `${figure(ms)} ms`))),
     h("span", { class: "muted clip" }, "request ", h("code", {}, answer.data.request_id)),
   );

@@ -1,7 +1,7 @@
-// Where users come from, where each model carries them to, and where their own ratings put them.
+// Source vectors of users, where each model transfers them to, and where their own target ratings put them.
 
 import { call, segment } from "./api.js";
-import { bundleName, note, state as shared } from "./app.js";
+import { bundleName, note, state as shared } from "./shared.js";
 import { combobox } from "./combobox.js";
 import { announce, field, h, name, panel, put } from "./dom.js";
 import { plane } from "./plane.js";
@@ -29,7 +29,7 @@ export async function show(box, query) {
     leave = null;
     if (!state.model.map) {
       note("map", { bundle: state.model.id, user: state.user });
-      put(body, h("div", { class: "panel empty" }, h("h2", {}, "No map"), h("p", {}, "This bundle has no map: it was published without. Train it again with this version.")));
+      put(body, h("div", { class: "panel empty" }, h("h2", {}, "No map"), h("p", {}, "This bundle was published without a map. Train it again with this version.")));
       return;
     }
     try {
@@ -48,7 +48,7 @@ export async function show(box, query) {
       "div",
       { class: "head" },
       h("h1", {}, "Map"),
-      h("p", { class: "muted small" }, "Users known in both domains and the most rated items, drawn by t-SNE when the bundle was made. Near means alike; distances far apart mean little."),
+      h("p", { class: "muted small" }, "Users known in both domains and the most rated items, placed by t-SNE at training. Close points are similar; long distances mean little."),
       h("div", { class: "choice" }, field("Bundle", choice)),
     ),
     body,
@@ -57,13 +57,13 @@ export async function show(box, query) {
   return () => (turn++, leave?.());
 }
 
-/** The clouds of users on the target plane: [key, what it is, colour, where a user stands in it]. */
+/** The clouds of users on the target plane: [key, what it is, colour, where a user stands in it, shape]. */
 function clouds(model, users) {
   const others = Object.keys(users[0]?.others ?? {});
   return [
-    ["transferred", `carried over by ${model.model}`, "--s1", (user) => user.transferred],
-    ...others.map((other, index) => [`by ${other}`, `carried over by ${other}`, OTHERS[index % OTHERS.length], (user) => user.others?.[other] ?? null]),
-    ["target", "by their own target ratings", "--s3", (user) => user.target],
+    ["transferred", `transferred by ${model.model}`, "--s1", (user) => user.transferred, "dot"],
+    ...others.map((other, index) => [`by ${other}`, `transferred by ${other}`, OTHERS[index % OTHERS.length], (user) => user.others?.[other] ?? null, "triangle"]),
+    ["target", "own target ratings", "--s3", (user) => user.target, "ring"],
   ];
 }
 
@@ -76,7 +76,7 @@ async function drawn(body, state, answer) {
 
   const items = () =>
     answer.items.map((item) => ({ key: item.item_id, label: item.title ?? item.item_id, x: item.point[0], y: item.point[1], item: true, colour: "--s2", near: place?.near.some((one) => one.item_id === item.item_id) }));
-  const users = ([, , colour, of]) => answer.users.map((user) => ({ key: user.user_id, label: user.user_id, x: of(user)[0], y: of(user)[1], colour }));
+  const users = ([, , colour, of, shape]) => answer.users.map((user) => ({ key: user.user_id, label: user.user_id, x: of(user)[0], y: of(user)[1], colour, shape }));
   /** The chosen user's marks: other models' only where the map has the user. */
   const marks = () => {
     if (!place) return null;
@@ -133,16 +133,16 @@ async function drawn(body, state, answer) {
 
   const search = combobox({
     label: "User",
-    placeholder: "Begin to type an id",
+    placeholder: "Start typing an id",
     text: state.user,
     find: async (text, signal) => (await call("GET", "v1/users", { query: { prefix: text === state.user ? "" : text, limit: 12, model: state.model.id }, signal })).data.users,
     value: (user) => user,
     show: (user) => [name(user)],
     choose: (user) => user && choose(user),
   });
-  const shown = [...layers, ["items", "most rated items", "--s2"]].map(([key, label, colour]) => {
+  const shown = [...layers, ["items", "most rated items", "--s2", null, "item"]].map(([key, label, colour, , shape]) => {
     const input = h("input", { type: "checkbox", checked: !hidden.has(key), onchange: () => (hidden[input.checked ? "delete" : "add"](key), target.draw()) });
-    return h("label", { class: "check" }, input, h("span", { class: `key${key === "items" ? " item" : ""}`, vars: { "--c": `var(${colour})` } }, label));
+    return h("label", { class: "check" }, input, h("span", { class: `key ${shape}`, vars: { "--c": `var(${colour})` } }, label));
   });
   put(
     body,
@@ -150,7 +150,7 @@ async function drawn(body, state, answer) {
       "div",
       { class: "mapping" },
       h("div", { class: "planes" }, target.element, source.element),
-      panel("Who", h("div", { class: "body stack" }, search.element, about, h("h3", {}, "Shown"), h("div", { class: "legend" }, shown))),
+      panel("User", h("div", { class: "body stack" }, search.element, about, h("h3", {}, "Shown"), h("div", { class: "legend" }, shown))),
     ),
   );
   const resized = new ResizeObserver(redraw);
@@ -168,11 +168,11 @@ async function drawn(body, state, answer) {
 function described(place) {
   const stable = shared.models.models[0];
   return [
-    h("div", { class: "row" }, h("b", { class: "clip" }, name(place.user_id)), h("span", { class: "badge" }, place.on_map ? "on the map" : "placed between the most alike")),
-    place.target === null && h("p", { class: "small muted" }, "New in the target: carried over alone."),
-    place.source === null && h("p", { class: "small muted" }, "Not known in the source."),
-    h("h3", {}, "Nearest of these items"),
+    h("div", { class: "row" }, h("b", { class: "clip" }, name(place.user_id)), h("span", { class: "badge" }, place.on_map ? "on the map" : "placed among similar users")),
+    place.target === null && h("p", { class: "small muted" }, "No target ratings: transferred from the source."),
+    place.source === null && h("p", { class: "small muted" }, "No source ratings."),
+    h("h3", {}, "Nearest items"),
     h("ol", { class: "ratings plain" }, place.near.map((item, index) => h("li", {}, h("span", { class: "clamp" }, name(item.title ?? item.item_id)), h("span", { class: "small muted num" }, String(index + 1))))),
-    h("a", { href: `#/try?${new URLSearchParams({ user: place.user_id, ...(place.bundle === stable.id ? {} : { model: place.bundle }) })}` }, "See this user’s list"),
+    h("a", { href: `#/try?${new URLSearchParams({ user: place.user_id, ...(place.bundle === stable.id ? {} : { model: place.bundle }) })}` }, "Open this user’s list"),
   ];
 }

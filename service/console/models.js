@@ -1,20 +1,19 @@
-// What is loaded, how good it is beside the plain ways, and who is answered by it.
+// Loaded bundles, their quality against the baselines, and how traffic is split between them.
 
 import { call } from "./api.js";
-import { bundleName, note, refreshModels, state } from "./app.js";
-import { barChart } from "./charts.js";
-import { announce, field, h, name, panel, put, short, whole } from "./dom.js";
+import { bundleName, note, refreshModels, state } from "./shared.js";
+import { gainChart } from "./charts.js";
+import { announce, field, figure, h, name, panel, put, short, whole } from "./dom.js";
 import { said } from "./trouble.js";
 
 const STATES = { stable: "good", canary: "accent", shadow: "accent", previous: "", loaded: "" };
-/** [name, whether less is better; null where neither is: what lists are like, which nobody is best in] in the order shown. */
+/** [name, whether lower is better; null for descriptive measures] in the order shown. */
 const METRICS = {
   "ndcg@20": ["NDCG@20", false], "recall@20": ["Recall@20", false], "hr@20": ["HR@20", false],
   rmse_clipped: ["RMSE, clipped", true], mae_clipped: ["MAE, clipped", true], rmse: ["RMSE", true], mae: ["MAE", true],
   "coverage@20": ["Catalogue coverage@20", null], "novelty@20": ["Novelty@20, bits", null], "gini@20": ["Gini of exposure@20", null],
-  "head_share@20": ["Share of the most popular 1 %", null], "similarity@20": ["Likeness within a list", null],
+  "head_share@20": ["Most popular 1 %, share", null], "similarity@20": ["Similarity within a list", null],
 };
-const PLACES = Object.keys(METRICS);
 
 const when = (iso) => new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
@@ -67,8 +66,8 @@ function listing(models, shown) {
         h(
           "a",
           { class: "bundle", href: `#/models?bundle=${model.id}`, "data-id": model.id, "aria-current": model === shown ? "true" : null },
-          h("span", { class: "spread" }, h("b", {}, `${model.model} · ${model.preset}`), h("span", { class: `badge ${STATES[model.state] ?? ""}` }, model.state)),
-          h("span", { class: "spread small muted" }, h("code", {}, short(model.id)), h("span", {}, when(model.created_at))),
+          h("span", { class: "spread" }, h("b", { class: "clip" }, name(model.name)), h("span", { class: `badge ${STATES[model.state] ?? ""}` }, model.state)),
+          h("span", { class: "spread small muted" }, h("span", { class: "clip" }, `${model.model}, ${model.preset} · `, h("code", {}, short(model.id))), h("span", { class: "nowrap" }, when(model.created_at))),
         ),
       ),
     ),
@@ -78,9 +77,10 @@ function listing(models, shown) {
 
 function overview(model, models, act) {
   const facts = [
-    ["Scores", model.objective === "rating" ? "ratings" : "ranking only"],
+    ["Model", `${model.model}, ${model.preset}`],
+    ["Scores", model.objective === "rating" ? "predicted ratings" : "ranking only"],
     ["Transfer", model.transfer === "affine" ? "folded map" : "solver graph"],
-    ["Newcomers", model.fold_in ? "folded in" : "popular list"],
+    ["New users", model.fold_in ? "fold-in" : "popular list"],
     ["Runs on", `${model.device} (${model.provider} ${model.provider_version}), search on ${model.search_device}`],
     ["Trained", when(model.created_at)],
     ["Loaded", when(model.loaded_at)],
@@ -89,21 +89,26 @@ function overview(model, models, act) {
   const actions = h(
     "div",
     { class: "row" },
-    h("button", { class: "button primary", type: "button", disabled: model.state === "stable", onclick: () => act("Activate", "POST", "v1/admin/models/activate", { model: model.id }) }, model.state === "stable" ? "Is stable" : "Activate"),
+    h("button", { class: "button primary", type: "button", disabled: model.state === "stable", onclick: () => act("Activate", "POST", "v1/admin/models/activate", { model: model.id }) }, model.state === "stable" ? "Active" : "Activate"),
     h("button", { class: "button", type: "button", disabled: !hasPrevious, onclick: () => act("Roll back", "POST", "v1/admin/models/rollback") }, "Roll back"),
   );
   return panel(
-    h("div", { class: "row" }, h("h1", {}, `${model.model} · ${model.preset}`), h("span", { class: `badge ${STATES[model.state] ?? ""}` }, model.state)),
+    h("div", { class: "row" }, h("h1", {}, name(model.name)), h("span", { class: `badge ${STATES[model.state] ?? ""}` }, model.state)),
     h(
       "div",
       { class: "body stack" },
       h("dl", { class: "facts", vars: { margin: "0" } }, facts.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value)))),
-      h("p", { class: "small muted" }, "Bundle ", h("code", { vars: { "overflow-wrap": "anywhere" } }, model.id)),
+      h("p", { class: "small muted" }, "Hash ", h("code", { vars: { "overflow-wrap": "anywhere" } }, model.id)),
       (!model.histories || !model.map) &&
-        h("p", { class: "note small" }, `This bundle has no ${[!model.histories && "histories", !model.map && "map"].filter(Boolean).join(" and no ")}: it was published without.`),
+        h("p", { class: "note small" }, `This bundle was published with no ${[!model.histories && "histories", !model.map && "map"].filter(Boolean).join(" and no ")}.`),
     ),
     { actions, label: "Bundle" },
   );
+}
+
+/** The figures of the served model that are worth a chart: unclipped errors only where no clipped ones are. */
+function judged(figures) {
+  return Object.keys(METRICS).filter((metric) => METRICS[metric][1] !== null && Number.isFinite(figures[metric]) && !Number.isFinite(figures[`${metric}_clipped`]));
 }
 
 function quality(model) {
@@ -112,30 +117,44 @@ function quality(model) {
   const body = h("div", { class: "stack" });
   const draw = (scope) => {
     const models = model.metrics[scope];
-    const names = [...new Set(Object.values(models).flatMap(Object.keys))]
-      .sort((a, b) => (PLACES.indexOf(a) + 1 || 99) - (PLACES.indexOf(b) + 1 || 99));
     const errors = model.standard_errors[scope] ?? {};
-    const charts = (wanted) =>
-      wanted.map((metric) => {
-        const rows = Object.entries(models)
-          .filter(([, figures]) => Number.isFinite(figures[metric]))
-          .map(([id, figures]) => ({ label: id, value: figures[metric], error: errors[id]?.[metric] ?? null, own: id === model.model }));
-        const [title, lower] = METRICS[metric] ?? [metric.replaceAll("_", " "), null];
-        return barChart(title, rows, { lower });
-      });
-    const [accurate, alike] = [true, false].map((judged) => names.filter((metric) => (METRICS[metric]?.[1] ?? null) !== null === judged));
-    put(
-      body,
-      h("div", { class: "charts" }, charts(accurate)),
-      alike.length > 0 && [h("hr", {}), h("p", { class: "small muted" }, "What the lists are like: neither more nor less is better."), h("div", { class: "charts" }, charts(alike))],
-    );
+    const charts = judged(models[model.model] ?? {}).map((metric) => {
+      const rows = Object.entries(models)
+        .filter(([, figures]) => Number.isFinite(figures[metric]))
+        .map(([id, figures]) => ({ label: id, value: figures[metric], error: errors[id]?.[metric] ?? null, own: id === model.model }));
+      const [title, lower] = METRICS[metric];
+      return gainChart(title, rows, { lower });
+    });
+    put(body, h("div", { class: "charts" }, charts), description(model, models));
   };
   const select = h("select", { "aria-label": "Users measured on", onchange: () => draw(select.value) }, scopes.map((scope) => h("option", { value: scope, selected: scope === "test" }, `${scope} users`)));
   draw(scopes.includes("test") ? "test" : scopes[0]);
   return panel(
-    "Beside the plain ways, on the same users",
-    h("div", { class: "body stack" }, model.shortfalls.length > 0 && h("div", { class: "note warn stack" }, h("b", {}, "Worse than a plain baseline"), model.shortfalls.map((line) => h("span", { class: "small" }, line))), body),
+    "Difference to the other models on the same users, 95 % interval",
+    h("div", { class: "body stack" }, model.shortfalls.length > 0 && h("div", { class: "note warn stack" }, h("b", {}, "Worse than a baseline"), model.shortfalls.map((line) => h("span", { class: "small" }, line))), body),
     { actions: h("div", {}, select) },
+  );
+}
+
+/** What the lists of each model are like, where neither more nor less is better. */
+function description(model, models) {
+  const shown = Object.keys(METRICS).filter((metric) => METRICS[metric][1] === null && Object.values(models).some((figures) => Number.isFinite(figures[metric])));
+  if (!shown.length) return null;
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": "What the lists are like" },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "What the lists are like"), shown.map((metric) => h("th", { scope: "col", class: "num wrap" }, METRICS[metric][0])))),
+      h(
+        "tbody",
+        {},
+        Object.entries(models).map(([id, figures]) =>
+          h("tr", { class: id === model.model ? "own" : null }, h("th", { scope: "row" }, id), shown.map((metric) => h("td", { class: "num" }, figure(figures[metric] ?? NaN)))),
+        ),
+      ),
+    ),
   );
 }
 
@@ -155,10 +174,10 @@ function data(model) {
       h("h3", {}, `Overlap users: a share of ${share} held out for the test, seed ${seed}`),
       h("div", { class: "split", "aria-hidden": "true" }, Object.values(split).map((value) => h("i", { vars: { flex: String(value / total) } }))),
       h("div", { class: "row" }, Object.entries(split).map(([label, value], index) => h("span", { class: "key", vars: { "--c": colours[index] } }, `${label} ${whole(value)}`))),
-      h("h3", {}, "What cleaning left out"),
+      h("h3", {}, "Removed by cleaning"),
       h(
         "div",
-        { class: "scroll", tabindex: "0", role: "region", "aria-label": "What cleaning left out" },
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Removed by cleaning" },
         h(
           "table",
           {},
@@ -178,7 +197,7 @@ function data(model) {
 
 function trafficPanel(models, traffic, act) {
   const others = models.filter((model) => model.state !== "stable");
-  const choice = (chosen) => h("select", {}, h("option", { value: "" }, "nobody"), others.map((model) => h("option", { value: model.id, selected: model.id === chosen }, bundleName(model))));
+  const choice = (chosen) => h("select", {}, h("option", { value: "" }, "none"), others.map((model) => h("option", { value: model.id, selected: model.id === chosen }, bundleName(model))));
   const share = (value) => h("input", { type: "number", min: 0, max: 100, step: "any", value: String(value) });
   const canary = choice(traffic.canary);
   const percent = share(traffic.percent);
@@ -200,11 +219,11 @@ function trafficPanel(models, traffic, act) {
     h(
       "form",
       { class: "body stack", onsubmit: submit },
-      others.length === 0 && h("p", { class: "small muted" }, "Load another bundle to divide users between two."),
+      others.length === 0 && h("p", { class: "small muted" }, "Load another bundle to split traffic between two."),
       h("div", { class: "pair" }, field("Canary", canary), field("Percent of users", percent)),
-      field("Salt: another draws other users", salt),
-      hasShadow && h("div", { class: "pair" }, field("Shadow, asked unseen", shadow), field("Percent of answers", shadowed)),
-      h("div", {}, h("button", { class: "button", type: "submit", disabled: others.length === 0 }, "Divide")),
+      field("Sampling salt", salt),
+      hasShadow && h("div", { class: "pair" }, field("Shadow traffic", shadow), field("Percent of requests", shadowed)),
+      h("div", {}, h("button", { class: "button", type: "submit", disabled: others.length === 0 }, "Split traffic")),
     ),
   );
 }
@@ -229,5 +248,5 @@ function loading(act) {
 }
 
 const refusals = (refused) =>
-  panel("Not taken", h("ul", { class: "ratings" }, refused.map((one) => h("li", {}, h("div", {}, h("b", { class: "small" }, name(one.path)), h("p", { class: "small muted clamp" }, name(one.reason)))))));
+  panel("Refused bundles", h("ul", { class: "ratings" }, refused.map((one) => h("li", {}, h("div", {}, h("b", { class: "small" }, name(one.path)), h("p", { class: "small muted clamp" }, name(one.reason)))))));
 

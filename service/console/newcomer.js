@@ -1,8 +1,9 @@
-// Somebody whom the bundle does not know, described by ratings of source items.
+// A new user, described by ratings of source items.
 
 import { call } from "./api.js";
 import { combobox } from "./combobox.js";
 import { field, h, name, put } from "./dom.js";
+import { state } from "./shared.js";
 
 /** "item, 4" or "item 4" a line, or JSON as the API takes it; what cannot be read is left out and counted. */
 export function readRatings(text) {
@@ -22,8 +23,14 @@ export function readRatings(text) {
   return { ratings, wrong: lines.length - ratings.length };
 }
 
+/** Items looked up at a time. */
+const LOOKUPS = 8;
+
 /** Controls that change `q.ratings` and ask again. */
 export function newcomer(q, ask) {
+  const { models } = state.models;
+  // Ratings of lists say that somebody had an item; how much they liked it counts in ratings alone.
+  const valued = (models.find((model) => model.id === q.first) ?? models[0]).objective === "rating";
   const list = h("ul", { class: "ratings plain", "aria-label": "Ratings" });
   const said = h("p", { class: "small muted", role: "status" });
 
@@ -35,7 +42,8 @@ export function newcomer(q, ask) {
           "li",
           {},
           h("span", { class: "clamp" }, name(entry.title ?? entry.item_id)),
-          rating(entry),
+          entry.known === false && h("span", { class: "badge warn" }, "unknown item"),
+          valued && rating(entry),
           h("button", { class: "button quiet icon", type: "button", "aria-label": `Remove ${entry.title ?? entry.item_id}`, onclick: () => (q.ratings.splice(index, 1), changed()) }, "×"),
         ),
       ),
@@ -48,13 +56,33 @@ export function newcomer(q, ask) {
   function changed() {
     draw();
     ask();
+    look();
+  }
+  /** Look up items that were pasted or typed: one that the bundle does not know counts for nothing, and is marked. */
+  async function look() {
+    const open = q.ratings.filter((entry) => entry.known === undefined);
+    for (let start = 0; start < open.length; start += LOOKUPS) {
+      await Promise.all(open.slice(start, start + LOOKUPS).map(known));
+      draw();
+    }
+  }
+  async function known(entry) {
+    if (entry.title) return void (entry.known = true);
+    try {
+      // Items are found by how their id begins, in order: the very item comes first.
+      const [found] = (await call("GET", "v1/items", { query: { domain: "source", q: entry.item_id, limit: 1, model: q.first } })).data.items;
+      entry.known = found?.item_id === entry.item_id;
+      if (entry.known) entry.title = found.title;
+    } catch {
+      // It stays unmarked: nothing is known of it either way.
+    }
   }
   function take(entry) {
     q.ratings = [...q.ratings.filter((known) => known.item_id !== entry.item_id), entry];
   }
 
   const item = combobox({
-    label: "Add what they rated in the source",
+    label: "Add source ratings",
     placeholder: "Title or id",
     find: async (text, signal) => (await call("GET", "v1/items", { query: { domain: "source", q: text, limit: 12, model: q.first }, signal })).data.items,
     value: () => "",
@@ -86,16 +114,17 @@ export function newcomer(q, ask) {
             onclick: () => {
               const { ratings, wrong } = readRatings(pasted.value);
               ratings.slice(0, 1000).forEach(take);
-              said.textContent = `${ratings.length} ratings taken${wrong ? `, ${wrong} lines not understood` : ""}`;
+              said.textContent = `${ratings.length} ratings added${wrong ? `, ${wrong} lines not understood` : ""}`;
               changed();
             },
           },
-          "Take them",
+          "Add ratings",
         ),
       ),
       said,
     ),
   );
   draw();
-  return [item.element, list, paste];
+  look();
+  return [item.element, list, !valued && h("p", { class: "small muted" }, "This bundle ranks: each rating counts as a like, whatever its value."), paste];
 }

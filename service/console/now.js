@@ -51,7 +51,7 @@ export function intervals({ samples, latency_bounds: bounds }) {
 export async function show(box) {
   const tiles = h("div", { class: "tiles" });
   const graphs = h("div", { class: "graphs" });
-  put(box, h("div", { class: "head" }, h("h1", {}, "Now"), h("span", { class: "muted small" }, "the last 15 minutes, all workers; lists, vectors and events, without probes and this console")), tiles, graphs);
+  put(box, h("div", { class: "head" }, h("h1", {}, "Now"), h("span", { class: "muted small" }, "Last 15 minutes, all workers: lists, vectors and events, without probes and this page’s own requests.")), tiles, graphs);
   let answer = (await call("GET", "v1/activity")).data;
   let timer = null;
 
@@ -59,7 +59,11 @@ export async function show(box) {
     const found = intervals(answer);
     put(tiles, summary(answer, found));
     const columns = Math.max(1, Math.floor((graphs.clientWidth + 16) / 416));
-    put(graphs, charts(found, Math.max(240, Math.round((graphs.clientWidth + 16) / columns) - 46)));
+    // The last sample is of this moment: what is shorter than half an interval says little.
+    const [before, last] = answer.samples.slice(-2);
+    if (last && last.at - before.at < answer.interval_seconds / 2) found.pop();
+    const drawn = charts(found, Math.max(240, Math.round((graphs.clientWidth + 16) / columns) - 46));
+    put(graphs, drawn.length ? drawn : h("p", { class: "panel empty" }, "No traffic in the last 15 minutes. Charts appear with the first requests."));
   }
   async function follow() {
     if (!document.hidden) {
@@ -92,15 +96,21 @@ function summary({ samples, latency_bounds: bounds }, found) {
   const milliseconds = (value) => (value === null ? "–" : `${figure(1000 * value)} ms`);
   const tile = (label, value, kind = "") => h("div", { class: "panel tile" }, h("span", { class: "small muted" }, label), h("b", { class: "num" }, value), kind && h("span", { class: `badge ${kind[0]}` }, kind[1]));
   const shed = grown(last.shed_rows, samples[0].shed_rows);
+  const requests = grown(last.requests, recent.requests);
+  const errors = grown(last.statuses["5xx"] ?? 0, recent.statuses["5xx"] ?? 0);
+  const sum = (sample) => Object.values(sample.strategies).reduce((total, value) => total + value, 0);
+  const lists = grown(sum(last), sum(recent));
+  const fallbacks = grown(last.strategies.popular ?? 0, recent.strategies.popular ?? 0);
+  const percent = (part, all) => (all ? `${figure((100 * part) / all)} %` : "–");
   return [
-    tile("Requests a second", figure(grown(last.requests, recent.requests) / seconds)),
-    tile("Median", milliseconds(p50)),
-    tile("99 of 100 within", milliseconds(p99)),
-    tile("Users a batch", batches ? figure(grown(last.batch_rows, recent.batch_rows) / batches) : "–"),
-    tile("Waiting", whole(last.queue_rows)),
-    tile("Shed in 15 min", whole(shed), shed ? ["warn", "over capacity"] : ""),
-    tile("Workers", whole(last.workers)),
-    tile("State", last.state_up ? "up" : "away", last.state_up ? (found.every((one) => one.up) ? "" : ["warn", "was away"]) : ["bad", "copy in use"]),
+    tile("Requests/s", figure(requests / seconds)),
+    tile("p99 latency", milliseconds(p99)),
+    tile("Errors (5xx)", percent(errors, requests), errors ? ["bad", `${whole(errors)} in 1 min`] : ""),
+    tile("Fallbacks", percent(fallbacks, lists)),
+    tile("p50 latency", milliseconds(p50)),
+    tile("Mean batch size", batches ? figure(grown(last.batch_rows, recent.batch_rows) / batches) : "–"),
+    tile("Queue", whole(last.queue_rows), shed ? ["warn", `${whole(shed)} shed in 15 min`] : ""),
+    tile("State store", last.state_up ? "up" : "down", last.state_up ? (found.every((one) => one.up) ? "" : ["warn", "was down"]) : ["bad", "cached copy in use"]),
   ];
 }
 
@@ -115,22 +125,22 @@ function charts(found, width) {
   };
   const ms = (value) => (value === null ? null : 1000 * value);
   return [
-    graph("Requests a second, by status", named("statuses")),
-    graph("Time to answer, ms", [line("p50", 0, (one) => ms(one.p50)), line("p99", 2, (one) => ms(one.p99))]),
-    graph("Users computed together", [line("mean batch", 0, (one) => one.batch)]),
-    graph("Waiting for the engine", [line("users", 0, (one) => one.queue)], { whole: true }),
-    graph("Lists a second, by strategy", named("strategies")),
-    graph("Popular lists a second, by reason", named("reasons")),
-    graph("Refused or given up, users a second", [line("shed", 2, (one) => one.shed), line("dropped", 4, (one) => one.dropped)]),
-    graph("State: 1 while it answers", [line("up", 1, (one) => Number(one.up))]),
-  ];
+    graph("Requests/s by status", named("statuses")),
+    graph("Latency, ms", [line("p50", 0, (one) => ms(one.p50)), line("p99", 2, (one) => ms(one.p99))]),
+    graph("Batch size", [line("mean", 0, (one) => one.batch)]),
+    graph("Queue, users", [line("waiting", 0, (one) => one.queue)], { whole: true }),
+    graph("Lists/s by strategy", named("strategies")),
+    graph("Fallbacks/s by reason", named("reasons")),
+    graph("Shed and dropped users/s", [line("shed", 2, (one) => one.shed), line("dropped", 4, (one) => one.dropped)]),
+  ].filter(Boolean);
 }
 
+/** A chart in a panel; null where nothing changes: the tiles have the figure. */
 function graphPanel(title, series, options) {
   const latest = (one) => one.points.findLast(([, value]) => Number.isFinite(value))?.[1];
-  const body = series.some((one) => latest(one) !== undefined)
-    ? lineChart(series, options)
-    : h("p", { class: "empty small" }, "Nothing of this kind in the last 15 minutes.");
+  const changes = (one) => new Set(one.points.map(([, value]) => value).filter(Number.isFinite)).size > 1;
+  if (!series.some(changes)) return null;
+  const body = lineChart(series, options);
   return panel(
     title,
     h("div", { class: "graph stack" }, body, h("div", { class: "row" }, series.map((one) => h("span", { class: "key", vars: { "--c": one.colour } }, `${one.label} `, h("b", { class: "num" }, figure(latest(one) ?? NaN)))))),

@@ -4,12 +4,16 @@ import { h, panel } from "./dom.js";
 
 const NAMED_AT = 2.2;
 const REACH = 12;
+/** How much of the canvas the points take. */
+const FILL = 0.92;
+/** A name is left out that would cover more points than this. */
+const MOST_COVERED = 3;
 const MOST_NAMES = 40;
 
 /**
  * @param {string} title
  * @param {object} options
- * @param {() => object[]} options.points { key, label, x, y, colour, item, near } with x and y from -1 to 1
+ * @param {() => object[]} options.points { key, label, x, y, colour, item, near, shape } with x and y from -1 to 1; shape: dot, ring or triangle
  * @param {() => object} options.chosen { user, marks: [[colour, [x, y]], …] | null, names }; the last mark is the user's own
  * @param {(user: string) => void} options.onpick a user's point was chosen
  * @param {(by: number) => void} options.onstep the next or the previous user is wanted
@@ -37,8 +41,10 @@ export function plane(title, { points, chosen, onpick, onstep }) {
     className: "plane",
   });
 
-  const scale = () => (view.zoom * Math.min(canvas.clientWidth, canvas.clientHeight) * 0.46) || 1;
-  const onScreen = ({ x, y }) => ({ x: canvas.clientWidth / 2 + (x - view.x) * scale(), y: canvas.clientHeight / 2 - (y - view.y) * scale() });
+  // The first points shown say what fills the canvas; what is shown or hidden later moves nothing.
+  let around = null;
+  const scale = () => (around && view.zoom * FILL * Math.min(canvas.clientWidth / around.width, canvas.clientHeight / around.height)) || 1;
+  const onScreen = ({ x, y }) => ({ x: canvas.clientWidth / 2 + (x - around.x - view.x) * scale(), y: canvas.clientHeight / 2 - (y - around.y - view.y) * scale() });
 
   function draw() {
     const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1];
@@ -50,10 +56,13 @@ export function plane(title, { points, chosen, onpick, onstep }) {
     const style = getComputedStyle(canvas);
     const colour = (property) => style.getPropertyValue(property).trim();
     const all = points();
+    around ??= bounds(all);
     const { user, marks, names } = chosen();
     const radius = Math.min(7, 2.6 * Math.sqrt(view.zoom) + 0.4);
-    pen.globalAlpha = marks ? 0.5 : 0.75;
-    for (const point of all) if (!point.item) dot(pen, onScreen(point), radius, colour(point.colour));
+    // Clouds lie over each other: each has a shape of its own, and colours do not mix but where a user is chosen.
+    pen.globalAlpha = marks ? 0.55 : 0.9;
+    const shapes = { ring, triangle };
+    for (const point of all) if (!point.item) (shapes[point.shape] ?? dot)(pen, onScreen(point), radius, colour(point.colour));
     pen.globalAlpha = 1;
     for (const point of all) if (point.item) diamond(pen, onScreen(point), point.near ? 6 : 4, colour(point.colour));
     const marked = (marks ?? []).map(([paint, [x, y]]) => [paint, onScreen({ x, y })]);
@@ -64,6 +73,8 @@ export function plane(title, { points, chosen, onpick, onstep }) {
 
   /** The chosen user's name, then those of items, the nearest first; none over another or over a mark. */
   function label(pen, all, { user, colour, font, everything, marked }) {
+    const dots = all.map(onScreen);
+    const covered = ([left, top, right, bottom]) => dots.reduce((count, { x, y }) => count + Number(x > left && x < right && y > top && y < bottom), 0);
     const taken = marked.map(([, { x, y }]) => [x - 10, y - 10, x + 10, y + 10]);
     pen.textBaseline = "middle";
     const items = all.filter((point) => point.item && (point.near || everything)).sort((a, b) => Number(b.near ?? 0) - Number(a.near ?? 0));
@@ -74,20 +85,29 @@ export function plane(title, { points, chosen, onpick, onstep }) {
       const width = pen.measureText(text).width;
       const free = ([left, top, right, bottom]) =>
         left >= 0 && right <= canvas.clientWidth && top >= 0 && bottom <= canvas.clientHeight && !taken.some((other) => left < other[2] && right > other[0] && top < other[3] && bottom > other[1]);
-      const box = [at.x + 6 + gap, at.x - 12 - gap - width].map((start) => [start, at.y - 9, start + width + 6, at.y + 9]).find(free);
-      if (!box) continue;
+      const far = 12 + gap;
+      const places = [
+        [at.x + far / 2 + 3, at.y], [at.x - far - width, at.y], [at.x - width / 2, at.y - far - 4], [at.x - width / 2, at.y + far + 4],
+        [at.x + far / 2, at.y - far], [at.x + far / 2, at.y + far], [at.x - far - width, at.y - far], [at.x - far - width, at.y + far],
+      ];
+      const boxes = places.map(([start, middle]) => [start, middle - 8, start + width + 6, middle + 8]).filter(free);
+      const [best] = boxes.map((one) => [one, covered(one)]).sort((a, b) => a[1] - b[1]);
+      if (!best || (best[1] > MOST_COVERED && weight < 700)) continue;
+      const box = best[0];
       taken.push(box);
       const left = box[0] + 3;
+      const middle = (box[1] + box[3]) / 2;
       pen.strokeStyle = colour("--panel");
       pen.lineWidth = 4;
       pen.lineJoin = "round";
-      pen.strokeText(text, left, at.y);
+      pen.strokeText(text, left, middle);
       pen.fillStyle = colour(ink);
-      pen.fillText(text, left, at.y);
+      pen.fillText(text, left, middle);
     }
   }
 
   function nearest(event) {
+    if (!around) return null;
     const frame = canvas.getBoundingClientRect();
     const at = { x: event.clientX - frame.left, y: event.clientY - frame.top };
     let best = null;
@@ -157,6 +177,32 @@ export function plane(title, { points, chosen, onpick, onstep }) {
 }
 
 const cut = (text) => (text.length > 48 ? `${text.slice(0, 47)}…` : text);
+
+/** The middle and the extent of what there is. */
+function bounds(points) {
+  const [xs, ys] = [points.map((point) => point.x), points.map((point) => point.y)];
+  if (!points.length) return null;
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  return { x: (left + right) / 2, y: (low + high) / 2, width: right - left || 2, height: high - low || 2 };
+}
+
+function ring(pen, { x, y }, radius, colour) {
+  pen.beginPath();
+  pen.arc(x, y, radius, 0, 2 * Math.PI);
+  pen.strokeStyle = colour;
+  pen.lineWidth = 1.6;
+  pen.stroke();
+}
+
+function triangle(pen, { x, y }, radius, colour) {
+  pen.beginPath();
+  pen.moveTo(x, y - 1.3 * radius);
+  pen.lineTo(x + 1.2 * radius, y + 0.9 * radius);
+  pen.lineTo(x - 1.2 * radius, y + 0.9 * radius);
+  pen.closePath();
+  pen.fillStyle = colour;
+  pen.fill();
+}
 
 function dot(pen, { x, y }, radius, colour) {
   pen.beginPath();

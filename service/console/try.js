@@ -1,7 +1,7 @@
-// Ask for somebody's list, and see why it is what it is; two bundles side by side.
+// A user's list, and why it is what it is; two bundles side by side.
 
 import { call, segment } from "./api.js";
-import { bundleName, note, state } from "./app.js";
+import { bundleName, note, state } from "./shared.js";
 import { combobox } from "./combobox.js";
 import { announce, field, h, name, panel, put, whole } from "./dom.js";
 import { newcomer } from "./newcomer.js";
@@ -35,14 +35,24 @@ function startingPoint(query) {
   };
 }
 
+/** The first of some known users who has no target ratings, as the service is for them; else the first. */
+async function coldUser() {
+  const { users } = (await call("GET", "v1/users", { query: { limit: 50 } })).data;
+  if (users.length < 2) return users[0] ?? "";
+  const { text } = await call("POST", "v1/recommendations/batch", { body: users.map((user_id) => ({ user_id, k: 1 })) });
+  const cold = text.trim().split("\n").map((line) => JSON.parse(line)).findIndex((answer) => answer.strategy === "transfer");
+  return users[Math.max(0, cold)];
+}
+
 export async function show(box, query) {
   const q = startingPoint(query);
   const known = new Set(state.models.models.map((model) => model.id));
   if (!known.has(q.first)) q.first = null;
   if (!known.has(q.second)) q.second = null;
-  if (!q.user && q.mode === "known") q.user = (await call("GET", "v1/users", { query: { limit: 1 } })).data.users[0] ?? "";
+  if (!q.user && q.mode === "known") q.user = await coldUser();
 
   const who = h("div", { class: "stack" });
+  const privacy = h("div", { class: "privacy" });
   const past = h("div", { class: "stack" });
   const lists = h("div", { class: "lists" });
   const frame = h("div", { class: "try" });
@@ -77,7 +87,7 @@ export async function show(box, query) {
     asking?.abort();
     const mine = (asking = new AbortController());
     if (q.mode === "known" ? !q.user : !q.ratings.length) {
-      put(lists, h("div", { class: "panel empty" }, q.mode === "known" ? "Choose a user." : "Add a rating or two, and the list appears."));
+      put(lists, h("div", { class: "panel empty" }, q.mode === "known" ? "Choose a user." : "Add one or more ratings to get a list."));
       return;
     }
     const asked = [q.first, ...(q.second ? [q.second] : [])];
@@ -108,7 +118,7 @@ export async function show(box, query) {
       const content = [h("ol", { class: "ratings" }, data.items.map(ratedItem)), data.total > data.items.length && data.items.length < 1000 && h("div", { class: "more" }, more)];
       return Object.assign(content, { total: data.total });
     } catch (error) {
-      return empty(error.code === "user_unknown" ? "Nothing is told of this user: unknown to the bundle, opted out or erased." : said(error));
+      return empty(error.code === "user_unknown" ? "No history: the user is unknown to the bundle, opted out or erased." : said(error));
     }
   }
 
@@ -117,18 +127,19 @@ export async function show(box, query) {
     const user = q.user;
     const content = await remembered(user, limit);
     if (user !== q.user || !alive) return;
-    put(past, panel("Rated in the source", content, { actions: content.total !== undefined && h("span", { class: "small muted num" }, whole(content.total)), className: "past" }));
+    put(past, panel("Source ratings", content, { actions: content.total !== undefined && h("span", { class: "small muted num" }, whole(content.total)), className: "past" }));
   }
 
   function drawWho() {
     if (q.mode === "new") {
       if (who.dataset.mode !== "new") put(who, newcomer(q, ask));
       who.dataset.mode = "new";
+      put(privacy);
       return;
     }
     const { element, input } = combobox({
       label: "User",
-      placeholder: "Begin to type an id",
+      placeholder: "Start typing an id",
       text: q.user,
       find: async (text, signal) =>
         (await call("GET", "v1/users", { query: { prefix: text === q.user ? "" : text, limit: 12, model: q.first }, signal })).data.users,
@@ -142,14 +153,37 @@ export async function show(box, query) {
       },
     });
     const focused = who.contains(document.activeElement) && document.activeElement.role === "combobox";
-    const out = h(
-      "button",
-      { class: "button", type: "button", "aria-pressed": String(q.optedOut), onclick: toggleOptOut },
-      q.optedOut ? "Opt back in" : "Opt this user out",
+    put(who, element, q.optedOut && h("div", {}, h("span", { class: "badge warn" }, "opted out")));
+    put(
+      privacy,
+      h("button", { class: "button quiet", type: "button", onclick: q.optedOut ? toggleOptOut : askOptOut }, q.optedOut ? "Opt in again" : "Opt out …"),
     );
-    put(who, element, h("div", { class: "row" }, out, q.optedOut && h("span", { class: "badge warn" }, "opted out")));
     who.dataset.mode = "known";
     if (focused) input.focus();
+  }
+
+  /** Opting out changes what every caller gets for this user: it is asked first. */
+  function askOptOut() {
+    const close = () => (dialog.close(), dialog.remove());
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "opt-out-title", oncancel: (event) => (event.preventDefault(), close()) },
+      h(
+        "div",
+        { class: "stack" },
+        h("h2", { id: "opt-out-title" }, "Opt out ", name(q.user), "?"),
+        h("p", { class: "small muted" }, "From then on the service gives this user the popular list, whoever asks. Opting in again undoes it."),
+        h(
+          "div",
+          { class: "row" },
+          h("button", { class: "button danger", type: "button", onclick: () => (close(), toggleOptOut()) }, "Opt out"),
+          h("button", { class: "button", type: "button", onclick: close }, "Cancel"),
+        ),
+      ),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+    dialog.querySelector(".row > :last-child").focus();
   }
 
   async function toggleOptOut() {
@@ -172,7 +206,7 @@ export async function show(box, query) {
           "li",
           { class: "chip" },
           h("span", { class: "clip" }, name(item.title ?? item.item_id)),
-          h("button", { class: "button quiet icon", type: "button", "aria-label": `Take back ${item.title ?? item.item_id}`, onclick: () => (q.exclude.splice(index, 1), ask()) }, "×"),
+          h("button", { class: "button quiet icon", type: "button", "aria-label": `Include ${item.title ?? item.item_id}`, onclick: () => (q.exclude.splice(index, 1), ask()) }, "×"),
         ),
       ),
     );
@@ -180,8 +214,8 @@ export async function show(box, query) {
 
   const modes = h(
     "fieldset",
-    { class: "segments", "aria-label": "Who" },
-    [["known", "A known user"], ["new", "Somebody new"]].map(([mode, label]) =>
+    { class: "segments", "aria-label": "Kind of user" },
+    [["known", "Known user"], ["new", "New user"]].map(([mode, label]) =>
       h(
         "label",
         {},
@@ -202,8 +236,8 @@ export async function show(box, query) {
     ),
   );
   const controls = panel(
-    "Question",
-    h("div", { class: "body stack" }, modes, who, h("hr", {}), settings(q, { hasDiversity, ask, drawPast, chips })),
+    "Request",
+    h("div", { class: "body stack" }, modes, who, h("hr", {}), settings(q, { hasDiversity, ask, drawPast, chips }), privacy),
     { className: "question" },
   );
   put(box, h("h1", { class: "visually-hidden" }, "Try a user"), frame);
@@ -249,7 +283,7 @@ function settings(q, { hasDiversity, ask, drawPast, chips }) {
   };
   const seen = h("input", { type: "checkbox", checked: q.excludeSeen, onchange: () => ((q.excludeSeen = seen.checked), ask()) });
   const exclude = combobox({
-    label: "Leave out",
+    label: "Exclude items",
     placeholder: "Title or id",
     find: async (text, signal) => (text ? (await call("GET", "v1/items", { query: { q: text, limit: 12, model: q.first }, signal })).data.items : []),
     value: () => "",
@@ -264,16 +298,16 @@ function settings(q, { hasDiversity, ask, drawPast, chips }) {
   return h(
     "details",
     { class: "refine", open: matchMedia("(min-width: 641px)").matches },
-    h("summary", {}, "Refine"),
+    h("summary", {}, "Options"),
     h(
       "div",
       { class: "stack" },
       h("div", { class: "pair" }, field("Length", k), hasDiversity && h("div", { class: "field" }, h("span", { class: "spread" }, h("label", { for: (diversity.id = "diversity") }, "Diversity"), shown), diversity)),
       exclude.element,
       chips,
-      h("label", { class: "check" }, seen, "Leave out what was rated already"),
-      field("Bundle", choice(q.first, "as traffic has it", (id) => (q.first = id))),
-      field("Beside it", choice(q.second, "nothing", (id) => (q.second = id))),
+      h("label", { class: "check" }, seen, "Exclude rated items"),
+      field("Bundle", choice(q.first, "by traffic split", (id) => (q.first = id))),
+      field("Compare with", choice(q.second, "none", (id) => (q.second = id))),
     ),
   );
 }

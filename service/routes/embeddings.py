@@ -32,7 +32,7 @@ Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 @router.post(
     "/v1/embeddings",
-    summary="Carry users or source vectors into the target domain",
+    summary="Transfer users or source vectors to the target domain",
     response_class=Response,
     responses={
         200: {"model": EmbeddingsAnswer},
@@ -55,7 +55,7 @@ Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 async def embed(request: Request) -> Response:
     """Target vectors for up to 1,024 user ids or source vectors; a user nobody knows has `found` false, vector null.
 
-    Warm users get the target vector they have; others their source vector carried over.
+    Warm users get the target vector they have; others their transferred source vector.
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, EmbeddingsRequest, limit=runtime.settings.max_bulk_body_bytes)

@@ -22,7 +22,7 @@ router = APIRouter(tags=["events"])
 
 @router.post(
     "/v1/events",
-    summary="Remember what users rated",
+    summary="Add ratings of users",
     response_class=Response,
     responses={
         200: {"model": EventsAnswer},

@@ -30,7 +30,7 @@ NO_MAP = "this bundle has no map; train it again with this version"
     },
 )
 async def user_map(request: Request, parameters: Annotated[ModelParameters, Query()]) -> Response:
-    """A sample of users known in both domains: where they come from, where they are carried to, where they belong.
+    """A sample of users known in both domains: source, transferred and own target vectors as places.
 
     Who opted out or was erased is left out.
     """

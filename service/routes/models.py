@@ -75,7 +75,7 @@ async def model(
 
 @admin.post(
     "/models/load",
-    summary="Load a bundle beside those that serve",
+    summary="Load another bundle",
     response_class=Response,
     responses={200: {"model": ModelSummary}, **responses("conflict", "bundle_refused", *_CHANGE)},
     openapi_extra=request_body((JSON, reference("LoadRequest"))),
@@ -121,7 +121,7 @@ async def rollback(request: Request) -> Response:
 
 @admin.put(
     "/traffic",
-    summary="Send part of the users to a canary, or ask a shadow too",
+    summary="Split traffic between bundles",
     response_class=Response,
     responses={200: {"model": ModelsAnswer}, **responses("model_unknown", *_CHANGE)},
     openapi_extra=request_body((JSON, reference("TrafficSplit"))),
@@ -166,6 +166,7 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
     manifest, placement = found.manifest, found.recommender.placement
     return ModelSummary(
         id=found.id,
+        name=found.bundle.path.absolute().name,
         state=lineup.state(found),
         model=manifest.model,
         preset=manifest.preset,

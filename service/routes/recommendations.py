@@ -46,7 +46,7 @@ _BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", 
     openapi_extra=request_body((JSON, reference("RecommendationRequest"))),
 )
 async def recommend(request: Request) -> Response:
-    """Known source users get their taste carried over; a `history`, or for others their events, is folded in.
+    """Known source users are transferred; a `history`, or for others their events, is folded in.
 
     Anyone else gets the popular list. `strategy` says which of these spoke and `fallback_reason` why it had to be
     the popular list.

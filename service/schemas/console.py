@@ -88,7 +88,7 @@ class HistoryAnswer(Body):
 
 
 class MapUser(Body):
-    """A user of the sample: where they come from, are carried to, and belong by their own target ratings."""
+    """A user of the sample: places of the source, transferred and own target vector."""
 
     user_id: str
     source: Point
@@ -96,7 +96,7 @@ class MapUser(Body):
     target: Point
     others: Annotated[
         dict[str, Point],
-        Field(description="Where other models of the training carry the user, on the plane of `transferred`."),
+        Field(description="Where other models of the training transfer the user, on the plane of `transferred`."),
     ]
 
 

@@ -17,7 +17,7 @@ Vector = Annotated[tuple[float, ...], Field(max_length=MAX_NUMBERS, fail_fast=Tr
 
 
 class EmbeddingsRequest(Body):
-    """Users or source vectors to carry into the target domain."""
+    """Users or source vectors to transfer to the target domain."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -58,6 +58,7 @@ _SUMMARY: Example = {
     "id": MODEL_ID,
     "state": "stable",
     "model": "diffcdr",
+    "name": "books",
     "preset": "ranking",
     "device": "cpu",
     "provider": "NumPy",

@@ -31,9 +31,10 @@ class DataSummary(Body):
 
 
 class ModelSummary(Body):
-    """A loaded bundle, and how it did against the plain baselines on the same held-out users."""
+    """A loaded bundle, and how it did against the baselines on the same held-out users."""
 
     id: str
+    name: Annotated[str, Field(description="The directory that the bundle was loaded from.")]
     state: State
     model: str
     preset: str
@@ -60,7 +61,7 @@ class ModelSummary(Body):
     recall: Annotated[
         float | None, Field(description="Share of the exact best 20 that the approximate search found at export.")
     ]
-    fold_in: Annotated[bool, Field(description="Whether newcomers get personal lists from ratings sent along.")]
+    fold_in: Annotated[bool, Field(description="Whether new users get personal lists from ratings in the request.")]
     data: DataSummary
     shortfalls: Annotated[list[str], Field(description="Where the model is worse than a plain baseline.")]
     histories: Annotated[bool, Field(description="Whether the bundle holds who rated what in the source.")]
@@ -76,7 +77,7 @@ class Refusal(Body):
 
 
 class ShadowShare(Body):
-    """A model that is asked again, unseen, what the stable one was asked; /metrics has how far they agree."""
+    """Shadow traffic: a model that also gets requests of the stable one; /metrics has how far they agree."""
 
     model: Annotated[Id, Field(description="A loaded model.")]
     percent: Annotated[float, Field(ge=0, le=100, description="Share of the stable model's answers.")]
@@ -100,7 +101,7 @@ class ModelsAnswer(Body):
 
 
 class LoadRequest(Body):
-    """A bundle to load beside those that serve."""
+    """Another bundle to load."""
 
     path: Annotated[str, Field(min_length=1, max_length=4096, description="Directory below the bundle root.")]
     activate: Annotated[bool, Field(description="Make it stable as soon as it is ready.")] = False

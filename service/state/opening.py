@@ -5,6 +5,7 @@ What speaks Redis is loaded where a URL names one: its client library takes a qu
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import os
@@ -35,7 +36,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCHEMES = ("redis://", "rediss://", "unix://")
+SCHEMES = (
+    "redis://",
+    "rediss://",
+    "unix://",
+    "redis+sentinel://",
+    "rediss+sentinel://",
+    "redis+cluster://",
+    "rediss+cluster://",
+)
 
 
 class NowhereStore:
@@ -102,19 +111,14 @@ def open_store(url: str, *, bundle: Path, require_durable: bool = False) -> Stor
         InputError: the URL is of no known kind, or its file cannot be made.
     """
     if url.startswith(SCHEMES):
-        try:
-            return cast(
-                Store, importlib.import_module("service.state.redis").RedisStore(url, require_durable=require_durable)
-            )
-        except ValueError as error:
-            raise InputError(f"DIFFCDR_STATE_URL is no Redis URL: {error}") from error
+        return _open_redis(url, require_durable=require_durable)
     if url.startswith("sqlite:"):
         try:
             return SqliteStore(sqlite_path(url))
         except NeverWas as error:
             raise InputError(f"state cannot be kept there: {error}; set DIFFCDR_STATE_URL") from error
     if url:
-        raise InputError("DIFFCDR_STATE_URL must begin with sqlite: or redis:// (or rediss://, unix://)")
+        raise InputError(f"DIFFCDR_STATE_URL must begin with sqlite: or one of {', '.join(SCHEMES)}")
     bundle = bundle.absolute()
     path = bundle.with_name(f"{bundle.name}.state.sqlite")
     try:
@@ -130,11 +134,35 @@ def open_vectors(settings: Settings) -> RedisVectors | None:
     if settings.vectors == "bundle":
         return None
     url = settings.vectors_url.get_secret_value() or settings.state_url.get_secret_value()
-    try:
-        module = importlib.import_module("service.state.redis_vectors")
-        return cast("RedisVectors", module.RedisVectors(url, keep=settings.vectors_kept))
-    except ValueError as error:
-        raise InputError(f"DIFFCDR_VECTORS=redis needs a Redis in DIFFCDR_VECTORS_URL: {error}") from error
+    address = importlib.import_module("service.state.redis_connection").parse_address
+    module = importlib.import_module("service.state.redis_vectors")
+    found = address(url, name="DIFFCDR_VECTORS=redis: DIFFCDR_VECTORS_URL, or else DIFFCDR_STATE_URL,")
+    return cast("RedisVectors", module.RedisVectors(found, keep=settings.vectors_kept))
+
+
+def _open_redis(url: str, *, require_durable: bool) -> Store:
+    address = importlib.import_module("service.state.redis_connection").parse_address(url, name="DIFFCDR_STATE_URL")
+    return cast(
+        Store, importlib.import_module("service.state.redis").RedisStore(address, require_durable=require_durable)
+    )
+
+
+def check_state(settings: Settings) -> None:
+    """Find out whether the state that ``settings`` name can be opened, before there is anything to stop.
+
+    Raises:
+        InputError: its URL is of no known kind, or its file cannot be used.
+    """
+    url = settings.state_url.get_secret_value()
+    if not url and settings.bundle.is_mount():
+        logger.warning(
+            "the bundle at %s is a mount point, and opt-outs, erasures and events are kept next to it, outside of the "
+            "mount; set DIFFCDR_STATE_URL to a place that lasts",
+            settings.bundle,
+        )
+    if url:
+        store = open_store(url, bundle=settings.bundle)
+        asyncio.run(store.close())
 
 
 def sqlite_path(url: str) -> Path:

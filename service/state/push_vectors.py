@@ -7,12 +7,13 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from redis import Redis
+from redis import RedisCluster
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from diffcdr.bundle.reader import Bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
+from service.state.redis_connection import parse_address
 from service.state.redis_vectors import COUNT_FIELD, PREFIX, vectors_key
 
 ROWS = 2000
@@ -31,16 +32,17 @@ class Pushed:
     pruned: int
 
 
-def connect(url: str) -> Redis:
-    """A connection to the Redis at ``url``. Raises InputError where that is none."""
+def connect(url: str) -> Any:
+    """A connection to the Redis at ``url``. Raises InputError where that is no address, or a Cluster is away."""
+    address = parse_address(url, name="--redis")
     try:
-        return Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS)
-    except ValueError as error:
-        raise InputError(f"{url} is no Redis URL: {error}") from error
+        return address.open_blocking(timeout=TIMEOUT_SECONDS)
+    except RedisError as error:
+        raise InputError(f"Redis does not answer: {error}; push again once it does") from error
 
 
 def push_vectors(
-    bundle: Bundle, client: Redis, *, reporter: Reporter, ttl: int | None = None, prune: bool = False
+    bundle: Bundle, client: Any, *, reporter: Reporter, ttl: int | None = None, prune: bool = False
 ) -> Pushed:
     """Put every source vector of ``bundle`` into the Redis of ``client``, all at once for whoever reads them.
 
@@ -56,7 +58,7 @@ def push_vectors(
     Raises:
         InputError: Redis does not answer, or has no room; nothing of this push is served then.
     """
-    final = vectors_key(bundle.id)
+    final = vectors_key(bundle.id, is_cluster=isinstance(client, RedisCluster))
     users = len(bundle.source_users.ids)
     try:
         already_there = bool(client.exists(final))
@@ -80,7 +82,7 @@ def push_vectors(
     return Pushed(users, already_there, pruned)
 
 
-def _fill(bundle: Bundle, client: Redis, key: str, reporter: Reporter) -> None:
+def _fill(bundle: Bundle, client: Any, key: str, reporter: Reporter) -> None:
     ids = bundle.source_users.ids.array
     vectors = bundle.source_users.vectors
     progress = key.removesuffix(":partial") + ":progress"
@@ -90,8 +92,8 @@ def _fill(bundle: Bundle, client: Redis, key: str, reporter: Reporter) -> None:
         task.advance(start)
         while start < len(ids):
             end = min(start + ROWS * COMMANDS, len(ids))
-            pipe: Any
-            with client.pipeline(transaction=True) as pipe:
+            # In a Cluster there are no transactions; what is sent again after a break is the same.
+            with client.pipeline(transaction=not isinstance(client, RedisCluster)) as pipe:
                 for first in range(start, end, ROWS):
                     last = min(first + ROWS, end)
                     block = np.ascontiguousarray(vectors[first:last], dtype="<f4").tobytes()
@@ -108,7 +110,8 @@ def _fill(bundle: Bundle, client: Redis, key: str, reporter: Reporter) -> None:
         raise InputError("what is in Redis is not what was pushed; another push of this bundle ran: push it again")
 
 
-def _prune(client: Redis, *, keep: str) -> int:
+def _prune(client: Any, *, keep: str) -> int:
     """Remove everything of other bundles; how many keys that were."""
     doomed = [key for key in client.scan_iter(match=f"{PREFIX}*", count=1000) if key != keep.encode()]
-    return int(client.unlink(*doomed)) if doomed else 0
+    # One by one: in a Cluster they are on several nodes.
+    return sum(int(client.unlink(name)) for name in doomed)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
     ClusterError,
     ConnectionError,
     NoPermissionError,
     OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
 )
 
+from service.state.redis_connection import RedisAddress, ask_primary, close_client, is_from_replica
 from service.state.store import (
     MAX_EVENTS_PER_USER,
     Changes,
@@ -44,12 +42,11 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 0.5
 PREFIX = "diffcdr:state:"
-_SEQUENCE, _OPTED_OUT, _ERASED, _CHANGED, _IDENTITY = _KEYS = tuple(
-    PREFIX + name for name in ("sequence", "opted_out", "erased", "changed", "identity")
-)
-_EVENT_NUMBER = PREFIX + "event_number"
+CLUSTER_PREFIX = "{diffcdr:state}:"
+"""In a Cluster all keys share a hash tag: a script's keys have to be on one node."""
+_NAMES = ("sequence", "opted_out", "erased", "changed", "identity")
 _PAGE = 10_000
-_PASSING = (ClusterError, NoPermissionError, OutOfMemoryError, ReadOnlyError)
+_PASSING = (ClusterError, NoPermissionError, OutOfMemoryError)
 _MARKS: dict[Domain, str] = {"source": "", "target": "t"}
 
 # Scripts run whole or not at all, so that the sequence and what it numbers never part.
@@ -115,26 +112,23 @@ return redis.call('HGET', KEYS[1], 'answer')
 class RedisStore:
     """A :class:`service.state.store.Store` in Redis. Calls end within ``TIMEOUT_SECONDS``; it may come and go.
 
-    Whenever a connection is made it is asked which life of Redis this is, as one that was restarted may have lost what
-    it knew, and whether it would survive the next restart.
+    Redis is asked which life of it this is, as one that was restarted may have lost what it knew, and whether it would
+    survive the next restart: a server with every new connection, a Cluster with every look at the version.
     """
 
-    def __init__(self, url: str, *, require_durable: bool = False) -> None:
-        """Nothing is connected yet. Raises ValueError for a ``url`` that is none of redis's.
+    def __init__(self, address: RedisAddress, *, require_durable: bool = False) -> None:
+        """Nothing is connected yet.
 
         ``require_durable``: raise StateUnavailable as long as Redis would lose what it acknowledged.
         """
         self._require_durable = require_durable
         self._epoch = ""
-        self._client = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            # Once more where a connection was closed meanwhile; not where it hangs.
-            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
-            decode_responses=True,
-            redis_connect_func=self._get_to_know,
-        )
+        introduction = {} if address.is_cluster else {"redis_connect_func": self._get_to_know}
+        self._client = address.open(timeout=TIMEOUT_SECONDS, decode_responses=True, **introduction)
+        self._is_cluster = address.is_cluster
+        self._prefix = CLUSTER_PREFIX if address.is_cluster else PREFIX
+        self._keys = tuple(self._prefix + name for name in _NAMES)
+        self._sequence, self._opted_out, self._erased, self._changed, self._identity = self._keys
         self._set_opt_out = self._client.register_script(_SET_OPT_OUT)
         self._erase = self._client.register_script(_ERASE)
         self._add_events = self._client.register_script(_ADD_EVENTS)
@@ -143,60 +137,94 @@ class RedisStore:
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """As :class:`service.state.store.Store` says."""
-        await _answered(self._set_opt_out(keys=_KEYS, args=(user_id, str(int(opted_out)), uuid.uuid4().hex)))
+        args = (user_id, str(int(opted_out)), uuid.uuid4().hex)
+        await self._answered(lambda: self._set_opt_out(keys=self._keys, args=args))
 
     async def erase(self, user_id: str) -> Erasure:
         """As :class:`service.state.store.Store` says."""
         wanted = f"{datetime.now(UTC).isoformat(timespec='seconds')} {uuid.uuid4().hex}"
-        keys = (*_KEYS, *_event_keys(user_id))
-        return _erasure(user_id, await _answered(self._erase(keys=keys, args=(user_id, wanted, uuid.uuid4().hex))))
+        keys = (*self._keys, *self._event_keys(user_id))
+        args = (user_id, wanted, uuid.uuid4().hex)
+        return _erasure(user_id, await self._answered(lambda: self._erase(keys=keys, args=args)))
 
     async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
-        """As :class:`service.state.store.Store` says."""
+        """As :class:`service.state.store.Store` says. In a Cluster each user's events are added by themselves."""
         by_user: dict[str, list[int]] = {}
         for index, event in enumerate(events):
             by_user.setdefault(event.user_id, []).append(index)
         keep = max(1, round(keep_seconds * 1000))
-        async with self._client.pipeline(transaction=True) as pipe:
-            for user_id, indices in by_user.items():
-                args: list[str | int] = [user_id, keep, MAX_EVENTS_PER_USER]
-                for event in (events[index] for index in indices):
-                    args += (event.event_id, repr(event.rating) + _MARKS[event.domain], event.item_id)
-                keys = (*_KEYS, *_event_keys(user_id), _EVENT_NUMBER)
-                await self._add_events(keys=keys, args=args, client=pipe)
-            replies = await _answered(pipe.execute())
+        calls = []
+        for user_id, indices in by_user.items():
+            args: list[str | int] = [user_id, keep, MAX_EVENTS_PER_USER]
+            for event in (events[index] for index in indices):
+                args += (event.event_id, repr(event.rating) + _MARKS[event.domain], event.item_id)
+            calls.append(((*self._keys, *self._event_keys(user_id), self._prefix + "event_number"), args))
+
+        async def add() -> list[Any]:
+            if self._is_cluster:
+                return [await self._add_events(keys=keys, args=args) for keys, args in calls]
+            async with self._client.pipeline(transaction=True) as pipe:
+                for keys, args in calls:
+                    await self._add_events(keys=keys, args=args, client=pipe)
+                replies: list[Any] = await pipe.execute()
+                return replies
+
         outcomes: list[Outcome] = ["suppressed"] * len(events)
-        for indices, added in zip(by_user.values(), replies, strict=True):
+        for indices, added in zip(by_user.values(), await self._answered(add), strict=True):
             for index, fresh in zip(indices, added or (), strict=added is not None):
                 outcomes[index] = "accepted" if fresh else "duplicate"
         return outcomes
 
     async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
         """As :class:`service.state.store.Store` says."""
-        async with self._client.pipeline(transaction=False) as pipe:
-            for user_id in user_ids:
-                pipe.hvals(_event_keys(user_id)[0])
-            found = await _answered(pipe.execute())
+
+        async def read() -> list[Any]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for user_id in user_ids:
+                    pipe.hvals(self._event_keys(user_id)[0])
+                replies: list[Any] = await pipe.execute()
+                return replies
+
+        found = await self._answered(read) if user_ids else []
         histories = {user: _history(texts, domain) for user, texts in zip(user_ids, found, strict=True) if texts}
         return {user: history for user, history in histories.items() if history}
 
     async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
         """As :class:`service.state.store.Store` says."""
         keep = max(1, round(keep_seconds * 1000))
-        return Claim(*await _answered(self._claim(keys=(f"{PREFIX}claim:{key}",), args=(asked, keep))))
+        keys = (f"{self._prefix}claim:{key}",)
+        return Claim(*await self._answered(lambda: self._claim(keys=keys, args=(asked, keep))))
 
     async def settle(self, key: str, answer: str) -> str:
         """As :class:`service.state.store.Store` says."""
-        settled: str = await _answered(self._settle(keys=(f"{PREFIX}claim:{key}",), args=(answer,)))
+        keys = (f"{self._prefix}claim:{key}",)
+        settled: str = await self._answered(lambda: self._settle(keys=keys, args=(answer,)))
         return settled
 
     async def version(self) -> Version:
-        """As :class:`service.state.store.Store` says."""
-        store, sequence = await _answered(self._client.mget(_IDENTITY, _SEQUENCE))
+        """As :class:`service.state.store.Store` says. Raises StateUnavailable where no server takes writes, too."""
+
+        async def read() -> Any:
+            async with self._client.pipeline(transaction=False) as pipe:
+                # A write that changes nothing: a server that was demoted refuses it, and answers reads as before.
+                pipe.delete(self._prefix + "none")
+                pipe.get(self._identity)
+                pipe.get(self._sequence)
+                refusal, *found = await pipe.execute(raise_on_error=False)
+            if isinstance(refusal, Exception) and is_from_replica(refusal):
+                raise refusal
+            for reply in found:
+                if isinstance(reply, Exception):
+                    raise reply
+            return found
+
+        if self._is_cluster:
+            await self._answered(self._get_to_know_node)
+        store, sequence = await self._answered(read)
         if (store is None) != (sequence is None):
-            raise StateBroken(f"of the state in Redis a part is gone: {_IDENTITY} or {_SEQUENCE}")
+            raise StateBroken(f"of the state in Redis a part is gone: {self._identity} or {self._sequence}")
         if not (sequence or "0").isdecimal():
-            raise StateBroken(f"the sequence in Redis, {_SEQUENCE}, is no number")
+            raise StateBroken(f"the sequence in Redis, {self._sequence}, is no number")
         return Version(store or "", int(sequence or 0), self._epoch)
 
     async def changes(self, after: int) -> Changes:
@@ -204,32 +232,52 @@ class RedisStore:
         suppressed: dict[str, bool] = {}
         last = after
         while True:
-            found = await _answered(
-                self._client.zrangebyscore(_CHANGED, f"({last}", "+inf", start=0, num=_PAGE, withscores=True)
-            )
+            found = await self._answered(partial(self._page, last))
             if not found:
                 return Changes(last, suppressed)
             users = [user for user, _ in found]
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.hmget(_OPTED_OUT, users)
-                pipe.hmget(_ERASED, users)
-                opted_out, erased = await _answered(pipe.execute())
+            opted_out, erased = await self._answered(partial(self._states, users))
             for user, out, gone in zip(users, opted_out, erased, strict=True):
                 if out is None and gone is None:
-                    raise StateBroken(f"of the state in Redis a part is gone: {_OPTED_OUT} or {_ERASED}")
+                    raise StateBroken(f"of the state in Redis a part is gone: {self._opted_out} or {self._erased}")
                 suppressed[user] = out == "1" or gone is not None
             last = int(found[-1][1])
 
     async def erasures(self) -> AsyncIterator[Erasure]:
         """As :class:`service.state.store.Store` says."""
-        found = await _answered(cast(Awaitable[dict[str, str]], self._client.hgetall(_ERASED)))
+        found: dict[str, str] = await self._answered(lambda: self._client.hgetall(self._erased))
         everyone = [_erasure(user_id, text) for user_id, text in found.items()]
         for erasure in sorted(everyone, key=lambda one: (one.at, one.user_id)):
             yield erasure
 
     async def close(self) -> None:
         """As :class:`service.state.store.Store` says."""
-        await self._client.aclose()
+        await close_client(self._client)
+
+    async def _page(self, after: int) -> Any:
+        return await self._client.zrangebyscore(self._changed, f"({after}", "+inf", start=0, num=_PAGE, withscores=True)
+
+    async def _states(self, users: list[str]) -> Any:
+        async with self._client.pipeline(transaction=not self._is_cluster) as pipe:
+            pipe.hmget(self._opted_out, users)
+            pipe.hmget(self._erased, users)
+            return await pipe.execute()
+
+    def _event_keys(self, user_id: str) -> tuple[str, str]:
+        return f"{self._prefix}events:{user_id}", f"{self._prefix}event_order:{user_id}"
+
+    async def _answered(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await ask_primary(self._client, call)
+        except (ConnectionError, TimeoutError, BusyLoadingError, OSError) as error:
+            raise StateUnavailable(f"Redis does not answer: {error}") from error
+        except ResponseError as error:
+            # Full, read-only, in the middle of a failover: as it was. Anything else is not what was left there.
+            passing = isinstance(error, _PASSING) or str(error).startswith(("BUSY", "MISCONF", "NOREPLICAS"))
+            kind = StateUnavailable if passing or is_from_replica(error) else StateBroken
+            raise kind(f"Redis refuses: {error}") from error
+        except RedisError as error:
+            raise StateUnavailable(f"Redis does not answer: {error}") from error
 
     async def _get_to_know(self, connection: AbstractConnection) -> None:
         """Called with every new connection: log in, and look whom it reaches."""
@@ -238,7 +286,22 @@ class RedisStore:
         for section in ("server", "persistence", "memory", "replication"):
             facts |= await _asked(connection, "INFO", section)
         facts |= await _asked(connection, "CONFIG", "GET", "save")
-        life = facts.get("run_id") or uuid.uuid4().hex
+        self._learn(facts)
+
+    async def _get_to_know_node(self) -> None:
+        """The same of the node of a Cluster that holds the state."""
+        facts: dict[str, str] = {}
+        for command in (("INFO",), ("CONFIG", "GET", "save")):
+            try:
+                node = self._client.get_node_from_key(self._identity)
+                reply = await self._client.execute_command(*command, target_nodes=node)
+            except ResponseError:  # this user may not ask
+                continue
+            facts |= {str(name): str(value) for name, value in dict(reply).items()}
+        self._learn(facts)
+
+    def _learn(self, facts: Mapping[str, str]) -> None:
+        life = facts.get("run_id") or (self._epoch if self._is_cluster else "") or uuid.uuid4().hex
         found = shortcomings(facts)
         if life != self._epoch:
             for shortcoming in found:
@@ -246,10 +309,6 @@ class RedisStore:
         self._epoch = life
         if found and self._require_durable:
             raise ConnectionError(f"it is not durable, which DIFFCDR_STATE_DURABLE requires: {'; '.join(found)}")
-
-
-def _event_keys(user_id: str) -> tuple[str, str]:
-    return f"{PREFIX}events:{user_id}", f"{PREFIX}event_order:{user_id}"
 
 
 def _history(texts: Sequence[str], domain: Domain) -> History:
@@ -295,17 +354,3 @@ def shortcomings(facts: Mapping[str, str]) -> tuple[str, ...]:
     if facts.get("role") == "slave":
         found.append("this Redis is a replica, which lags behind and takes no writes; name the primary")
     return tuple(found)
-
-
-async def _answered(reply: Any) -> Any:
-    try:
-        return await reply
-    except (ConnectionError, TimeoutError, BusyLoadingError, OSError) as error:
-        raise StateUnavailable(f"Redis does not answer: {error}") from error
-    except ResponseError as error:
-        # Full, read-only, in the middle of a failover: as it was. Anything else is not what was left there.
-        passing = isinstance(error, _PASSING) or str(error).startswith(("BUSY", "MISCONF", "NOREPLICAS"))
-        kind = StateUnavailable if passing else StateBroken
-        raise kind(f"Redis refuses: {error}") from error
-    except RedisError as error:
-        raise StateUnavailable(f"Redis does not answer: {error}") from error

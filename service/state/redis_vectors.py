@@ -16,12 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from diffcdr.arrays import Float32Array
+from service.state.redis_connection import RedisAddress, close_client
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +31,9 @@ PAUSE_SECONDS = 1.0
 """After Redis did not answer, for how long it is not asked again: callers are not to wait for it one after another."""
 
 
-def vectors_key(bundle_id: str) -> str:
-    """The hash with the source vectors of bundle ``bundle_id``."""
-    return f"{PREFIX}{bundle_id}"
+def vectors_key(bundle_id: str, *, is_cluster: bool = False) -> str:
+    """The hash with the source vectors of bundle ``bundle_id``; in a Cluster, what a push writes shares its tag."""
+    return f"{PREFIX}{{{bundle_id}}}" if is_cluster else f"{PREFIX}{bundle_id}"
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,10 @@ class RedisVectors:
     here is used.
     """
 
-    def __init__(self, url: str, *, keep: int) -> None:
-        """``keep``: vectors to hold on to. Raises ValueError for a ``url`` that is none of redis's."""
-        self._client: Any = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 1),
-        )
+    def __init__(self, address: RedisAddress, *, keep: int) -> None:
+        """``keep``: vectors to hold on to."""
+        self._client: Any = address.open(timeout=TIMEOUT_SECONDS)
+        self._is_cluster = address.is_cluster
         self._keep = keep
         self._kept: OrderedDict[tuple[str, str], Float32Array] = OrderedDict()
         self._bundles: set[str] = set()
@@ -110,7 +104,7 @@ class RedisVectors:
     async def close(self) -> None:
         """Let go of connections."""
         await asyncio.gather(*self._travelling.values(), return_exceptions=True)
-        await self._client.aclose()
+        await close_client(self._client)
 
     async def _travel(self, bundle_id: str, dim: int) -> None:
         """One trip after another, as long as somebody asks."""
@@ -125,7 +119,9 @@ class RedisVectors:
             return None
         try:
             fields = [COUNT_FIELD, *(user.encode("utf-8", "surrogatepass") for user in users)]
-            count, *values = await self._client.execute_command("HMGET", vectors_key(bundle_id), *fields)
+            count, *values = await self._client.execute_command(
+                "HMGET", vectors_key(bundle_id, is_cluster=self._is_cluster), *fields
+            )
         except (RedisError, OSError, TimeoutError) as error:
             self._pause(f"source vectors cannot be read from Redis: {error}")
             return None

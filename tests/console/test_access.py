@@ -20,7 +20,7 @@ from tests.serving import serving
 VIEWS = {
     "try?user=u00003": ".past .ratings li",
     "try?mode=new": ".lists .empty",
-    "models": ".spread-known .whisker",
+    "models": ".gains .whisker",
     "map?user=u00003": ".mapping ol li",
     "now": ".tile",
     "docs": ".operation",
@@ -90,7 +90,7 @@ def test_nothing_is_shown_without_a_key_and_administration_asks_for_its_own(chro
         address = str(client.base_url)
         with at_console(chromium, address, "try?user=u00003") as shown:
             page = shown.page
-            expect(page.get_by_role("heading")).to_have_text("A key, please")
+            expect(page.get_by_role("heading")).to_have_text("API key")
             expect(page.get_by_role("navigation")).to_have_count(0)
             assert "u00003" not in page.locator("body").inner_text()
             page.get_by_label("Key").fill("a guess")
@@ -109,12 +109,12 @@ def test_nothing_is_shown_without_a_key_and_administration_asks_for_its_own(chro
             expect(page.get_by_role("alert")).to_be_visible()
             page.get_by_role("button", name="Load", exact=True).click()
             dialog.get_by_label("Key").fill(ADMIN)
-            dialog.get_by_role("button", name="Go on").click()
+            dialog.get_by_role("button", name="Continue").click()
             expect(page.locator("a.bundle")).to_have_count(2)
             stored = page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]")
             assert stored == ["", 0, 0] and READ not in page.content()
             page.get_by_role("button", name="Forget keys").click()
-            expect(page.get_by_role("heading")).to_have_text("A key, please")
+            expect(page.get_by_role("heading")).to_have_text("API key")
             assert all(READ not in request and ADMIN not in request for request in shown.requests)
 
 
@@ -166,7 +166,7 @@ def test_keys_that_are_taken_back_are_asked_for_again_once(chromium: Browser, tm
         expect(dialog).to_have_count(1)
         expect(dialog).to_contain_text("does not open the service any more")
         dialog.get_by_label("Key").fill(ADMIN)
-        dialog.get_by_role("button", name="Go on").click()
+        dialog.get_by_role("button", name="Continue").click()
         expect(dialog).to_have_count(0)
         page.get_by_label("Length").fill("7")
         page.get_by_label("Length").press("Tab")
@@ -197,7 +197,7 @@ def test_who_is_refused_with_a_key_that_was_replaced_meanwhile_tries_the_new_one
         taken = True
         dialog = ask_for_another_user(page)
         dialog.get_by_label("Key").fill(ADMIN)
-        dialog.get_by_role("button", name="Go on").click()
+        dialog.get_by_role("button", name="Continue").click()
         expect(dialog).to_have_count(0)
         (waiting,) = late
         with page.expect_response(lambda answer: "/history" in answer.url and answer.ok):
@@ -266,7 +266,7 @@ def test_a_catalogue_of_100_000_items_and_users_stays_fluid(chromium: Browser, t
         expect(page.locator(".list > li")).to_have_count(100)
         suggestions = page.locator(".combo li:visible")
         page.evaluate(COUNT_LONG_TASKS)
-        for box, typed, found in (("Leave out", "title 99999", "Title 99999"), ("User", "u70011", "u70011")):
+        for box, typed, found in (("Exclude items", "title 99999", "Title 99999"), ("User", "u70011", "u70011")):
             page.get_by_role("combobox", name=box).fill("")
             page.get_by_role("combobox", name=box).press_sequentially(typed)
             expect(suggestions.first).to_contain_text(found)
@@ -276,7 +276,7 @@ def test_a_catalogue_of_100_000_items_and_users_stays_fluid(chromium: Browser, t
         expect(page.locator(".past .ratings li").first).to_be_visible()
         assert time.monotonic() - began < 5
         page.evaluate("location.hash = '#/try?mode=new'")
-        page.get_by_role("combobox", name="Add what").press_sequentially("Source 7777")
+        page.get_by_role("combobox", name="Add source").press_sequentially("Source 7777")
         expect(suggestions.first).to_contain_text("Source 7777")
         # No key waits for the page, whatever the service takes to answer: half a second is for a crowded machine.
         assert page.evaluate("Math.max(0, ...longTasks)") < 500

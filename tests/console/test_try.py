@@ -1,14 +1,18 @@
-"""The Try view: a user's history and list, whatever is asked of it, somebody new, and two bundles side by side."""
+"""The Try view: a user's history and list, whatever is asked of it, a new user, and two bundles side by side."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.console.conftest import Opening
+from tests.bundles import write_bundle
+from tests.console.conftest import Opening, at_console
+from tests.serving import serving
 
 COLD, WARM = "u00300", "u00003"
 
@@ -40,7 +44,7 @@ def test_a_user_s_history_and_list_are_shown_as_the_service_answers(console: Ope
     with console(f"try?user={COLD}") as page:
         expect_list(page, asked(client, user_id=COLD, k=20))
         expect(page.locator(".answer .badge")).to_have_text("transfer")
-        expect(page.locator(".answer .why")).to_contain_text("Carried over")
+        expect(page.locator(".answer .why")).to_contain_text("Transferred")
         expect(page.locator(".timing")).to_contain_text("queue")
         rated = client.get(f"/v1/users/{COLD}/history").json()["items"]
         shown = page.locator(".past .ratings li")
@@ -71,7 +75,7 @@ def test_ids_are_suggested_while_typing_and_chosen_by_keys(console: Opening, cli
         box.fill("nobody at all")
         box.press("Enter")
         expect(page.locator(".answer .why")).to_contain_text("does not know this user")
-        expect(page.locator(".past")).to_contain_text("Nothing is told of this user")
+        expect(page.locator(".past")).to_contain_text("No history")
 
 
 def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client: httpx.Client) -> None:
@@ -83,7 +87,7 @@ def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client:
         page.locator(".list > li").first.get_by_role("button").click()
         expect(page.locator(".list > li").first).to_have_attribute("data-item", second)
         expect_list(page, asked(client, user_id=COLD, k=5, exclude_items=[first]))
-        page.get_by_role("combobox", name="Leave out").fill(second)
+        page.get_by_role("combobox", name="Exclude items").fill(second)
         suggestions(page).first.click()
         expect(page.get_by_role("list", name="Excluded items").get_by_role("listitem")).to_have_count(2)
         expect(page.locator(f".list > li[data-item='{second}']")).to_have_count(0)
@@ -96,28 +100,47 @@ def test_length_exclusions_and_diversity_are_asked_for(console: Opening, client:
 
 def test_somebody_new_is_folded_in_from_chosen_and_pasted_ratings(console: Opening, client: httpx.Client) -> None:
     with console() as page:
-        page.get_by_label("Somebody new").check(force=True)
-        expect(page.locator(".lists")).to_contain_text("Add a rating")
-        box = page.get_by_role("combobox", name="Add what they rated")
+        page.get_by_label("New user").check(force=True)
+        expect(page.locator(".lists")).to_contain_text("Add one or more ratings")
+        box = page.get_by_role("combobox", name="Add source ratings")
         box.fill("source 3")
         suggestions(page).filter(has_text="Source 3s").click()
         expect(page.locator(".answer .badge")).to_have_text("fold-in")
         expect_list(page, asked(client, history=[{"item_id": "s00003", "rating": 5}], k=20))
         page.get_by_text("Paste ratings").click()
         page.get_by_label("One “item, rating”").fill("s00019, 2\nwhat is this\ns00003 4.5")
-        page.get_by_role("button", name="Take them").click()
-        expect(page.get_by_text("2 ratings taken, 1 lines not understood")).to_be_visible()
+        page.get_by_role("button", name="Add ratings").click()
+        expect(page.get_by_text("2 ratings added, 1 lines not understood")).to_be_visible()
         pasted = [{"item_id": "s00019", "rating": 2}, {"item_id": "s00003", "rating": 4.5}]
         expect_list(page, asked(client, history=pasted, k=20))
-        for name in ("s00019", "s00003"):
-            page.get_by_role("button", name=f"Remove {name}").click()
-        expect(page.locator(".lists")).to_contain_text("Add a rating")
+        ratings = page.get_by_role("list", name="Ratings", exact=True).get_by_role("listitem")
+        expect(ratings.get_by_text("Source 3", exact=True)).to_be_visible()
+        expect(ratings.locator(".badge")).to_have_count(0)
+        for left in (1, 0):
+            ratings.first.get_by_role("button").click()
+            expect(ratings).to_have_count(left)
+        expect(page.locator(".lists")).to_contain_text("Add one or more ratings")
+
+
+def test_an_item_that_is_not_known_is_marked_and_counts_for_nothing(console: Opening, client: httpx.Client) -> None:
+    with console("try?mode=new&rated=5+s00003&rated=5+s0000") as page:
+        ratings = page.get_by_role("list", name="Ratings", exact=True).get_by_role("listitem")
+        expect(ratings.nth(1).locator(".badge")).to_have_text("unknown item")
+        expect(ratings.nth(0).locator(".badge")).to_have_count(0)
+        expect_list(page, asked(client, history=[{"item_id": "s00003", "rating": 5}], k=20))
+
+
+def test_it_opens_on_a_user_without_target_ratings(console: Opening, client: httpx.Client) -> None:
+    users = client.get("/v1/users", params={"limit": 1}).json()["users"]
+    assert client.post("/v1/recommendations", json={"user_id": users[0]}).json()["strategy"] == "warm"
+    with console() as page:
+        expect(page.locator(".answer .badge")).to_have_text("transfer")
 
 
 def test_two_bundles_stand_side_by_side_with_what_they_share(console: Opening, client: httpx.Client) -> None:
     first, second = (model["id"] for model in client.get("/v1/models").json()["models"])
     with console(f"try?user={COLD}") as page:
-        page.get_by_label("Beside it").select_option(second)
+        page.get_by_label("Compare with").select_option(second)
         left, right = listed(page, "List A"), listed(page, "List B")
         assert left == asked(client, user_id=COLD, model=first)
         assert right == asked(client, user_id=COLD, model=second)
@@ -135,13 +158,18 @@ def test_two_bundles_stand_side_by_side_with_what_they_share(console: Opening, c
 def test_opting_out_turns_the_list_into_the_popular_one(console: Opening, client: httpx.Client) -> None:
     with console(f"try?user={WARM}", refused=[404]) as page:
         expect(page.locator(".answer .badge")).to_have_text("warm")
-        page.get_by_role("button", name="Opt this user out").click()
+        page.get_by_role("button", name="Opt out …").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert client.post("/v1/recommendations", json={"user_id": WARM}).json()["strategy"] == "warm"
+        page.get_by_role("button", name="Opt out …").click()
+        page.get_by_role("dialog").get_by_role("button", name="Opt out", exact=True).click()
         expect(page.locator(".answer .badge")).to_have_text("popular")
         expect(page.locator(".answer .why")).to_contain_text("opted out")
-        expect(page.locator(".past")).to_contain_text("Nothing is told of this user")
+        expect(page.locator(".past")).to_contain_text("No history")
         popular = [item["item_id"] for item in client.get("/v1/items/popular").json()["items"]]
         expect_list(page, popular)
-        page.get_by_role("button", name="Opt back in").click()
+        page.get_by_role("button", name="Opt in again").click()
         expect(page.locator(".answer .badge")).to_have_text("warm")
         expect(page.locator(".past .ratings li").first).to_be_visible()
 
@@ -151,7 +179,7 @@ def test_what_was_asked_is_in_the_address_and_there_after_a_reload(console: Open
         first, *_ = listed(page)
         page.locator(".list > li").first.get_by_role("button").click()
         page.get_by_label("Length").fill("7")
-        page.get_by_label("Leave out what was rated").uncheck()
+        page.get_by_label("Exclude rated items").uncheck()
         wanted = asked(client, user_id=COLD, k=7, exclude_items=[first], exclude_seen=False)
         expect_list(page, wanted)
         page.reload()
@@ -189,7 +217,7 @@ def test_what_fails_is_said_and_tried_again(console: Opening, status: int | None
     with console(f"try?user={COLD}", refused=[503], broken=status is None) as page:
         before = listed(page)
         page.route("**/v1/recommendations", fail)
-        page.get_by_label("Leave out what was rated").uncheck()
+        page.get_by_label("Exclude rated items").uncheck()
         expect(page.get_by_role("alert")).to_contain_text(text)
         page.unroute("**/v1/recommendations")
         page.get_by_role("button", name="Try again").click()
@@ -212,3 +240,16 @@ def test_a_slow_answer_is_seen_to_be_waited_for(console: Opening) -> None:
         held[0].continue_()
         expect(page.locator(".list > li")).to_have_count(5)
         expect(page.locator("html.busy")).to_have_count(0)
+
+
+def test_a_bundle_that_ranks_asks_for_no_stars(chromium: Browser, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", objective="ranking", fold_in="als", console=True)
+    view = "try?mode=new&rated=5+s00003"
+    with serving(tmp_path / "bundle") as ranking, at_console(chromium, str(ranking.base_url), view) as shown:
+        expect(shown.page.get_by_text("each rating counts as a like")).to_be_visible()
+        expect(shown.page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(0)
+
+
+def test_a_bundle_that_predicts_ratings_asks_for_them(console: Opening) -> None:
+    with console("try?mode=new&rated=5+s00003") as page:
+        expect(page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(1)

@@ -23,14 +23,18 @@ def test_models_show_figures_data_and_what_was_left_out(console: Opening) -> Non
     with console("models") as page:
         chart = page.locator("figure", has_text="NDCG@20")
         rows = chart.get_by_role("listitem").all_inner_texts()
-        best = sorted(METRICS["test"].items(), key=lambda entry: -entry[1]["ndcg@20"])
-        assert [row.split()[0] for row in rows] == [name for name, _ in best]
-        assert [float(row.split()[1]) for row in rows] == [pytest.approx(v["ndcg@20"], abs=5e-4) for _, v in best]
-        spread = STANDARD_ERRORS["test"]
-        assert [float(row.split("±")[1]) for row in rows] == [spread[name]["ndcg@20"] for name, _ in best]
-        expect(chart.locator(".whisker")).to_have_count(len(best))
+        own = METRICS["test"]["diffcdr"]["ndcg@20"]
+        others = {name: figures["ndcg@20"] for name, figures in METRICS["test"].items() if name != "diffcdr"}
+        ranked = sorted(others, key=lambda name: own - others[name])
+        assert [row.split()[0] for row in rows] == ["diffcdr", *ranked]
+        spread = {name: figures["ndcg@20"] for name, figures in STANDARD_ERRORS["test"].items()}
+        for row, name in zip(rows[1:], ranked, strict=True):
+            gain, half = re.findall(r"[+−][\d.]+|± [\d.]+", row)
+            assert float(gain.replace("−", "-")) == pytest.approx(own - others[name], abs=5e-3)
+            assert float(half[2:]) == pytest.approx(1.96 * math.hypot(spread["diffcdr"], spread[name]), rel=0.06)
+        expect(chart.locator(".whisker")).to_have_count(len(others))
         expect(chart.locator(".own")).to_contain_text("diffcdr")
-        table = page.get_by_role("region", name="What cleaning left out")
+        table = page.get_by_role("region", name="Removed by cleaning")
         expect(table).to_contain_text("duplicate")
         expect(table.locator("tr", has_text="kept")).to_contain_text("990")
         expect(page.locator(".facts", has_text="source users")).to_contain_text("400")
@@ -42,7 +46,7 @@ def test_a_bundle_is_activated_and_rolled_back(console: Opening, client: httpx.C
         page.locator(f"a.bundle[data-id='{before['loaded']}']").click()
         expect(page.locator(".note", has_text="no histories and no map")).to_be_visible()
         page.get_by_role("button", name="Activate").click()
-        expect(page.get_by_role("button", name="Is stable")).to_be_disabled()
+        expect(page.get_by_role("button", name="Active")).to_be_disabled()
         assert ids(client)["stable"] == before["loaded"]
         page.get_by_role("button", name="Roll back").click()
         expect(page.get_by_role("button", name="Activate")).to_be_enabled()
@@ -56,9 +60,9 @@ def test_traffic_is_split_and_shadowed_and_a_bundle_that_is_not_there_is_refused
     with console("models", refused=[422]) as page:
         page.get_by_label("Canary").select_option(other)
         page.get_by_label("Percent of users").fill("25")
-        page.get_by_label("Shadow").select_option(other)
-        page.get_by_label("Percent of answers").fill("10")
-        page.get_by_role("button", name="Divide").click()
+        page.get_by_label("Shadow traffic").select_option(other)
+        page.get_by_label("Percent of requests").fill("10")
+        page.get_by_role("button", name="Split traffic").click()
         expect(page.locator("a.bundle .badge", has_text="canary")).to_be_visible()
         traffic = client.get("/v1/models").json()["traffic"]
         assert (traffic["canary"], traffic["percent"], traffic["shadow"]["percent"]) == (other, 25, 10)
@@ -66,8 +70,8 @@ def test_traffic_is_split_and_shadowed_and_a_bundle_that_is_not_there_is_refused
         page.get_by_role("button", name="Load", exact=True).click()
         expect(page.get_by_role("alert")).to_contain_text("nowhere")
         page.get_by_label("Canary").select_option("")
-        page.get_by_label("Shadow").select_option("")
-        page.get_by_role("button", name="Divide").click()
+        page.get_by_label("Shadow traffic").select_option("")
+        page.get_by_role("button", name="Split traffic").click()
         expect(page.locator("a.bundle .badge", has_text="canary")).to_have_count(0)
     assert client.get("/v1/models").json()["traffic"]["canary"] is None
 
@@ -87,13 +91,13 @@ def test_the_map_marks_a_user_and_names_what_is_near(console: Opening, client: h
         page.keyboard.press("+")
         page.keyboard.press("ArrowLeft")
         assert target.screenshot() != before
-        page.get_by_label("carried over by ridge").uncheck()
+        page.get_by_label("transferred by ridge").uncheck()
         expect(target).to_have_attribute("aria-label", re.compile("80 points"))
-        page.get_by_label("carried over by ridge").check()
+        page.get_by_label("transferred by ridge").check()
         page.get_by_role("button", name="All: Target vectors").click()
         target.blur()
         assert target.screenshot() == before
-        page.get_by_role("link", name="See this user’s list").click()
+        page.get_by_role("link", name="Open this user’s list").click()
         page.wait_for_url(f"**/#/try?user={user}")
 
 
@@ -107,8 +111,9 @@ def test_a_point_of_the_map_is_chosen_with_the_pointer(console: Opening, client:
         expect(source).to_be_visible()
         box = source.bounding_box()
         assert box is not None
-        scale = min(box["width"], box["height"]) * 0.46
-        x, y = lone["source"]
+        xs, ys = zip(*(user["source"] for user in users), strict=True)
+        scale = 0.92 * min(box["width"] / (max(xs) - min(xs)), box["height"] / (max(ys) - min(ys)))
+        x, y = lone["source"][0] - (max(xs) + min(xs)) / 2, lone["source"][1] - (max(ys) + min(ys)) / 2
         page.mouse.move(box["x"] + box["width"] / 2 + x * scale, box["y"] + box["height"] / 2 - y * scale)
         expect(page.locator(".tip:visible")).to_have_text(lone["user_id"])
         page.mouse.down()
@@ -130,7 +135,7 @@ def test_the_map_of_any_loaded_bundle_is_looked_at_by_keys_alone(console: Openin
         page.wait_for_url(f"**user={users[2]}")
         expect(page.locator(".mapping b")).to_have_text(users[2])
         page.get_by_label("Bundle").select_option(other)
-        expect(page.locator("main")).to_contain_text("This bundle has no map")
+        expect(page.locator("main")).to_contain_text("published without a map")
         page.wait_for_url(f"**bundle={other}*")
         page.reload()
         expect(page.get_by_label("Bundle")).to_have_value(other)
@@ -140,18 +145,18 @@ def test_the_map_of_any_loaded_bundle_is_looked_at_by_keys_alone(console: Openin
 
 def test_now_shows_what_happens(console: Opening, client: httpx.Client) -> None:
     with console("now") as page:
-        expect(page.locator(".tile", has_text="State")).to_contain_text("up")
-        expect(page.locator(".tile", has_text="Workers")).to_contain_text("1")
+        expect(page.locator(".tile", has_text="State store")).to_contain_text("up")
+        expect(page.locator(".tile").first).to_contain_text("Requests/s")
         for user in ("u00300", "u00003", "nobody"):
             for _ in range(5):
                 client.post("/v1/recommendations", json={"user_id": user})
-        strategies = page.get_by_role("region", name="Lists a second, by strategy")
+        strategies = page.get_by_role("region", name="Lists/s by strategy")
         expect(strategies.locator(".key", has_text="transfer")).to_be_visible(timeout=15_000)
         expect(strategies.locator("path.line").first).to_have_attribute("d", re.compile(r"^M[\d.]+ [\d.]+L"))
-        reasons = page.get_by_role("region", name="Popular lists a second")
+        reasons = page.get_by_role("region", name="Fallbacks/s by reason")
         expect(reasons).to_contain_text("unknown user", timeout=15_000)
-        assert float(page.locator(".tile", has_text="Requests a second").locator("b").inner_text()) > 0
-        expect(page.locator(".tile", has_text="Median")).to_contain_text("ms")
+        assert float(page.locator(".tile", has_text="Requests/s").locator("b").inner_text()) > 0
+        expect(page.locator(".tile", has_text="p50 latency")).to_contain_text("ms")
 
 
 def test_every_operation_is_described_and_what_changes_nothing_runs_on_the_data_there_is(

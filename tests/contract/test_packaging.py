@@ -83,7 +83,7 @@ def test_everything_an_install_brings_is_pinned() -> None:
 def test_torch_is_the_version_everyone_trains_with() -> None:
     """A pin for tests and images; a range for whoever installs it beside something else."""
     assert constraints()["torch"] == "torch==2.13.0"
-    assert "torch>=2.13" in EXTRAS["train"]
+    assert "torch>=2.13" in EXTRAS["train-core"]
 
 
 @pytest.mark.parametrize(

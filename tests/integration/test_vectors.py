@@ -20,6 +20,7 @@ from service.bundles.registry import load_model
 from service.commands import push as push_command
 from service.state import push_vectors as push
 from service.state import redis_vectors as vectors
+from service.state.redis_connection import parse_address
 from service.state.redis_vectors import RedisVectors, vectors_key
 from tests.bundles import write_bundle
 from tests.redis_server import OwnRedis
@@ -100,7 +101,7 @@ def test_who_asks_at_once_shares_a_round_trip(bundle: Path, redis_url: str) -> N
     users = [f"u{row:05d}" for row in range(500)]
 
     async def main() -> None:
-        vectors = RedisVectors(redis_url, keep=100)
+        vectors = RedisVectors(parse_address(redis_url, name="url"), keep=100)
         with redis.Redis.from_url(redis_url) as client:
             client.config_resetstat()
             found = await asyncio.gather(*(vectors.find(opened.id, [user], dim=8) for user in users))

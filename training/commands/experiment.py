@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from diffcdr.errors import DiffCDRError, InputError
-from diffcdr.progress import Reporter
+from diffcdr.help import help_groups
+from diffcdr.progress import Reporter, hint_on_interrupt
 from training.commands.options import (
     MLflow,
     OwnGrids,
@@ -42,6 +43,15 @@ from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
 
 
+@help_groups(
+    {
+        "Files": ("source", "target", "paper_task", "data", "out", "source_columns", "target_columns", "rating_range"),
+        "Models": ("preset", "models", "settings", "grid", "grid_values"),
+        "Splits and measures": ("test_fractions", "seeds", "warm", "sampled_negatives"),
+        "Work": ("jobs", "tensorboard", "mlflow"),
+    }
+)
+@hint_on_interrupt("stopped; the same command goes on, and computes no finished cell again")
 def experiment(
     *,
     source: Annotated[Path | None, typer.Option(help="Ratings of the domain users are known in.")] = None,
@@ -52,8 +62,13 @@ def experiment(
     data: Annotated[Path | None, typer.Option(help="Directory of the files of --paper-task, as published.")] = None,
     out: Annotated[Path, typer.Option(help="Directory for results.jsonl and the report; what is there goes on.")],
     preset: Annotated[
-        str, typer.Option(help="Named settings: reference (released code), paper, ranking or robust.")
-    ] = "reference",
+        str | None,
+        typer.Option(
+            help="Named settings: ranking (lists), robust (ratings); reference (released code) and paper compare with "
+            "the literature.",
+            show_default="ranking, as in diffcdr train; with --paper-task, reference",
+        ),
+    ] = None,
     models: Annotated[str, typer.Option(help="all, or a comma-separated list.")] = "all",
     test_fractions: Annotated[
         str, typer.Option(metavar="SHARES", help="Shares of the overlap users held out to measure on (beta).")
@@ -79,6 +94,7 @@ def experiment(
 
     A stopped run goes on when the same command is given again; finished cells are not computed again.
     """
+    preset = preset or ("ranking" if paper_task is None else "reference")
     config = load_preset(preset, settings or [])
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
     grids = parse_grids(preset, settings or [], paper=grid, own=grid_values or [], models=names)

@@ -10,7 +10,8 @@ import typer
 
 from diffcdr.bundle.format import ONNX_FILE
 from diffcdr.errors import InputError
-from diffcdr.progress import Reporter
+from diffcdr.help import help_groups
+from diffcdr.progress import Reporter, hint_on_interrupt
 from diffcdr.search.approximate import DEFAULT_FLOOR, load_faiss
 from diffcdr.search.build_index import IndexOptions
 from training.commands.options import (
@@ -26,7 +27,7 @@ from training.commands.options import (
 )
 from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
 from training.commands.sources import GivenSource, GivenTables, GivenTarget, choose_start, show_data
-from training.export.bundle import check_destination
+from training.export.bundle import STEPS, check_destination
 from training.export.onnx import has_onnx_runtime
 from training.run.data_checks import check_data
 from training.run.prepare import prepare
@@ -35,6 +36,26 @@ from training.trackers.opening import open_trackers
 from training.train import Trained, TrainPlan, one_thread, train_models
 
 
+@help_groups(
+    {
+        "Files": (
+            "bundle",
+            "source",
+            "target",
+            "tables",
+            "source_columns",
+            "target_columns",
+            "rating_range",
+            "source_titles",
+            "target_titles",
+            "exclude_users",
+        ),
+        "Model": ("preset", "model", "models", "select", "settings", "grid", "grid_values", "seed", "test_fraction"),
+        "What the bundle holds": ("histories", "approximate_above", "recall_floor"),
+        "Progress": ("checkpoint", "resume", "tensorboard", "mlflow"),
+    }
+)
+@hint_on_interrupt("stopped, and nothing was published; with --checkpoint DIR, the same command with --resume goes on")
 def train(
     bundle: Annotated[Path, typer.Option(help="Directory to publish to; a bundle already there is replaced whole.")],
     preset: Annotated[
@@ -46,7 +67,8 @@ def train(
     tables: GivenTables = None,
     model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
     models: Annotated[
-        str, typer.Option(help="Models to train beside it: plain (mean,bias,popular), all, or a comma-separated list.")
+        str,
+        typer.Option(help="Models to train for comparison: plain (mean,bias,popular), all, or a comma-separated list."),
     ] = "plain",
     select: Annotated[
         str | None,
@@ -135,8 +157,8 @@ def train(
         show_tunings(reporter, trained.tunings)
         if select is not None:
             reporter.note(f"{trained.published} has the best {select} on validation users")
-        with reporter.task("export, check and write", total=1, unit="bundle") as task:
-            bundle_id = trained.publish(bundle, histories=histories, index=index)
+        with reporter.task("publish", total=len(STEPS), unit="steps") as task:
+            bundle_id = trained.publish(bundle, histories=histories, index=index, on_step=task.begin)
             task.advance()
     _show_models(reporter, trained)
     if not has_onnx_runtime() and (bundle / ONNX_FILE).exists():
@@ -158,6 +180,7 @@ def _show_models(reporter: Reporter, trained: Trained) -> None:
     title = f"On {test[name].users:,} test users (* best)"
     reporter.table(title, *metrics_table(test), emphasised=[list(test).index(name)])
     report = trained.fitted[name].report
-    reporter.note(f"{name}: kept epoch {report.best_epoch} of {len(report.epochs)}")
+    if len(report.epochs) > 1:  # a closed form has but one
+        reporter.note(f"{name}: kept epoch {report.best_epoch} of {len(report.epochs)}")
     for warning in honest_warnings(name, test):
         reporter.warn(warning)

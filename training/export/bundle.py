@@ -7,7 +7,7 @@ as a cold-start user is; their target ratings reach nothing in the bundle but th
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,8 @@ from training.run.finish import FinishedModel
 from training.run.fit import FittedModel
 from training.run.run import step_generator
 
+STEPS = ("warm start", "export and compare", "tables", "map of users and items", "hashes")
+"""What publishing a model does, in this order; the first comes before :func:`publish_bundle`."""
 LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
 """Modules whose distributions and versions the manifest names; of ONNX Runtime there may be none."""
 
@@ -72,18 +74,27 @@ def check_destination(path: Path) -> None:
 
 
 def publish_bundle(
-    finished: FinishedModel, facts: RunFacts, *, destination: Path, others: Sequence[FittedModel] = ()
+    finished: FinishedModel,
+    facts: RunFacts,
+    *,
+    destination: Path,
+    others: Sequence[FittedModel] = (),
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> str:
     """Export ``finished.model``, write the bundle, and put it in place in one step; returns the bundle's id.
 
-    ``others``: the further models of the run, to be looked at beside it on the map.
+    ``others``: the further models of the run, to be compared with it on the map. ``on_step`` is told each of ``STEPS``
+    but the first as it begins.
 
     Raises:
         BundleError: the exported transfer differs from the trained one.
         InputError: the destination cannot be written, the disk is full, or the item index finds too little. What was
             there before is untouched.
     """
+    exporting, writing, mapping, closing = STEPS[1:]
+    on_step(exporting)
     exported = export_transfer(finished.model, generator=step_generator(facts.seed, "parity"))
+    on_step(writing)
     with BundleWriter(destination) as writer:
         exported.write(writer)
         _write_source(writer, finished)
@@ -91,9 +102,11 @@ def publish_bundle(
         search = _write_index(writer, finished.model, facts.index)
         if facts.histories:
             source_history(finished.prepared.pair.source).write(writer)
+        on_step(mapping)
         ranked = sorted(others, key=lambda other: -other.validation.ndcg)
         rivals = {other.name: other.model for other in ranked}
         draw_map(finished, generator=step_generator(facts.seed, "map"), others=rivals).write(writer)
+        on_step(closing)
         return writer.publish(_manifest(finished, facts, transfer=exported.spec, search=search))
 
 

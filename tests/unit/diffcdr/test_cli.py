@@ -127,10 +127,10 @@ def test_errors_count_downwards_clipped_or_not_and_nobody_loses_in_what_only_des
     ("args", "code", "message"),
     [
         (["inspect", "nowhere"], 3, "is not a bundle"),
-        (["score", "--bundle", "nowhere", "--users", "all", "--out", "x"], 3, "is not a bundle"),
-        (["score", "--bundle", "nowhere", "--users", "all", "--out", "x", "--k", "0"], 2, "--k"),
-        (["score", "--bundle", "nowhere", "--users", "all", "--out", "x", "--device", "tpu"], 2, "--device"),
-        (["score", "--users", "all", "--out", "x"], 2, "--bundle"),
+        (["score", "--bundle", "nowhere", "--users", "all", "--out", "x.parquet"], 3, "is not a bundle"),
+        (["score", "--bundle", "nowhere", "--users", "all", "--out", "x.parquet", "--k", "0"], 2, "--k"),
+        (["score", "--bundle", "nowhere", "--users", "all", "--out", "x.parquet", "--device", "tpu"], 2, "--device"),
+        (["score", "--users", "all", "--out", "x.parquet"], 2, "--bundle"),
     ],
 )
 def test_mistakes(args: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:

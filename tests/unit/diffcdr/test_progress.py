@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from diffcdr.progress import LINE_EVERY_S, Reporter
+from diffcdr.progress import LINE_EVERY_S, Reporter, hint_on_interrupt
 
 
 class Clock:
@@ -94,3 +94,28 @@ def test_bars_on_a_terminal_nest_and_finish() -> None:
     assert "rmse 0.91" in text
     assert "a note above" in text
     assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1  # the cursor comes back
+
+
+def test_one_of_something_is_no_plural_and_parts_are_told() -> None:
+    stream = io.StringIO()
+    reporter = Reporter(Console(file=stream, width=200))
+    with reporter.task("bias", total=1, unit="epochs") as step:
+        step.advance()
+    with reporter.task("publish", total=2, unit="steps") as step:
+        for part in ("tables", "map"):
+            step.begin(part)
+        step.advance()
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("bias: 1 epoch in ")
+    assert lines[1:3] == ["publish: tables", "publish: map"]
+    assert lines[3].startswith("publish: 2 steps in ")
+
+
+def test_who_stops_a_command_hears_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    @hint_on_interrupt("stopped; --resume goes on")
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert capsys.readouterr().err == "stopped; --resume goes on\n"

@@ -98,7 +98,16 @@ def test_against_a_slow_oracle_in_any_order_of_users(seed: int, n_users: int, n_
 def test_an_experiment_measures_them_where_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source, target = write_domains(tmp_path)
     options = ["--source", source, "--target", target, "--out", tmp_path / "out", "--models", "popular,bias"]
-    options += ["--test-fractions", "0.2", "--seeds", "1", "--warm", *(p for key in QUICK for p in ("--set", key))]
+    options += [
+        "--test-fractions",
+        "0.2",
+        "--seeds",
+        "1",
+        "--warm",
+        "--preset",
+        "reference",
+        *(p for key in QUICK for p in ("--set", key)),
+    ]
 
     def experiment(*more: str) -> int:
         return run("experiment", *options, *more)

@@ -24,7 +24,7 @@ def main_ok(args: list[str]) -> None:
 @pytest.fixture
 def command(tmp_path: Path) -> list[str | Path]:
     source, target = write_domains(tmp_path)
-    return ["--source", source, "--target", target, "--out", tmp_path / "out", *SETTINGS]
+    return ["--source", source, "--target", target, "--out", tmp_path / "out", "--preset", "reference", *SETTINGS]
 
 
 def lines(out: Path) -> list[str]:

@@ -62,7 +62,18 @@ def test_the_number_and_the_remedy_are_named_before_any_training(
     beta = options.get("beta", "0.2")
     own = {
         "train": ["--bundle", tmp_path / "out", "--test-fraction", beta, "--preset", "reference", "--model", "ptupcdr"],
-        "experiment": ["--out", tmp_path / "out", "--test-fractions", beta, "--models", "ptupcdr", "--seeds", "2"],
+        "experiment": [
+            "--out",
+            tmp_path / "out",
+            "--test-fractions",
+            beta,
+            "--preset",
+            "reference",
+            "--models",
+            "ptupcdr",
+            "--seeds",
+            "2",
+        ],
     }[subcommand]
     more = ["--set", options["set"]] if "set" in options else []
     assert run(subcommand, "--source", paths[0], "--target", paths[1], *own, *SETTINGS, *more) == InputError.exit_code

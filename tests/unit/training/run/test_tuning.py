@@ -147,6 +147,7 @@ def test_an_experiment_keeps_what_was_tried_and_is_one_with_its_grid(
 ) -> None:
     source, target = write_domains(tmp_path)
     options = ["--source", source, "--target", target, "--out", tmp_path / "out", "--models", "mean,emcdr", *SETTINGS]
+    options += ["--preset", "reference"]
     few = ["--test-fractions", "0.2", "--seeds", "1"]
     assert run("experiment", *options, *few, "--grid-values", "emcdr.lr=0.001,0.1") == 0
     mean, emcdr = (json.loads(line) for line in (tmp_path / "out" / RESULTS).read_text().splitlines())

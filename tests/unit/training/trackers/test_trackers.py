@@ -55,6 +55,7 @@ def test_train_tells_every_epoch_the_final_figures_and_the_settings(tmp_path: Pa
 def test_an_experiment_tells_of_each_cell(tmp_path: Path) -> None:
     source, target = write_domains(tmp_path)
     options = ["--source", source, "--target", target, "--out", tmp_path / "out", "--models", "popular,emcdr"]
+    options += ["--preset", "reference"]
     few = ["--test-fractions", "0.2", "--seeds", "1", "--tensorboard", tmp_path / "tb"]
     assert run("experiment", *options, *few, *SETTINGS) == 0
     cells = {line["model"]: line for line in map(json.loads, (tmp_path / "out" / RESULTS).read_text().splitlines())}

@@ -1,0 +1,35 @@
+"""Output that goes where letters beyond ASCII do not: they are written as ASCII has them, and nothing fails."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+import unicodedata
+
+ERRORS = "diffcdr.spelled"
+SPELLINGS = {
+    "±": "+/-", "→": "->", "←": "<-", "–": "-", "—": "-", "−": "-", "…": "...", "·": "-", "×": "x", "≥": ">=",
+    "≤": "<=", "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "✓": "ok", "β": "beta", "λ": "lambda", "━": "-",
+    "─": "-",
+}  # fmt: skip
+"""Signs that we write ourselves; of other letters, the accents go, and what is left without a letter is ``?``."""
+
+
+def spell_out_letters() -> None:
+    """From now on, what standard output and standard error cannot encode is spelled in ASCII."""
+    codecs.register_error(ERRORS, _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)
+
+
+def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_spelling, error.object[error.start : error.end])), error.end
+
+
+def _spelling(letter: str) -> str:
+    bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return SPELLINGS.get(letter) or bare or "?"

@@ -1,0 +1,332 @@
+"""Redis as it is deployed: behind a balancer, Sentinels or TLS, as a Cluster, with users and odd passwords."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffcdr.bundle.reader import open_bundle
+from diffcdr.errors import InputError
+from diffcdr.progress import Reporter
+from service.state.push_vectors import connect, push_vectors
+from service.state.redis_connection import parse_address
+from service.state.redis_vectors import RedisVectors
+from service.state.store import Store
+from tests.bundles import write_bundle
+from tests.unit.service.state.stores import erased, event, run, suppressed
+
+SECRET = "s3cret#/?@[]:%"
+
+
+@pytest.mark.parametrize(
+    ("url", "nodes", "options"),
+    [
+        ("redis://localhost", (("localhost", 6379),), {}),
+        ("redis://h:1/3", (("h", 1),), {"db": 3}),
+        ("redis://h?db=2&client_name=x", (("h", 6379),), {"db": 2, "client_name": "x"}),
+        ("redis://ann:p%23w@h", (("h", 6379),), {"username": "ann", "password": "p#w"}),
+        ("redis://:p@w@h", (("h", 6379),), {"password": "p@w"}),
+        ("rediss://[::1]:7?ssl_cert_reqs=none", (("::1", 7),), {"ssl": True, "ssl_cert_reqs": "none"}),
+        ("unix:///tmp/a.sock?db=1", (), {"unix_socket_path": "/tmp/a.sock", "db": 1}),
+        ("redis+cluster://a,b:7", (("a", 6379), ("b", 7)), {}),
+        ("redis+sentinel://:x@a,b:7/main/2", (("a", 26379), ("b", 7)), {"password": "x", "db": 2}),
+    ],
+)
+def test_addresses(url: str, nodes: tuple[tuple[str, int], ...], options: dict[str, object]) -> None:
+    address = parse_address(url, name="X")
+    assert (address.nodes, address.options) == (nodes, options)
+    assert address.service == ("main" if "sentinel" in url else "")
+
+
+@given(password=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_password_can_be_given_percent_encoded(password: str) -> None:
+    assert parse_address(f"redis://ann:{quote(password, safe='')}@h:1", name="X").options["password"] == password
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{SECRET}@h",
+        "redis://:s3cret#x@h",
+        "redis://:s3cret/x@h:1",
+        "redis://:s3cret?x@h",
+        "redis://:s3cret[x@h",
+        "redis://ann:s3cret@h:port",
+        "redis://ann:s3cret@h:70000",
+        "redis://ann:s3cret@a,b",
+        "redis://ann:s3cret@h/x",
+        "redis://ann:s3cret@h?foo=bar",
+        "redis://ann:s3cret@h?db=s3cret",
+        "redis+sentinel://ann:s3cret@h",
+        "redis+cluster://ann:s3cret@h/1",
+        "postgres://ann:s3cret@h",
+        "unix+cluster://ann:s3cret@h",
+        "unix://",
+        "",
+    ],
+)
+def test_what_cannot_be_used_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InputError, match="^DIFFCDR_STATE_URL") as refused:
+        parse_address(url, name="DIFFCDR_STATE_URL")
+    assert "s3cret" not in str(refused.value)
+    assert "s3cret" not in repr(refused.value)
+
+
+def test_no_one_sees_a_password_in_an_address() -> None:
+    assert "s3cret" not in repr(parse_address("redis+sentinel://ann:s3cret@h/main?sentinel_password=s3cret", name="X"))
+
+
+def test_after_a_failover_new_connections_find_the_new_primary(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(server(tmp_path / name)) for name in "ab")
+        second.execute_command("REPLICAOF", "127.0.0.1", port_of(first))
+        wait_until(lambda: second.info("replication")["master_link_status"] == "up")
+        front = stack.enter_context(balancer(port_of(first)))
+
+        async def body(store: Store) -> None:
+            await store.set_opt_out("before", True)
+            before = await store.version()
+            assert (await store.histories(["nobody"])) == {}
+            second.execute_command("REPLICAOF", "NO", "ONE")
+            first.execute_command("REPLICAOF", "127.0.0.1", port_of(second))
+            front.target = port_of(second)
+            # Reading alone finds the new primary, so that what is told of the state's health is true.
+            assert await store.version() == before
+            await store.set_opt_out("after", True)
+            assert await store.add_events([event("1", "a"), event("2", "b")], keep_seconds=60) == ["accepted"] * 2
+            await store.erase("gone")
+            assert await suppressed(store) == {"before": True, "after": True, "gone": True}
+            assert second.hget("diffcdr:state:opted_out", "after") == "1"
+
+        run(f"redis://127.0.0.1:{front.port}", body)
+
+
+def test_a_server_that_takes_no_writes_is_not_well(tmp_path: Path) -> None:
+    with server(tmp_path / "a") as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+        async def body(store: Store) -> None:
+            with pytest.raises(Exception, match="Redis does not answer"):
+                await store.version()
+
+        run(f"redis://127.0.0.1:{port_of(client)}", body)
+
+
+def test_sentinels_name_the_primary(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(server(tmp_path / name)) for name in "ab")
+        second.execute_command("REPLICAOF", "127.0.0.1", port_of(first))
+        wait_until(lambda: second.info("replication")["master_link_status"] == "up")
+        watch = f"sentinel monitor main 127.0.0.1 {port_of(first)} 1\nsentinel down-after-milliseconds main 60000\n"
+        sentinel = stack.enter_context(server(tmp_path / "s", "--sentinel", content=watch))
+
+        def primary() -> int:
+            return int(sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")[1])
+
+        def fails_over() -> bool:
+            try:
+                return bool(sentinel.execute_command("SENTINEL", "FAILOVER", "main"))
+            except redis.exceptions.ResponseError:  # it has not yet looked at the replica
+                return False
+
+        wait_until(lambda: len(sentinel.execute_command("SENTINEL", "REPLICAS", "main")) == 1)
+
+        async def body(store: Store) -> None:
+            await store.set_opt_out("before", True)
+            wait_until(lambda: second.hget("diffcdr:state:opted_out", "before") == "1")
+            wait_until(fails_over)
+            wait_until(lambda: primary() == port_of(second) and first.info("replication")["role"] == "slave")
+            await store.set_opt_out("after", True)
+            assert await suppressed(store) == {"before": True, "after": True}
+            assert second.hget("diffcdr:state:opted_out", "after") == "1"
+
+        run(f"redis+sentinel://127.0.0.1:{port_of(sentinel)}/main", body)
+
+
+def test_a_cluster_holds_state_and_vectors(tmp_path: Path) -> None:
+    with server(tmp_path / "a", "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
+        url = f"redis+cluster://127.0.0.1:{port_of(client)}"
+
+        async def body(store: Store) -> None:
+            await store.set_opt_out("out", True)
+            assert (await store.erase("gone")).user_id == "gone"
+            assert await store.add_events(
+                [event("1", "a"), event("1", "b"), event("1", "a"), event("1", "out")], keep_seconds=60
+            ) == ["accepted", "accepted", "duplicate", "suppressed"]
+            assert await store.histories(["a", "b", "c"]) == {"a": (("s1", 5.0),), "b": (("s1", 5.0),)}
+            assert await suppressed(store) == {"out": True, "gone": True}
+            assert await erased(store) == ["gone"]
+            assert (await store.version()).sequence == 2
+            assert not (await store.claim("k", "x", keep_seconds=60)).answer
+            assert await store.settle("k", "yes") == "yes"
+
+        run(url, body)
+        write_bundle(tmp_path / "bundle")
+        bundle = open_bundle(tmp_path / "bundle")
+        with connect(url) as pushing:
+            assert push_vectors(bundle, pushing, reporter=Reporter(), prune=True).users == len(bundle.source_users.ids)
+            assert push_vectors(bundle, pushing, reporter=Reporter()).already_there
+        user = bundle.source_users.ids.array[0].decode()
+
+        async def read() -> None:
+            vectors = RedisVectors(parse_address(url, name="X"), keep=10)
+            found = await vectors.find(bundle.id, [user], dim=bundle.source_users.vectors.shape[1])
+            np.testing.assert_array_equal(found.vectors[user], bundle.source_users.vectors[0])
+            await vectors.close()
+
+        asyncio.run(read())
+
+
+def test_acl_users_with_odd_passwords_may_do_what_they_need(tmp_path: Path) -> None:
+    with server(tmp_path / "a") as client:
+        rights = ["~diffcdr:*", "+@read", "+@write", "+@scripting", "+@transaction", "+@connection"]
+        client.execute_command("ACL", "SETUSER", "ann", "on", f">{SECRET}", *rights)
+        client.execute_command("ACL", "SETUSER", "default", "off")
+
+        async def body(store: Store) -> None:
+            await store.set_opt_out("out", True)
+            await store.add_events([event("1", "a")], keep_seconds=60)
+            assert await suppressed(store) == {"out": True}
+            assert (await store.version()).sequence == 1
+
+        async def refused(store: Store) -> None:
+            with pytest.raises(Exception, match="Redis does not answer") as caught:
+                await store.version()
+            assert "wrong-one" not in str(caught.value)
+
+        run(f"redis://ann:{quote(SECRET, safe='')}@127.0.0.1:{port_of(client)}", body)
+        run(f"redis://ann:wrong-one@127.0.0.1:{port_of(client)}", refused)
+
+
+def test_tls_is_spoken_and_certificates_are_checked(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    make += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(make, check=True, capture_output=True)
+    port = free_port()
+    tls = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    tls += ["--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+    with server(tmp_path / "a", *tls):
+
+        async def body(store: Store) -> None:
+            await store.set_opt_out("out", True)
+            assert await suppressed(store) == {"out": True}
+
+        async def refused(store: Store) -> None:
+            with pytest.raises(Exception, match="Redis does not answer"):
+                await store.version()
+
+        run(f"rediss://localhost:{port}?ssl_ca_certs={quote(str(certificate), safe='')}", body)
+        run(f"rediss://localhost:{port}", refused)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def port_of(client: redis.Redis) -> int:
+    return int(client.connection_pool.connection_kwargs["port"])
+
+
+def wait_until(true: object, *, seconds: float = 20.0) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextmanager
+def server(folder: Path, *options: str, content: str = "") -> Iterator[redis.Redis]:
+    """A redis-server on a port of its own; ``content`` is its configuration file."""
+    program = shutil.which("redis-server")
+    assert program is not None
+    folder.mkdir()
+    port = free_port()
+    file = folder / "redis.conf"
+    file.write_text(f"port {port}\nbind 127.0.0.1\ndir {folder}\n" + content)
+    saving = [] if "--sentinel" in options else ["--save", ""]
+    process = subprocess.Popen([program, str(file), *options, *saving], stdout=subprocess.DEVNULL)
+    client = redis.Redis(port=port, decode_responses=True)
+    try:
+        wait_until(lambda: answers(client))
+        yield client
+    finally:
+        client.close()
+        process.kill()
+        process.wait(10)
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.exceptions.ConnectionError, redis.exceptions.BusyLoadingError):
+        return False
+
+
+class Balancer:
+    """New connections go to ``target``; open ones stay where they are, as behind a DNS name or a TCP balancer."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self.open: list[socket.socket] = []
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.target))
+            self.open += [near, far]
+            for one, other in ((near, far), (far, near)):
+                thread = threading.Thread(target=self._pump, args=(one, other))
+                thread.start()
+                self.threads.append(thread)
+
+    @staticmethod
+    def _pump(one: socket.socket, other: socket.socket) -> None:
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+
+@contextmanager
+def balancer(target: int) -> Iterator[Balancer]:
+    front = Balancer(target)
+    try:
+        yield front
+    finally:
+        front.listener.shutdown(socket.SHUT_RDWR)
+        front.listener.close()
+        for end in front.open:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        for thread in front.threads:
+            thread.join(10)
