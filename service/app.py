@@ -40,6 +40,7 @@ from service.routes import (
     activity,
     batch,
     console,
+    docs,
     embeddings,
     events,
     health,
@@ -179,6 +180,7 @@ def create_app(
         description=DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         # A redirect would name the host that the request names, and http: a key would be sent again in the clear.
         redirect_slashes=False,
@@ -199,6 +201,7 @@ def create_app(
         activity.router,
         health.router,
         console.router,
+        docs.router,
     ):
         app.include_router(router)
     edge = Edge(
