@@ -42,6 +42,7 @@ from service.routes import (
     activity,
     batch,
     console,
+    docs,
     embeddings,
     events,
     health,
@@ -192,6 +193,7 @@ def create_app(
         description=DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         # A redirect would name the host that the request names, and http: a key would be sent again in the clear.
         redirect_slashes=False,
@@ -212,6 +214,7 @@ def create_app(
         activity.router,
         health.router,
         console.router,
+        docs.router,
     ):
         app.include_router(router)
     edge = Edge(

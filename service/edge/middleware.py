@@ -38,6 +38,8 @@ TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 USERS = "/v1/users/"
 BATCH_URL = BATCH.encode()
+WITH_BODIES = frozenset({"/v1/recommendations", BATCH, "/v1/embeddings", "/v1/events"})
+"""Addresses that may become labels before a route was looked for."""
 CLIENT_LEFT_STATUS = "499"
 UNMATCHED = "unmatched"
 ENTERED = "entered"
@@ -117,7 +119,7 @@ class Edge:
     def abandoned(self, method: str, url: bytes) -> None:
         """Count a request whose client has left before its body was there."""
         path = url.partition(b"?")[0].decode("latin-1")
-        route = path if (method, path) in self._direct else UNMATCHED
+        route = path if path in WITH_BODIES else UNMATCHED
         self._metrics.count_request(route=route, method=known_method(method), status=CLIENT_LEFT_STATUS, seconds=0.0)
 
     def refuse(self, method: str, url: bytes, headers: Headers, *, close: bool) -> tuple[Headers, bytes]:

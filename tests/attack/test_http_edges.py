@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -68,6 +69,15 @@ def test_no_redirect_names_a_host(attacked: Server) -> None:
         for address in ("/", "/console"):
             moved = client.get(address)
             assert (moved.status_code, moved.headers["location"]) == (307, "console/")
+
+
+def test_the_documentation_works_below_any_prefix_and_in_no_frame(attacked: Server) -> None:
+    with httpx.Client(base_url=attacked.address) as client:
+        page = client.get("/docs")
+        named = re.findall(r"(?:href|src|url)[=:] ?[\"']([^\"']+)", page.text)
+        assert len(named) == 4 and not any(name.startswith(("/", "http")) for name in named)
+        assert [client.get(f"/{name}").status_code for name in named] == [200] * 4
+        assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
 
 
 def test_variables_of_others_are_left_to_them(attacked_bundle: Path, tmp_path: Path) -> None:
