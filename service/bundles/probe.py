@@ -54,7 +54,7 @@ class _Child:
     """The process. :meth:`run` it on a thread; it may be killed from another."""
 
     def __init__(self, path: Path, loading: Loading) -> None:
-        self._asked = json.dumps({"path": str(path), **loading, "device": "cpu"})
+        self._asked = json.dumps({"path": str(path), **loading, "device": "cpu", "search_device": "cpu"})
         self._process: subprocess.Popen[str] | None = None
         self._killed = False
 

@@ -22,7 +22,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
