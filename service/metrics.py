@@ -7,14 +7,14 @@ can show the whole. The files are numbered by worker, not by process: one that t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -147,9 +147,29 @@ class Metrics:
         registry = self.registry
         if self._folder is not None:
             registry = CollectorRegistry()
-            collect: Callable[[CollectorRegistry, str], object] = MultiProcessCollector
-            collect(registry, str(self._folder))
+            registry.register(_Workers(self._folder))
         return generate_latest(registry) + generate_latest(self.bundles)
+
+
+class _Workers(Collector):
+    """What all workers have counted, from the files of ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        """What the client library asks for."""
+        merge: Callable[[list[str]], Iterable[Metric]] = MultiProcessCollector.merge
+        # A worker that begins makes its files, and they are empty for a moment.
+        yield from merge([str(file) for file in sorted(self._folder.glob("*.db")) if _size(file)])
+
+
+def _size(file: Path) -> int:
+    """Bytes of ``file``; 0 where it is gone, as the gauges of a worker that died are."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class Bundles(Collector):

@@ -132,7 +132,9 @@ def test_the_last_15_minutes_are_whole_whichever_of_two_workers_is_asked(root: P
 
         def latest() -> list[dict[str, Any]]:
             """The sample of this moment, told by some worker each time: a connection each."""
-            return [httpx.get(f"{server.address}/v1/activity").json()["samples"][-1] for _ in range(12)]
+            told = [httpx.get(f"{server.address}/v1/activity") for _ in range(12)]
+            assert {answer.status_code for answer in told} == {200}, server.log.read_text()
+            return [answer.json()["samples"][-1] for answer in told]
 
         answers(server, 20)
         assert httpx.post(f"{server.address}/v1/recommendations", json={"k": 0}).status_code == 422
