@@ -24,7 +24,7 @@ IMPORTS = {
     "ann": "import faiss",
     "audit": "import detect_secrets, pip_audit",
     "client": "import diffcdr.client",
-    "fast": "import diffcdr.kernels",
+    "fast": "import numba",
     "mlflow": "import mlflow",
     "otel": "import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "release": "import build, twine",
