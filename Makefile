@@ -56,12 +56,6 @@ attack: $(DEV_STAMP) ## the slow attacks on a running service (at most 10 minute
 	@PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || scripts/ensure-package.sh nginx-light
 	@$(BIN)/pytest tests/attack -m attack $(PYTEST_ARGS)
 
-.PHONY: attack
-attack: $(DEV_STAMP) ## the slow attacks on a running service (at most 10 minutes; PYTEST_ARGS=…)
-	@command -v redis-server >/dev/null || scripts/ensure-package.sh redis-server
-	@PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || scripts/ensure-package.sh nginx-light
-	@$(BIN)/pytest tests/attack -m attack $(PYTEST_ARGS)
-
 .PHONY: bench-check
 bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check
