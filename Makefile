@@ -25,7 +25,7 @@ RELEASE_STAMP := $(VENV)/.installed-release
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(DEMO_STAMP) ## data, training, service and a curl to ask it (SOURCE= TARGET= PORT= PRESET= DEMO_ONCE=1)
@@ -89,11 +89,11 @@ audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, and secrets (s
 	@$(BIN)/python -m scripts.audit
 
 .PHONY: extras
-extras: $(RELEASE_STAMP) ## install every extra, and those that go together, into fresh environments and try them (EXTRAS="train,serve …")
+extras: $(RELEASE_STAMP) ## try every extra, and those that go together, in fresh environments (EXTRAS="train,serve …")
 	@$(BIN)/python -m scripts.installs extras $(EXTRAS)
 
 .PHONY: pythons
-pythons: $(RELEASE_STAMP) ## the same with everything under each supported Python that is found (PYTHONS="/path/to/python3.14 …")
+pythons: $(RELEASE_STAMP) ## try all extras under each supported Python that is found (PYTHONS="/path/to/python3.14 …")
 	@$(BIN)/python -m scripts.installs pythons $(PYTHONS)
 
 .PHONY: lowest
@@ -101,7 +101,7 @@ lowest: $(RELEASE_STAMP) ## unit and contract tests with the oldest libraries th
 	@$(BIN)/python -m scripts.installs lowest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 
 .PHONY: dist
-dist: $(RELEASE_STAMP) ## wheel and source archive into dist/, checked, installed into a fresh environment and tried
+dist: $(RELEASE_STAMP) ## wheel and source archive into dist/, checked, and tried in a fresh environment
 	@$(BIN)/python -m scripts.installs dist
 
 .PHONY: image-check

@@ -46,16 +46,12 @@ TESTS_OF_LOWEST = (
 
 @dataclass(frozen=True)
 class Workplace:
-    """A temporary folder with the wheel in it, and the bundles once an environment has trained them."""
+    """A temporary folder, the wheel, and the bundles once an environment has trained them."""
 
     folder: Path
     wheel: Path
-
-    @property
-    def bundles(self) -> Path | None:
-        """The bundles of the first environment that could train."""
-        place = self.folder / "bundles"
-        return place if place.exists() else None
+    bundles: Path
+    """Of the first environment that could train, or given; for those that cannot."""
 
     def try_out(self, name: str, python: str, extras: Iterable[str]) -> None:
         """A fresh environment with ``extras``, installed and tried; says how long both took, and removes it."""
@@ -68,8 +64,8 @@ class Workplace:
         place = Place(environment, frozenset(named), here / "work")
         place.folder.mkdir()
         tried = smoke(place, self.bundles)
-        if "train" in tried and self.bundles is None:
-            shutil.copytree(place.folder / "bundles", self.folder / "bundles")
+        if "train" in tried and not self.bundles.exists():
+            shutil.copytree(place.folder / "bundles", self.bundles)
         size = sum(path.lstat().st_size for path in (here / "venv").rglob("*"))
         note = f"; without {', '.join(left_out)}" if left_out else ""
         print(
@@ -276,13 +272,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Install into fresh environments, and try what comes of it.")
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("rest", nargs="*", help="extras, Pythons, or arguments of pytest")
+    parser.add_argument("--bundles", type=Path, help="folder for bundles, used where it is there: of another Python's")
     options, further = parser.parse_known_args(arguments)
     started = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="diffcdr-installs-") as name:
             folder = Path(name)
             wheel = next(path for path in build(folder / "dist") if path.suffix == ".whl")
-            TARGETS[options.target](Workplace(folder, wheel), [*options.rest, *further])
+            workplace = Workplace(folder, wheel, options.bundles or folder / "bundles")
+            TARGETS[options.target](workplace, [*options.rest, *further])
     except SmokeFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

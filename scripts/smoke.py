@@ -24,7 +24,7 @@ IMPORTS = {
     "ann": "import faiss",
     "audit": "import detect_secrets, pip_audit",
     "client": "import diffcdr.client",
-    "fast": "import diffcdr.kernels",
+    "fast": "import numba",
     "mlflow": "import mlflow",
     "otel": "import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "release": "import build, twine",
@@ -95,22 +95,25 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def smoke(place: Place, bundles: Path | None) -> list[str]:
+def smoke(place: Place, bundles: Path) -> list[str]:
     """Try everything that the extras allow; returns the names of what was tried.
 
-    ``bundles``: the folder ``bundles`` of a place that could train; it is not needed where this one can.
+    ``bundles``: the folder ``bundles`` of a place that could train, for where this one cannot. What needs them is not
+    tried where there are none.
     """
+    trains = "train" in place.extras
+    if not trains and bundles.exists():
+        shutil.copytree(bundles, place.folder / "bundles")
+    there = trains or bundles.exists()
     checks: dict[str, tuple[bool, Callable[[Place], None]]] = {
         "imports": (True, imports),
         "help of every command": (True, help_of_all),
-        "train": ("train" in place.extras, train),
-        "score": (True, score),
-        "index": ("ann" in place.extras, index),
-        "Spark": ("spark" in place.extras and shutil.which("java") is not None, spark),
-        "serve and ask": (bool(place.extras & ONNX_RUNTIMES.keys()), serve_and_ask),
+        "train": (trains, train),
+        "score": (there, score),
+        "index": (there and "ann" in place.extras, index),
+        "Spark": (there and "spark" in place.extras and shutil.which("java") is not None, spark),
+        "serve and ask": (there and bool(place.extras & ONNX_RUNTIMES.keys()), serve_and_ask),
     }
-    if "train" not in place.extras and bundles is not None:
-        shutil.copytree(bundles, place.folder / "bundles")
     tried = [name for name, (possible, _) in checks.items() if possible]
     for name in tried:
         checks[name][1](place)

@@ -144,10 +144,8 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
     """Fit the models of ``plan``, choose the one to publish on validation users, and measure all on test users, once.
 
     Raises:
-        InputError: training diverges, a checkpoint belongs to another run, no model has the figure to select by, or
-            distributions of ONNX Runtime are installed over each other, which the export would fail on at the end.
+        InputError: training diverges, a checkpoint belongs to another run, or no model has the figure to select by.
     """
-    check_one_onnx_runtime()
     tuned = {name: fit_tuned(name, prepared, run, plan.grids) for name in plan.models}
     fitted = {name: each.fitted for name, each in tuned.items()}
     published = plan.publish
@@ -194,8 +192,10 @@ def fit(
         exclude_users: ids of users to leave out of both domains.
 
     Raises:
-        InputError: a file, a setting or a name is not understood, or the domains share too few users.
+        InputError: a file, a setting or a name is not understood, the domains share too few users, or two distributions
+            of ONNX Runtime are installed over each other.
     """
+    check_one_onnx_runtime()
     plan = TrainPlan.parse(preset, settings, model=model, models=models, select=select)
     files = (
         _domain_file(source, source_columns, option="source_columns"),

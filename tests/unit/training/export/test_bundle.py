@@ -99,6 +99,19 @@ def test_a_wrong_graph_is_refused() -> None:
         export_transfer(Given(module, graph=other), generator=generator())
 
 
+def test_without_onnx_runtime_the_reference_evaluator_runs_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Sequential(linear(), nn.SiLU())
+    by_runtime = export_transfer(Given(module, graph=module), generator=generator())
+    monkeypatch.setattr("training.export.onnx.has_onnx_runtime", lambda: False)
+    exported = export_transfer(Given(module, graph=module), generator=generator())
+    assert exported.onnx == by_runtime.onnx
+    assert by_runtime.spec.parity.keys() == {"torch_onnx"}
+    assert exported.spec.parity.keys() == {"torch_reference"}
+    assert exported.spec.parity["torch_reference"] < 1e-5
+    with pytest.raises(BundleError, match="torch and reference differ"):
+        export_transfer(Given(module, graph=nn.Sequential(linear(), nn.ReLU())), generator=generator())
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_diverged_transfer_is_refused(bad: float) -> None:
     module = linear()
