@@ -50,7 +50,7 @@ MOSTLY = 0.9
     {
         "Files": ("bundle", "users", "out", "opted_out"),
         "Lists": ("k", "lists", "titles", "include_seen", "diversity"),
-        "Work": ("resume", "device", "threads", "engine", "master", "spark_conf"),
+        "Work": ("resume", "device", "search_device", "threads", "engine", "master", "spark_conf"),
     }
 )
 @hint_on_interrupt("stopped; the same command with --resume goes on where this stopped")

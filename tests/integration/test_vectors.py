@@ -64,13 +64,13 @@ def test_without_redis_everybody_gets_something_and_its_return_is_noticed(
     bundle: Path, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions: list[object] = []
-    execute = vectors.Redis.execute_command
+    execute = redis.asyncio.Redis.execute_command
 
     def noting(client: Any, *command: Any, **options: Any) -> Any:
         questions.append(command[0])
         return execute(client, *command, **options)
 
-    monkeypatch.setattr(vectors.Redis, "execute_command", noting)
+    monkeypatch.setattr(redis.asyncio.Redis, "execute_command", noting)
     with serving(bundle, vectors="redis", vectors_url=own_redis.url, vectors_kept=1) as client:
         away = ask(client)
         assert (away["strategy"], away["fallback_reason"]) == ("popular", "vectors_unavailable")
