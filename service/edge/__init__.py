@@ -1,1 +1,1 @@
-"""What a request passes before its route: limits, authentication, problems, traces. Imports no route and no engine."""
+"""What a request passes before its route: limits, authentication, problems, traces. Imports no route."""

@@ -1,0 +1,26 @@
+"""The map of rooms says what the code is, and no room has outgrown itself."""
+
+from __future__ import annotations
+
+from scripts.rooms_page import PAGE, ROOT, imports, page, rooms
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "python -m scripts.rooms_page makes it again"
+
+
+def test_every_room_says_what_lives_there() -> None:
+    assert len(rooms()) > 25
+    assert all(rooms().values())
+
+
+def test_no_two_rooms_import_each_other() -> None:
+    used = imports()
+    both = {(a, b) for a in used for b in used[a] if a < b and not b.startswith(f"{a}/") and a in used[b]}
+    assert both == set()
+
+
+def test_a_room_is_no_hall() -> None:
+    crowded = {room: n for room in rooms() if (n := len(list((ROOT / room).glob("*.py"))) - 1) > 17}
+    assert crowded == {}
