@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from diffcdr.arrays import Float32Array
+from diffcdr.arrays import Float32Array, Float64Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 BLOCK = 32
 ROWS_AT_A_TIME = 1024
 """What goes through the graph at once on a processor: no more than its caches hold."""
-VALUES_IN_CACHE = 1 << 14
-"""Values of vectors that the folded map takes in and gives out at a time: 128 KiB."""
+FOLDED_AT_A_TIME, MANY_USERS = 512, 64
+"""Users that the folded map takes in at a time, and from how many on it goes through them by dimension."""
 GRAPH_TOLERANCE = 1e-4
 """Largest distance between a user's vectors from the graph on any two processors, relative to their length; the same
 bound that PyTorch, the graph and the fold are held to before a bundle is published."""
@@ -67,15 +67,21 @@ class AffineTransfer:
     def __call__(self, vectors: Float32Array) -> Float32Array:
         """Carry float32 [B, source_dim] to float32 [B, target_dim]; inf where float32 ends."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
-        step = max(1, VALUES_IN_CACHE // sum(self._matrix.shape))
-        for start in range(0, len(vectors), step):
-            rows = np.asarray(vectors[start : start + step], dtype=np.float64)
-            # float32 products are exact in float64, fused or not; einsum, unlike BLAS, then adds row d of the matrix to
-            # each sum in turn.
-            sums = np.einsum("bd,dk->bk", rows, self._matrix, optimize=False)[:, : self._target_dim]
+        for start in range(0, len(vectors), FOLDED_AT_A_TIME):
+            part = slice(start, start + FOLDED_AT_A_TIME)
+            sums = self._sums(np.asarray(vectors[part], dtype=np.float64))[:, : self._target_dim]
             with np.errstate(over="ignore"):
-                out[start : start + step] = sums + self._offset
+                out[part] = sums + self._offset
         return out
+
+    def _sums(self, rows: Float64Array) -> Float64Array:
+        # float32 products are exact in float64, fused or not; einsum, unlike BLAS, adds the term of d to each sum in
+        # turn. It is fast where the last axis is long.
+        if len(rows) < MANY_USERS:
+            few: Float64Array = np.einsum("bd,dk->bk", rows, self._matrix, optimize=False)
+            return few
+        many: Float64Array = np.einsum("db,dk->kb", np.ascontiguousarray(rows.T), self._matrix, optimize=False)
+        return many.T
 
 
 class OnnxTransfer:

@@ -12,12 +12,12 @@ import pytest
 from service import host_tuning
 
 HELD = """
-import ctypes
+import ctypes, os
 from pathlib import Path
 from service import host_tuning
 
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

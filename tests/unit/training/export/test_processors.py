@@ -17,8 +17,8 @@ from tests.processors import FORCED
 from training.export.onnx import to_onnx
 from training.models.batching import blockwise
 from training.models.diffusion.sampler import Sampler
+from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
-from training.setting_types import DiffCDRConfig
 
 ROOT = Path(__file__).parents[4]
 DIM, USERS = 10, 300
@@ -63,7 +63,7 @@ def test_an_activated_transfer_is_within_half_the_tolerance_of_float64(
     """Half of it on each of two processors: so are they within the whole of each other."""
     environment = {name: value for name, value in os.environ.items() if name not in FORCED} | variables
     subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "v.npy")], cwd=ROOT, env=environment, check=True)
-    graph = OnnxTransfer(to_onnx(sampler(), source_dim=DIM), target_dim=DIM, device="cpu", threads=1)
+    graph = OnnxTransfer(to_onnx(sampler(), source_dim=DIM), target_dim=DIM, threads=1)
     exact = carried("float64")
     for found in (np.load(tmp_path / "v.npy"), graph(source().numpy())):
         apart = np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)
