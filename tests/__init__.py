@@ -1,0 +1,11 @@
+"""Tests; what is set here is set before anything is imported that reads it."""
+
+from __future__ import annotations
+
+import os
+
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2"}
+"""Tests run side by side: threads that wait for each other on few cores cost minutes."""
+
+for _name, _value in THREADS.items():
+    os.environ.setdefault(_name, _value)

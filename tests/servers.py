@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import THREADS
 from tests.waiting import LIMIT_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# One thread each: tests run side by side, and threads that wait for each other on few cores cost minutes.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2", "COLUMNS": "120"}
+ENVIRONMENT = {**THREADS, "COLUMNS": "120"}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from diffcdr.bundle.reader import Bundle, open_bundle
-from tests.servers import diffcdr
+from tests.command import said
 from tests.serving import serving
 from tests.unit.training.tiny import write_domains
 
@@ -20,14 +20,14 @@ LISTS = ["mean", "bias", "popular", "ridge", "diffcdr"]
 def rating_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Domains whose tastes are linked, with some hundreds of users in both."""
     folder = tmp_path_factory.mktemp("ratings")
-    diffcdr("synth", "--out", folder, "--users", "600", "--items", "150", "--seed", "3")
+    said("synth", "--out", folder, "--users", "600", "--items", "150", "--seed", "3")
     return folder / "films.parquet", folder / "books.parquet"
 
 
 def trained(files: tuple[Path, Path], bundle: Path, *options: str) -> tuple[Bundle, str]:
     """The bundle, and what the command said."""
-    done = diffcdr("train", "--source", files[0], "--target", files[1], "--bundle", bundle, *options)
-    return open_bundle(bundle), done.stdout + done.stderr
+    screen = said("train", "--source", files[0], "--target", files[1], "--bundle", bundle, *options)
+    return open_bundle(bundle), screen
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_planted_link_between_tastes_is_found(champion: tuple[Bundle, str]) ->
 
 def test_inspect_and_the_service_show_every_model(champion: tuple[Bundle, str]) -> None:
     bundle = champion[0]
-    shown = diffcdr("inspect", bundle.path).stdout
+    shown = said("inspect", bundle.path)
     assert "best ndcg@20 on validation users" in shown
     tables = shown[shown.index("Quality on validation users") :]
     for name, figures in bundle.manifest.metrics["test"].items():

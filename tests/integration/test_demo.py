@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.servers import ENVIRONMENT, diffcdr
+from tests.command import said
+from tests.servers import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with two small rating files."""
     path = tmp_path_factory.mktemp("demo")
-    diffcdr("synth", "--out", path / "ratings", "--users", "200", "--items", "60", "--ratings-per-user", "12")
+    said("synth", "--out", path / "ratings", "--users", "200", "--items", "60", "--ratings-per-user", "12")
     return path
 
 

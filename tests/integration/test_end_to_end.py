@@ -23,6 +23,7 @@ import torch
 from scipy import stats
 
 from diffcdr.bundle.reader import Bundle, open_bundle
+from tests.command import said
 from tests.servers import Server, diffcdr, running_server
 from training.config import load_preset
 from training.models.contract import TransferModel
@@ -63,7 +64,7 @@ def rating_files(real_data: Path | None, tmp_path_factory: pytest.TempPathFactor
         folder = real_data / "amazon_movies_music"
         return folder / "movies.parquet", folder / "music.parquet"
     folder = tmp_path_factory.mktemp("ratings")
-    diffcdr("synth", "--out", folder, "--users", "800", "--items", "300", "--seed", "1")
+    said("synth", "--out", folder, "--users", "800", "--items", "300", "--seed", "1")
     return folder / "films.parquet", folder / "books.parquet"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from diffcdr.bundle.reader import Bundle, open_bundle
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
-from tests.servers import diffcdr
+from tests.command import said
 
 K = 20
 USERS = 150
@@ -23,7 +23,7 @@ def rating_files(real_data: Path | None, tmp_path_factory: pytest.TempPathFactor
         folder = real_data / "amazon_movies_music"
         return folder / "movies.parquet", folder / "music.parquet"
     folder = tmp_path_factory.mktemp("ratings")
-    diffcdr("synth", "--out", folder, "--users", "1500", "--items", "400", "--seed", "1")
+    said("synth", "--out", folder, "--users", "1500", "--items", "400", "--seed", "1")
     return folder / "films.parquet", folder / "books.parquet"
 
 
@@ -32,8 +32,8 @@ def published(rating_files: tuple[Path, Path], tmp_path_factory: pytest.TempPath
     """The bundle of the default preset, and what training said."""
     source, target = rating_files
     path = tmp_path_factory.mktemp("ranking") / "bundle"
-    done = diffcdr("train", "--source", source, "--target", target, "--bundle", path)
-    return open_bundle(path), done.stdout + done.stderr
+    screen = said("train", "--source", source, "--target", target, "--bundle", path)
+    return open_bundle(path), screen
 
 
 def test_the_published_model_beats_the_popular_list_and_needs_no_warning(published: tuple[Bundle, str]) -> None:

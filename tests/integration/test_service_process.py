@@ -78,7 +78,7 @@ def started(*arguments: object, **environment: str) -> Iterator[Server]:
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, **environment},
         stderr=subprocess.PIPE,
         text=True,
     )
