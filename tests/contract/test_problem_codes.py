@@ -25,14 +25,15 @@ KEYS = f"read:{hashlib.sha256(b'reader').hexdigest()};read:{hashlib.sha256(b'eag
 
 @dataclass(frozen=True)
 class Place:
-    """Services to ask: ``calm`` has default settings, ``guarded`` wants keys, ``hasty`` does not wait, ``troubled`` has
-    hardly anything."""
+    """Services to ask: ``calm`` has default settings, ``guarded`` wants keys, ``hasty`` does not wait and has no map,
+    ``troubled`` has hardly anything.
+    """
 
     calm: httpx.Client
     guarded: httpx.Client
     hasty: httpx.Client
     troubled: httpx.Client
-    """No state, no map, room for one request at a time, and an engine that can be slowed down."""
+    """No state, room for one request at a time, and an engine that can be slowed down."""
     gate: GatedRecommender
 
 
@@ -44,7 +45,7 @@ def place(client: httpx.Client, bundle_path: Path, tmp_path_factory: pytest.Temp
     nowhere = f"unix://{folder / 'nothing.sock'}"
     with (
         serving(bundle_path, api_keys=KEYS, rate_limit=0.001) as guarded,
-        serving(bundle_path, head_seconds=0.5) as hasty,
+        serving(folder / "bundle", head_seconds=0.5) as hasty,
         serving(folder / "bundle", model=model, state_url=nowhere, max_in_flight=1) as troubled,
     ):
         yield Place(client, guarded, hasty, troubled, gate)
@@ -105,7 +106,7 @@ PROVOKED: dict[str, Callable[[Place], httpx.Response]] = {
     "not_found": lambda place: place.calm.get("/v1/nothing"),
     "user_unknown": lambda place: place.calm.post(ONE, json={"user_id": "nobody", "fallback": "deny"}),
     "model_unknown": lambda place: place.calm.post(ONE, json={**ASKED, "model": "other"}),
-    "not_in_bundle": lambda place: place.troubled.get("/v1/map"),
+    "not_in_bundle": lambda place: place.hasty.get("/v1/map"),
     "method_not_allowed": lambda place: place.calm.delete(ONE),
     "request_timeout": _too_late,
     "conflict": lambda place: place.calm.post("/v1/admin/models/rollback"),

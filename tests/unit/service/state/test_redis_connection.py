@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +27,7 @@ from service.state.redis_vectors import RedisVectors
 from service.state.store import Store
 from tests.bundles import write_bundle
 from tests.unit.service.state.stores import erased, event, run, suppressed
+from tests.waiting import until
 
 SECRET = "s3cret#/?@[]:%"
 
@@ -249,12 +249,9 @@ def port_of(client: redis.Redis) -> int:
     return int(client.connection_pool.connection_kwargs["port"])
 
 
-def wait_until(true: object, *, seconds: float = 20.0) -> None:
+def wait_until(true: object) -> None:
     assert callable(true)
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(true)
 
 
 @contextmanager
