@@ -90,7 +90,7 @@ def score_users(
 
     Args:
         recommender: answers for its bundle; users it does not know get the popular list.
-        users: ids, as strings (:func:`read_users`, :func:`all_users`).
+        users: ids, as strings (:func:`diffcdr.files.users.read_users`, :func:`all_users`).
         out: the file to write, in the format of its ending; replaced in one step when everything is done.
         options: list length and layout.
         reporter: told about progress.
@@ -132,7 +132,7 @@ def score_users(
             writing = writer.submit(_write_whole, pl.concat(frames).lazy(), part)
         if writing is not None:
             writing.result()
-    written = pl.scan_parquet(parts / "*.parquet")
+    written = pl.scan_parquet(sorted(parts.glob("*.parquet")), glob=False)
     _write_whole(written, out, kind)
     report = _report(written, options, users=len(users), reused=reused)
     shutil.rmtree(parts)

@@ -83,7 +83,7 @@ class TransferProblem:
 
     ``source`` / ``target``: all ratings of the domain less the held-out users' target ratings.
     ``overlap_source`` / ``overlap_target``: int64 [O], rows of the training overlap users in each domain.
-    ``rating_range``: (lowest, highest) rating of the target domain.
+    ``rating_range``: (lowest, highest) rating of the target domain; ``source_range``: of the source, None for the same.
     """
 
     source: RatingTable
@@ -94,6 +94,7 @@ class TransferProblem:
     overlap_target: Tensor
     validation: HeldOut
     rating_range: tuple[float, float]
+    source_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

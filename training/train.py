@@ -17,11 +17,15 @@ import polars as pl
 import torch
 
 from diffcdr.bundle.manifest import Tuning
+from diffcdr.files.columns import Columns
+from diffcdr.files.id_rule import normal_ids
+from diffcdr.files.reading import Reading
 from diffcdr.installation import check_one_onnx_runtime
 from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.search.build_index import IndexOptions
 from training.config import TrainConfig, load_preset
-from training.data.columns import Columns
+from training.data.sense import Rules
+from training.data.titles import TitleFile
 from training.evaluation.evaluate import Metrics
 from training.export.bundle import STEPS, RunFacts, publish_bundle
 from training.models.registry import MODELS
@@ -201,7 +205,7 @@ def fit(
         _domain_file(source, source_columns, option="source_columns"),
         _domain_file(target, target_columns, option="target_columns", titles=target_titles),
     )
-    excluded = pl.Series(exclude_users, dtype=pl.String) if exclude_users else None
+    excluded = normal_ids(pl.Series(exclude_users, dtype=pl.String)).drop_nulls() if exclude_users else None
     with one_thread():
         pair = load_pair(*files, rating_range=rating_range, excluded_users=excluded)
         run = Run(config=plan.config, seed=seed, rating_range=rating_range)
@@ -220,5 +224,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _domain_file(path: str | Path, columns: str | None, *, option: str, titles: str | Path | None = None) -> DomainFile:
-    parsed = None if columns is None else Columns.parse(columns, option=option)
-    return DomainFile(Path(path), parsed, None if titles is None else Path(titles))
+    side = option.removesuffix("_columns")
+    reading = Reading(columns=Columns() if columns is None else Columns.parse(columns, option=option), option=option)
+    named = None if titles is None else TitleFile(Path(titles), Reading(option=f"{side}_title_columns"))
+    return DomainFile(Path(path), reading, named, rules=Rules(side))

@@ -111,9 +111,9 @@ class _Work:
             load_engine("spark", "base")(master, settings) as fit,
         ):
             draw_ratings(self._folder / "warm-up", ratings=1_000, users=100, seed=0)
-            self._prepare(partial(maker, columns=None, rating_range=(1.0, 5.0)), films="warm-up", books="warm-up")
+            self._prepare(partial(maker, rating_range=(1.0, 5.0)), films="warm-up", books="warm-up")
             return self._rates(
-                prepare=lambda: self._prepare(partial(maker, columns=None, rating_range=(1.0, 5.0))),
+                prepare=lambda: self._prepare(partial(maker, rating_range=(1.0, 5.0))),
                 fit=lambda tables: self._fit_there(tables, fit),
                 score=lambda: self._score_there(master, settings),
             )

@@ -142,13 +142,18 @@ class Counts(_Frozen):
 
 
 class InputFile(_Frozen):
-    """One rating file: its base name (no path), hash, rows read and kept, and what cleaning did, by reason."""
+    """One rating file: its base name (no path), hash, rows read and kept, and what cleaning did, by reason.
+
+    ``noted``: what was merely counted, such as times not understood; ``how``: what was recognised of the file.
+    """
 
     name: str
     sha256: str
     rows_read: int
     rows_kept: int
     cleaning: dict[str, int] = Field(default_factory=dict)
+    noted: dict[str, int] = Field(default_factory=dict)
+    how: dict[str, str] = Field(default_factory=dict)
 
 
 class Trial(_Frozen):

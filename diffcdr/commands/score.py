@@ -12,16 +12,17 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from diffcdr.bundle.reader import open_bundle
+from diffcdr.bundle.reader import Bundle, open_bundle
 from diffcdr.commands.engines import EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.device.names import Device, parse_device
 from diffcdr.errors import InputError
+from diffcdr.files.encodings import known_encoding
+from diffcdr.files.users import closest, read_users
 from diffcdr.help import help_groups
 from diffcdr.list_files import format_of
 from diffcdr.progress import Reporter, amount, hint_on_interrupt
-from diffcdr.recommend.list_table import ScoreOptions
+from diffcdr.recommend.list_table import ScoreOptions, decode_ids
 from diffcdr.score import ScoreReport, ScoreRequest, all_users, recommender_for, score_users
-from diffcdr.user_files import read_users
 
 BundleOption = Annotated[
     str, typer.Option(help="Bundle directory; with --engine spark also a URL.", show_default=False)
@@ -29,7 +30,7 @@ BundleOption = Annotated[
 UsersOption = Annotated[
     str,
     typer.Option(
-        help="File with the users: Parquet, CSV or TSV with a column user_id, or text with one id a line. "
+        help="File with the users: Parquet, JSON, CSV or TSV with a column user_id, or text with one id a line. "
         "'all' takes every source user, '-' reads standard input.",
         show_default=False,
     ),
@@ -48,7 +49,7 @@ MOSTLY = 0.9
 
 @help_groups(
     {
-        "Files": ("bundle", "users", "out", "opted_out"),
+        "Files": ("bundle", "users", "out", "opted_out", "encoding"),
         "Lists": ("k", "lists", "titles", "include_seen", "diversity"),
         "Work": ("resume", "device", "search_device", "threads", "engine", "master", "spark_conf"),
     }
@@ -69,6 +70,9 @@ def score(
     opted_out: Annotated[
         Path | None,
         typer.Option(help="File of users who opted out or asked to be forgotten: the popular list for them."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of lists of users that are not UTF-8, such as latin-1.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     device: Annotated[
@@ -98,7 +102,8 @@ def score(
         raise InputError(f"--out {out} is the file that users are read from, and would replace it; choose another")
     if engine == "local":
         format_of(Path(out), nested=lists)  # before the users are read
-    ids = None if listed is None else _read(reporter, listed)
+    codec = None if encoding is None else known_encoding(encoding, option="--encoding")
+    ids = None if listed is None else _read(reporter, listed, codec)
     asked = ScoreRequest(
         users=ids,
         options=ScoreOptions(
@@ -109,7 +114,7 @@ def score(
             titles=titles,
         ),
         resume=resume,
-        opted_out=None if opted_out is None else _read(reporter, opted_out),
+        opted_out=None if opted_out is None else _read(reporter, opted_out, codec),
     )
     if engine == "spark":
         if search_device != "auto":
@@ -136,6 +141,9 @@ def _score_here(
     bundle: Path, out: Path, asked: ScoreRequest, *, devices: tuple[Device, Device], reporter: Reporter, threads: int
 ) -> ScoreReport:
     opened = open_bundle(bundle)
+    for option, listed in (("--users", asked.users), ("--opted-out", asked.opted_out)):
+        if listed is not None:
+            reporter.note(found_in(opened, listed, option=option))
     count = len(opened.source_users.ids) if asked.users is None else len(asked.users)
     recommender = recommender_for(count, opened, device=devices[0], search_device=devices[1])
     return score_users(
@@ -162,14 +170,43 @@ def _warn_of_unknown(reporter: Reporter, report: ScoreReport, asked: ScoreReques
         )
 
 
-def _read(reporter: Reporter, path: Path) -> pl.Series:
+def found_in(bundle: Bundle, listed: pl.Series, *, option: str) -> str:
+    """How many of the ``listed`` users ``bundle`` knows, in a sentence; ``option`` named them.
+
+    Raises:
+        InputError: there are some, and it knows none: most probably they are written otherwise.
+    """
+    ids = listed.to_list()
+    known = bundle.source_users.ids.rows(ids) >= 0
+    if bundle.target_users is not None:
+        known |= bundle.target_users.ids.rows(ids) >= 0
+    text = f"{option}: {len(ids):,} ids, {int(known.sum()):,} found in the bundle"
+    if known.all() or not ids:
+        return text
+    table = bundle.source_users.ids
+    everybody = decode_ids(table.array).to_list() if len(table) <= _COMPARED_USERS else []
+    hint = closest([text for text, there in zip(ids, known.tolist(), strict=True) if not there], everybody)
+    text += f"; {hint}" if hint else ""
+    if not known.any():
+        asked, there = (", ".join(map(repr, each[:2])) for each in (ids, everybody))
+        raise InputError(
+            f"{text}: the list has users such as {asked}, the bundle {there or 'others'}; "
+            "check which list and which bundle they are"
+        )
+    return text
+
+
+_COMPARED_USERS = 2_000_000
+
+
+def _read(reporter: Reporter, path: Path, encoding: str | None) -> pl.Series:
     if path == STANDARD_INPUT:
         with TemporaryDirectory(prefix="diffcdr-") as folder:
             spooled = Path(folder) / "standard-input"
             with spooled.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            return _read(reporter, spooled)
-    ids, left_out = read_users(path)
+            return _read(reporter, spooled, encoding)
+    ids, left_out = read_users(path, encoding=encoding)
     if left_out:
         reporter.note(f"{path}: {left_out:,} empty or repeated user ids left out")
     return ids

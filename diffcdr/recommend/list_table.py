@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from diffcdr.errors import InputError
+from diffcdr.files.users import USER_COLUMN
 from diffcdr.recommend.query import ROW_STRATEGIES, TopRows
-from diffcdr.user_files import USER_COLUMN
 
 if TYPE_CHECKING:
     from diffcdr.bundle.reader import Bundle

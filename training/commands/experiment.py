@@ -14,17 +14,22 @@ from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.help import help_groups
 from diffcdr.progress import Reporter, hint_on_interrupt
 from training.commands.options import (
+    Accept,
+    Encoding,
     MLflow,
     OwnGrids,
     PaperGrids,
     RatingRange,
     Settings,
     SourceColumns,
+    SourceRange,
+    SourceSeparator,
     TargetColumns,
+    TargetRange,
+    TargetSeparator,
     TensorBoard,
-    parse_rating_range,
 )
-from training.commands.sources import domain_file, read_pair, show_data
+from training.commands.sources import CommonOptions, DomainOptions, read_pair, show_data
 from training.config import load_preset
 from training.data.domains import DomainPair
 from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, Sample, read_sample, sample_vectors, to_bytes
@@ -46,6 +51,9 @@ from training.trackers.opening import open_trackers
 @help_groups(
     {
         "Files": ("source", "target", "paper_task", "data", "out", "source_columns", "target_columns", "rating_range"),
+        "Files that are not as expected": (
+            *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
+        ),
         "Models": ("preset", "models", "settings", "grid", "grid_values"),
         "Splits and measures": ("test_fractions", "seeds", "warm", "sampled_negatives"),
         "Work": ("jobs", "tensorboard", "mlflow"),
@@ -86,7 +94,13 @@ def experiment(
     grid_values: OwnGrids = None,
     source_columns: SourceColumns = None,
     target_columns: TargetColumns = None,
-    rating_range: RatingRange = "1,5",
+    source_separator: SourceSeparator = None,
+    target_separator: TargetSeparator = None,
+    encoding: Encoding = None,
+    rating_range: RatingRange = None,
+    source_range: SourceRange = None,
+    target_range: TargetRange = None,
+    accept: Accept = None,
     tensorboard: TensorBoard = None,
     mlflow: MLflow = None,
 ) -> None:
@@ -98,18 +112,33 @@ def experiment(
     config = load_preset(preset, settings or [])
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
     grids = parse_grids(preset, settings or [], paper=grid, own=grid_values or [], models=names)
-    setup = Setup(preset, config, parse_rating_range(rating_range), grids, sampled_negatives)
     cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     source, target = _paths(source, target, paper_task, data)
+    common = CommonOptions(rating_range, encoding, accept or [])
     files = (
-        domain_file(source, source_columns, option="--source-columns"),
-        domain_file(target, target_columns, option="--target-columns"),
+        DomainOptions("source", source, source_columns, separator=source_separator, rating_range=source_range).file(
+            common
+        ),
+        DomainOptions("target", target, target_columns, separator=target_separator, rating_range=target_range).file(
+            common
+        ),
+    )
+    limits = [file.rating_range for file in files]
+    setup = Setup(
+        preset, config, limits[1], grids, sampled_negatives, source_range=limits[0] if limits[0] != limits[1] else None
     )
     trackers = open_trackers(tensorboard=tensorboard, mlflow=mlflow)
     results = ResultsFile(out)
     reporter = Reporter()
-    pair = read_pair(reporter, *files, rating_range=setup.rating_range)
-    warnings = check_data(pair, config, models=names, test_fractions=fractions, seeds=range(seeds))
+    pair = read_pair(reporter, *files)
+    warnings = check_data(
+        pair,
+        config,
+        models=names,
+        test_fractions=fractions,
+        seeds=range(seeds),
+        accepted=files[0].rules.accepted,
+    )
     results.identify(pair, setup)
     show_data(reporter, pair)
     for warning in warnings:

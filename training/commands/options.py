@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from diffcdr.errors import InputError
+from training.data.sense import DOUBTS
 
 Source = Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")]
 Target = Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")]
@@ -38,15 +39,44 @@ MLflow = Annotated[
         metavar="URI", help="Keep figures in this MLflow store or server; of an experiment's cells as they are done."
     ),
 ]
-RatingRange = Annotated[str, typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.")]
+RatingRange = Annotated[
+    str | None,
+    typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.", show_default="1,5"),
+]
+SourceRange = Annotated[
+    str | None, typer.Option(metavar="LOW,HIGH", help="That of the source, where the domains rate differently.")
+]
+TargetRange = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="As --source-range.")]
+Encoding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of text that is not UTF-8 and does not say it, such as latin-1.")
+]
+SourceSeparator = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="What separates fields, such as ';', '::', tab or space.")
+]
+TargetSeparator = Annotated[str | None, typer.Option(metavar="TEXT", help="As --source-separator.")]
+SourceTitleColumns = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="Columns of the titles, such as item=asin,title=name.")
+]
+TargetTitleColumns = Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-title-columns.")]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help=f"What is doubtful but meant: {', '.join(DOUBTS)}."),
+]
+DEFAULT_RANGE = (1.0, 5.0)
 
 
-def parse_rating_range(text: str) -> tuple[float, float]:
-    """``LOW,HIGH`` -> the two numbers. Raises InputError where they are not two finite ascending numbers."""
+def parse_rating_range(text: str | None, *, option: str = "--rating-range") -> tuple[float, float]:
+    """``LOW,HIGH`` -> the two numbers, the default for None.
+
+    Raises:
+        InputError: they are not two finite ascending numbers; the message names the ``option``.
+    """
+    if text is None:
+        return DEFAULT_RANGE
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low, high = 0.0, 0.0
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"--rating-range {text!r} is not understood; write the lowest and highest rating, such as 1,5")
+        raise InputError(f"{option} {text!r} is not understood; write the lowest and highest rating, such as 1,5")
     return low, high

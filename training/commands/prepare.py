@@ -11,21 +11,27 @@ from typing import Annotated
 import typer
 
 from diffcdr.commands.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.files.users import read_users
 from diffcdr.progress import Reporter
-from diffcdr.user_files import read_users
 from training.commands.options import (
+    Accept,
+    Encoding,
     RatingRange,
     Settings,
     Source,
     SourceColumns,
+    SourceRange,
+    SourceSeparator,
     Target,
     TargetColumns,
-    parse_rating_range,
+    TargetRange,
+    TargetSeparator,
 )
-from training.commands.sources import domain_file, show_data
+from training.commands.sources import CommonOptions, DomainOptions, show_data, show_excluded
 from training.config import load_preset
-from training.data.domains import load_domain
+from training.data.domains import DomainPair, load_domain
 from training.data.tables import Division, DomainMaker, domain_maker, write_tables
+from training.run.data_checks import check_prepared
 
 
 def prepare(
@@ -37,7 +43,13 @@ def prepare(
     settings: Settings = None,
     source_columns: SourceColumns = None,
     target_columns: TargetColumns = None,
-    rating_range: RatingRange = "1,5",
+    source_separator: SourceSeparator = None,
+    target_separator: TargetSeparator = None,
+    encoding: Encoding = None,
+    rating_range: RatingRange = None,
+    source_range: SourceRange = None,
+    target_range: TargetRange = None,
+    accept: Accept = None,
     exclude_users: Annotated[Path | None, typer.Option(help="Users to leave out of both domains.")] = None,
     engine: EngineOption = "local",
     master: MasterOption = None,
@@ -45,19 +57,50 @@ def prepare(
 ) -> None:
     """Read, clean and pair two rating files, divide the users they share, and write all of it as tables."""
     division = Division(seed=seed, **load_preset(preset, settings or []).split.model_dump())
+    common = CommonOptions(rating_range, encoding, accept or [])
     files = (
-        domain_file(source, source_columns, option="--source-columns"),
-        domain_file(target, target_columns, option="--target-columns"),
+        DomainOptions("source", source, source_columns, separator=source_separator, rating_range=source_range).file(
+            common
+        ),
+        DomainOptions("target", target, target_columns, separator=target_separator, rating_range=target_range).file(
+            common
+        ),
     )
-    limits = parse_rating_range(rating_range)
-    excluded = None if exclude_users is None else read_users(exclude_users)[0]
+    accepted = files[0].rules.accepted
+    excluded = None if exclude_users is None else read_users(exclude_users, encoding=files[0].reading.encoding)[0]
+    found: set[str] = set()
     reporter = Reporter()
+    warnings: list[str] = []
+
+    def check(pair: DomainPair) -> None:
+        if excluded is not None:
+            show_excluded(reporter, excluded, found, accepted=accepted)
+        warnings.extend(check_prepared(pair, accepted=accepted))
+
     with _makers(engine, master, spark_conf or []) as maker, reporter.task("prepare", total=2, unit="files") as task:
         first, second = (
-            maker(file.path, columns=file.columns, rating_range=limits, excluded_users=excluded) for file in files
+            maker(
+                file.path,
+                reading=file.reading,
+                rating_range=file.rating_range,
+                rules=file.rules,
+                excluded_users=excluded,
+                excluded_found=found,
+            )
+            for file in files
         )
-        tables = write_tables(out, source=first, target=second, division=division, rating_range=limits)
+        tables = write_tables(
+            out,
+            source=first,
+            target=second,
+            division=division,
+            rating_range=files[1].rating_range,
+            source_range=files[0].rating_range,
+            check=check,
+        )
         task.advance(2)
+    for warning in warnings:
+        reporter.warn(warning)
     show_data(reporter, tables.pair)
     parts = ", ".join(f"{count:,} for {part}" for part, count in tables.split.counts().items())
     reporter.note(f"divided by seed {seed}: {parts}")

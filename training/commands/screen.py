@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from diffcdr.bundle.manifest import InputFile, Tuning
 from diffcdr.metric_names import best_of, is_better, lower_is_better
 from diffcdr.progress import Reporter
+from training.data.findings import NOTES
 from training.evaluation.evaluate import Metrics
 from training.fitting.loop import Progress
 
@@ -36,8 +37,29 @@ def cleaning_table(files: Sequence[InputFile]) -> tuple[list[str], list[list[str
     reasons = sorted({reason for file in files for reason in file.cleaning})
     rows = [["rows read", *(f"{file.rows_read:,}" for file in files)]]
     rows += [[f"left out: {reason}", *(f"{file.cleaning.get(reason, 0):,}" for file in files)] for reason in reasons]
+    noted = [note for note in NOTES if any(note in file.noted for file in files)]
+    rows += [[f"noted: {note}", *(f"{file.noted.get(note, 0):,}" for file in files)] for note in noted]
     rows += [["ratings kept", *(f"{file.rows_kept:,}" for file in files)]]
     return ["", *(file.name for file in files)], rows
+
+
+def reading_notes(files: Sequence[InputFile]) -> list[str]:
+    """A line on each file: what was recognised, and the rule by which repeated ratings were made one."""
+    return [
+        f"{file.name}: {'; '.join(f'{what}: {found}' for what, found in file.how.items())}{_rerated(file)}"
+        for file in files
+        if file.how
+    ]
+
+
+def _rerated(file: InputFile) -> str:
+    count = file.cleaning.get("duplicate", 0)
+    if not count:
+        return ""
+    rule = "their mean"
+    if "timestamp" in file.how.get("columns", ""):
+        rule = "the last by time, of equal or unknown times the mean"
+    return f"; of several ratings of one item by one user ({count:,} more than one) {rule} was kept"
 
 
 def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[str]]]:

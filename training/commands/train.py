@@ -15,18 +15,35 @@ from diffcdr.progress import Reporter, hint_on_interrupt
 from diffcdr.search.approximate import DEFAULT_FLOOR, load_faiss
 from diffcdr.search.build_index import IndexOptions
 from training.commands.options import (
+    DEFAULT_RANGE,
+    Accept,
+    Encoding,
     MLflow,
     OwnGrids,
     PaperGrids,
     RatingRange,
     Settings,
     SourceColumns,
+    SourceRange,
+    SourceSeparator,
+    SourceTitleColumns,
     TargetColumns,
+    TargetRange,
+    TargetSeparator,
+    TargetTitleColumns,
     TensorBoard,
-    parse_rating_range,
 )
 from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
-from training.commands.sources import GivenSource, GivenTables, GivenTarget, choose_start, show_data
+from training.commands.sources import (
+    CommonOptions,
+    DomainOptions,
+    GivenSource,
+    GivenTables,
+    GivenTarget,
+    choose_start,
+    show_data,
+)
+from training.data.sense import parse_accepted
 from training.export.bundle import STEPS, check_destination
 from training.export.onnx import has_onnx_runtime
 from training.run.data_checks import check_data
@@ -49,6 +66,16 @@ from training.train import Trained, TrainPlan, one_thread, train_models
             "source_titles",
             "target_titles",
             "exclude_users",
+        ),
+        "Files that are not as expected": (
+            "encoding",
+            "source_separator",
+            "target_separator",
+            "source_range",
+            "target_range",
+            "source_title_columns",
+            "target_title_columns",
+            "accept",
         ),
         "Model": ("preset", "model", "models", "select", "settings", "grid", "grid_values", "seed", "test_fraction"),
         "What the bundle holds": ("histories", "approximate_above", "recall_floor"),
@@ -83,9 +110,17 @@ def train(
     grid_values: OwnGrids = None,
     source_columns: SourceColumns = None,
     target_columns: TargetColumns = None,
-    rating_range: RatingRange = "1,5",
+    source_separator: SourceSeparator = None,
+    target_separator: TargetSeparator = None,
+    encoding: Encoding = None,
+    rating_range: RatingRange = None,
+    source_range: SourceRange = None,
+    target_range: TargetRange = None,
     source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
     target_titles: Annotated[Path | None, typer.Option(help="As --source-titles.")] = None,
+    source_title_columns: SourceTitleColumns = None,
+    target_title_columns: TargetTitleColumns = None,
+    accept: Accept = None,
     exclude_users: Annotated[
         Path | None,
         typer.Option(help="Users to leave out of both domains: ids, as `diffcdr erasures --out` writes them."),
@@ -118,10 +153,15 @@ def train(
         grid_values=grid_values or [],
     )
     start = choose_start(
-        (source, source_columns, source_titles),
-        (target, target_columns, target_titles),
+        DomainOptions(
+            "source", source, source_columns, source_titles, source_separator, source_range, source_title_columns
+        ),
+        DomainOptions(
+            "target", target, target_columns, target_titles, target_separator, target_range, target_title_columns
+        ),
         tables=tables,
         exclude_users=exclude_users,
+        common=CommonOptions(rating_range, encoding, accept or []),
     )
     check_destination(bundle)
     index = None
@@ -135,7 +175,7 @@ def train(
     run = Run(
         config=plan.config,
         seed=seed,
-        rating_range=parse_rating_range(rating_range),
+        rating_range=DEFAULT_RANGE,
         checkpoints=checkpoint,
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
@@ -143,7 +183,14 @@ def train(
         pair, run = start.load(run, reporter)
         show_data(reporter, pair)
         fractions = [plan.config.split.test_fraction]
-        for warning in check_data(pair, plan.config, models=plan.models, test_fractions=fractions, seeds=[seed]):
+        for warning in check_data(
+            pair,
+            plan.config,
+            models=plan.models,
+            test_fractions=fractions,
+            seeds=[seed],
+            accepted=parse_accepted(accept or []),
+        ):
             reporter.warn(warning)
         with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
             run = replace(run, watch=tracking.watch(run.watch))

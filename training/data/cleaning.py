@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,46 +12,13 @@ import numpy.typing as npt
 import polars as pl
 
 from diffcdr.bundle.ids import MAX_ID_BYTES
-from diffcdr.errors import InputError
+from training.data.findings import EXCLUDED, NOTES, REASONS, CleaningReport, Findings
 from training.data.readers import RawRatings
+from training.data.sense import Rules, judge
+from training.data.times import in_microseconds, per_second
 
-EXCLUDED = "excluded_user"
-
-REASONS = {
-    EXCLUDED: "the user is to be left out",
-    "broken_row": "the record cannot be parsed",
-    "missing_user": "the user id is missing or empty",
-    "missing_item": "the item id is missing or empty",
-    "id_too_long": f"an id has more than {MAX_ID_BYTES} bytes",
-    "id_not_text": "an id holds a NUL character or is not UTF-8",
-    "rating_not_a_number": "the rating is not a number",
-    "missing_rating": "the rating is missing",
-    "rating_not_finite": "the rating is NaN or infinite",
-    "rating_out_of_range": "the rating is out of range",
-    "duplicate": "the user rated the item more than once",
-}
-"""Why a record is left out, in the order the reasons are tried: each record counts under the first that holds."""
-
-
-@dataclass(frozen=True)
-class CleaningReport:
-    """What cleaning did. ``dropped[reason]`` (only reasons that occurred); rows count from 1, without the header."""
-
-    name: str
-    rows_read: int
-    rows_kept: int
-    dropped: dict[str, int]
-    first_bad_row: int | None = None
-    first_bad_reason: str | None = None
-
-    def summary(self) -> str:
-        """One line for people."""
-        line = f"{self.name}: {self.rows_read:,} rows read, {self.rows_kept:,} kept"
-        if self.dropped:
-            line += "; left out " + ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.items())
-        if self.first_bad_row is not None and self.first_bad_reason is not None:
-            line += f" (first bad row: {self.first_bad_row:,}, {REASONS[self.first_bad_reason]})"
-        return line
+_AHEAD_S = 2 * 86_400
+"""Times further ahead of the clock than this are in the future, in whichever zone they were written."""
 
 
 @dataclass(frozen=True)
@@ -63,78 +31,49 @@ class CleanRatings:
 
     frame: pl.DataFrame
     report: CleaningReport
+    findings: Findings
+    warnings: tuple[str, ...] = ()
 
 
 def clean(
-    raw: RawRatings, *, rating_range: tuple[float, float] = (1.0, 5.0), excluded_users: pl.Series | None = None
+    raw: RawRatings,
+    *,
+    rating_range: tuple[float, float] = (1.0, 5.0),
+    excluded_users: pl.Series | None = None,
+    rules: Rules | None = None,
 ) -> CleanRatings:
     """Leave out what cannot be used and merge duplicates. The order of ``raw``'s rows does not matter.
 
-    Rows of ``excluded_users`` (ids, as strings) are left out before anything else is looked at.
+    Rows of ``excluded_users`` (ids, as strings) are left out before anything else is looked at. ``rules``: what is
+    refused or warned of, and how messages name the options; None for those of the source domain.
 
     Of several ratings of one item by one user the last by time stays; where none has a time, or several share the
     last time, their mean. A rating without a time is older than any with one.
 
     Raises:
-        InputError: nothing is left; names the file, the first bad row, and the remedy.
+        InputError: nothing or nothing sensible is left; names the file, the first bad row, and the remedy.
     """
+    rules = rules or Rules()
     sifted = sift(raw.frame, rating_range=rating_range, excluded_users=excluded_users)
-    findings = sifted.findings
-    if not sifted.good.height:
-        raise nothing_left(raw.name, findings, rating_range=rating_range)
-    merged = _merge_duplicates(_encode(sifted.good))
-    return CleanRatings(merged, findings.report(raw.name, kept=merged.height))
+    findings = replace(sifted.findings, noted=with_notes(sifted.findings.noted, raw.noted))
+    warnings = judge(raw.name, findings, rating_range=rating_range, rules=rules)
+    good = sifted.good
+    if findings.mixed_times:
+        good = good.with_columns(in_microseconds(pl.col("timestamp")))
+    merged = _merge_duplicates(_encode(good))
+    report = findings.report(raw.name, kept=merged.height, how=dict(raw.how))
+    return CleanRatings(merged, report, findings, tuple(warnings))
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What :func:`sift` found in some records of a file; those of all its parts add up to the file's.
-
-    ``dropped[reason]``: records left out; ``first_bad``: the first of them (of users not to be left out), from 0, its
-    reason, and how its user, item and rating look.
-    """
-
-    rows: int
-    dropped: dict[str, int]
-    first_bad: tuple[int, str, str] | None = None
-
-    def __add__(self, other: Findings) -> Findings:
-        """Of these records and, after them, those of ``other``."""
-        first = self.first_bad
-        if first is None and other.first_bad is not None:
-            place, reason, shown = other.first_bad
-            first = (self.rows + place, reason, shown)
-        dropped = {name: self.dropped.get(name, 0) + other.dropped.get(name, 0) for name in REASONS}
-        return Findings(self.rows + other.rows, {name: count for name, count in dropped.items() if count}, first)
-
-    @property
-    def usable(self) -> int:
-        """Records not left out."""
-        return self.rows - sum(self.dropped.values())
-
-    def as_json(self) -> str:
-        """To send elsewhere; :meth:`from_json` reads it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Findings:
-        """What :meth:`as_json` wrote."""
-        parts = json.loads(text)
-        first = parts["first_bad"]
-        return cls(parts["rows"], parts["dropped"], None if first is None else (first[0], first[1], first[2]))
-
-    def report(self, name: str, *, kept: int) -> CleaningReport:
-        """The report on the file ``name``, of which ``kept`` ratings are left after duplicates are merged."""
-        dropped = dict(self.dropped)
-        if duplicates := self.usable - kept:
-            dropped["duplicate"] = duplicates
-        row, reason = (None, None) if self.first_bad is None else (self.first_bad[0] + 1, self.first_bad[1])
-        return CleaningReport(name, self.rows, kept, dropped, row, reason)
+def with_notes(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """The sum of two counts by keys of ``NOTES``."""
+    total = {note: one.get(note, 0) + other.get(note, 0) for note in NOTES}
+    return {note: count for note, count in total.items() if count}
 
 
 @dataclass(frozen=True)
 class Sifted:
-    """``good``: the usable records, in file order, as :attr:`RawRatings.frame` without ``defect``."""
+    """``good``: the usable records, in file order, with the first four columns of :attr:`RawRatings.frame`."""
 
     good: pl.DataFrame
     findings: Findings
@@ -144,29 +83,51 @@ def sift(frame: pl.DataFrame, *, rating_range: tuple[float, float], excluded_use
     """Take the usable records out of ``frame`` (as :attr:`RawRatings.frame`), each looked at by itself."""
     excluded = pl.lit(False) if excluded_users is None else frame["user_id"].is_in(excluded_users.implode())
     reason = frame.select(_reason(*rating_range, excluded=excluded).alias("reason"))["reason"]
-    dropped = {name: count for name in REASONS if (count := int((reason == name).sum()))}
-    bad = reason.is_not_null() & (reason != EXCLUDED)
-    first = int(bad.arg_max() or 0) if bad.any() else None
-    first_bad = None if first is None else (first, str(reason[first]), _shown(frame, first))
-    return Sifted(frame.filter(reason.is_null()).drop("defect"), Findings(frame.height, dropped, first_bad))
-
-
-def nothing_left(name: str, findings: Findings, *, rating_range: tuple[float, float]) -> InputError:
-    """The error for the file ``name``, where no record is usable: the first bad row, and the remedy."""
-    if findings.first_bad is None:
-        return InputError(f"{name}: all of its {findings.rows:,} rows are of users to be left out; check the list")
-    row, reason, shown = findings.first_bad
-    low, high = rating_range
-    if reason == "rating_out_of_range":
-        remedy = f"ratings must lie in {low:g} to {high:g}: set another range or rescale them"
-    elif reason in ("missing_rating", "rating_not_a_number", "rating_not_finite"):
-        remedy = "ratings must be finite numbers: check which column holds them (--source-columns rating=NAME)"
+    if reason.null_count() == frame.height:
+        dropped, first_bad, hit = {}, None, frame["user_id"].head(0)
     else:
-        remedy = "each record needs a user id, an item id and a rating: check the file and its column names"
-    return InputError(
-        f"{name}: none of its {findings.rows:,} rows can be used; first bad row: {row + 1} "
-        f"(user, item, rating: {shown}): {REASONS[reason]}; {remedy}"
+        dropped = {name: count for name in REASONS if (count := int((reason == name).sum()))}
+        bad = reason.is_not_null() & (reason != EXCLUDED)
+        first = int(bad.arg_max() or 0) if bad.any() else None
+        first_bad = None if first is None else (first, str(reason[first]), _shown(frame, first))
+        hit = frame["user_id"].filter((reason == EXCLUDED).fill_null(False)).unique().sort()
+    noted, example, units = _of_times(frame)
+    finite = frame["rating"].filter(frame["rating"].is_finite())
+    findings = Findings(
+        frame.height,
+        dropped,
+        first_bad,
+        noted,
+        example,
+        None if not len(finite) else float(finite.min()),  # type: ignore[arg-type]
+        None if not len(finite) else float(finite.max()),  # type: ignore[arg-type]
+        units,
+        tuple(hit.to_list()),
     )
+    kept = ("user_id", "item_id", "rating", "timestamp")
+    return Sifted(frame.filter(reason.is_null()).select(kept), findings)
+
+
+def _of_times(frame: pl.DataFrame) -> tuple[dict[str, int], dict[str, str], dict[str, int]]:
+    """What is to be noted of the times, the first that is not understood, and times by their unit."""
+    times = pl.col("timestamp")
+    unit = per_second(times)
+    counted = frame.select(
+        (times == 0).sum().alias("time_zero"),
+        (times > (unit * (time.time() + _AHEAD_S)).cast(pl.Int64)).sum().alias("time_in_future"),
+        *(((unit == each) & (times != 0)).sum().alias(str(each)) for each in (1, 1_000, 1_000_000, 1_000_000_000)),
+        times.null_count().alias("missing"),
+    ).row(0, named=True)
+    noted = {note: counted[note] for note in ("time_in_future", "time_zero")}
+    example = {}
+    if "time_text" in frame.columns:
+        noted["time_not_understood"] = frame.height - frame["time_text"].null_count()
+        if noted["time_not_understood"]:
+            example["time_not_understood"] = str(frame["time_text"].drop_nulls()[0])
+        if frame.height and frame["has_time"].any():
+            noted["time_missing"] = counted["missing"] - noted["time_not_understood"]
+    units = {key: counted[key] for key in ("1", "1000", "1000000", "1000000000") if counted[key]}
+    return with_notes(noted, {}), example, units
 
 
 def ids_of(column: pl.Series) -> pl.Series:
@@ -189,6 +150,7 @@ def _reason(low: float, high: float, *, excluded: pl.Series | pl.Expr) -> pl.Exp
     conditions = {
         EXCLUDED: excluded,
         "broken_row": (defect == "broken_row").fill_null(False),
+        "id_not_exact": (defect == "id_not_exact").fill_null(False),
         "missing_user": missing(user),
         "missing_item": missing(item),
         "id_too_long": (user.str.len_bytes() > MAX_ID_BYTES) | (item.str.len_bytes() > MAX_ID_BYTES),
@@ -236,5 +198,12 @@ def merge_runs(frame: pl.DataFrame, *, starts: npt.NDArray[np.int64]) -> pl.Data
 
 
 def _shown(frame: pl.DataFrame, row: int) -> str:
-    cells = frame.select("user_id", "item_id", "rating").row(row)
-    return ", ".join(repr(str(part)[:40]) if part is not None else "nothing" for part in cells)
+    user, item, rating = frame.select("user_id", "item_id", "rating").row(row)
+    text = frame["text"][row] if "text" in frame.columns else None
+    defect = frame["defect"][row]
+    if defect == "broken_row" and text is not None:
+        return repr(text[:80])
+    if defect == "rating_not_a_number":
+        rating = text
+    shown = ", ".join(repr(str(part)[:40]) if part is not None else "nothing" for part in (user, item, rating))
+    return f"{shown}; {text[:40]!r}" if defect == "id_not_exact" and text is not None else shown

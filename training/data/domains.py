@@ -12,9 +12,13 @@ import polars as pl
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
-from training.data.cleaning import CleaningReport, clean, ids_of
-from training.data.columns import Columns
-from training.data.readers import read_ratings, read_titles
+from diffcdr.files.reading import Reading
+from diffcdr.files.users import closest
+from training.data.cleaning import clean, ids_of
+from training.data.findings import CleaningReport
+from training.data.readers import read_ratings
+from training.data.sense import Rules
+from training.data.titles import TitleFile, item_titles
 
 MIN_OVERLAP = 10
 """Fewer shared users than this cannot be split into training, validation and test users that mean anything."""
@@ -40,6 +44,7 @@ class Domain:
     titles: list[str] | None
     file: InputFile
     report: CleaningReport
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,30 +84,37 @@ class DomainPair:
 def load_domain(
     path: Path,
     *,
-    columns: Columns | None = None,
     rating_range: tuple[float, float] = (1.0, 5.0),
-    titles: Path | None = None,
+    titles: TitleFile | None = None,
     min_ratings: int = 0,
     excluded_users: pl.Series | None = None,
+    excluded_found: set[str] | None = None,
+    reading: Reading | None = None,
+    rules: Rules | None = None,
 ) -> Domain:
     """Read, clean and encode the ratings at ``path``.
 
     Args:
         path: a rating file, or a folder of its parts.
-        columns: names of its columns where they are not the well-known ones.
         rating_range: (lowest, highest) rating; others are left out and counted.
         titles: a file with ``item_id`` and ``title``.
         min_ratings: keep only users and items with as many ratings, over and over until all have (the k-core);
             0 keeps all.
         excluded_users: ids whose ratings are left out before anything else, and counted.
+        excluded_found: takes those of ``excluded_users`` that occur.
+        reading: how the file is to be read.
+        rules: what is refused, and how messages name the options.
 
     Raises:
         InputError: as :func:`training.data.readers.read_ratings` and :func:`training.data.cleaning.clean`, or the
             k-core is empty.
     """
-    raw = read_ratings(path, columns=columns)
+    raw = read_ratings(path, reading=reading)
+    rules = rules or Rules()
     sha256 = raw.sha256
-    cleaned = clean(raw, rating_range=rating_range, excluded_users=excluded_users)
+    cleaned = clean(raw, rating_range=rating_range, excluded_users=excluded_users, rules=rules)
+    if excluded_found is not None:
+        excluded_found.update(cleaned.findings.excluded)
     del raw  # the largest thing in memory; not needed to encode
     frame, dropped = cleaned.frame, dict(cleaned.report.dropped)
     if min_ratings > 1:
@@ -118,6 +130,7 @@ def load_domain(
     users, user_rows = _rows(frame["user_id"])
     items, item_rows = _rows(frame["item_id"])
     times = frame["timestamp"]
+    named, warnings = (None, []) if titles is None else item_titles(titles, items)
     return Domain(
         users=users,
         items=items,
@@ -125,15 +138,18 @@ def load_domain(
         item_rows=item_rows,
         ratings=frame["rating"].cast(pl.Float32).to_numpy(),
         timestamps=None if times.null_count() else times.to_numpy(),
-        titles=None if titles is None else item_titles(titles, items),
+        titles=named,
         file=InputFile(
             name=cleaned.report.name,
             sha256=sha256,
             rows_read=cleaned.report.rows_read,
             rows_kept=frame.height,
             cleaning=dropped,
+            noted=cleaned.report.noted,
+            how=cleaned.report.how,
         ),
         report=cleaned.report,
+        warnings=(*cleaned.warnings, *warnings),
     )
 
 
@@ -154,7 +170,7 @@ def pair_domains(source: Domain, target: Domain) -> DomainPair:
         )
         raise InputError(
             f"no user occurs in both files ({shown}); the same person must have the same user id in both: "
-            "check the files and which column holds the user"
+            f"{_would_match(source, target, len(in_source)) or 'check the files and which column holds the user'}"
         )
     if len(in_source) < MIN_OVERLAP:
         raise InputError(
@@ -162,6 +178,23 @@ def pair_domains(source: Domain, target: Domain) -> DomainPair:
             f"{MIN_OVERLAP} are needed to learn and to judge a transfer; give files with more shared users"
         )
     return DomainPair(source, target, in_source.astype(np.int64), in_target.astype(np.int64))
+
+
+def _would_match(source: Domain, target: Domain, shared: int) -> str | None:
+    """Why users of one domain are not in the other, where a simple difference explains some."""
+    if min(len(source.users), len(target.users)) - shared < 1:
+        return None
+    fewer, more = sorted((source, target), key=lambda domain: len(domain.users))
+    return closest(_all_ids(fewer.users), _all_ids(more.users))
+
+
+def near_misses(pair: DomainPair) -> str | None:
+    """As ``1,204 ids would match if …``: users whom both domains seem to hold under different ids."""
+    return _would_match(pair.source, pair.target, len(pair.overlap_source))
+
+
+def _all_ids(table: IdTable) -> list[str]:
+    return [text.decode() for text in table.array.tolist()]
 
 
 def _core(frame: pl.DataFrame, minimum: int) -> npt.NDArray[np.bool_]:
@@ -184,15 +217,3 @@ def _rows(column: pl.Series) -> tuple[IdTable, Rows]:
     present[codes] = True
     row_of_code = np.cumsum(present) - 1
     return IdTable.build(ids.filter(pl.Series(present))), row_of_code[codes].astype(np.int64)
-
-
-def item_titles(path: Path, items: IdTable) -> list[str]:
-    """Titles of ``items`` from the file at ``path``, one each, empty where it has none."""
-    # An id with several titles gets the first in order, whatever the order in the file.
-    frame = read_titles(path).sort("item_id", "title").unique("item_id", keep="first", maintain_order=True)
-    rows = items.rows(frame["item_id"].to_list())
-    result = [""] * len(items)
-    for row, title in zip(rows.tolist(), frame["title"].to_list(), strict=True):
-        if row >= 0:
-            result[row] = title
-    return result

@@ -12,7 +12,8 @@ All but the first are ``.npy``, mapped into memory when opened. Whatever engine 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,10 @@ from diffcdr.atomic import replacing_directory
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
-from training.data.cleaning import CleaningReport
-from training.data.domains import Domain, DomainPair, item_titles, pair_domains
+from training.data.domains import Domain, DomainPair, pair_domains
+from training.data.findings import CleaningReport
 from training.data.splits import Split, split_overlap
+from training.data.titles import TitleFile, item_titles
 
 FACTS = "tables.json"
 
@@ -38,22 +40,38 @@ class _Facts(BaseModel):
 
 
 class DomainFacts(_Facts):
-    """Where one domain's ratings are from. ``first_bad_row`` counts from 1, with its key of ``REASONS``."""
+    """Where one domain's ratings are from. ``first_bad_row`` counts from 1, with its key of ``REASONS``.
+
+    ``warnings``: what is to be said of the file.
+    """
 
     file: InputFile
     first_bad_row: int | None = None
     first_bad_reason: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, file: InputFile, report: CleaningReport) -> DomainFacts:
+    def of(cls, file: InputFile, report: CleaningReport, warnings: Sequence[str] = ()) -> DomainFacts:
         """What is kept of a reading."""
-        return cls(file=file, first_bad_row=report.first_bad_row, first_bad_reason=report.first_bad_reason)
+        return cls(
+            file=file,
+            first_bad_row=report.first_bad_row,
+            first_bad_reason=report.first_bad_reason,
+            warnings=tuple(warnings),
+        )
 
     def report(self) -> CleaningReport:
         """The cleaning report again."""
         file = self.file
         return CleaningReport(
-            file.name, file.rows_read, file.rows_kept, file.cleaning, self.first_bad_row, self.first_bad_reason
+            file.name,
+            file.rows_read,
+            file.rows_kept,
+            file.cleaning,
+            self.first_bad_row,
+            self.first_bad_reason,
+            file.noted,
+            file.how,
         )
 
 
@@ -81,6 +99,8 @@ class TablesFacts(_Facts):
 
     version: Literal[1] = 1
     rating_range: tuple[float, float]
+    source_range: tuple[float, float] | None = None
+    """Where it is not ``rating_range``, which is the target's then."""
     division: Division
     source: DomainFacts
     target: DomainFacts
@@ -108,10 +128,7 @@ class DomainWriter:
         kinds: dict[str, type[np.generic]] = {"user_rows": np.int64, "item_rows": np.int64, "ratings": np.float32}
         if timed:
             kinds["timestamps"] = np.int64
-        self._columns = {
-            name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=(rows,))
-            for name, kind in kinds.items()
-        }
+        self._columns = {name: _reserved(folder / f"{name}.npy", kind, rows) for name, kind in kinds.items()}
         self._written = 0
 
     def append(self, **columns: npt.NDArray[Any]) -> None:
@@ -125,6 +142,14 @@ class DomainWriter:
         """Bring everything to the disk."""
         for table in self._columns.values():
             table.flush()
+
+
+def _reserved(path: Path, kind: type[np.generic], rows: int) -> np.memmap[Any, Any]:
+    """A new mapped array whose bytes are on the disk already: writing to a map on a full disk kills the process."""
+    table = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(rows,))
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, path.stat().st_size))
+    return table
 
 
 DomainMaker = Callable[[Path], DomainFacts]
@@ -146,25 +171,33 @@ def domain_maker(load: Callable[[], Domain]) -> DomainMaker:
         times = {} if domain.timestamps is None else {"timestamps": domain.timestamps}
         writer.append(user_rows=domain.user_rows, item_rows=domain.item_rows, ratings=domain.ratings, **times)
         writer.close()
-        return DomainFacts.of(domain.file, domain.report)
+        return DomainFacts.of(domain.file, domain.report, domain.warnings)
 
     return make
 
 
 def write_tables(
-    out: Path, *, source: DomainMaker, target: DomainMaker, division: Division, rating_range: tuple[float, float]
+    out: Path,
+    *,
+    source: DomainMaker,
+    target: DomainMaker,
+    division: Division,
+    rating_range: tuple[float, float],
+    source_range: tuple[float, float] | None = None,
+    check: Callable[[DomainPair], None] = lambda pair: None,
 ) -> Tables:
     """Make both domains, pair them, divide the shared users, and publish all of it at ``out`` in one step.
 
-    Tables already there are replaced; where anything fails, they stay and nothing else does.
+    Tables already there are replaced; where anything fails, they stay and nothing else does. ``check`` may raise.
 
     Raises:
-        InputError: as the makers, :func:`pair_domains` and ``split_overlap``; or ``out`` cannot be written.
+        InputError: as the makers, ``check``, :func:`pair_domains` and ``split_overlap``; or ``out`` cannot be written.
     """
     with staged(out) as staging:
         made = {"source": source(staging / "source"), "target": target(staging / "target")}
         first, second = (_open_domain(staging / name, facts, titles=None) for name, facts in made.items())
         pair = pair_domains(first, second)
+        check(pair)
         split = division.split(pair)
         arrays = {
             "overlap_source": pair.overlap_source,
@@ -177,6 +210,7 @@ def write_tables(
             np.save(staging / f"{name}.npy", values)
         facts = TablesFacts(
             rating_range=rating_range,
+            source_range=source_range if source_range != rating_range else None,
             division=division,
             users={"shared": len(pair.overlap_source), **split.counts()},
             source=made["source"],
@@ -187,7 +221,9 @@ def write_tables(
     return open_tables(out)
 
 
-def open_tables(path: Path, *, source_titles: Path | None = None, target_titles: Path | None = None) -> Tables:
+def open_tables(
+    path: Path, *, source_titles: TitleFile | None = None, target_titles: TitleFile | None = None
+) -> Tables:
     """Map the tables at ``path``, and read titles where files of them are given.
 
     Arrays of ratings are mapped copy-on-write: torch takes them as they are, and nothing reaches the files.
@@ -231,8 +267,9 @@ def staged(out: Path) -> Iterator[Path]:
         raise InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
 
 
-def _open_domain(folder: Path, facts: DomainFacts, *, titles: Path | None) -> Domain:
+def _open_domain(folder: Path, facts: DomainFacts, *, titles: TitleFile | None) -> Domain:
     items = IdTable(np.load(folder / "items.npy", mmap_mode="r"))
+    named, warnings = (None, []) if titles is None else item_titles(titles, items)
     times = folder / "timestamps.npy"
     return Domain(
         users=IdTable(np.load(folder / "users.npy", mmap_mode="r")),
@@ -241,9 +278,10 @@ def _open_domain(folder: Path, facts: DomainFacts, *, titles: Path | None) -> Do
         item_rows=_mapped(folder / "item_rows.npy"),
         ratings=_mapped(folder / "ratings.npy"),
         timestamps=_mapped(times) if times.exists() else None,
-        titles=None if titles is None else item_titles(titles, items),
+        titles=named,
         file=facts.file,
         report=facts.report(),
+        warnings=(*facts.warnings, *warnings),
     )
 
 

@@ -100,7 +100,12 @@ def sample_vectors(
     Raises:
         InputError: the split or a base model is not possible.
     """
-    run = Run(config=setup.config_at(test_fraction), seed=SEED, rating_range=setup.rating_range)
+    run = Run(
+        config=setup.config_at(test_fraction),
+        seed=SEED,
+        rating_range=setup.rating_range,
+        source_range=setup.source_range,
+    )
     prepared = prepared or prepare(pair, run)
     truth = fit_complete_target(prepared, run).user_vectors
     users = {part: _draw(prepared, part) for part in PARTS}

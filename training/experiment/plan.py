@@ -55,6 +55,8 @@ class Setup:
     grids: SettingGrids = SettingGrids()
     sampled_negatives: int = 0
     """Rank against so many sampled items too; 0 leaves that out."""
+    source_range: tuple[float, float] | None = None
+    """Of the source domain, where it is not ``rating_range``."""
 
     def config_at(self, test_fraction: float) -> TrainConfig:
         """The settings of the cells with ``test_fraction``."""

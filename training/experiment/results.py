@@ -198,6 +198,7 @@ def _identity(pair: DomainPair, setup: Setup) -> dict[str, Any]:
         "preset": setup.preset,
         "settings": _settings(setup.config),
         "rating range": list(setup.rating_range),
+        **({} if setup.source_range is None else {"source range": list(setup.source_range)}),
         "grid": setup.grids.as_dict(),
         "sampled negatives": setup.sampled_negatives,
     }

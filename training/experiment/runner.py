@@ -71,7 +71,12 @@ def run_blocks(
 
 def run_block(pair: DomainPair, setup: Setup, block: Block, *, keep: Keep | None = None) -> Iterator[Outcome]:
     """Split and base models once, then every model of the block, in order. What fails is yielded as a failure."""
-    run = Run(config=setup.config_at(block.test_fraction), seed=block.seed, rating_range=setup.rating_range)
+    run = Run(
+        config=setup.config_at(block.test_fraction),
+        seed=block.seed,
+        rating_range=setup.rating_range,
+        source_range=setup.source_range,
+    )
     try:
         prepared = prepare(pair, run)
     except DiffCDRError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from diffcdr.errors import InputError
 from training.config import SplitConfig, TrainConfig
-from training.data.domains import DomainPair
+from training.data.domains import Domain, DomainPair
+from training.data.sense import doubt
 from training.data.splits import Indices, split_overlap
 
 MIN_OVERLAP = 50
@@ -22,6 +24,7 @@ def check_data(
     models: Iterable[str],
     test_fractions: Sequence[float],
     seeds: Sequence[int],
+    accepted: Collection[str] = (),
 ) -> list[str]:
     """Raise where a run cannot be done or would mean nothing; returns a warning for each thing that is merely odd.
 
@@ -31,6 +34,7 @@ def check_data(
         models: names of the models to train.
         test_fractions: every share of overlap users to be held out.
         seeds: of the splits.
+        accepted: doubts that the caller has laid aside.
 
     Raises:
         InputError: too few users in both domains, a domain of one item, a fraction that leaves a part without users,
@@ -50,9 +54,91 @@ def check_data(
             )
     for fraction in test_fractions:
         _training_users(pair, config.split, fraction, seed=0)
+    warnings = [*check_prepared(pair, accepted=accepted), *_meaning(pair, accepted)]
     if "ptupcdr" not in models:
+        return warnings
+    return [*warnings, *_histories(pair, config, test_fractions, seeds)]
+
+
+def check_prepared(pair: DomainPair, *, accepted: Collection[str]) -> list[str]:
+    """What is looked at before tables are written: whether the two files are one.
+
+    Raises:
+        Doubt: they hold the same ratings.
+    """
+    source, target = pair.source, pair.target
+    same = source.file.sha256 == target.file.sha256 or _shared_ratings(pair) >= _SAME_SHARE * len(target.ratings)
+    if not same:
         return []
-    return _histories(pair, config, test_fractions, seeds)
+    text = (
+        f"{source.file.name} and {target.file.name} hold the same ratings: what is to be predicted would be known; "
+        "give the ratings of two domains"
+    )
+    return doubt("same-ratings", text, accepted=accepted)
+
+
+def _meaning(pair: DomainPair, accepted: Collection[str]) -> list[str]:
+    """Data that can be learnt from and tells nothing, or something else than it seems to."""
+    source, target, warnings = pair.source, pair.target, []
+    for domain in (source, target):
+        if domain.ratings.min() == domain.ratings.max():
+            text = (
+                f"{domain.file.name}: every rating is {domain.ratings[0]:g}, so nothing says who liked what; "
+                "check which column holds the rating"
+            )
+            warnings += doubt("equal-ratings", text, accepted=accepted)
+    items = _known(source, target)
+    if items >= _SAME_SHARE * min(len(source.items), len(target.items)):
+        text = (
+            f"{items:,} of the {len(target.items):,} item ids of {target.file.name} are items of {source.file.name}; "
+            "two domains have items of their own"
+        )
+        if _numbers(source.items.array) and _numbers(target.items.array):
+            warnings.append(f"{text}: both number their items, so the same id means another item in each")
+        else:
+            warnings += doubt("same-items", f"{text}: check the files", accepted=accepted)
+    shared = len(pair.overlap_source)
+    if shared == len(source.users) == len(target.users):
+        text = f"every user of {source.file.name} is in {target.file.name} too, and none is new to it"
+        if _numbers(source.users.array) and _numbers(target.users.array):
+            text = f"{text}; both number them from the start: is the same number the same person?"
+            warnings += doubt("same-numbers", text, accepted=accepted)
+        else:
+            warnings.append(text)
+    return warnings
+
+
+_SAME_SHARE = 0.9
+
+
+def _known(source: Domain, target: Domain) -> int:
+    return len(np.intersect1d(source.items.array, target.items.array, assume_unique=True))
+
+
+def _shared_ratings(pair: DomainPair) -> int:
+    """Ratings of the target domain that the source has too: user, item and value."""
+    source, target = pair.source, pair.target
+    if _known(source, target) < _SAME_SHARE * len(target.items):
+        return 0
+    items = source.items.rows_of(target.items.array)
+    users = np.full(len(target.users), -1, dtype=np.int64)
+    users[pair.overlap_target] = pair.overlap_source
+    user, item = users[target.user_rows], items[target.item_rows]
+    both = (user >= 0) & (item >= 0)
+    wide = len(source.items)
+    wanted = user[both] * wide + item[both]
+    there = source.user_rows * wide + source.item_rows  # ascending, as ratings are ordered
+    at = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
+    return int(((there[at] == wanted) & (source.ratings[at] == target.ratings[both])).sum())
+
+
+def _numbers(ids: npt.NDArray[np.bytes_]) -> bool:
+    """Whether ``ids`` are running numbers: 0 or 1 to about as many as there are."""
+    try:
+        values = np.array([int(text) for text in ids.tolist()])
+    except ValueError:
+        return False
+    return bool(values.min() in (0, 1) and values.max() <= 1.1 * len(values) + 1)
 
 
 def _histories(

@@ -11,7 +11,7 @@ derived from the seed and the step's name, so that training one more model chang
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from diffcdr.files.reading import Reading
 from training.base_models.als import fit_als
 from training.base_models.config import ALSConfig
 from training.base_models.mf import fit_mf
-from training.data.columns import Columns
 from training.data.domains import DomainPair, load_domain, pair_domains
+from training.data.sense import Rules
 from training.data.splits import RatingColumns, Split, all_ratings, hold_out, split_overlap
+from training.data.titles import TitleFile
 from training.models.baselines.ridge import ridge_quality
 from training.models.contract import TransferModel
 from training.models.table_model import TabularModel
@@ -38,11 +40,13 @@ PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class DomainFile:
-    """One domain's input: a rating file or folder, its columns where their names are not well known, item titles."""
+    """One domain's input: a rating file or folder and a file of titles, how they are to be read, and how judged."""
 
     path: Path
-    columns: Columns | None = None
-    titles: Path | None = None
+    reading: Reading = field(default_factory=Reading)
+    titles: TitleFile | None = None
+    rating_range: tuple[float, float] = (1.0, 5.0)
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,13 @@ def load_pair(
     source: DomainFile,
     target: DomainFile,
     *,
-    rating_range: tuple[float, float],
+    rating_range: tuple[float, float] | None = None,
     excluded_users: pl.Series | None = None,
+    excluded_found: set[str] | None = None,
 ) -> DomainPair:
     """Read, clean and pair both domains, as if the ``excluded_users`` (ids) had rated nothing in either.
+
+    ``rating_range``: of both, where it is not those of the files; ``excluded_found``: takes those that occur.
 
     Raises:
         InputError: a file yields nothing usable, or the domains share too few users.
@@ -77,10 +84,12 @@ def load_pair(
     first, second = (
         load_domain(
             file.path,
-            columns=file.columns,
-            rating_range=rating_range,
+            reading=file.reading,
+            rating_range=rating_range or file.rating_range,
             titles=file.titles,
             excluded_users=excluded_users,
+            excluded_found=excluded_found,
+            rules=file.rules,
         )
         for file in (source, target)
     )
@@ -114,6 +123,7 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
             overlap_target=torch.from_numpy(pair.overlap_target[split.train]),
             validation=_held_out(pair, split.validation, held.validation),
             rating_range=run.rating_range,
+            source_range=run.source_range,
         )
 
     base = run.config.base

@@ -38,6 +38,8 @@ class Run:
     config: TrainConfig
     seed: int
     rating_range: tuple[float, float]
+    source_range: tuple[float, float] | None = None
+    """Of the source domain, where it is not ``rating_range``."""
     checkpoints: Path | None = None
     watch: Watch = watch_nothing
     variant: str = ""

@@ -11,11 +11,12 @@ ratings have not; executors read the files, and write sorted ones, on storage th
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
@@ -31,11 +32,15 @@ from diffcdr.atomic import file_sha256
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
-from training.data.cleaning import Findings, merge_runs, nothing_left, sift
-from training.data.columns import Columns
-from training.data.parts import joined_sha256, parts
-from training.data.readers import PARQUET, check_alike, no_ratings, read_part
+from diffcdr.files.columns import Columns
+from diffcdr.files.folders import Part, joined_sha256, parts
+from diffcdr.files.reading import Reading
+from training.data.cleaning import merge_runs, sift, with_notes
+from training.data.findings import Findings
+from training.data.readers import check_alike, is_parquet, no_ratings, read_part
+from training.data.sense import Rules, judge
 from training.data.tables import DomainFacts, DomainMaker, DomainWriter
+from training.data.times import in_microseconds
 from training.spark.arrow import ddl, numbers, on_numbers
 from training.spark.session import ask_executors, clear_failures, map_numbers, open_session
 
@@ -49,16 +54,16 @@ BATCH_ROWS = 100_000
 RATINGS = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("rating", pa.float64()), ("timestamp", pa.int64())]
 )
-SIFTED = pa.schema([*RATINGS, ("slice", pa.int64()), ("findings", pa.string())])
+SIFTED = pa.schema([*RATINGS, ("slice", pa.int64()), ("findings", pa.string()), ("how", pa.string())])
 ORDER = ("user_id", "item_id", "timestamp", "rating")
 """Unknown times come first, and text goes by its UTF-8 bytes, in Spark as in the local engine."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows of a file: ``rows`` is (first, how many), or None for all of it."""
+    """Rows of a part: ``rows`` is (first, how many), or None for all of it."""
 
-    file: Path
+    part: Part
     rows: tuple[int, int] | None = None
 
 
@@ -73,9 +78,12 @@ def spark_maker(
     session: SparkSession,
     path: Path,
     *,
-    columns: Columns | None,
+    columns: Columns | None = None,
     rating_range: tuple[float, float],
     excluded_users: pl.Series | None = None,
+    excluded_found: set[str] | None = None,
+    reading: Reading | None = None,
+    rules: Rules | None = None,
 ) -> DomainMaker:
     """As :func:`training.data.domains.load_domain` and a local maker, on the executors of ``session``.
 
@@ -85,42 +93,46 @@ def spark_maker(
     def make(folder: Path) -> DomainFacts:
         whole, name = path.absolute(), path.absolute().name
         files = parts(whole)
-        check_alike(files, columns=columns)
-        ask_executors(session, partial(_check_storage, file=files[0], folder=folder.parent))
+        how_to_read = reading or Reading(columns=columns or Columns())
+        judged = rules or Rules()
+        check_alike(files, reading=how_to_read)
+        ask_executors(session, partial(_check_storage, file=files[0].file, folder=folder.parent))
         scratch = folder.with_name(f".{folder.name}.scratch")
-        rules = _Rules(columns, rating_range, excluded_users)
+        sifting = _Sifting(how_to_read, rating_range, excluded_users)
         with clear_failures(f"preparing {path}"):
-            digests = map_numbers(session, len(files), lambda number: file_sha256(files[number]))
-            sifted = _sifted(session, [each for file in files for each in _slices(file)], rules)
+            digests = map_numbers(session, len(files), lambda number: file_sha256(files[number].file))
+            sifted = _sifted(session, [each for part in files for each in _slices(part)], sifting)
             try:
-                findings = _findings(sifted)
+                findings, how = _findings(sifted)
                 if not findings.rows:
                     raise no_ratings(path)
-                if not findings.usable:
-                    raise nothing_left(name, findings, rating_range=rating_range)
-                _merge(
-                    sifted, scratch, ranges=max(session.sparkContext.defaultParallelism, findings.usable // SLICE_ROWS)
-                )
+                warnings = judge(name, findings, rating_range=rating_range, rules=judged)
+                if excluded_found is not None:
+                    excluded_found.update(findings.excluded)
+                ranges = max(session.sparkContext.defaultParallelism, findings.usable // SLICE_ROWS)
+                _merge(sifted, scratch, ranges=ranges, mixed_times=findings.mixed_times)
             finally:
                 sifted.unpersist()
         kept = _write_arrays(scratch, folder)
         shutil.rmtree(scratch)
-        report = findings.report(name, kept=kept)
+        report = findings.report(name, kept=kept, how=how)
         file = InputFile(
             name=name,
-            sha256=joined_sha256(whole, files, digests),
+            sha256=joined_sha256(whole, [part.file for part in files], digests),
             rows_read=report.rows_read,
             rows_kept=kept,
             cleaning=report.dropped,
+            noted=report.noted,
+            how=report.how,
         )
-        return DomainFacts.of(file, report)
+        return DomainFacts.of(file, report, warnings)
 
     return make
 
 
 @dataclass(frozen=True)
-class _Rules:
-    columns: Columns | None
+class _Sifting:
+    reading: Reading
     rating_range: tuple[float, float]
     excluded_users: pl.Series | None
 
@@ -132,46 +144,58 @@ def _check_storage(number: int, *, file: Path, folder: Path) -> None:
         raise InputError(f"executors cannot write to {folder}; choose an --out that all machines see under this path")
 
 
-def _slices(file: Path) -> Iterator[Slice]:
-    """Row groups of a Parquet ``file`` together, up to about ``SLICE_ROWS``; another file as a whole."""
-    if file.suffix.lower() not in PARQUET:
-        yield Slice(file)
+def _slices(part: Part) -> Iterator[Slice]:
+    """Row groups of a Parquet file together, up to about ``SLICE_ROWS``; another file as a whole."""
+    if not is_parquet(part):
+        yield Slice(part)
         return
-    with pq.ParquetFile(file) as opened:
+    with pq.ParquetFile(part.file) as opened:
         sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.metadata.num_row_groups)]
     first = size = 0
     for rows in sizes:
         if size and size + rows > SLICE_ROWS:
-            yield Slice(file, (first, size))
+            yield Slice(part, (first, size))
             first, size = first + size, 0
         size += rows
-    yield Slice(file, (first, size))
+    yield Slice(part, (first, size))
 
 
-def _sifted(session: SparkSession, slices: Sequence[Slice], rules: _Rules) -> DataFrame:
+def _sifted(session: SparkSession, slices: Sequence[Slice], rules: _Sifting) -> DataFrame:
     """Usable records of all ``slices``, and for each a row of its own with what was found in it."""
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for number in numbers(batches):
-            part = read_part(slices[number].file, columns=rules.columns, rows=slices[number].rows)
-            sifted = sift(part, rating_range=rules.rating_range, excluded_users=rules.excluded_users)
-            told = pl.DataFrame({"slice": [number], "findings": [sifted.findings.as_json()]})
+            part = read_part(slices[number].part, reading=rules.reading, rows=slices[number].rows)
+            sifted = sift(part.frame, rating_range=rules.rating_range, excluded_users=rules.excluded_users)
+            findings = replace(sifted.findings, noted=with_notes(sifted.findings.noted, part.noted))
+            told = pl.DataFrame(
+                {"slice": [number], "findings": [findings.as_json()], "how": [json.dumps(dict(part.how))]}
+            )
             for frame in (sifted.good, told):
                 yield from _batches(frame, SIFTED)
 
     return on_numbers(session, len(slices), read, SIFTED).persist(StorageLevel.DISK_ONLY)
 
 
-def _findings(sifted: DataFrame) -> Findings:
-    rows = sifted.where("findings is not null").select("slice", "findings").collect()
-    return reduce(add, (Findings.from_json(row["findings"]) for row in sorted(rows, key=lambda row: row["slice"])))
+def _findings(sifted: DataFrame) -> tuple[Findings, dict[str, str]]:
+    rows = sifted.where("findings is not null").select("slice", "findings", "how").collect()
+    ordered = sorted(rows, key=lambda row: row["slice"])
+    return reduce(add, (Findings.from_json(row["findings"]) for row in ordered)), json.loads(ordered[0]["how"])
 
 
-def _merge(sifted: DataFrame, out: Path, *, ranges: int) -> None:
+def _merge(sifted: DataFrame, out: Path, *, ranges: int, mixed_times: bool) -> None:
     """Write one rating for each user and item to the folder ``out``, its files in order, and ordered within."""
     records = sifted.where("findings is null").select(*RATINGS.names)
+    if mixed_times:
+        records = records.mapInArrow(_one_unit, ddl(RATINGS))
     ordered = records.repartitionByRange(ranges, "user_id", "item_id").sortWithinPartitions(*ORDER)
     ordered.mapInArrow(_merged, ddl(RATINGS)).write.parquet(str(out), compression="zstd")
+
+
+def _one_unit(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        frame = pl.DataFrame(pl.from_arrow(batch)).with_columns(in_microseconds(pl.col("timestamp")))
+        yield from _batches(frame, RATINGS)
 
 
 def _merged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -199,7 +223,7 @@ def _merge_all(frame: pl.DataFrame) -> pl.DataFrame:
 def _write_arrays(scratch: Path, folder: Path) -> int:
     """Stream the sorted files of ``scratch`` into arrays; how many ratings there are."""
     files = sorted(scratch.glob("part-*.parquet"))
-    lazy = pl.scan_parquet(files)
+    lazy = pl.scan_parquet(files, glob=False)
     rows, untimed = lazy.select(pl.len(), pl.col("timestamp").null_count().alias("untimed")).collect().row(0)
     users, items = (
         lazy.select(pl.col(name).unique()).collect(engine="streaming").to_series().sort()

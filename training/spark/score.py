@@ -30,11 +30,11 @@ from threadpoolctl import threadpool_limits
 from diffcdr.bundle.reader import MANIFEST_HASH, Bundle, open_bundle
 from diffcdr.device.names import Device
 from diffcdr.errors import BundleError, InputError
+from diffcdr.files.users import USER_COLUMN
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
 from diffcdr.recommend.recommender import Recommender
 from diffcdr.score import COMPILED_USERS, Plan, ScoreReport, ScoreRequest, make_plan, recommender_for
-from diffcdr.user_files import USER_COLUMN
 from training.spark.arrow import numbers, on_numbers
 from training.spark.session import ask_executors, clear_failures, open_session
 from training.spark.storage import Storage

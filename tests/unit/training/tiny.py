@@ -9,6 +9,7 @@ import polars as pl
 
 from training.config import TrainConfig, load_preset
 from training.data.domains import DomainPair
+from training.data.titles import TitleFile
 from training.run.prepare import DomainFile, Prepared, load_pair, prepare
 from training.run.run import Run
 
@@ -49,7 +50,9 @@ def load(folder: Path, *, shuffle: int | None = None) -> DomainPair:
     """The domains of :func:`write_domains`, read back, with titles for the target."""
     folder.mkdir(exist_ok=True)
     source, target = write_domains(folder, shuffle=shuffle)
-    return load_pair(DomainFile(source), DomainFile(target, titles=folder / "books_items.csv"), rating_range=RANGE)
+    return load_pair(
+        DomainFile(source), DomainFile(target, titles=TitleFile(folder / "books_items.csv")), rating_range=RANGE
+    )
 
 
 def quick_config(*overrides: str, preset: str = "reference") -> TrainConfig:

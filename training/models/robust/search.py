@@ -88,7 +88,9 @@ class Search:
         self._overlap = problem.overlap_target.numpy()
         self._numbers = self._target.by_user()[self._overlap]
         history_seed, self._taste_seed = draw_seed(generator), draw_seed(generator)
-        self._shapes = RatingShapes.fit(Ratings.of(problem.source), rating_range=problem.rating_range)
+        self._shapes = RatingShapes.fit(
+            Ratings.of(problem.source), rating_range=problem.source_range or problem.rating_range
+        )
         items = interactions(problem.source)
         self.history = HistoryMap.fit(items, dim=config.history_dim, vector_weight=0.0, seed=history_seed)
         features = self.history.conditions(items, np.zeros((items.shape[0], 0)))

@@ -15,11 +15,11 @@ from rich.console import Console
 import diffcdr.score
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
+from diffcdr.files.users import read_users
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from diffcdr.score import ScoreReport, all_users, score_users
-from diffcdr.user_files import read_users
 from tests.bundles import write_bundle
 
 PLAIN = ScoreOptions()
@@ -201,12 +201,11 @@ def test_users_from_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("users.csv", b"user,age\na,1\n", "no column user_id"),
+        ("users.csv", b"who,age\na,1\n", "no column known as user"),
         ("users.csv", b"", "cannot read users"),
         ("users.parquet", b"PAR1", "cannot read users"),
-        ("users.txt", b"\xff\xfe", "cannot read users"),
+        ("users.txt", b"caf\xe9\n", "not UTF-8.*--encoding latin-1"),
         ("users.txt.gz", gzip.compress(b"a\n" * 1000, mtime=0)[:-9], "cannot read users"),
-        ("users.txt.gz", b"text", "cannot read users"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -68,7 +68,7 @@ def test_warns_when_the_model_is_worse_than_plain(
         (["--rating-range", "20,30"], "films.csv"),
         (["--source-columns", "who=user_id"], "--source-columns"),
         (["--source-columns", "user=who"], "no column 'who'"),
-        (["--target-columns", "user=item_id"], "no user occurs in both files"),
+        (["--target-columns", "user=item_id"], "'item_id' would be both the user and the item"),
         (["--source-titles", "/nowhere/titles.csv"], "/nowhere/titles.csv"),
         (["--resume"], "--resume needs --checkpoint"),
         (["--source", "/nowhere/films.csv"], "/nowhere/films.csv"),

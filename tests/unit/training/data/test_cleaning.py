@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcdr.errors import InputError
-from training.data.cleaning import REASONS, clean, ids_of
+from training.data.cleaning import clean, ids_of
+from training.data.findings import REASONS
 from training.data.readers import DEFECTS, RawRatings
 
 Row = tuple[str | None, str | None, float | None, int | None, str | None]
@@ -30,6 +31,7 @@ def test_each_reason_is_counted_and_the_first_bad_row_named() -> None:
     bad: list[tuple[str, Row]] = [
         ("excluded_user", ("gone", "i", 99.0, None, None)),
         ("broken_row", (None, None, None, None, "broken_row")),
+        ("id_not_exact", (None, "i", 3.0, None, "id_not_exact")),
         ("missing_user", (None, "i", 3.0, None, None)),
         ("missing_user", (" ", "i", 3.0, None, None)),
         ("missing_item", ("u", "", 3.0, None, None)),
@@ -53,7 +55,7 @@ def test_each_reason_is_counted_and_the_first_bad_row_named() -> None:
     assert report.dropped == expected
     assert set(report.dropped) == set(REASONS)
     assert (report.first_bad_row, report.first_bad_reason) == (3, "broken_row")
-    assert report.rows_read == report.rows_kept + sum(report.dropped.values()) == 17
+    assert report.rows_read == report.rows_kept + sum(report.dropped.values()) == 18
     assert "2 rating_not_finite" in report.summary()
     assert "first bad row: 3" in report.summary()
 

@@ -8,6 +8,7 @@ import pytest
 
 from diffcdr.errors import InputError
 from training.data.domains import MIN_OVERLAP, Domain, load_domain, pair_domains
+from training.data.titles import TitleFile
 
 
 def domain_of(folder: Path, users: list[str], name: str = "r.csv") -> Domain:
@@ -18,7 +19,7 @@ def domain_of(folder: Path, users: list[str], name: str = "r.csv") -> Domain:
 def test_a_domain_by_hand(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("user,item,rating,time\nb,y,2,5\nB,y,3,6\na,x,5,7\na,z,9,8\na,x,4,6\n")
     (tmp_path / "t.csv").write_text("item_id,title\ny,Second Y\ny,First Y\nq,Unknown\n")
-    domain = load_domain(tmp_path / "r.csv", titles=tmp_path / "t.csv")
+    domain = load_domain(tmp_path / "r.csv", titles=TitleFile(tmp_path / "t.csv"))
     assert domain.users.take(np.arange(3)) == ["B", "a", "b"]
     assert domain.items.take(np.arange(2)) == ["x", "y"]
     assert domain.user_rows.tolist() == [0, 1, 2]
@@ -60,8 +61,10 @@ def test_overlap_users_are_the_same_people_on_both_sides(tmp_path: Path) -> None
 
 
 def test_no_overlap_shows_ids_of_both_sides(tmp_path: Path) -> None:
-    source, target = domain_of(tmp_path, ["1", "2", "3"]), domain_of(tmp_path, ["1.0", "2.0"], "t.csv")
-    with pytest.raises(InputError, match=r"no user occurs in both .*'1', '2'; t\.csv .*'1\.0', '2\.0'"):
+    source, target = domain_of(tmp_path, ["1", "2", "3"]), domain_of(tmp_path, ["01", "02"], "t.csv")
+    with pytest.raises(
+        InputError, match=r"no user occurs in both .*'1', '2'; t\.csv .*'01', '02'.*2 ids would match if zeros"
+    ):
         pair_domains(source, target)
 
 

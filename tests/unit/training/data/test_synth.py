@@ -12,6 +12,7 @@ from training.commands.synth import synth
 from training.data.domains import load_domain, pair_domains
 from training.data.synth import N_GENRES, TASTE_MAP, SynthData, SynthDomain, SynthSpec, generate
 from training.data.synth_files import Format, write
+from training.data.titles import TitleFile
 from training.data.words import BOOK_GENRES, FILM_GENRES
 
 SPEC = SynthSpec(users=600, items=240, ratings_per_user=30)
@@ -97,7 +98,7 @@ def test_every_format_is_read_back_whole(tmp_path: Path, data: SynthData, file_f
     names = {f"{name}{file_format.ending}" for name in ("films", "books", "film_items", "book_items")}
     assert {path.name for path in tmp_path.iterdir()} == names
     source = load_domain(tmp_path / f"films{file_format.ending}", titles=None)
-    titles = None if file_format is Format.amazon_json else tmp_path / f"book_items{file_format.ending}"
+    titles = None if file_format is Format.amazon_json else TitleFile(tmp_path / f"book_items{file_format.ending}")
     target = load_domain(tmp_path / f"books{file_format.ending}", titles=titles)
     assert source.file.cleaning == {} == target.file.cleaning
     assert source.timestamps is not None

@@ -12,6 +12,7 @@ from diffcdr.errors import InputError
 from tests.unit.training.tiny import RANGE, write_domains
 from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.tables import Division, Tables, domain_maker, open_tables, write_tables
+from training.data.titles import TitleFile
 
 DIVISION = Division(seed=1, test_fraction=0.2, validation_fraction=0.2)
 
@@ -25,7 +26,7 @@ def write(folder: Path, *, division: Division = DIVISION, shuffle: int | None = 
 
 def test_what_is_opened_is_what_was_read(tmp_path: Path) -> None:
     tables, pair = write(tmp_path)
-    opened = open_tables(tmp_path / "out", target_titles=tmp_path / "books_items.csv")
+    opened = open_tables(tmp_path / "out", target_titles=TitleFile(tmp_path / "books_items.csv"))
     assert opened.id == tables.id
     for mine, theirs in ((opened.pair.source, pair.source), (opened.pair.target, pair.target)):
         for name in ("user_rows", "item_rows", "ratings"):

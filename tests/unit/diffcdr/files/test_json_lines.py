@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.data import jsonlines
-from training.data.jsonlines import BROKEN, scan_json
+from diffcdr.files import json_lines
+from diffcdr.files.json_lines import BROKEN, BROKEN_TEXT, scan_json
 
 GOOD = [b'{"u": "\xc3\xa9", "r": 4.5}', b'{"r": 3, "u": "b", "more": {"a": [1, "}"]}}', b'{"u": null}', b' {"u": "c"} ']
 BAD = [b"{broken", b"[1, 2]", b'{"u": "a"', b"7", b'"u"', b"nothing"]
@@ -41,14 +41,16 @@ def expected(content: list[bytes]) -> list[tuple[str | None, str | None, bool]]:
 def test_every_line_is_what_python_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool, content: list[bytes], slice_bytes: int
 ) -> None:
-    monkeypatch.setattr(jsonlines, "_SLICE_BYTES", slice_bytes)
-    monkeypatch.setattr(jsonlines, "_FEW_LINES", 4)
+    monkeypatch.setattr(json_lines, "_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(json_lines, "_FEW_LINES", 4)
     text = b"\n".join([*content, b"{broken"])  # the whole file is never read at once
     path = tmp_path / "r.json"
     path.write_bytes(gzip.compress(text, 1) if zipped else text)
     frame = scan_json(path, ["u", "r"]).collect()
-    assert frame.columns == ["u", "r", BROKEN]
-    assert frame.rows() == expected([*content, b"{broken"])
+    assert frame.columns == ["u", "r", BROKEN, BROKEN_TEXT]
+    assert frame.drop(BROKEN_TEXT).rows() == expected([*content, b"{broken"])
+    assert frame[BROKEN_TEXT].is_not_null().equals(frame[BROKEN])
+    assert frame[BROKEN_TEXT][-1] == "{broken"
 
 
 def test_bytes_that_are_not_text_break_no_line_but_their_own(tmp_path: Path) -> None:
