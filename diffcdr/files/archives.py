@@ -28,7 +28,6 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-_BUFFER = 1 << 20
 
 
 def packing(file: Path) -> str | None:
@@ -39,8 +38,8 @@ def packing(file: Path) -> str | None:
 
 
 @contextmanager
-def open_unpacked(file: Path) -> Iterator[BinaryIO]:
-    """The bytes of ``file`` as a buffered stream.
+def open_unpacked(file: Path, *, buffer: int = 1 << 20) -> Iterator[BinaryIO]:
+    """The bytes of ``file`` as a buffered stream; so many bytes are unpacked at a time.
 
     Raises:
         InputError: a zip archive that holds other than one file of data.
@@ -50,16 +49,16 @@ def open_unpacked(file: Path) -> Iterator[BinaryIO]:
     with file.open("rb") as raw:
         match kind:
             case "gzip":
-                yield _buffered(gzip.GzipFile(fileobj=raw))
+                yield _buffered(gzip.GzipFile(fileobj=raw), buffer)
             case "bz2":
-                yield _buffered(bz2.BZ2File(raw))
+                yield _buffered(bz2.BZ2File(raw), buffer)
             case "xz":
-                yield _buffered(lzma.LZMAFile(raw))  # noqa: SIM115 - closed with raw, which it reads
+                yield _buffered(lzma.LZMAFile(raw), buffer)  # noqa: SIM115 - closed with raw, which it reads
             case "zstd":
-                yield _buffered(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+                yield _buffered(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), buffer)
             case "zip":
                 with zipfile.ZipFile(raw) as archive, archive.open(_member(archive, file)) as member:
-                    yield _buffered(member)
+                    yield _buffered(member, buffer)
             case _:
                 yield raw
 
@@ -98,6 +97,6 @@ def _member(archive: zipfile.ZipFile, file: Path) -> str:
     return names[0]
 
 
-def _buffered(stream: object) -> BinaryIO:
+def _buffered(stream: object, size: int) -> BinaryIO:
     # The outer buffer makes reading by the line cheap.
-    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER))
+    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream), size))

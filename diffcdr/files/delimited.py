@@ -25,7 +25,8 @@ def columns_of(head: str, dialect: Dialect, roles: Roles) -> tuple[list[str], bo
     lines = [
         line for line in re.split(r"\r\n|\n|\r" if dialect.lone_returns else r"\r?\n", head)[dialect.skip :] if line
     ]
-    first = fields(lines[0], dialect.separator) if lines else []
+    # A header may be marked as a comment.
+    first = fields(lines[0].lstrip("#% ") if lines[0][:1] in "#%" else lines[0], dialect.separator) if lines else []
     numbered = [f"column_{number}" for number in range(1, len(first) + 1)]
     by_number = any(re.fullmatch(r"column_\d+", name) for name in roles.given.values())
     known = any(plain(name) in roles.known() for name in first)
@@ -75,17 +76,21 @@ def scan_pieces(
         UNPACKING_ERRORS, PolarsError: it cannot be read.
     """
     schema = dict.fromkeys(names, pl.String)
+    # The parser counts columns by the first row, and a short one would lose those of all others.
+    whole_row = _separator(dialect) * (len(names) - 1) + "\n" if len(names) > 1 else "_\n"
+    quoted = quote is not None
     frames = [pl.DataFrame(schema=schema).select(wanted)]
     with open_unpacked(file) as stream, open_text(stream, encoding) as text:
-        for piece in _pieces(text, skip=dialect.skip, header=header, quoted=quote is not None):
+        for piece in _pieces(text, skip=dialect.skip, header=header, quoted=quoted):
             frame = pl.read_csv(
-                io.BytesIO(_plain_piece(piece, dialect, quoted=quote is not None).encode("utf-8", "replace")),
+                io.BytesIO((whole_row + _plain_piece(piece, dialect, quoted=quoted)).encode("utf-8", "replace")),
                 has_header=False,
                 schema=schema,
                 separator=_separator(dialect),
                 quote_char=quote,
                 truncate_ragged_lines=True,
-            ).select(wanted)
+            )
+            frame = frame.slice(1).select(wanted)
             frames.append(frame if quote else frame.with_columns(pl.all().str.replace('^"(.*)"$', "$1")))
     return pl.concat(frames).lazy()
 

@@ -114,10 +114,10 @@ def _choose(sample: list[str], *, known: Collection[str], prefer: str | None) ->
     candidates = [each for each in CANDIDATES if each in first]
     if prefer is not None and prefer in first:
         return prefer
-    for double in [each for each in candidates if len(each) == 2]:
+    for double in [each for each in candidates if len(each) == 2 and each[0] in candidates]:
         runs = re.compile(re.escape(double[0]) + "+")
-        if all(len(run) % 2 == 0 for line in bare for run in runs.findall(line)) and double[0] in candidates:
-            candidates.remove(double[0])
+        doubled = all(len(run) % 2 == 0 for line in bare for run in runs.findall(line))
+        candidates.remove(double[0] if doubled else double)
     if not candidates:
         return SPACES if len(first.split()) > 1 else prefer or ","
 

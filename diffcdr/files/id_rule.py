@@ -114,7 +114,8 @@ def _replace(column: pl.Series, rule: Mapping[str, tuple[str | None, str | None]
 def _screen(column: pl.Series) -> pl.Series:
     """Rows that the rule may change, told by comparisons that cost next to nothing for plain ids."""
     text = pl.col(column.name)
-    edges = [text.str.starts_with(edge) | text.str.ends_with(edge) for edge in _EDGES]
+    # Blanks come before all other signs, so text that begins with one comes before "!".
+    edges = [text < "!", *(text.str.ends_with(edge) for edge in _EDGES)]
     plain = pl.any_horizontal(text.str.len_bytes() != text.str.len_chars(), text.is_in(sorted(NO_ID)), *edges)
     dotted = text.str.contains(".", literal=True) | text.str.contains("+", literal=True)
     found = column.to_frame().select(plain.fill_null(False).alias("plain"), dotted.fill_null(False).alias("dotted"))

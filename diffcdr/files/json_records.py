@@ -47,6 +47,8 @@ def look(text: TextIO, *, least: int) -> tuple[Shape, list[dict[str, Any]]]:
             break
         if not (line := text.readline()):
             break
+    if len(found) == 1 and (inner := _only_list(found[0])) is not None:
+        return Shape.array, inner
     return shape, found
 
 

@@ -139,7 +139,7 @@ def kind_of(file: Path) -> Kind:
         return "json"
     if ending in OTHER_KINDS:
         raise _not_known(file)
-    with open_unpacked(file) as stream:
+    with open_unpacked(file, buffer=4096) as stream:
         start = stream.read(4096)
     if ending not in DELIMITED and start.startswith(b"PAR1"):
         return "parquet"
@@ -155,7 +155,7 @@ def _not_known(file: Path) -> InputError:
 
 
 def _start(file: Path) -> bytes:
-    with open_unpacked(file) as stream:
+    with open_unpacked(file, buffer=HEAD_BYTES) as stream:
         start = stream.read(HEAD_BYTES)
     if not start.strip():
         raise InputError(f"{file} is empty; give a file with one rating a row")
@@ -193,7 +193,7 @@ def _parquet(file: Path, roles: Roles, partition: Mapping[str, str | None]) -> T
 
 
 def _json(file: Path, roles: Roles, encoding: str, partition: Mapping[str, str | None]) -> Table:
-    with open_unpacked(file) as stream, open_text(stream, UTF8 if encoding == UTF8 else encoding) as text:
+    with open_unpacked(file, buffer=HEAD_BYTES) as stream, open_text(stream, encoding) as text:
         shape, sample = look(text, least=HEAD_BYTES)
     keys = list(dict.fromkeys(key for record in sample for key in record))
     if not keys:

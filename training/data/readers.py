@@ -170,8 +170,9 @@ def _normalise(table: Table, *, rows: tuple[int, int] | None) -> PartRatings:
         if ids.inexact is not None:
             defects.append((ids.inexact, "id_not_exact", selected[role].cast(pl.String)))
     if text is not None:
-        bad = frame["rating"].is_null() & ~_empty(text)
-        defects.append((bad, "rating_not_a_number", text))
+        bad = frame["rating"].is_null()
+        if bad.any():
+            defects.append((bad & ~_empty(text), "rating_not_a_number", text))
     frame = frame.with_columns(*_timestamps(selected, "timestamp" in names), *_marks(frame.height, defects))
     noted = {f"ids_{what}": users.changed.get(what, 0) + items.changed.get(what, 0) for what in _CHANGES}
     noted["ratings_with_decimal_comma"] = decimal_commas
@@ -209,6 +210,9 @@ def _ratings(column: pl.Series) -> tuple[pl.Series, int]:
         return column.cast(pl.Float64), 0
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         return column.cast(pl.Float64), 0
+    numbers = column.cast(pl.String).cast(pl.Float64, strict=False)
+    if numbers.null_count() == column.null_count():
+        return numbers, 0
     text = column.cast(pl.String).str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
     left = numbers.is_null() & text.is_not_null()

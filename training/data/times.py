@@ -53,6 +53,10 @@ def understand(column: pl.Series) -> Times:
         return Times(_shortest(column.cast(pl.Datetime("us")).dt.epoch("us")), nothing)
     if column.dtype.is_integer():
         return Times(column.cast(pl.Int64, strict=False), nothing)
+    if column.dtype == pl.String:
+        plain = column.cast(pl.Int64, strict=False)
+        if plain.null_count() == column.null_count():
+            return Times(plain, nothing)
     text = column.cast(pl.String).str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
     if not column.dtype.is_numeric():
