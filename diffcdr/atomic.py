@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+ABANDONED_AFTER_S = 60.0
+"""Staging directories younger than this are left alone: their writer may not have locked them yet."""
 
 
 def file_sha256(path: Path) -> str:
@@ -44,7 +50,11 @@ def replacing_directory(folder: Path) -> Iterator[Path]:
         OSError: it cannot be written; what was there before is there still.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".staging", dir=folder.parent) as holder:
+    remove_abandoned(folder, suffix=".staging")
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".staging", dir=folder.parent) as holder,
+        _locked(Path(holder)),
+    ):
         staging, old = Path(holder) / "new", Path(holder) / "old"
         staging.mkdir()
         Path(holder).chmod(0o755)
@@ -57,6 +67,51 @@ def replacing_directory(folder: Path) -> Iterator[Path]:
             if old.exists() and not folder.exists():
                 old.rename(folder)
             raise
+
+
+def remove_abandoned(destination: Path, *, suffix: str) -> None:
+    """Remove what writers that were killed left beside ``destination``: unlocked directories, not made this minute."""
+    for path in destination.parent.iterdir():
+        if not (path.name.startswith(f".{destination.name}.") and path.name.endswith(suffix)):
+            continue
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:  # somebody else's, or gone by now
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER_S:
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # its writer is alive, or the file system knows no locks
+            pass
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Tell :func:`remove_abandoned` that the writer of ``folder`` is alive."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks sweeps nothing either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def reserving(folder: Path, size: int) -> Iterator[Callable[[], None]]:
+    """Keep ``size`` bytes of the disk that ``folder`` is on until the function is called, or the block ends.
+
+    The file has no name, so that nothing is left however the process ends.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, size))
+        yield file.close
 
 
 def sync(path: Path) -> None:

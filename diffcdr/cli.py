@@ -7,8 +7,11 @@ the program starts at once and works without them.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from importlib.metadata import EntryPoint, entry_points
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -101,6 +104,7 @@ def root(
 def main(args: list[str] | None = None) -> None:
     """Run the program. Mistakes of the caller end with one line on standard error and the error's exit code."""
     spell_out_letters()
+    end_cleanly_when_told()
     try:
         app(args=args, prog_name="diffcdr")
     except DiffCDRError as error:
@@ -108,6 +112,21 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def end_cleanly_when_told() -> None:
+    """On SIGTERM and SIGHUP end as on an error, so that nothing half-written stays.
+
+    Commands may take the signals themselves.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, leave)
 
 
 def load_command(entry: EntryPoint) -> Any:

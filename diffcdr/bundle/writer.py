@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.atomic import sync
+from diffcdr.atomic import remove_abandoned, sync
 from diffcdr.bundle.format import MANIFEST, MANIFEST_HASH, hash_line, record
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import Manifest
@@ -27,7 +26,6 @@ from diffcdr.bundle.titles import TitleTable
 from diffcdr.errors import InputError
 
 STAGING_SUFFIX = ".staging"
-ABANDONED_AFTER_S = 60.0
 
 
 class BundleWriter:
@@ -53,7 +51,7 @@ class BundleWriter:
             )
         with self._writing():
             self.destination.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(self.destination)
+            remove_abandoned(self.destination, suffix=STAGING_SUFFIX)
             self._staging = Path(
                 tempfile.mkdtemp(
                     prefix=f".{self.destination.name}.", suffix=STAGING_SUFFIX, dir=self.destination.parent
@@ -148,23 +146,6 @@ def _is_something_else(destination: Path) -> bool:
         raise InputError(
             f"cannot look at {destination}: {error.strerror}; choose a readable --bundle directory"
         ) from error
-
-
-def _remove_abandoned(destination: Path) -> None:
-    """Remove what writers that were killed left beside ``destination``: unlocked, and not made this minute."""
-    for path in destination.parent.glob(f".{destination.name}.*{STAGING_SUFFIX}"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:  # somebody else's, or gone by now
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - os.fstat(descriptor).st_mtime > ABANDONED_AFTER_S:
-                shutil.rmtree(path, ignore_errors=True)
-        except BlockingIOError:  # its writer is alive
-            pass
-        finally:
-            os.close(descriptor)
 
 
 def _move_into_place(staging: Path, destination: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,7 @@ from training.commands.sources import (
     show_data,
 )
 from training.data.sense import parse_accepted
-from training.export.bundle import STEPS, check_destination
+from training.export.bundle import STEPS, check_destination, reserving_space
 from training.export.onnx import has_onnx_runtime
 from training.run.data_checks import check_data
 from training.run.prepare import prepare
@@ -179,7 +180,7 @@ def train(
         checkpoints=checkpoint,
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
-    with one_thread():
+    with ExitStack() as stack, one_thread():
         pair, run = start.load(run, reporter)
         show_data(reporter, pair)
         fractions = [plan.config.split.test_fraction]
@@ -192,6 +193,7 @@ def train(
             accepted=parse_accepted(accept or []),
         ):
             reporter.warn(warning)
+        release_space = stack.enter_context(reserving_space(bundle, pair, histories=histories))
         with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
             run = replace(run, watch=tracking.watch(run.watch))
             prepared = prepare(pair, run)
@@ -204,6 +206,7 @@ def train(
         show_tunings(reporter, trained.tunings)
         if select is not None:
             reporter.note(f"{trained.published} has the best {select} on validation users")
+        release_space()
         with reporter.task("publish", total=len(STEPS), unit="steps") as task:
             bundle_id = trained.publish(bundle, histories=histories, index=index, on_step=task.begin)
             task.advance()

@@ -6,6 +6,7 @@ import gzip
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def write(data: SynthData, out: Path, *, file_format: Format) -> list[tuple[Path
         "film_items": data.films.items.select("item_id", "title"),
         "book_items": data.books.items.select("item_id", "title"),
     }
+    was_there = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".synth.", dir=out))
@@ -56,8 +58,12 @@ def write(data: SynthData, out: Path, *, file_format: Format) -> list[tuple[Path
                 os.replace(staging / f"{name}{file_format.ending}", out / f"{name}{file_format.ending}")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror or error}; choose another --out folder") from error
+    except (OSError, pl.exceptions.ComputeError) as error:  # polars wraps some of what the system says
+        if not was_there:
+            with suppress(OSError):
+                out.rmdir()
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"cannot write to {out}: {reason}; choose another --out folder") from error
     return [(out / f"{name}{file_format.ending}", frame) for name, frame in frames.items()]
 
 

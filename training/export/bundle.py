@@ -7,7 +7,8 @@ as a cold-start user is; their target ratings reach nothing in the bundle but th
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from diffcdr import __version__
+from diffcdr.atomic import reserving
 from diffcdr.bundle.format import INDEX_FILE
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
@@ -29,9 +31,11 @@ from diffcdr.bundle.manifest import (
     Tuning,
 )
 from diffcdr.bundle.writer import BundleWriter
+from diffcdr.errors import InputError
 from diffcdr.installation import library_versions
 from diffcdr.search.build_index import MEASURED_USERS, IndexOptions, build_index
 from training.config import TrainConfig
+from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
 from training.export.onnx import export_transfer
 from training.export.user_map import draw_map, source_history
@@ -71,6 +75,32 @@ def check_destination(path: Path) -> None:
     """Find out before any work whether a bundle can be written to ``path``. Raises InputError where it cannot."""
     with BundleWriter(path):
         pass
+
+
+@contextmanager
+def reserving_space(path: Path, pair: DomainPair, *, histories: bool) -> Iterator[Callable[[], None]]:
+    """Keep room on the disk for the bundle at ``path`` until the function is called: training begins with it, or not.
+
+    What is kept is the least that a bundle of ``pair`` takes.
+
+    Raises:
+        InputError: there is not so much room.
+    """
+    tables = [table for domain in (pair.source, pair.target) for table in (domain.users, domain.items)]
+    size = sum(table.array.nbytes + _LEAST_VECTOR_BYTES * len(table) for table in tables)
+    size += _SEEN_BYTES * len(pair.target.ratings) + (_HISTORY_BYTES * len(pair.source.ratings) if histories else 0)
+    with ExitStack() as stack:
+        try:
+            release = stack.enter_context(reserving(path.resolve().parent, size))
+        except OSError as error:
+            raise InputError(
+                f"cannot write the bundle to {path}, which takes {size / 1e6:,.1f} MB or more: {error.strerror}; free "
+                "some space or choose another --bundle directory"
+            ) from error
+        yield release
+
+
+_LEAST_VECTOR_BYTES, _SEEN_BYTES, _HISTORY_BYTES = 16 * 4, 4, 8
 
 
 def publish_bundle(

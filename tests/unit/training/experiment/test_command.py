@@ -71,7 +71,7 @@ def test_a_grid_grows_and_finished_cells_stay(
         (["--set", "emcdr.epoch=3"], "did you mean 'epochs'?"),
         (["--rating-range", "5,1"], "--rating-range"),
         (["--source-columns", "who=user_id"], "--source-columns"),
-        (["--target-columns", "user=item_id"], "no user occurs in both files"),
+        (["--target-columns", "user=item_id"], "'item_id' would be both the user and the item"),
         (["--source", "/nowhere/films.csv"], "/nowhere/films.csv"),
         (["--out", "/dev/null/out"], "choose another --out"),
     ],
