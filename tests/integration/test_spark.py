@@ -35,6 +35,7 @@ from tests.spark_cluster import cluster
 from tests.waiting import until
 from training.config import load_preset
 from training.data.domains import load_domain
+from training.data.sense import Rules
 from training.data.synth import SynthSpec, generate
 from training.data.synth_files import Format, write
 from training.data.tables import Division, DomainMaker, Tables, domain_maker, write_tables
@@ -109,7 +110,7 @@ def test_tables_are_the_same_to_the_byte(spark: SparkSession, tmp_path: Path, mo
     source = awkward_parts(tmp_path / "films", seed=1, rows=700, users=60, first_user=0)
     target = awkward_parts(tmp_path / "books", seed=2, rows=500, users=50, first_user=20)
     left_out = pl.Series(["ü030", "ü031"])
-    options = {"columns": None, "rating_range": RANGE, "excluded_users": left_out}
+    options = {"rating_range": RANGE, "excluded_users": left_out, "rules": Rules(range_given=True)}
     written = []
     for name, make in (
         ("local", lambda path: domain_maker(partial(load_domain, path, **options))),
@@ -144,7 +145,7 @@ def test_whatever_the_records_both_engines_write_the_same_or_refuse_in_the_same_
             frame.write_parquet(folder / f"part-{number}.parquet", row_group_size=group_rows)
         makers = (
             domain_maker(partial(load_domain, folder, rating_range=RANGE)),
-            spark_maker(spark, folder, columns=None, rating_range=RANGE),
+            spark_maker(spark, folder, rating_range=RANGE),
         )
         local, distributed = (
             what_is_made(make, Path(name) / engine) for engine, make in zip(("local", "spark"), makers, strict=True)
@@ -175,7 +176,7 @@ def test_files_that_cannot_be_used_are_refused_as_locally_and_leave_nothing(
         told = []
         for make in (
             domain_maker(partial(load_domain, path, rating_range=RANGE)),
-            spark_maker(spark, path, columns=None, rating_range=RANGE),
+            spark_maker(spark, path, rating_range=RANGE),
         ):
             with pytest.raises(InputError, match=said) as raised:
                 write_tables(

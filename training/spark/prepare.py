@@ -32,7 +32,6 @@ from diffcdr.atomic import file_sha256
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
-from diffcdr.files.columns import Columns
 from diffcdr.files.folders import Part, joined_sha256, parts
 from diffcdr.files.reading import Reading
 from training.data.cleaning import merge_runs, sift, with_notes
@@ -78,7 +77,6 @@ def spark_maker(
     session: SparkSession,
     path: Path,
     *,
-    columns: Columns | None = None,
     rating_range: tuple[float, float],
     excluded_users: pl.Series | None = None,
     excluded_found: set[str] | None = None,
@@ -93,7 +91,7 @@ def spark_maker(
     def make(folder: Path) -> DomainFacts:
         whole, name = path.absolute(), path.absolute().name
         files = parts(whole)
-        how_to_read = reading or Reading(columns=columns or Columns())
+        how_to_read = reading or Reading()
         judged = rules or Rules()
         check_alike(files, reading=how_to_read)
         ask_executors(session, partial(_check_storage, file=files[0].file, folder=folder.parent))
