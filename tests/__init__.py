@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2"}
 """Tests run side by side: threads that wait for each other on few cores cost minutes."""
 
 for _name, _value in THREADS.items():
     os.environ.setdefault(_name, _value)
+
+# Under nohup it is ignored, and so would every service be that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
