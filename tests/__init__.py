@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -12,4 +13,5 @@ for _name, _value in THREADS.items():
     os.environ.setdefault(_name, _value)
 
 # Under nohup it is ignored, and so would every service be that a test starts.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+with contextlib.suppress(ValueError):  # not in a main thread
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
