@@ -134,7 +134,9 @@ def _kind(kind: Any) -> str:
         return " or ".join(dict.fromkeys(map(_kind, arguments)))
     if origin in (tuple, list):
         return f"list of {_kind(arguments[0])}"
-    names = {int: "whole number", float: "number", bool: "true, false", str: "text", SecretStr: "text, never shown"}
+    if kind is SecretStr:
+        return "text, never shown"
+    names = {int: "whole number", float: "number", bool: "true, false", str: "text"}
     return names.get(kind, "path" if kind is Path else getattr(kind, "__name__", str(kind)))
 
 

@@ -97,7 +97,7 @@ def memory_row(samples: Sequence[float], *, minutes: float) -> Row:
     Whether what a batch has used is resident afterwards depends on where in the heap it lay, for minutes, and says
     nothing of growth; what is there when all else was given back does.
     """
-    tenth = len(samples) // 10
+    tenth = max(1, len(samples) // 10)
     early, late = min(samples[tenth : 2 * tenth]), min(samples[-tenth:])
     growth = GROWTH if minutes >= SETTLED_MINUTES else SETTLING_GROWTH
     limit = growth * early

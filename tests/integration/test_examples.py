@@ -66,4 +66,4 @@ def test_the_service_is_asked(tmp_path: Path) -> None:
     with serving(tmp_path / "bundle") as client:
         said = run("ask_the_service.py", str(client.base_url), KNOWN, "nobody")
     assert f"{KNOWN} transfer" in said
-    assert said.count("BatchLine(") == 2
+    assert said.count("index=") == 2

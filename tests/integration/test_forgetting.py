@@ -54,7 +54,7 @@ def test_an_erased_user_is_in_no_byte_of_the_next_bundle(
     assert train(files, second, "--exclude-users", listed) == 0
     screen = capfd.readouterr().err
     assert [holding(second, user) for user in ERASED] == [[], [], []]
-    assert "excluded_user" in screen and "names 3 users to leave out" in screen
+    assert "excluded_user" in screen and "3 ids, 3 found in the ratings and left out" in screen
     inputs = open_bundle(second).manifest.provenance.model_dump()
     for name, file in zip(("source", "target"), files, strict=True):
         assert inputs[name]["cleaning"] == {"excluded_user": rows_of(file, ERASED)}

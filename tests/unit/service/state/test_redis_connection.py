@@ -29,7 +29,7 @@ from tests.bundles import write_bundle
 from tests.unit.service.state.stores import erased, event, run, suppressed
 from tests.waiting import until
 
-SECRET = "s3cret#/?@[]:%"
+SECRET = "s3cret#/?@[]:%"  # pragma: allowlist secret
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ SECRET = "s3cret#/?@[]:%"
         ("redis://localhost", (("localhost", 6379),), {}),
         ("redis://h:1/3", (("h", 1),), {"db": 3}),
         ("redis://h?db=2&client_name=x", (("h", 6379),), {"db": 2, "client_name": "x"}),
-        ("redis://ann:p%23w@h", (("h", 6379),), {"username": "ann", "password": "p#w"}),
-        ("redis://:p@w@h", (("h", 6379),), {"password": "p@w"}),
+        ("redis://ann:p%23w@h", (("h", 6379),), {"username": "ann", "password": "p#w"}),  # pragma: allowlist secret
+        ("redis://:p@w@h", (("h", 6379),), {"password": "p@w"}),  # pragma: allowlist secret
         ("rediss://[::1]:7?ssl_cert_reqs=none", (("::1", 7),), {"ssl": True, "ssl_cert_reqs": "none"}),
         ("unix:///tmp/a.sock?db=1", (), {"unix_socket_path": "/tmp/a.sock", "db": 1}),
         ("redis+cluster://a,b:7", (("a", 6379), ("b", 7)), {}),
@@ -65,8 +65,8 @@ def test_any_password_can_be_given_percent_encoded(password: str) -> None:
         "redis://:s3cret/x@h:1",
         "redis://:s3cret?x@h",
         "redis://:s3cret[x@h",
-        "redis://ann:s3cret@h:port",
-        "redis://ann:s3cret@h:70000",
+        "redis://ann:s3cret@h:port",  # pragma: allowlist secret
+        "redis://ann:s3cret@h:70000",  # pragma: allowlist secret
         "redis://ann:s3cret@a,b",
         "redis://ann:s3cret@h/x",
         "redis://ann:s3cret@h?foo=bar",
@@ -214,7 +214,7 @@ def test_acl_users_with_odd_passwords_may_do_what_they_need(tmp_path: Path) -> N
             assert "wrong-one" not in str(caught.value)
 
         run(f"redis://ann:{quote(SECRET, safe='')}@127.0.0.1:{port_of(client)}", body)
-        run(f"redis://ann:wrong-one@127.0.0.1:{port_of(client)}", refused)
+        run(f"redis://ann:wrong-one@127.0.0.1:{port_of(client)}", refused)  # pragma: allowlist secret
 
 
 def test_tls_is_spoken_and_certificates_are_checked(tmp_path: Path) -> None:
