@@ -137,7 +137,7 @@ def distribution(requirement: str) -> str:
 
 def pip(environment: Path, *arguments: str, constraints: Path = ROOT / "constraints.txt") -> str:
     """What pip prints that is run for ``environment``; ``constraints`` hold for what builds packages too."""
-    quiet = ("--no-compile", "--quiet") if arguments[0] == "install" and "--dry-run" not in arguments else ()
+    quiet = ("--no-compile", "-qq") if arguments[0] == "install" and "--dry-run" not in arguments else ()
     own = ("--disable-pip-version-check", "--no-input", "--python", str(environment))
     variables = os.environ | {"PIP_CONSTRAINT": str(constraints)}
     return run(sys.executable, "-m", "pip", *own, *arguments, *quiet, environment=variables)
@@ -163,7 +163,7 @@ def build(out: Path) -> list[Path]:
 
 def extras(workplace: Workplace, names: Sequence[str]) -> None:
     """Every extra alone and those that go together, or those that are named."""
-    chosen = [tuple(name.split(",")) for name in names] or [*TOGETHER, (), *((name,) for name in ALONE)]
+    chosen = [tuple(filter(None, name.split(","))) for name in names] or [*TOGETHER, (), *((name,) for name in ALONE)]
     if unknown := {extra for each in chosen for extra in each} - EXTRAS.keys():
         raise SmokeFailed(f"there is no extra {', '.join(sorted(unknown))}; there are {', '.join(EXTRAS)}")
     if not any("train" in expand(each) for each in chosen[:1]):
