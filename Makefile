@@ -93,7 +93,7 @@ extras: $(RELEASE_STAMP) ## try every extra, and those that go together, in fres
 	@$(BIN)/python -m scripts.installs extras $(EXTRAS)
 
 .PHONY: pythons
-pythons: $(RELEASE_STAMP) ## try all extras under each supported Python that is found (PYTHONS="/path/to/python3.14 …")
+pythons: $(RELEASE_STAMP) ## try all extras under each Python from 3.11 to 3.14 that is found (PYTHONS="/path/to/python3.14 …")
 	@$(BIN)/python -m scripts.installs pythons $(PYTHONS)
 
 .PHONY: lowest

@@ -1,7 +1,7 @@
 """``make extras``, ``pythons``, ``lowest`` and ``dist``: install into fresh environments, and try what comes of it.
 
     python -m scripts.installs extras [EXTRA,EXTRA …]  every extra alone and those that go together
-    python -m scripts.installs pythons [PYTHON …]      all extras under every supported Python there is
+    python -m scripts.installs pythons [PYTHON …]      all extras under every Python of PYTHONS there is
     python -m scripts.installs lowest [ARGUMENT …]     the oldest libraries allowed, and pytest with ARGUMENT …
     python -m scripts.installs dist                    wheel and source archive into dist/, checked
 
@@ -34,6 +34,8 @@ PROJECT, BUILD_SYSTEM = PYPROJECT["project"], PYPROJECT["build-system"]["require
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 TOGETHER = (("train", "serve"), ("train", "serve-gpu"), ("serve", "client"), ("all",))
 """Beside every extra alone; of those ``dev`` and its parts are what the tests run with."""
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""What ``make pythons`` looks for. pyproject.toml has a classifier for those with which it has passed."""
 ALONE = tuple(name for name in EXTRAS if name not in {"all", "check", "dev", "test"})
 TESTS_OF_LOWEST = (
     *("tests/unit", "tests/contract"),
@@ -137,7 +139,7 @@ def distribution(requirement: str) -> str:
 
 def pip(environment: Path, *arguments: str, constraints: Path = ROOT / "constraints.txt") -> str:
     """What pip prints that is run for ``environment``; ``constraints`` hold for what builds packages too."""
-    quiet = ("--no-compile", "--quiet") if arguments[0] == "install" and "--dry-run" not in arguments else ()
+    quiet = ("--no-compile", "-qq") if arguments[0] == "install" and "--dry-run" not in arguments else ()
     own = ("--disable-pip-version-check", "--no-input", "--python", str(environment))
     variables = os.environ | {"PIP_CONSTRAINT": str(constraints)}
     return run(sys.executable, "-m", "pip", *own, *arguments, *quiet, environment=variables)
@@ -163,7 +165,7 @@ def build(out: Path) -> list[Path]:
 
 def extras(workplace: Workplace, names: Sequence[str]) -> None:
     """Every extra alone and those that go together, or those that are named."""
-    chosen = [tuple(name.split(",")) for name in names] or [*TOGETHER, (), *((name,) for name in ALONE)]
+    chosen = [tuple(filter(None, name.split(","))) for name in names] or [*TOGETHER, (), *((name,) for name in ALONE)]
     if unknown := {extra for each in chosen for extra in each} - EXTRAS.keys():
         raise SmokeFailed(f"there is no extra {', '.join(sorted(unknown))}; there are {', '.join(EXTRAS)}")
     if not any("train" in expand(each) for each in chosen[:1]):
@@ -174,9 +176,8 @@ def extras(workplace: Workplace, names: Sequence[str]) -> None:
 
 
 def pythons(workplace: Workplace, names: Sequence[str]) -> None:
-    """All extras under every Python of the classifiers that is here, the one that runs this first."""
-    supported = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"]))
-    found = {version: find_python(version) for version in supported} if not names else {name: name for name in names}
+    """All extras under every Python of ``PYTHONS`` that is here, the one that runs this first."""
+    found = {version: find_python(version) for version in PYTHONS} if not names else {name: name for name in names}
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     for version in sorted(found, key=lambda each: each != own):
         python = found[version]
