@@ -43,7 +43,11 @@ SECRET = "s3cret#/?@[]:%"  # pragma: allowlist secret
         ("rediss://[::1]:7?ssl_cert_reqs=none", (("::1", 7),), {"ssl": True, "ssl_cert_reqs": "none"}),
         ("unix:///tmp/a.sock?db=1", (), {"unix_socket_path": "/tmp/a.sock", "db": 1}),
         ("redis+cluster://a,b:7", (("a", 6379), ("b", 7)), {}),
-        ("redis+sentinel://:x@a,b:7/main/2", (("a", 26379), ("b", 7)), {"password": "x", "db": 2}),
+        (
+            "redis+sentinel://:x@a,b:7/main/2",
+            (("a", 26379), ("b", 7)),
+            {"password": "x", "db": 2},
+        ),  # pragma: allowlist secret
     ],
 )
 def test_addresses(url: str, nodes: tuple[tuple[str, int], ...], options: dict[str, object]) -> None:
@@ -60,21 +64,21 @@ def test_any_password_can_be_given_percent_encoded(password: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"redis://:{SECRET}@h",
-        "redis://:s3cret#x@h",
+        f"redis://:{SECRET}@h",  # pragma: allowlist secret
+        "redis://:s3cret#x@h",  # pragma: allowlist secret
         "redis://:s3cret/x@h:1",
-        "redis://:s3cret?x@h",
-        "redis://:s3cret[x@h",
+        "redis://:s3cret?x@h",  # pragma: allowlist secret
+        "redis://:s3cret[x@h",  # pragma: allowlist secret
         "redis://ann:s3cret@h:port",  # pragma: allowlist secret
         "redis://ann:s3cret@h:70000",  # pragma: allowlist secret
         "redis://ann:s3cret@a,b",  # pragma: allowlist secret
-        "redis://ann:s3cret@h/x",
-        "redis://ann:s3cret@h?foo=bar",
-        "redis://ann:s3cret@h?db=s3cret",
-        "redis+sentinel://ann:s3cret@h",
-        "redis+cluster://ann:s3cret@h/1",
-        "postgres://ann:s3cret@h",
-        "unix+cluster://ann:s3cret@h",
+        "redis://ann:s3cret@h/x",  # pragma: allowlist secret
+        "redis://ann:s3cret@h?foo=bar",  # pragma: allowlist secret
+        "redis://ann:s3cret@h?db=s3cret",  # pragma: allowlist secret
+        "redis+sentinel://ann:s3cret@h",  # pragma: allowlist secret
+        "redis+cluster://ann:s3cret@h/1",  # pragma: allowlist secret
+        "postgres://ann:s3cret@h",  # pragma: allowlist secret
+        "unix+cluster://ann:s3cret@h",  # pragma: allowlist secret
         "unix://",
         "",
     ],
@@ -87,7 +91,8 @@ def test_what_cannot_be_used_is_refused_without_its_password(url: str) -> None:
 
 
 def test_no_one_sees_a_password_in_an_address() -> None:
-    assert "s3cret" not in repr(parse_address("redis+sentinel://ann:s3cret@h/main?sentinel_password=s3cret", name="X"))
+    address = "redis+sentinel://ann:s3cret@h/main?sentinel_password=s3cret"  # pragma: allowlist secret
+    assert "s3cret" not in repr(parse_address(address, name="X"))
 
 
 def test_after_a_failover_new_connections_find_the_new_primary(tmp_path: Path) -> None:
