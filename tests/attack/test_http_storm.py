@@ -13,8 +13,8 @@ from bench.serving.load import Target, closed_loop, request, run
 from tests.servers import Server
 
 SHARE = 0.4
-"""Of the most, that is answered at eight times as many callers as there are places. Two rounds on a busy machine gave
-more than 1 and 0.29; before callers were paused they gave 0.16 and 0.18 of the same most."""
+"""Of the most, that is answered at eight times as many callers as there are places. In two rounds on a busy machine
+2,987 and 1,049 answers a second came of 2,760 and 3,650; before callers were paused it was 448 and 668."""
 
 
 def asked() -> Iterator[bytes]:
