@@ -16,7 +16,7 @@ MAX_HEAD_BYTES = 32 << 10
 """Most bytes of a request's address and headers together."""
 MAX_HEADERS = 128
 MAX_ADDRESS_BYTES = 16 << 10
-FRAMING_BYTES = 64 << 10
+FRAMING_BYTES = 32 << 20
 """Most bytes around the parts of a body (chunk sizes, trailers), beyond sixteen for each byte of it."""
 
 
