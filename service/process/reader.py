@@ -16,7 +16,7 @@ MAX_HEAD_BYTES = 32 << 10
 """Most bytes of a request's address and headers together."""
 MAX_HEADERS = 128
 MAX_ADDRESS_BYTES = 16 << 10
-FRAMING_BYTES = 32 << 20
+FRAMING_BYTES = 64 << 10
 """Most bytes around the parts of a body (chunk sizes, trailers), beyond sixteen for each byte of it."""
 
 
@@ -56,12 +56,16 @@ class RequestReader:
         self.framing = 0
         """Bytes that came since the head was complete, body or not."""
         self._held = bytearray()
+        self._began = False
+        """With the bytes that the parser is given now, which may hold the end of another request too."""
         self._handed_on = False
         self._head_bytes = self._headers = self._hosts = 0
 
     def fed(self, size: int) -> None:
         """Note that the parser was given ``size`` bytes: what it makes nothing of must not go on for ever."""
-        if self.in_head:
+        if self._began:  # how many of them are this request's is not known; the next ones all are
+            self._began = False
+        elif self.in_head:
             self._head_bytes += size
             if self._head_bytes > 2 * MAX_HEAD_BYTES:
                 self._head_too_large()
@@ -73,7 +77,7 @@ class RequestReader:
     def on_message_begin(self) -> None:
         """Another request begins."""
         self.in_head, self.in_body, self.large, self.upgrading = True, False, False, False
-        self._handed_on = False
+        self._began, self._handed_on = True, False
         self._held.clear()
         self._head_bytes = self._headers = self._hosts = self.arrived = self.framing = 0
         self._to.on_message_begin()

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Settings of the robust form of DiffCDR, section ``[diffcdr]`` with ``form = "robust"``."""
 
 from __future__ import annotations
 
