@@ -8,9 +8,8 @@ terms lie within 1 (Cauchy and Schwarz), or a little above it after rounding: fl
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Float64Array = npt.NDArray[np.float64]
+from diffcdr.arrays import Float64Array
 
 STEP = 2.0**-26
 """A quarter of the spacing of float32 below 1."""

@@ -99,13 +99,13 @@ def test_after_a_failover_new_connections_find_the_new_primary(tmp_path: Path) -
     with ExitStack() as stack:
         first, second = (stack.enter_context(server(tmp_path / name)) for name in "ab")
         second.execute_command("REPLICAOF", "127.0.0.1", port_of(first))
-        wait_until(lambda: second.info("replication")["master_link_status"] == "up")
+        until(lambda: second.info("replication")["master_link_status"] == "up")
         front = stack.enter_context(balancer(port_of(first)))
 
         async def body(store: Store) -> None:
             await store.set_opt_out("before", True)
             before = await store.version()
-            wait_until(lambda: second.hget("diffcdr:state:opted_out", "before") == "1")
+            until(lambda: second.hget("diffcdr:state:opted_out", "before") == "1")
             assert (await store.histories(["nobody"])) == {}
             second.execute_command("REPLICAOF", "NO", "ONE")
             first.execute_command("REPLICAOF", "127.0.0.1", port_of(second))
@@ -138,7 +138,7 @@ def test_sentinels_name_the_primary(tmp_path: Path) -> None:
     with ExitStack() as stack:
         first, second = (stack.enter_context(server(tmp_path / name)) for name in "ab")
         second.execute_command("REPLICAOF", "127.0.0.1", port_of(first))
-        wait_until(lambda: second.info("replication")["master_link_status"] == "up")
+        until(lambda: second.info("replication")["master_link_status"] == "up")
         watch = f"sentinel monitor main 127.0.0.1 {port_of(first)} 1\nsentinel down-after-milliseconds main 60000\n"
         sentinel = stack.enter_context(server(tmp_path / "s", "--sentinel", content=watch))
 
@@ -151,13 +151,13 @@ def test_sentinels_name_the_primary(tmp_path: Path) -> None:
             except redis.exceptions.ResponseError:  # it has not yet looked at the replica
                 return False
 
-        wait_until(lambda: len(sentinel.execute_command("SENTINEL", "REPLICAS", "main")) == 1)
+        until(lambda: len(sentinel.execute_command("SENTINEL", "REPLICAS", "main")) == 1)
 
         async def body(store: Store) -> None:
             await store.set_opt_out("before", True)
-            wait_until(lambda: second.hget("diffcdr:state:opted_out", "before") == "1")
-            wait_until(fails_over)
-            wait_until(lambda: primary() == port_of(second) and first.info("replication")["role"] == "slave")
+            until(lambda: second.hget("diffcdr:state:opted_out", "before") == "1")
+            until(fails_over)
+            until(lambda: primary() == port_of(second) and first.info("replication")["role"] == "slave")
             await store.set_opt_out("after", True)
             assert await suppressed(store) == {"before": True, "after": True}
             assert second.hget("diffcdr:state:opted_out", "after") == "1"
@@ -168,7 +168,7 @@ def test_sentinels_name_the_primary(tmp_path: Path) -> None:
 def test_a_cluster_holds_state_and_vectors(tmp_path: Path) -> None:
     with server(tmp_path / "a", "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
+        until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
         url = f"redis+cluster://127.0.0.1:{port_of(client)}"
 
         async def body(store: Store) -> None:
@@ -254,11 +254,6 @@ def port_of(client: redis.Redis) -> int:
     return int(client.connection_pool.connection_kwargs["port"])
 
 
-def wait_until(true: object) -> None:
-    assert callable(true)
-    until(true)
-
-
 @contextmanager
 def server(folder: Path, *options: str, content: str = "") -> Iterator[redis.Redis]:
     """A redis-server on a port of its own; ``content`` is its configuration file."""
@@ -272,7 +267,7 @@ def server(folder: Path, *options: str, content: str = "") -> Iterator[redis.Red
     process = subprocess.Popen([program, str(file), *options, *saving], stdout=subprocess.DEVNULL)
     client = redis.Redis(port=port, decode_responses=True)
     try:
-        wait_until(lambda: answers(client))
+        until(lambda: answers(client))
         yield client
     finally:
         client.close()
