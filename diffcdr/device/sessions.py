@@ -115,9 +115,12 @@ class RecordedBlock:
             self._thread.shutdown()
             raise
 
-    def start(self, block: Float32Array) -> Future[Float32Array]:
-        """Begin to compute ``block`` [rows, source_dim], C-contiguous: to be float32 [rows, target_dim]."""
-        return self._thread.submit(self._run, block)
+    def start(self, block: Float32Array, out: Float32Array) -> Future[None]:
+        """Begin to compute ``block`` [rows, source_dim], C-contiguous; its first rows fill ``out`` [B, target_dim].
+
+        Copied out on this thread: the next block may overwrite the buffer as soon as this one is done.
+        """
+        return self._thread.submit(self._run, block, out)
 
     def _record(self, graph: bytes, placement: Placement, source: tuple[int, int], target: tuple[int, int]) -> None:
         values = onnx_runtime().OrtValue
@@ -132,11 +135,12 @@ class RecordedBlock:
             for _ in range(RECORDING_RUNS):
                 self._compute(zeros)
 
-    def _run(self, block: Float32Array) -> Float32Array:
+    def _run(self, block: Float32Array, out: Float32Array) -> None:
         with GATE.working():
-            return self._compute(block)
+            out[:] = self._compute(block)[: len(out)]
 
     def _compute(self, block: Float32Array) -> Float32Array:
+        """The answer for ``block``, perhaps in the very memory that the next one is written to."""
         self._source.update_inplace(block)
         self._session.run_with_iobinding(self._binding)
         target: Float32Array = self._target.numpy()

@@ -39,15 +39,15 @@ class CudaTransfer:
     def __call__(self, vectors: Float32Array) -> Float32Array:
         """Carry float32 [B, source_dim] to float32 [B, target_dim]; raises what ONNX Runtime raises."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
-        started: list[tuple[int, Future[Float32Array]]] = []
+        started: list[Future[None]] = []
         for start in range(0, len(vectors), CUDA_ROWS):
-            lane, block = self._take(), self._filled(vectors[start : start + CUDA_ROWS])
-            future = lane.start(block)
+            rows = slice(start, start + CUDA_ROWS)
+            lane, block = self._take(), self._filled(vectors[rows])
+            future = lane.start(block, out[rows])
             future.add_done_callback(lambda _, lane=lane: self._idle.put(lane))  # type: ignore[misc]
-            started.append((start, future))
-        for start, future in started:
-            rows = out[start : start + CUDA_ROWS]
-            rows[:] = future.result()[: len(rows)]
+            started.append(future)
+        for future in started:
+            future.result()
         return out
 
     def _filled(self, part: Float32Array) -> Float32Array:

@@ -10,6 +10,7 @@ import pytest
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.device.health import DeviceHealth
 from diffcdr.errors import DeviceError
+from diffcdr.recommend import cuda_transfer
 from diffcdr.recommend.cuda_transfer import CUDA_ROWS, CudaTransfer
 from diffcdr.recommend.transfer import GuardedTransfer, OnnxTransfer, load_transfer
 from tests.bundles import tanh_graph, write_bundle
@@ -32,6 +33,13 @@ def test_blocks_have_one_shape_and_rows_their_own_bits(gpu: GpuStandIn) -> None:
         assert transfer(vectors[row : row + 1]).tobytes() == together[row].tobytes()
     assert transfer(vectors[:0]).shape == (0, 6)
     assert {len(part) for part in (transfer(vectors[:count]) for count in (1, CUDA_ROWS))} == {1, CUDA_ROWS}
+
+
+def test_a_block_cannot_overwrite_the_one_before(gpu: GpuStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_transfer, "IN_FLIGHT", 1)  # so every block of a call goes through the same buffers
+    transfer = CudaTransfer(tanh_graph(MATRIX, OFFSET), GPU, source_dim=8, target_dim=6)
+    vectors = RNG.standard_normal((4 * CUDA_ROWS, 8)).astype(np.float32)
+    np.testing.assert_allclose(transfer(vectors), carried(vectors), rtol=0, atol=1e-5)
 
 
 def test_the_provider_is_told_to_multiply_exactly_and_to_record(gpu: GpuStandIn) -> None:
