@@ -7,7 +7,8 @@
 
 What is installed is the wheel, at the versions of constraints.txt. Two things are left out, as they would bring CUDA by
 the gigabyte: NVIDIA's libraries beside onnxruntime-gpu, which runs on a processor without them, and torch where pip
-would take a build for CUDA. Status 0: all is well; 1: something is not, and is said.
+would take a build for CUDA, unless ``--cuda-torch`` asks for it. Status 0: all is well; 1: something is not, which is
+said.
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ class Workplace:
     wheel: Path
     bundles: Path
     """Of the first environment that could train, or given; for those that cannot."""
+    cuda_torch: bool = False
+    """Install torch also where pip would take a build for CUDA."""
 
     def try_out(self, name: str, python: str, extras: Iterable[str]) -> None:
         """A fresh environment with ``extras``, installed and tried; says how long both took, and removes it."""
         here = self.folder / re.sub(r"\W+", "-", name)
         started = time.monotonic()
         environment = make_environment(python, here / "venv")
-        left_out = install(environment, self.wheel, extras)
+        left_out = install(environment, self.wheel, extras, cuda_torch=self.cuda_torch)
         installed = time.monotonic()
         named = expand(extras) - ({"train"} if "torch" in left_out else set())
         place = Place(environment, frozenset(named), here / "work")
@@ -84,12 +87,12 @@ def make_environment(python: str, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def install(environment: Path, wheel: Path, extras: Iterable[str]) -> list[str]:
+def install(environment: Path, wheel: Path, extras: Iterable[str], *, cuda_torch: bool) -> list[str]:
     """Install the wheel and what ``extras`` bring, as pinned; returns the names of what was left out."""
     wanted, left_out = [], []
     for requirement in requirements(extras):
         name = distribution(requirement)
-        if name == "torch" and not has_torch_without_cuda(environment):
+        if name == "torch" and not cuda_torch and not has_torch_without_cuda(environment):
             left_out.append(name)
         elif name == "onnxruntime-gpu":
             wanted.append(re.sub(r"\[.*\]", "", requirement))
@@ -274,13 +277,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("rest", nargs="*", help="extras, Pythons, or arguments of pytest")
     parser.add_argument("--bundles", type=Path, help="folder for bundles, used where it is there: of another Python's")
+    parser.add_argument(
+        "--cuda-torch", action="store_true", help="install torch even where it is a build for CUDA (GBs)"
+    )
     options, further = parser.parse_known_args(arguments)
     started = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="diffcdr-installs-") as name:
             folder = Path(name)
             wheel = next(path for path in build(folder / "dist") if path.suffix == ".whl")
-            workplace = Workplace(folder, wheel, options.bundles or folder / "bundles")
+            bundles = options.bundles or folder / "bundles"
+            workplace = Workplace(folder, wheel, bundles, cuda_torch=options.cuda_torch)
             TARGETS[options.target](workplace, [*options.rest, *further])
     except SmokeFailed as error:
         print(f"error: {error}", file=sys.stderr)
