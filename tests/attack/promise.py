@@ -28,17 +28,19 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from tests import http
 from tests.attack.service_processes import answer, every_path, personal, until, worker_ids
 from tests.bundles import write_bundle
 from tests.redis_server import OwnRedis
 from tests.servers import Server, running_server
+from tests.waiting import LIMIT_SECONDS
 
 USERS = [f"u{number:05d}" for number in range(20, 26)]
 CONTROL = "u00040"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 HOLD = (
     "import sqlite3, sys\n"
-    "c = sqlite3.connect(sys.argv[1], timeout=5, isolation_level=None)\n"
+    "c = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)\n"
     "c.execute('PRAGMA locking_mode = EXCLUSIVE'); c.execute('BEGIN EXCLUSIVE')\n"
     "c.execute('DELETE FROM claims'); print('held', flush=True); sys.stdin.read()"
 )
@@ -104,7 +106,7 @@ class Promise(RuleBasedStateMachine):
     def send(self, method: str, number: int, path: str) -> int:
         """The status of a write; 0 where none came."""
         try:
-            return httpx.request(method, f"{self.server(number).address}{path}", timeout=30).status_code
+            return http.request(method, f"{self.server(number).address}{path}").status_code
         except httpx.TransportError:
             return 0
 
@@ -153,7 +155,7 @@ class Promise(RuleBasedStateMachine):
         for user in sorted(self.out | self.erased):
             for _ in range(self.workers):
                 try:
-                    with httpx.Client(base_url=self.server(number).address, timeout=30) as client:
+                    with http.client(base_url=self.server(number).address) as client:
                         said = every_path(client, user)
                 except httpx.TransportError:  # a worker that was killed took its connection along
                     continue
@@ -331,7 +333,7 @@ class SqlitePromise(Promise):
         """What the state last saw of the clock is 91 days ago."""
         self.leapt = True
         done["clock"] += 1
-        with closing(sqlite3.connect(self.state, timeout=10)) as connection, connection:
+        with closing(sqlite3.connect(self.state, timeout=LIMIT_SECONDS)) as connection, connection:
             connection.execute("UPDATE clock SET seen = seen - 91 * 86400")
 
     @rule(number=replicas)

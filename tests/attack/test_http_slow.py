@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from tests import http
 from tests.servers import Server, running_server
-from tests.waiting import elapse
+from tests.waiting import LIMIT_SECONDS, elapse
 from tests.wire import answer, head
 
 ONE, BATCH = "/v1/recommendations", "/v1/recommendations/batch"
@@ -36,7 +37,7 @@ def hasty(attacked_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def opened(server: Server) -> socket.socket:
     address = httpx.URL(server.address)
-    return socket.create_connection((address.host, address.port or 80), timeout=20)
+    return socket.create_connection((address.host, address.port or 80), timeout=LIMIT_SECONDS)
 
 
 def received(connection: socket.socket) -> bytes:
@@ -49,7 +50,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def test_bodies_that_do_not_arrive_take_no_places(attacked: Server) -> None:
-    with ExitStack() as open_, httpx.Client(base_url=attacked.address) as client:
+    with ExitStack() as open_, http.client(base_url=attacked.address) as client:
         for _ in range(64):
             connection = open_.enter_context(opened(attacked))
             connection.sendall(head(ONE, length=len(BODY)) + BODY[:1])
@@ -61,7 +62,7 @@ def test_bodies_that_do_not_arrive_take_no_places(attacked: Server) -> None:
 
 
 def test_batches_that_do_not_arrive_leave_reads_and_writes_alone(attacked: Server) -> None:
-    with ExitStack() as open_, httpx.Client(base_url=attacked.address) as client:
+    with ExitStack() as open_, http.client(base_url=attacked.address) as client:
         for _ in range(64):
             connection = open_.enter_context(opened(attacked))
             connection.sendall(head(BATCH, length=1000, media_type="application/x-ndjson") + b"{")
@@ -116,7 +117,7 @@ def test_more_silent_connections_than_there_may_be_make_room(hasty: Server) -> N
         for _ in range(60):
             open_.enter_context(opened(hasty))
         for _ in range(10):
-            assert httpx.get(f"{hasty.address}/livez", timeout=5).status_code == 200
+            assert http.get(f"{hasty.address}/livez").status_code == 200
 
 
 def test_a_connection_that_is_used_is_kept(hasty: Server) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from service.edge.problems import ProblemBody
 from service.schemas import ModelsAnswer, ModelSummary
+from tests import http
 from tests.bundles import write_bundle
 from tests.serving import metric, serving
 from tests.waiting import until
@@ -143,7 +144,7 @@ def test_nothing_fails_while_bundles_are_swapped(root: Path) -> None:
         answered: list[str] = []
 
         def ask() -> None:
-            with httpx.Client(base_url=client.base_url, timeout=30) as mine:
+            with http.client(base_url=client.base_url) as mine:
                 while not done.is_set():
                     response = mine.post(ADDRESS, json={"user_id": "u02500"})
                     body = response.json()

@@ -12,7 +12,7 @@ from bench.serving.load import request
 from service.process.protocol import PIPELINED
 from tests.contract.test_overload import ADDRESS, BODY, full
 from tests.serving import gated_model, metric, serving
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 from tests.wire import answer, problem
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -21,7 +21,7 @@ POPULAR = request("GET", "/v1/items/popular")
 
 
 def connected(client: httpx.Client) -> closing[socket.socket]:
-    return closing(socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=10))
+    return closing(socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=LIMIT_SECONDS))
 
 
 def begun(*headers: str) -> bytes:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LIMIT_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*command: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) | ({"PATH": str(path)} if path else {})
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS
+    )
 
 
 def program(folder: Path, name: str, body: str) -> None:

@@ -23,6 +23,7 @@ import torch
 from scipy import stats
 
 from diffcdr.bundle.reader import Bundle, open_bundle
+from tests import http
 from tests.command import said
 from tests.servers import Server, diffcdr, running_server
 from training.config import load_preset
@@ -96,7 +97,7 @@ def server(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.address, timeout=30) as asking:
+    with http.client(base_url=server.address) as asking:
         yield asking
 
 
@@ -274,8 +275,8 @@ def test_metrics_count_what_was_asked(trained: Trained, client: httpx.Client) ->
 @pytest.mark.parametrize("trained", ["affine"], indirect=True)
 def test_sigterm_ends_the_service_cleanly(trained: Trained, tmp_path: Path) -> None:
     with running_server(trained.bundle.path, log=tmp_path / "log") as own:
-        assert httpx.get(f"{own.address}/readyz").status_code == 200
+        assert http.get(f"{own.address}/readyz").status_code == 200
         assert own.stop() == 0
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{own.address}/livez")
+            http.get(f"{own.address}/livez")
         assert "Traceback" not in own.log.read_text()

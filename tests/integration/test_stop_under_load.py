@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx2 as httpx
 import pytest
 
 from bench.serving.load import REFUSED, Outcome, Target, open_loop, request, run
 from bench.serving.serve import cold_requests
 from service.process.server import bind, turn_away
+from tests import http
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
 from tests.waiting import LIMIT_SECONDS, async_until, elapse, until
@@ -74,13 +74,13 @@ def test_sigterm_costs_nobody_an_answer(bundle: Path, tmp_path: Path, workers: i
 def test_who_waits_in_the_kernel_to_be_accepted_is_answered(bundle: Path, tmp_path: Path) -> None:
     """The service is held up from before its grace time ends until after; all who connected meanwhile get answers."""
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_DRAIN_SECONDS=str(LONG_DRAIN)) as server:
-        with httpx.Client(base_url=server.address) as client:
+        with http.client(base_url=server.address) as client:
             assert client.get("/readyz").status_code == 200
             server.process.terminate()
             until(lambda: client.get("/readyz").status_code == 503)
             drained = time.monotonic() + LONG_DRAIN
         server.process.send_signal(signal.SIGSTOP)
-        waiting = [socket.create_connection(("127.0.0.1", port_of(server)), timeout=10) for _ in range(40)]
+        waiting = [socket.create_connection(("127.0.0.1", port_of(server)), timeout=LIMIT_SECONDS) for _ in range(40)]
         for connection in waiting[:20]:
             connection.sendall(request("GET", "/v1/items/popular?k=1"))
         elapse(drained - time.monotonic() + 0.1)
@@ -96,7 +96,7 @@ def test_who_waits_in_the_kernel_to_be_accepted_is_answered(bundle: Path, tmp_pa
 def test_after_the_last_call_nobody_connects_and_who_had_connected_is_accepted() -> None:
     with bind("127.0.0.1", 0) as listener:
         address = listener.getsockname()
-        with socket.create_connection(address, timeout=5) as early:
+        with socket.create_connection(address, timeout=LIMIT_SECONDS) as early:
             turn_away(listener)
             with pytest.raises(TimeoutError):
                 socket.create_connection(address, timeout=0.2)
@@ -105,4 +105,4 @@ def test_after_the_last_call_nobody_connects_and_who_had_connected_is_accepted()
             with accepted:
                 assert accepted.recv(16) == b"in time"
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address, timeout=5)
+        socket.create_connection(address, timeout=LIMIT_SECONDS)

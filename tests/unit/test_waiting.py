@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -27,13 +30,49 @@ def sleeps(tree: ast.AST) -> list[int]:
     return found
 
 
+def impatient(tree: ast.AST) -> list[int]:
+    """Lines that ask with httpx's own five seconds, or give whom they ask or start less than ``LIMIT_SECONDS``."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            given = [each.value for each in node.keywords if each.arg == "timeout"]
+            of_httpx = re.fullmatch(r"httpx\.(get|post|put|delete|head|patch|request|stream|Client|AsyncClient)", name)
+            short = name.startswith(("http.", "httpx.", "subprocess.", "socket."))
+            if (of_httpx and not given) or (short and any(seconds(each) < waiting.LIMIT_SECONDS for each in given)):
+                found.append(node.lineno)
+    return found
+
+
+def seconds(value: ast.expr) -> float:
+    """What is written as a number, else no limit."""
+    return float(value.value) if isinstance(value, ast.Constant) and isinstance(value.value, (int, float)) else inf
+
+
+def in_tests(look: Callable[[ast.AST], list[int]], *, but: set[str]) -> dict[str, list[int]]:
+    """Files of the tests, less those named, and the lines that ``look`` finds there, where it finds any."""
+    files = {str(path.relative_to(TESTS)): path for path in TESTS.rglob("*.py")}
+    assert len(files) > 100
+    found = {name: look(ast.parse(path.read_text("utf-8"))) for name, path in files.items() if name not in but}
+    return {name: lines for name, lines in found.items() if lines}
+
+
 def test_no_test_sleeps_where_it_waits() -> None:
-    files = [path for path in TESTS.rglob("*.py") if path != Path(waiting.__file__)]
-    found = {str(path.relative_to(TESTS)): sleeps(ast.parse(path.read_text("utf-8"))) for path in files}
-    assert len(found) > 100
-    assert {path: lines for path, lines in found.items() if lines} == {}, (
-        "use tests.waiting.until, or elapse for a pace"
-    )
+    assert in_tests(sleeps, but={"waiting.py"}) == {}, "use tests.waiting.until, or elapse for a pace"
+
+
+def test_no_test_gives_up_early() -> None:
+    # A connection that nobody is to accept is waited for in vain.
+    excused = {"http.py", "integration/test_stop_under_load.py"}
+    assert in_tests(impatient, but=excused) == {}, "use tests.http, or LIMIT_SECONDS"
+
+
+@pytest.mark.parametrize(
+    "code", ["httpx.get(address)", "http.get(address, timeout=5)", "subprocess.run(c, timeout=30)"]
+)
+def test_giving_up_early_is_found(code: str) -> None:
+    assert impatient(ast.parse(code)) == [1]
+    assert impatient(ast.parse("http.get(address); subprocess.run(c); subprocess.run(c, timeout=240)")) == []
 
 
 @pytest.mark.parametrize("code", ["time.sleep(0.5)", "await asyncio.sleep(1)", "sleep(pause)", "while busy(): pass"])

@@ -6,10 +6,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from diffcdr.device.sessions import Gate
+from tests.waiting import LIMIT_SECONDS
 
 
 def test_many_work_at_a_time_and_one_records_alone() -> None:
-    gate, together = Gate(), threading.Barrier(3, timeout=10)
+    gate, together = Gate(), threading.Barrier(3, timeout=LIMIT_SECONDS)
     inside: set[str] = set()
     seen: list[set[str]] = []
 

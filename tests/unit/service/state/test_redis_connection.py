@@ -27,7 +27,7 @@ from service.state.redis_vectors import RedisVectors
 from service.state.store import Store
 from tests.bundles import write_bundle
 from tests.unit.service.state.stores import erased, event, run, suppressed
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 SECRET = "s3cret#/?@[]:%"  # pragma: allowlist secret
 
@@ -272,7 +272,7 @@ def server(folder: Path, *options: str, content: str = "") -> Iterator[redis.Red
     finally:
         client.close()
         process.kill()
-        process.wait(10)
+        process.wait(LIMIT_SECONDS)
 
 
 def answers(client: redis.Redis) -> bool:
@@ -329,4 +329,4 @@ def balancer(target: int) -> Iterator[Balancer]:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
         for thread in front.threads:
-            thread.join(10)
+            thread.join(LIMIT_SECONDS)
