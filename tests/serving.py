@@ -16,7 +16,7 @@ from service.bundles.registry import MAX_K, Model, load_model
 from service.components import Lifecycle
 from service.process.server import bind, make_server
 from service.settings import Settings
-from tests import http
+from tests import web
 from tests.waiting import LIMIT_SECONDS, elapse, until
 
 
@@ -86,7 +86,7 @@ def serving(bundle: Path, *, model: Model | None = None, **overrides: Any) -> It
         try:
             until(lambda: server.started or not thread.is_alive())
             assert server.started, "the server did not start"
-            with http.client(base_url=address) as client:
+            with web.client(base_url=address) as client:
                 yield client
         finally:
             server.should_exit = True

@@ -89,11 +89,11 @@ class Batcher:
             engine: what to compute with; jobs of different engines never share a batch.
             queries: 1 to ``queue_rows`` of them.
             timeout: seconds until nobody wants the answer.
-            gone: returns once the client has left; awaited only for jobs that have to wait.
+            gone: returns once the client has left; awaited only for jobs that take long, in the queue or the engine.
 
         Raises:
             QueueFull: too many rows are waiting, or the deadline cannot be met.
-            DeadlineExceeded, ClientLeft: while waiting.
+            DeadlineExceeded, ClientLeft: while waiting or computing.
         """
         job = self._admit(engine, len(queries), timeout=timeout)
         job.queries, job.gone = queries, gone
@@ -246,9 +246,10 @@ class Batcher:
             await asyncio.sleep(SWEEP_SECONDS)
             self._drop_unwanted()
             now = time.perf_counter()
-            for job in self._running.jobs if self._running else ():
+            running = self._running.jobs if self._running else ()
+            for job in running:
                 if job.deadline <= now:
                     fail(job, DeadlineExceeded())
-            for job in self._waiting:
+            for job in (*self._waiting, *running):
                 if job.gone is not None and job.watch is None and now - job.admitted > WATCH_AFTER_SECONDS:
                     job.watch = asyncio.get_running_loop().create_task(watch(job, job.gone))

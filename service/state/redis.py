@@ -297,7 +297,9 @@ class RedisStore:
                 reply = await self._client.execute_command(*command, target_nodes=node)
             except ResponseError:  # this user may not ask
                 continue
-            facts |= {str(name): str(value) for name, value in dict(reply).items()}
+            # What older clients hand on as it came is names and values in turn.
+            pairs = dict(zip(reply[::2], reply[1::2], strict=True)) if isinstance(reply, list) else dict(reply)
+            facts |= {str(name): str(value) for name, value in pairs.items()}
         self._learn(facts)
 
     def _learn(self, facts: Mapping[str, str]) -> None:

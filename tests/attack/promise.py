@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests import http
+from tests import web
 from tests.attack.service_processes import answer, every_path, personal, until, worker_ids
 from tests.bundles import write_bundle
 from tests.redis_server import OwnRedis
@@ -106,7 +106,7 @@ class Promise(RuleBasedStateMachine):
     def send(self, method: str, number: int, path: str) -> int:
         """The status of a write; 0 where none came."""
         try:
-            return http.request(method, f"{self.server(number).address}{path}").status_code
+            return web.request(method, f"{self.server(number).address}{path}").status_code
         except httpx.TransportError:
             return 0
 
@@ -155,7 +155,7 @@ class Promise(RuleBasedStateMachine):
         for user in sorted(self.out | self.erased):
             for _ in range(self.workers):
                 try:
-                    with http.client(base_url=self.server(number).address) as client:
+                    with web.client(base_url=self.server(number).address) as client:
                         said = every_path(client, user)
                 except httpx.TransportError:  # a worker that was killed took its connection along
                     continue

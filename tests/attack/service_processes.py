@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from tests import http
+from tests import web
 from tests.waiting import elapse
 
 ONE = "/v1/recommendations"
@@ -46,7 +46,7 @@ def personal(said: list[str]) -> list[str]:
 
 def answer(address: str, user: str, **body: Any) -> tuple[str, str | None]:
     """Strategy and reason of one answer about ``user``, over a connection of its own (so by any worker)."""
-    response = http.post(f"{address}{ONE}", json={"user_id": user, **body})
+    response = web.post(f"{address}{ONE}", json={"user_id": user, **body})
     assert response.status_code == 200, response.text
     return str(response.json()["strategy"]), response.json()["fallback_reason"]
 
@@ -71,8 +71,8 @@ def until(what: Callable[[], bool], *, within: float = 20.0) -> None:
 
 def state_of(address: str) -> tuple[str, float]:
     """What ``/readyz`` and ``diffcdr_state_up`` say of the state."""
-    said = str(http.get(f"{address}/readyz").json()["components"]["state"])
-    for line in http.get(f"{address}/metrics").text.splitlines():
+    said = str(web.get(f"{address}/readyz").json()["components"]["state"])
+    for line in web.get(f"{address}/metrics").text.splitlines():
         if line.startswith("diffcdr_state_up"):
             return said, float(line.split()[-1])
     raise AssertionError("no diffcdr_state_up")

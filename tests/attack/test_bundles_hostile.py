@@ -20,7 +20,7 @@ import pytest
 
 from diffcdr.atomic import file_sha256
 from diffcdr.bundle.format import MANIFEST, MANIFEST_HASH, hash_line, record
-from tests import http
+from tests import web
 from tests.attack.service_processes import until
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
@@ -185,7 +185,7 @@ GRAPHS = [external, no_graph, of_another_input, endless]
 
 
 def load(server: Server, path: str) -> httpx.Response:
-    return http.post(f"{server.address}/v1/admin/models/load", json={"path": path})
+    return web.post(f"{server.address}/v1/admin/models/load", json={"path": path})
 
 
 def refusals_reach(client: httpx.Client, wanted: int) -> bool:
@@ -197,16 +197,16 @@ def watching(published: Path, folder: Path) -> Iterator[httpx.Client]:
     """A client of a service that looks for another bundle all the time."""
     with (
         running_server(published, log=folder / "log", DIFFCDR_WATCH_SECONDS="0.1") as server,
-        http.client(base_url=server.address) as client,
+        web.client(base_url=server.address) as client,
     ):
         yield client
 
 
 def fine(server: Server) -> None:
     """It answers, as it did: with lists, and with its models."""
-    said = http.post(f"{server.address}/v1/recommendations", json={"user_id": "u00040"})
+    said = web.post(f"{server.address}/v1/recommendations", json={"user_id": "u00040"})
     assert (said.status_code, said.json()["strategy"]) == (200, "transfer")
-    assert http.get(f"{server.address}/v1/models").status_code == 200
+    assert web.get(f"{server.address}/v1/models").status_code == 200
 
 
 @pytest.mark.attack
@@ -220,10 +220,10 @@ def test_every_hostile_bundle_is_refused_with_a_reason(tmp_path: Path) -> None:
             spoil(bundle)
             refused = load(server, bundle.name)
             assert (name, refused.status_code) == (name, 422), refused.text
-            (last, *_) = http.get(f"{server.address}/v1/models").json()["refused"]
+            (last, *_) = web.get(f"{server.address}/v1/models").json()["refused"]
             assert last["path"] == bundle.name and str(tmp_path) not in last["reason"]
             shutil.rmtree(bundle)
-        with http.client(base_url=server.address) as client:
+        with web.client(base_url=server.address) as client:
             assert metric(client, "diffcdr_bundle_loads_total", outcome="refused") == len(HOSTILE)
         fine(server)
         assert server.stop() == 0

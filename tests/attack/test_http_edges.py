@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import http
+from tests import web
 from tests.servers import Server, running_server
 from tests.waiting import LIMIT_SECONDS
 
@@ -18,7 +18,7 @@ ONE = "/v1/recommendations"
 
 @pytest.mark.parametrize("user", ["caf%E9", "%ff", "a%zz", "a%"])
 def test_an_id_that_is_no_text_is_refused_and_never_made_another(attacked: Server, user: str) -> None:
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         for method, address in (("PUT", f"/v1/users/{user}/opt-out"), ("DELETE", f"/v1/users/{user}")):
             url = client.base_url.copy_with(raw_path=address.encode())
             refused = client.request(method, url)
@@ -29,7 +29,7 @@ def test_an_id_that_is_no_text_is_refused_and_never_made_another(attacked: Serve
 
 def test_ids_are_byte_for_byte(attacked: Server) -> None:
     """Opting out one spelling says nothing of another: case, normal form and blanks are part of an id."""
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         assert client.put("/v1/users/caf%C3%A9/opt-out").status_code == 204
         reasons = {
             user: client.post(ONE, json={"user_id": user}).json()["fallback_reason"]
@@ -39,7 +39,7 @@ def test_ids_are_byte_for_byte(attacked: Server) -> None:
 
 
 def test_a_name_that_was_made_to_point_here_reads_nothing(attacked: Server) -> None:
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         for address in ("/v1/users", "/v1/models", "/metrics", "/openapi.json"):
             refused = client.get(address, headers={"Host": "rebound.example:80"})
             assert (refused.status_code, refused.json()["code"]) == (421, "host_unknown"), address
@@ -51,12 +51,12 @@ def test_names_that_were_allowed_are_answered(attacked_bundle: Path, tmp_path: P
     settings = {"DIFFCDR_ALLOWED_HOSTS": "shop.example, other.example", "DIFFCDR_STATE_URL": f"sqlite:{tmp_path / 's'}"}
     with running_server(attacked_bundle, log=tmp_path / "log", **settings) as server:
         names = ("shop.example", "other.example:8000", "localhost", "third.example")
-        found = [http.get(f"{server.address}/v1/models", headers={"Host": name}).status_code for name in names]
+        found = [web.get(f"{server.address}/v1/models", headers={"Host": name}).status_code for name in names]
     assert found == [200, 200, 200, 421]
 
 
 def test_head_is_answered_where_get_is(attacked: Server) -> None:
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         for address in ("/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/v1/models", "/v1/items/popular"):
             head = client.head(address)
             assert (head.status_code, head.content) == (200, b""), address
@@ -65,7 +65,7 @@ def test_head_is_answered_where_get_is(attacked: Server) -> None:
 
 
 def test_no_redirect_names_a_host(attacked: Server) -> None:
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         assert client.post(f"{ONE}/", json={}).status_code == 404
         for address in ("/", "/console"):
             moved = client.get(address)
@@ -73,7 +73,7 @@ def test_no_redirect_names_a_host(attacked: Server) -> None:
 
 
 def test_the_documentation_works_below_any_prefix_and_in_no_frame(attacked: Server) -> None:
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         page = client.get("/docs")
         named = re.findall(r"(?:href|src|url)[=:] ?[\"']([^\"']+)", page.text)
         assert len(named) == 4 and not any(name.startswith(("/", "http")) for name in named)
@@ -95,7 +95,7 @@ def test_variables_of_others_are_left_to_them(attacked_bundle: Path, tmp_path: P
     }
     log = tmp_path / "log"
     with running_server(attacked_bundle, log=log, **settings) as server:
-        assert http.get(f"{server.address}/metrics").status_code == 200
+        assert web.get(f"{server.address}/metrics").status_code == 200
         server.process.send_signal(signal.SIGHUP)
         assert server.process.wait(LIMIT_SECONDS) == 0
     assert not list(tmp_path.glob("*.db"))
@@ -107,7 +107,7 @@ def test_variables_of_others_are_left_to_them(attacked_bundle: Path, tmp_path: P
 
 def test_a_number_is_taken_as_its_text(attacked: Server) -> None:
     asked = b'{"user_id": %b, "exclude_items": [7]}'
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         for number in (b"12", b"12.0", b'"12"'):
             found = client.post("/v1/embeddings", content=b'{"user_ids": [%b]}' % number).json()["embeddings"]
             assert [entry["user_id"] for entry in found] == ["12"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import http
+from tests import web
 from tests.servers import Server
 from tests.serving import metric
 
@@ -96,7 +96,7 @@ def test_one_request_neither_freezes_the_service_nor_fills_its_memory(attacked: 
     address, make = BODIES[name]
     body = make()
     kind = "application/json" if not body.endswith(b"\n") else "application/x-ndjson"
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         before = peak(attacked, reset=True)
         response = client.post(address, content=body, headers={"Content-Type": kind})
         taken = peak(attacked) - before
@@ -113,7 +113,7 @@ def test_what_is_large_and_right_is_answered_as_in_small_parts(attacked: Server)
     """Vectors enough to be read in pieces: the same numbers as one by one, and the same faults."""
     vectors = [[(row * 8 + column) / 1000 for column in range(8)] for row in range(1024)]
     text = json.dumps({"vectors": vectors}).encode()
-    with http.client(base_url=attacked.address) as client:
+    with web.client(base_url=attacked.address) as client:
         large = client.post(EMBEDDINGS, content=text)
         assert large.status_code == 200, large.text[:300]
         found = [entry["vector"] for entry in large.json()["embeddings"]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests import http
+from tests import web
 from tests.servers import Server, running_server
 from tests.waiting import LIMIT_SECONDS, elapse
 from tests.wire import answer, head
@@ -50,7 +50,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def test_bodies_that_do_not_arrive_take_no_places(attacked: Server) -> None:
-    with ExitStack() as open_, http.client(base_url=attacked.address) as client:
+    with ExitStack() as open_, web.client(base_url=attacked.address) as client:
         for _ in range(64):
             connection = open_.enter_context(opened(attacked))
             connection.sendall(head(ONE, length=len(BODY)) + BODY[:1])
@@ -62,7 +62,7 @@ def test_bodies_that_do_not_arrive_take_no_places(attacked: Server) -> None:
 
 
 def test_batches_that_do_not_arrive_leave_reads_and_writes_alone(attacked: Server) -> None:
-    with ExitStack() as open_, http.client(base_url=attacked.address) as client:
+    with ExitStack() as open_, web.client(base_url=attacked.address) as client:
         for _ in range(64):
             connection = open_.enter_context(opened(attacked))
             connection.sendall(head(BATCH, length=1000, media_type="application/x-ndjson") + b"{")
@@ -117,7 +117,7 @@ def test_more_silent_connections_than_there_may_be_make_room(hasty: Server) -> N
         for _ in range(60):
             open_.enter_context(opened(hasty))
         for _ in range(10):
-            assert http.get(f"{hasty.address}/livez").status_code == 200
+            assert web.get(f"{hasty.address}/livez").status_code == 200
 
 
 def test_a_connection_that_is_used_is_kept(hasty: Server) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import http
+from tests import web
 from tests.attack.service_processes import answer, every_path, personal, state_of, until
 from tests.bundles import write_bundle
 from tests.redis_server import OwnRedis
@@ -42,7 +42,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def opt_out(address: str, user: str) -> None:
-    assert http.put(f"{address}/v1/users/{user}/opt-out").status_code == 204
+    assert web.put(f"{address}/v1/users/{user}/opt-out").status_code == 204
 
 
 def test_a_replica_that_stood_still_misses_nothing_of_a_redis_that_was_rolled_back(
@@ -83,7 +83,7 @@ def test_a_redis_that_would_lose_what_it_acknowledged_is_told_of_or_refused(
         assert answer(server.address, "u00100") == ("transfer", None)
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_STATE_DURABLE="require", **settings) as server:
         assert answer(server.address, "u00100") == DENIED
-        assert http.put(f"{server.address}/v1/users/u00100/opt-out").status_code == 503
+        assert web.put(f"{server.address}/v1/users/u00100/opt-out").status_code == 503
         assert "DIFFCDR_STATE_DURABLE" in server.log.read_text()
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")
@@ -130,7 +130,7 @@ def test_a_hung_redis_holds_up_nobody(bundle: Path, own_redis: OwnRedis, tmp_pat
     own_redis.start(*DURABLE)
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_STATE_URL=own_redis.url) as server:
         opt_out(server.address, "u00100")
-        with http.client(base_url=server.address) as client, own_redis.paused():
+        with web.client(base_url=server.address) as client, own_redis.paused():
             began = time.monotonic()
             first = client.post("/v1/recommendations", json={"user_id": "newcomer", "timeout_ms": 100})
             assert time.monotonic() - began < 0.5
@@ -154,7 +154,7 @@ def test_a_hung_redis_costs_little_of_the_rate(bundle: Path, own_redis: OwnRedis
     def rate(address: str, seconds: float) -> float:
         def ask(_: int) -> int:
             count = 0
-            with http.client(base_url=address) as client:
+            with web.client(base_url=address) as client:
                 ends = time.monotonic() + seconds
                 while time.monotonic() < ends:
                     assert client.post("/v1/recommendations", json={"user_id": "u00101"}).status_code == 200
@@ -180,5 +180,5 @@ def test_the_state_s_health_is_true_though_nobody_asks(bundle: Path, own_redis: 
             with own_redis.killed():
                 until(lambda: state_of(server.address) == ("degraded", 0.0))
             until(lambda: state_of(server.address) == ("ok", 1.0))
-        with http.client(base_url=server.address) as client:
+        with web.client(base_url=server.address) as client:
             assert metric(client, "diffcdr_background_failures_total") == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import http
+from tests import web
 from tests.attack.service_processes import (
     answer,
     answers,
@@ -44,8 +44,8 @@ def state(bundle: Path, tmp_path: Path) -> Path:
     path = bundle.with_name("planted.state.sqlite")
     with running_server(bundle, log=tmp_path / "first.log") as server:
         for user in ("a", "b", "c", OUT):
-            assert http.put(f"{server.address}/v1/users/{user}/opt-out").status_code == 204
-        assert http.delete(f"{server.address}/v1/users/{GONE}").status_code == 202
+            assert web.put(f"{server.address}/v1/users/{user}/opt-out").status_code == 204
+        assert web.delete(f"{server.address}/v1/users/{GONE}").status_code == 202
         server.stop()
     assert path.exists()
     return path
@@ -113,7 +113,7 @@ def test_a_state_that_was_there_and_cannot_be_used_personalises_nobody(
     with running_server(bundle, log=tmp_path / "log") as server:
         for user in (OUT, GONE, OTHER):
             assert answer(server.address, user) == DENIED
-        with http.client(base_url=server.address) as client:
+        with web.client(base_url=server.address) as client:
             assert personal(every_path(client, OUT)) == []
             refused = client.put(f"/v1/users/{OTHER}/opt-out")
             assert (refused.status_code, refused.json()["code"]) == (503, "state_unavailable")
@@ -143,7 +143,7 @@ def test_what_happens_to_the_file_while_it_is_open_is_noticed(
             fault(broken)
             broken.rename(state)
         assert answer(server.address, OTHER) == answer(server.address, OUT) == DENIED
-        refused = http.put(f"{server.address}/v1/users/{OTHER}/opt-out")
+        refused = web.put(f"{server.address}/v1/users/{OTHER}/opt-out")
         assert refused.status_code == 503, "nothing may be acknowledged that is in no file"
         assert state_of(server.address)[0] == "degraded"
 

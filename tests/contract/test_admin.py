@@ -13,7 +13,7 @@ import pytest
 
 from service.edge.problems import ProblemBody
 from service.schemas import ModelsAnswer, ModelSummary
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.serving import metric, serving
 from tests.waiting import until
@@ -144,7 +144,7 @@ def test_nothing_fails_while_bundles_are_swapped(root: Path) -> None:
         answered: list[str] = []
 
         def ask() -> None:
-            with http.client(base_url=client.base_url) as mine:
+            with web.client(base_url=client.base_url) as mine:
                 while not done.is_set():
                     response = mine.post(ADDRESS, json={"user_id": "u02500"})
                     body = response.json()

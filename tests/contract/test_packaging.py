@@ -177,6 +177,44 @@ def test_a_package_imports_without_what_its_extra_leaves_out(packages: list[str]
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("extra", "folder", "others"),
+    [
+        ("", "diffcdr", ("diffcdr/client", "diffcdr/commands/rollout.py", "diffcdr/search/kernels.py")),
+        ("client", "diffcdr/client", ()),
+        ("serve", "service", ()),
+        ("train", "training", ("training/spark", "training/trackers/mlflow.py")),
+        ("fast", "diffcdr/search/kernels.py", ()),
+        ("mlflow", "training/trackers/mlflow.py", ()),
+        ("spark", "training/spark", ()),
+    ],
+)
+def test_an_extra_alone_brings_what_its_modules_import(extra: str, folder: str, others: tuple[str, ...]) -> None:
+    """What is imported as a module is loaded; imports within functions are for what may be missing."""
+    brought = closure(extra) | closure("train" if folder.startswith("training/") else "")
+    distributions = metadata.packages_distributions()
+    missing = set()
+    for path in [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py"):
+        if str(path.relative_to(ROOT)).startswith(others):
+            continue
+        for name in imported_at_once(ast.parse(path.read_text("utf-8"))) - sys.stdlib_module_names:
+            owners = {canonicalize_name(owner) for owner in distributions.get(name, [name])}
+            if not owners & (brought | {"diffcdr"}):
+                missing.add(f"{path.relative_to(ROOT)}: {name}")
+    assert missing == set()
+
+
+def imported_at_once(tree: ast.Module) -> set[str]:
+    """The packages that a module imports as it is loaded."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
 def test_nothing_reads_the_environment_when_imported() -> None:
     """No module-level statement (function bodies aside) mentions ``os.environ`` or ``os.getenv``."""
     readers = []

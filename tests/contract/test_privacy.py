@@ -11,7 +11,7 @@ import httpx2 as httpx
 import pytest
 
 from service.edge.problems import ProblemBody
-from tests import http
+from tests import web
 from tests.redis_server import OwnRedis
 from tests.serving import serving
 from tests.waiting import until
@@ -82,7 +82,7 @@ def test_opting_out_while_being_asked_about(bundle_path: Path, state_url: str) -
     with serving(bundle_path, state_url=state_url) as client:
 
         def ask(user: str, acknowledged: threading.Event) -> None:
-            with http.client(base_url=client.base_url) as mine:
+            with web.client(base_url=client.base_url) as mine:
                 for _ in range(15):
                     was = acknowledged.is_set()
                     if was and spoken(mine, user_id=user) != "popular":

@@ -18,7 +18,7 @@ import httpx2 as httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests import http
+from tests import web
 from tests.servers import running_server
 from tests.serving import serving
 
@@ -138,7 +138,7 @@ def test_a_collector_that_is_away_costs_no_request_and_no_stop(
 ) -> None:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port}"}
     with running_server(bundle_path, log=tmp_path / "log", **settings) as server:
-        assert http.post(f"{server.address}/v1/recommendations", json={"user_id": "u00042"}).status_code == 200
+        assert web.post(f"{server.address}/v1/recommendations", json={"user_id": "u00042"}).status_code == 200
         assert server.stop() == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
 
@@ -176,7 +176,7 @@ def test_the_frameworks_own_telemetry_stays_off_whoever_asks_for_it(
         (tmp_path / "sitecustomize.py").write_text(PROVIDERS)
         settings["PYTHONPATH"] = str(tmp_path)
     with running_server(bundle_path, log=tmp_path / "log", **settings) as server:
-        with http.client(base_url=server.address) as client:
+        with web.client(base_url=server.address) as client:
             for address, status in (
                 ("/v1/users/u00042/recommendations", 200),
                 ("/v1/users/u00042/recommendations?k=0&exclude_items=t00001", 422),

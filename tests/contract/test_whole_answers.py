@@ -53,8 +53,10 @@ def writes(noted: list[bytes]) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def client(bundle_path: Path, noted: list[bytes]) -> Iterator[httpx.Client]:
-    with serving(bundle_path) as client:
+def client(bundle_path: Path, noted: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Of a service with a state of its own: somebody opts out."""
+    state = tmp_path_factory.mktemp("state") / "state.sqlite"
+    with serving(bundle_path, state_url=f"sqlite:{state}") as client:
         yield client
 
 

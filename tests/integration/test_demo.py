@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests import http
+from tests import web
 from tests.command import said
 from tests.servers import ENVIRONMENT
 from tests.waiting import LIMIT_SECONDS
@@ -69,14 +69,14 @@ def test_ctrl_c_stops_demo_and_service_without_a_traceback(folder: Path, free_po
             shown += line
             if "Ctrl-C" in line:
                 break
-        assert http.get(f"{address}/readyz").status_code == 200, shown
+        assert web.get(f"{address}/readyz").status_code == 200, shown
         demo.send_signal(signal.SIGINT)
         rest, _ = demo.communicate(timeout=LIMIT_SECONDS)
     assert (demo.returncode, rest) == (130, ""), shown
     user = re.search(r'"user_id": "([^"]+)"', shown)
     assert user is not None and f"{address}/console/#/try?user={user[1]}" in shown
     with pytest.raises(httpx.ConnectError):
-        http.get(f"{address}/livez")
+        web.get(f"{address}/livez")
 
 
 @pytest.mark.parametrize(

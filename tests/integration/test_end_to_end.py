@@ -23,7 +23,7 @@ import torch
 from scipy import stats
 
 from diffcdr.bundle.reader import Bundle, open_bundle
-from tests import http
+from tests import web
 from tests.command import said
 from tests.servers import Server, diffcdr, running_server
 from training.config import load_preset
@@ -97,7 +97,7 @@ def server(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    with http.client(base_url=server.address) as asking:
+    with web.client(base_url=server.address) as asking:
         yield asking
 
 
@@ -275,8 +275,8 @@ def test_metrics_count_what_was_asked(trained: Trained, client: httpx.Client) ->
 @pytest.mark.parametrize("trained", ["affine"], indirect=True)
 def test_sigterm_ends_the_service_cleanly(trained: Trained, tmp_path: Path) -> None:
     with running_server(trained.bundle.path, log=tmp_path / "log") as own:
-        assert http.get(f"{own.address}/readyz").status_code == 200
+        assert web.get(f"{own.address}/readyz").status_code == 200
         assert own.stop() == 0
         with pytest.raises(httpx.ConnectError):
-            http.get(f"{own.address}/livez")
+            web.get(f"{own.address}/livez")
         assert "Traceback" not in own.log.read_text()

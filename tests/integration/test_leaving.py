@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
 from tests.serving import metric
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    with http.client(base_url=server.address) as client:
+    with web.client(base_url=server.address) as client:
         yield client
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from diffcdr.client import Client, Retries
 from service.edge.problems import ProblemBody
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.servers import Server, proxy, running_server
 from tests.waiting import LIMIT_SECONDS, until
@@ -48,8 +48,8 @@ def test_everything_passes_as_the_service_means_it(
         client.opt_out("a/b")
         assert client.recommend_user("a/b").fallback_reason == "opted_out"
         assert client.recommend("u00042").items == next(client.recommend_batch(["u00042"])).items
-        assert http.get(f"{address}/metrics").status_code == 404
-        asked = http.get(f"{address}/v1/items/popular", headers={"x-request-id": "mine"})
+        assert web.get(f"{address}/metrics").status_code == 404
+        asked = web.get(f"{address}/v1/items/popular", headers={"x-request-id": "mine"})
         assert asked.headers["x-request-id"] == "mine"
 
 
@@ -78,7 +78,7 @@ def test_a_caller_that_asks_too_often_is_told_when_to_come_back(
 ) -> None:
     with (
         proxy(tmp_path, free_port, [replicas[0].address], rate="1r/s") as address,
-        http.client(base_url=address) as client,
+        web.client(base_url=address) as client,
     ):
         answers = [client.get("/v1/items/popular") for _ in range(8)]
         assert [answer.status_code for answer in answers].count(429) == 2
@@ -96,9 +96,9 @@ def test_a_page_of_the_console_may_ask_through_the_proxy_by_the_port_that_it_is_
     replicas: tuple[Server, Server], tmp_path: Path, free_port: int
 ) -> None:
     with proxy(tmp_path, free_port, [replicas[0].address]) as address:
-        asked = http.post(f"{address}/v1/recommendations", json={"user_id": "u00042"}, headers={"origin": address})
+        asked = web.post(f"{address}/v1/recommendations", json={"user_id": "u00042"}, headers={"origin": address})
         assert asked.status_code == 200
-        elsewhere = http.post(
+        elsewhere = web.post(
             f"{address}/v1/recommendations", json={"user_id": "u00042"}, headers={"origin": "http://127.0.0.1:1"}
         )
         assert elsewhere.status_code == 403
@@ -109,9 +109,9 @@ def test_what_the_proxy_refuses_itself_is_a_problem_too(
 ) -> None:
     with proxy(tmp_path, free_port, [replicas[0].address]) as address:
         for refused, code in (
-            (http.get(f"{address}/livez", headers={"x-filler": "x" * 40_000}), "bad_request"),
-            (http.post(f"{address}/v1/events", content=b"0" * (17 << 20)), "body_too_large"),
-            (http.get(f"{address}/metrics"), "not_found"),
+            (web.get(f"{address}/livez", headers={"x-filler": "x" * 40_000}), "bad_request"),
+            (web.post(f"{address}/v1/events", content=b"0" * (17 << 20)), "body_too_large"),
+            (web.get(f"{address}/metrics"), "not_found"),
         ):
             assert ProblemBody.model_validate_json(refused.content).code == code
             assert refused.headers["content-type"] == "application/problem+json"
@@ -125,7 +125,7 @@ def test_a_killed_replica_costs_callers_nothing_they_can_repeat(
     stop = threading.Event()
 
     def ask(address: str) -> None:
-        with http.client(base_url=address) as client:
+        with web.client(base_url=address) as client:
             while not stop.is_set():
                 outcomes.append(client.post("/v1/recommendations", json={"user_id": "u00042"}).status_code)
 
@@ -146,6 +146,6 @@ def test_a_killed_replica_costs_callers_nothing_they_can_repeat(
 
         replicas[1].process.kill()
         replicas[1].process.wait()
-        away = http.get(f"{address}/v1/items/popular")
+        away = web.get(f"{address}/v1/items/popular")
         assert (away.status_code, away.headers["retry-after"]) == (503, "1")
         assert ProblemBody.model_validate_json(away.content).code == "overloaded"

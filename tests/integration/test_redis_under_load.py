@@ -15,7 +15,7 @@ import httpx2 as httpx
 import pytest
 
 from service.commands import push
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.redis_server import OwnRedis
 from tests.servers import running_server
@@ -67,7 +67,7 @@ def asked(address: str) -> Iterator[Asking]:
     done = threading.Event()
 
     def ask() -> None:
-        with http.client(base_url=address) as client:
+        with web.client(base_url=address) as client:
             while not done.is_set():
                 began = time.monotonic()
                 # Vectors at hand would hide that Redis is away: nobody is asked for twice.
@@ -121,13 +121,13 @@ def test_a_state_without_room_takes_nothing_and_goes_on_reading(
     def write(address: str, user: str) -> dict[str, httpx.Response]:
         event = {"event_id": "1", "user_id": user, "item_id": "s00001", "rating": 5}
         return {
-            "opt-out": http.put(f"{address}/v1/users/{user}/opt-out"),
-            "events": http.post(f"{address}/v1/events", json={"events": [event]}),
-            "erasure": http.delete(f"{address}/v1/users/{user}-too"),
+            "opt-out": web.put(f"{address}/v1/users/{user}/opt-out"),
+            "events": web.post(f"{address}/v1/events", json={"events": [event]}),
+            "erasure": web.delete(f"{address}/v1/users/{user}-too"),
         }
 
     def strategy(address: str, user: str) -> str:
-        return str(http.post(f"{address}{ONE}", json={"user_id": user}).json()["strategy"])
+        return str(web.post(f"{address}{ONE}", json={"user_id": user}).json()["strategy"])
 
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_STATE_URL=own_redis.url) as server:
         address = server.address
@@ -137,7 +137,7 @@ def test_a_state_without_room_takes_nothing_and_goes_on_reading(
             assert (what, refused.status_code, refused.json()["code"]) == (what, 503, "state_unavailable")
             assert refused.headers["retry-after"] == "1"
         assert (strategy(address, "u00100"), strategy(address, "u00200")) == ("popular", "transfer")
-        with http.client(base_url=address) as client:
+        with web.client(base_url=address) as client:
             assert metric(client, "diffcdr_state_up") == 1, "it answers, and opt-outs are known"
         redis.config_set("maxmemory", 0)
         assert {each.is_success for each in write(address, "u00200").values()} == {True}
@@ -150,13 +150,13 @@ def test_what_was_acknowledged_is_there_after_redis_itself_is_killed(
     own_redis.start(*DURABLE)
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_STATE_URL=own_redis.url) as server:
         for user in ("u00100", "u00101"):
-            assert http.put(f"{server.address}/v1/users/{user}/opt-out").status_code == 204
+            assert web.put(f"{server.address}/v1/users/{user}/opt-out").status_code == 204
             with own_redis.killed():
                 pass
-            assert http.delete(f"{server.address}/v1/users/{user}-too").status_code == 202
+            assert web.delete(f"{server.address}/v1/users/{user}-too").status_code == 202
             with own_redis.killed():
                 pass
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_STATE_URL=own_redis.url) as server:
         for user in ("u00100", "u00100-too", "u00101", "u00101-too"):
-            assert http.post(f"{server.address}{ONE}", json={"user_id": user}).json()["fallback_reason"] == "opted_out"
-        assert http.post(f"{server.address}{ONE}", json={"user_id": "u00102"}).json()["strategy"] == "transfer"
+            assert web.post(f"{server.address}{ONE}", json={"user_id": user}).json()["fallback_reason"] == "opted_out"
+        assert web.post(f"{server.address}{ONE}", json={"user_id": "u00102"}).json()["strategy"] == "transfer"

@@ -20,7 +20,7 @@ from diffcdr.commands.rollout import Replica, Rollout, addresses, read_key
 from diffcdr.errors import BundleError, DiffCDRError, InputError
 from diffcdr.progress import Reporter
 from service.state.push_vectors import push_vectors
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.servers import Server, diffcdr, proxy, running_server
 from tests.waiting import elapse, until
@@ -43,7 +43,7 @@ class Fleet:
         return ",".join(server.address for server in self.servers)
 
     def serving(self) -> list[str]:
-        return [http.get(f"{server.address}/readyz").json()["bundle"] for server in self.servers]
+        return [web.get(f"{server.address}/readyz").json()["bundle"] for server in self.servers]
 
     def replicas(self) -> list[Replica]:
         return [Replica(server.address, KEY, 30.0) for server in self.servers]
@@ -110,7 +110,7 @@ def load(address: str, callers: int = 2) -> Iterator[Load]:
 
     def ask() -> None:
         headers = {"x-api-key": KEY}
-        with http.client(base_url=address, headers=headers) as client:
+        with web.client(base_url=address, headers=headers) as client:
             while not stop.is_set():
                 answer = client.post("/v1/recommendations", json={"user_id": "u00042"})
                 seen.statuses.append(answer.status_code)

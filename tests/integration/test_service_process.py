@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.waiting import LIMIT_SECONDS, until
 
@@ -62,7 +62,7 @@ class Server:
     def is_ready(self) -> bool:
         """Whether it wants traffic."""
         try:
-            return http.get(f"{self.address}/readyz").status_code == 200
+            return web.get(f"{self.address}/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -115,7 +115,7 @@ def refused(*arguments: object, **environment: str) -> subprocess.CompletedProce
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_starts_serves_and_stops_cleanly(bundle: Path, number: int) -> None:
     with started("--bundle", bundle, "--port", 0, DIFFCDR_DRAIN_SECONDS="0") as server:
-        answer = http.post(f"{server.address}/v1/recommendations", json={"user_id": "u00100", "k": 3}).json()
+        answer = web.post(f"{server.address}/v1/recommendations", json={"user_id": "u00100", "k": 3}).json()
         assert (len(answer["items"]), answer["strategy"]) == (3, "transfer")
         assert server.stop(number) == 0
         log = "".join(server.log)
@@ -135,7 +135,7 @@ def test_the_environment_sets_everything_and_logs_can_be_json(bundle: Path) -> N
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     with started(**environment) as server:
         headers = {"X-Request-ID": "abc", "traceparent": trace}
-        http.post(f"{server.address}/v1/recommendations", json={"user_id": "u00100"}, headers=headers)
+        web.post(f"{server.address}/v1/recommendations", json={"user_id": "u00100"}, headers=headers)
         assert server.stop(signal.SIGTERM) == 0
         entries = [json.loads(line) for line in server.log]
         (mine,) = [entry for entry in entries if entry.get("request_id") == "abc"]
@@ -148,9 +148,9 @@ def test_draining_switches_readiness_off_and_goes_on_serving(bundle: Path) -> No
     with started("--bundle", bundle, "--port", 0, DIFFCDR_DRAIN_SECONDS="3") as server:
         server.process.send_signal(signal.SIGTERM)
         until(lambda: not server.is_ready())
-        ready = http.get(f"{server.address}/readyz")
+        ready = web.get(f"{server.address}/readyz")
         assert (ready.status_code, ready.json()["components"]["lifecycle"]) == (503, "draining")
-        answer = http.post(f"{server.address}/v1/recommendations", json={"user_id": "u00100"})
+        answer = web.post(f"{server.address}/v1/recommendations", json={"user_id": "u00100"})
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert server.process.wait(LIMIT_SECONDS) == 0
 
@@ -160,7 +160,7 @@ def test_what_is_in_flight_is_finished(bundle: Path) -> None:
     with started("--bundle", bundle, "--port", 0, DIFFCDR_DRAIN_SECONDS="0") as server:
         headers = {"Content-Type": "application/x-ndjson"}
         address = f"{server.address}/v1/recommendations/batch"
-        with http.stream("POST", address, content=body, headers=headers) as response:
+        with web.stream("POST", address, content=body, headers=headers) as response:
             received = response.iter_lines()
             next(received)
             server.process.send_signal(signal.SIGTERM)
@@ -225,15 +225,15 @@ def test_opt_outs_and_erasures_survive_kill_9_right_after_the_answer(
     for write in ("opt-out", "erasure", "none"):
         with started("--bundle", bundle, "--port", 0, DIFFCDR_STATE_URL=url) as server:
             for user in suppressed:
-                answer = http.post(f"{server.address}/v1/recommendations", json={"user_id": user}).json()
+                answer = web.post(f"{server.address}/v1/recommendations", json={"user_id": user}).json()
                 assert (user, answer["fallback_reason"]) == (user, "opted_out")
             if receipts:
-                assert http.delete(f"{server.address}/v1/users/u00101").json()["receipt"] == receipts[0]
+                assert web.delete(f"{server.address}/v1/users/u00101").json()["receipt"] == receipts[0]
             if write == "opt-out":
-                assert http.put(f"{server.address}/v1/users/u00100/opt-out").status_code == 204
+                assert web.put(f"{server.address}/v1/users/u00100/opt-out").status_code == 204
                 suppressed.append("u00100")
             elif write == "erasure":
-                erased = http.delete(f"{server.address}/v1/users/u00101")
+                erased = web.delete(f"{server.address}/v1/users/u00101")
                 assert erased.status_code == 202
                 suppressed.append("u00101")
                 receipts.append(erased.json()["receipt"])

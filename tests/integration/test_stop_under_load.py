@@ -16,7 +16,7 @@ import pytest
 from bench.serving.load import REFUSED, Outcome, Target, open_loop, request, run
 from bench.serving.serve import cold_requests
 from service.process.server import bind, turn_away
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
 from tests.waiting import LIMIT_SECONDS, async_until, elapse, until
@@ -74,7 +74,7 @@ def test_sigterm_costs_nobody_an_answer(bundle: Path, tmp_path: Path, workers: i
 def test_who_waits_in_the_kernel_to_be_accepted_is_answered(bundle: Path, tmp_path: Path) -> None:
     """The service is held up from before its grace time ends until after; all who connected meanwhile get answers."""
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_DRAIN_SECONDS=str(LONG_DRAIN)) as server:
-        with http.client(base_url=server.address) as client:
+        with web.client(base_url=server.address) as client:
             assert client.get("/readyz").status_code == 200
             server.process.terminate()
             until(lambda: client.get("/readyz").status_code == 503)

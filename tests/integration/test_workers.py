@@ -13,7 +13,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from tests import http
+from tests import web
 from tests.bundles import write_bundle
 from tests.servers import Server, diffcdr, running_server
 from tests.serving import metric
@@ -50,17 +50,17 @@ def alive(pid: int) -> bool:
 
 def answers(server: Server, count: int = 12) -> list[str]:
     """Which bundles answer; a connection each, so that every worker gets some."""
-    return [http.post(f"{server.address}/v1/recommendations", json=BODY).json()["bundle"] for _ in range(count)]
+    return [web.post(f"{server.address}/v1/recommendations", json=BODY).json()["bundle"] for _ in range(count)]
 
 
 def refused_paths(server: Server) -> list[str]:
     """What could not be loaded, as one of the workers knows it."""
-    return [each["path"] for each in http.get(f"{server.address}/v1/models").json()["refused"]]
+    return [each["path"] for each in web.get(f"{server.address}/v1/models").json()["refused"]]
 
 
 def restored(server: Server, dead: int) -> None:
     """Wait until another worker answers in the place of ``dead``."""
-    with http.client(base_url=server.address) as client:
+    with web.client(base_url=server.address) as client:
         until(
             lambda: dead not in workers(server) and metric(client, "diffcdr_workers") == WORKERS,
             why=server.log.read_text,
@@ -70,15 +70,15 @@ def restored(server: Server, dead: int) -> None:
 def test_a_change_made_through_one_worker_holds_in_all_and_in_those_that_come_later(server: Server) -> None:
     (first,) = set(answers(server))
     load = {"path": "candidate", "activate": True}
-    second = http.post(f"{server.address}/v1/admin/models/load", json=load).json()["id"]
+    second = web.post(f"{server.address}/v1/admin/models/load", json=load).json()["id"]
     until(lambda: set(answers(server)) == {second})
     for pid in workers(server):
         os.kill(pid, signal.SIGKILL)
         restored(server, pid)
     assert set(answers(server)) == {second}
-    until(lambda: len({http.get(f"{server.address}/v1/models").text for _ in range(12)}) == 1)
-    assert http.post(f"{server.address}/v1/admin/models/rollback").json()["id"] == first
-    refused = http.post(f"{server.address}/v1/admin/models/load", json={"path": "missing"})
+    until(lambda: len({web.get(f"{server.address}/v1/models").text for _ in range(12)}) == 1)
+    assert web.post(f"{server.address}/v1/admin/models/rollback").json()["id"] == first
+    refused = web.post(f"{server.address}/v1/admin/models/load", json={"path": "missing"})
     assert refused.status_code == 422
     until(lambda: set(answers(server)) == {first})
     until(lambda: all(refused_paths(server) == ["missing"] for _ in range(12)))
@@ -91,7 +91,7 @@ def test_a_worker_that_is_killed_under_load_takes_only_its_own_requests_along(se
     sums: list[float] = []
 
     def ask() -> None:
-        with http.client(base_url=server.address) as client:
+        with web.client(base_url=server.address) as client:
             while not done.is_set():
                 try:
                     answered.append(client.post("/v1/recommendations", json=BODY).status_code)
@@ -100,7 +100,7 @@ def test_a_worker_that_is_killed_under_load_takes_only_its_own_requests_along(se
 
     def watch() -> None:
         while not done.is_set():
-            with http.client(base_url=server.address) as client:
+            with web.client(base_url=server.address) as client:
                 sums.append(metric(client, "diffcdr_recommendations_total"))
 
     askers = [threading.Thread(target=ask) for _ in range(4)]
@@ -123,7 +123,7 @@ def test_a_worker_that_is_killed_under_load_takes_only_its_own_requests_along(se
     assert set(answered) == {200}
     assert len(failed) <= len(askers), "what was in flight there, and nothing else"
     assert sums == sorted(sums), "what a dead worker counted stays counted"
-    with http.client(base_url=server.address) as client:
+    with web.client(base_url=server.address) as client:
         lost = len(answered) - metric(client, "diffcdr_recommendations_total")
         assert 0 >= lost >= -len(askers), "metrics are whole: every answer, and those that never arrived"
 
@@ -133,12 +133,12 @@ def test_the_last_15_minutes_are_whole_whichever_of_two_workers_is_asked(root: P
 
         def latest() -> list[dict[str, Any]]:
             """The sample of this moment, told by some worker each time: a connection each."""
-            told = [http.get(f"{server.address}/v1/activity") for _ in range(12)]
+            told = [web.get(f"{server.address}/v1/activity") for _ in range(12)]
             assert {answer.status_code for answer in told} == {200}, server.log.read_text()
             return [answer.json()["samples"][-1] for answer in told]
 
         answers(server, 20)
-        assert http.post(f"{server.address}/v1/recommendations", json={"k": 0}).status_code == 422
+        assert web.post(f"{server.address}/v1/recommendations", json={"k": 0}).status_code == 422
         shares = []
         for _ in range(2):
             for sample in latest():

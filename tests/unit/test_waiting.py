@@ -38,7 +38,7 @@ def impatient(tree: ast.AST) -> list[int]:
             name = ast.unparse(node.func)
             given = [each.value for each in node.keywords if each.arg == "timeout"]
             of_httpx = re.fullmatch(r"httpx\.(get|post|put|delete|head|patch|request|stream|Client|AsyncClient)", name)
-            short = name.startswith(("http.", "httpx.", "subprocess.", "socket."))
+            short = name.startswith(("web.", "httpx.", "subprocess.", "socket."))
             if (of_httpx and not given) or (short and any(seconds(each) < waiting.LIMIT_SECONDS for each in given)):
                 found.append(node.lineno)
     return found
@@ -63,16 +63,14 @@ def test_no_test_sleeps_where_it_waits() -> None:
 
 def test_no_test_gives_up_early() -> None:
     # A connection that nobody is to accept is waited for in vain.
-    excused = {"http.py", "integration/test_stop_under_load.py"}
-    assert in_tests(impatient, but=excused) == {}, "use tests.http, or LIMIT_SECONDS"
+    excused = {"web.py", "integration/test_stop_under_load.py"}
+    assert in_tests(impatient, but=excused) == {}, "use tests.web, or LIMIT_SECONDS"
 
 
-@pytest.mark.parametrize(
-    "code", ["httpx.get(address)", "http.get(address, timeout=5)", "subprocess.run(c, timeout=30)"]
-)
+@pytest.mark.parametrize("code", ["httpx.get(address)", "web.get(address, timeout=5)", "subprocess.run(c, timeout=30)"])
 def test_giving_up_early_is_found(code: str) -> None:
     assert impatient(ast.parse(code)) == [1]
-    assert impatient(ast.parse("http.get(address); subprocess.run(c); subprocess.run(c, timeout=240)")) == []
+    assert impatient(ast.parse("web.get(address); subprocess.run(c); subprocess.run(c, timeout=240)")) == []
 
 
 @pytest.mark.parametrize("code", ["time.sleep(0.5)", "await asyncio.sleep(1)", "sleep(pause)", "while busy(): pass"])

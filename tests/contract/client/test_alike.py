@@ -10,7 +10,7 @@ from diffcdr.client import AsyncClient, Client, answers, batches, calls
 from diffcdr.client.calls import Call
 from service import schemas
 from service.schemas import console
-from tests import http
+from tests import web
 
 
 def test_the_service_s_answers_have_what_the_client_reads() -> None:
@@ -78,7 +78,7 @@ def test_every_operation_of_v1_has_a_method(address: str) -> None:
         calls.activity(),
     ]
     ours = {(call.method, call.path) for call in made} | {("POST", batches.PATH)}
-    document = http.get(f"{address}/openapi.json").json()["paths"]
+    document = web.get(f"{address}/openapi.json").json()["paths"]
     offered = {
         (method.upper(), re.sub(r"\{\w+\}", "ID", path))
         for path, operations in document.items()

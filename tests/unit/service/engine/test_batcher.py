@@ -160,6 +160,24 @@ def test_a_client_that_leaves_while_waiting_is_noticed() -> None:
     run(body)
 
 
+def test_a_client_that_leaves_what_is_being_computed_is_noticed() -> None:
+    async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:
+        async def gone() -> None:
+            await left.wait()
+
+        left = asyncio.Event()
+        engine.open.clear()
+        tasks = [asyncio.create_task(batcher.recommend(engine, users(name), gone=gone)) for name in ("one", "other")]
+        await async_until(lambda: engine.calls == [["one", "other"]])
+        left.set()
+        for task in tasks:
+            with pytest.raises(ClientLeft):
+                await task
+        assert batcher.busy_seconds > 0
+
+    run(body)
+
+
 def test_admission_counts_rows_and_is_decided_before_waiting() -> None:
     async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:
         first = await occupy(batcher, engine)
