@@ -62,7 +62,7 @@ attack: $(DEV_STAMP) ## the slow attacks on a running service (at most 10 minute
 bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check
 
-# On a machine without a network, WHEELS names a folder with what its Python lacks (docs/gpu.md).
+# On a machine without a network, WHEELS names a folder with what its Python lacks (docs/how-to/gpu.md).
 .PHONY: gpu-check
 gpu-check: ## tests and benches that want an NVIDIA GPU, and a table of what they measured (PYTHON= WHEELS= OUT=)
 	@$(PYTHON) -m scripts.gpu_check $(if $(WHEELS),--wheels '$(WHEELS)') $(if $(OUT),--out '$(OUT)')

@@ -1,4 +1,4 @@
-"""docs/settings.md, from the models that the settings are parsed by: every one with its default and its range.
+"""docs/reference/settings.md, from the models that parse the settings: each with its default and its range.
 
 python -m scripts.settings_page           writes the page
 python -m scripts.settings_page --check   ends with 1 where the page is not what would be written
@@ -27,7 +27,7 @@ from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS, section_of
 from training.models.robust.config import RobustDiffCDRConfig
 
-PAGE = Path("docs/settings.md")
+PAGE = Path("docs/reference/settings.md")
 KINDS: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
     "base": (('with `kind = "mf"`', MFConfig), ('with `kind = "als"`', ALSConfig)),
     "diffcdr": (
@@ -44,7 +44,7 @@ Written by `python -m scripts.settings_page` from the models that settings are p
 ## The service
 
 Each is an environment variable of `diffcdr serve`; what some of them are worth in operation is in
-[operations](operations.md). An empty variable counts as not set.
+[operations](../how-to/operations.md). An empty variable counts as not set.
 
 """
 TRAINING = """

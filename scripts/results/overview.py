@@ -27,8 +27,8 @@ PLAIN = ("bias", "popular")
 HOW_TO_READ = (
     "Made by `make results`: means over seeds ± one standard error; each seed is a split of its own with base models "
     "of its own, the same for all models. Every choice was made on validation users; test users were measured once. β "
-    "is the share of overlap users held out; metrics and the warm scenario are defined in [metrics](../metrics.md). "
-    "`reference` follows the released code, `paper` the paper's text."
+    "is the share of overlap users held out; metrics and the warm scenario are defined in "
+    "[metrics](../reference/metrics.md). `reference` follows the released code, `paper` the paper's text."
 )
 
 

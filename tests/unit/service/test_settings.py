@@ -48,7 +48,7 @@ def test_the_options_are_those_of_the_command() -> None:
 
 
 def test_every_setting_is_in_the_runbook() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "operations.md").read_text(encoding="utf-8")
     for name, field in Settings.model_fields.items():
         rows = [line for line in text.splitlines() if line.startswith(f"| `DIFFCDR_{name.upper()}` |")]
         assert len(rows) == 1, name
