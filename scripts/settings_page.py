@@ -43,8 +43,8 @@ Written by `python -m scripts.settings_page` from the models that settings are p
 
 ## The service
 
-Each is an environment variable of `diffcdr serve`; what some of them are worth in operation is in
-[operations](../how-to/operations.md). An empty variable counts as not set.
+Environment variables of `diffcdr serve`, read once at the start. An empty variable counts as not set; options of `diffcdr serve`
+win over variables. How to use them: [operations](../how-to/operations.md).
 
 """
 TRAINING = """

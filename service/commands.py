@@ -49,7 +49,7 @@ def serve(
 ) -> None:
     """Serve a bundle over REST until Ctrl-C or SIGTERM.
 
-    Options win over the DIFFCDR_* environment, which sets everything else there is to set (docs/how-to/operations.md).
+    Options win over the DIFFCDR_* environment, which sets everything else there is to set (docs/reference/settings.md).
     """
     settings = Settings.read(
         bundle=bundle,
@@ -63,7 +63,7 @@ def serve(
     )
     logs.configure(settings)
     for name in unknown_variables(os.environ):
-        logger.warning("%s is no setting of the service; docs/how-to/operations.md lists those there are", name)
+        logger.warning("%s is no setting of the service; docs/reference/settings.md lists those there are", name)
     check_state(settings)
     share_arenas()
     listener = bind(settings.host, settings.port)
