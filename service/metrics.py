@@ -22,6 +22,7 @@ from diffcdr.device.health import FAILURES, Failure
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+BUNDLE_LABELS = ("bundle", "model", "state", "device", "provider", "provider_version", "search_device")
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -184,8 +185,7 @@ class Bundles(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the client library asks for."""
-        labels = ("bundle", "model", "state", "device", "provider", "provider_version", "search_device")
-        family = GaugeMetricFamily("diffcdr_bundle_info", "1 for each bundle in use.", labels=labels)
+        family = GaugeMetricFamily("diffcdr_bundle_info", "1 for each bundle in use.", labels=BUNDLE_LABELS)
         for row in self._rows:
             family.add_metric(row, 1)
         yield family

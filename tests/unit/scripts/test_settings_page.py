@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.settings_page import PAGE, page, sections
+from scripts.settings_page import page, sections
 from service.settings import Settings
-
-
-def test_the_page_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m scripts.settings_page"
 
 
 def test_every_setting_is_there_once_and_the_service_s_have_a_meaning() -> None:
