@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from scripts.results.goals import PairResults
 from training.experiment.paper import paper_numbers
@@ -68,7 +69,7 @@ def claims_table(presets: Mapping[str, Sequence[PairResults]]) -> ReportTable:
         *(
             (
                 f"DiffCDR has the best {metric.label} of the paper's seven systems, {SCENARIOS[scenario]}",
-                lambda pairs, metric=metric, scenario=scenario: _best_of(pairs, metric, scenario),
+                partial(_best_of, metric=metric, scenario=scenario),
             )
             for scenario in SCENARIOS
             for metric in (BY_FIELD["mae"], BY_FIELD["rmse"], BY_FIELD["ndcg"])
