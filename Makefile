@@ -60,7 +60,7 @@ attack: $(DEV_STAMP) ## the slow attacks on a running service (at most 10 minute
 	@$(BIN)/pytest tests/attack -m attack $(PYTEST_ARGS)
 
 .PHONY: bench-check
-bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
+bench-check: $(DEV_STAMP) ## speed against reference implementations, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check
 
 # On a machine without a network, WHEELS names a folder with what its Python lacks (docs/how-to/gpu.md).
