@@ -43,7 +43,7 @@ def overview_page(presets: Mapping[str, Sequence[PairResults]], *, links: Sequen
 
 
 def overview_table(pairs: Sequence[PairResults], metric: Metric, *, preset: str, scenario: Scenario) -> ReportTable:
-    """One row a pair and test fraction: the best model, the subject and its place, and the plain baselines."""
+    """One row a pair and test fraction: the best model, the subject and its place, and the baselines."""
     rows = []
     for pair in pairs:
         for fraction in pair.fractions():
