@@ -36,11 +36,12 @@ demo: $(DEMO_STAMP) ## data, training, service and a curl to ask it (SOURCE= TAR
 install: $(DEV_STAMP) ## .venv with everything, tests and checks included
 
 .PHONY: check
-check: $(DEV_STAMP) ## lint, format, types, import rules, and no secret among the files
+check: $(DEV_STAMP) ## lint, format, types, import rules, docs without dead links, and no secret among the files
 	@echo "ruff check"; $(BIN)/ruff check .
 	@echo "ruff format --check"; $(BIN)/ruff format --check .
 	@echo "mypy --strict"; $(BIN)/mypy
 	@echo "lint-imports"; $(BIN)/lint-imports
+	@echo "docs"; $(BIN)/python -m scripts.docs_site
 	@$(BIN)/python -m scripts.audit --secrets
 
 # In the order of the files: modules that take long and have few tests come first, so that none is left for the end.
@@ -59,10 +60,10 @@ attack: $(DEV_STAMP) ## the slow attacks on a running service (at most 10 minute
 	@$(BIN)/pytest tests/attack -m attack $(PYTEST_ARGS)
 
 .PHONY: bench-check
-bench-check: $(DEV_STAMP) ## speed against the plain ways, short; fails where a ratio is below its floor
+bench-check: $(DEV_STAMP) ## speed against reference implementations, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check
 
-# On a machine without a network, WHEELS names a folder with what its Python lacks (docs/gpu.md).
+# On a machine without a network, WHEELS names a folder with what its Python lacks (docs/how-to/gpu.md).
 .PHONY: gpu-check
 gpu-check: ## tests and benches that want an NVIDIA GPU, and a table of what they measured (PYTHON= WHEELS= OUT=)
 	@$(PYTHON) -m scripts.gpu_check $(if $(WHEELS),--wheels '$(WHEELS)') $(if $(OUT),--out '$(OUT)')
@@ -80,9 +81,16 @@ screenshots: $(DEV_STAMP) ## pictures of the console into docs/console (some min
 	@command -v chromium chromium-browser google-chrome >/dev/null || scripts/ensure-package.sh chromium
 	@exec $(BIN)/python -m scripts.screenshots
 
+.PHONY: docs
+docs: $(DEV_STAMP) ## the documentation as a site in build/site; fails on dead links and on pages outside the navigation
+	@$(BIN)/python -m scripts.docs_site
+
+.PHONY: reference
+reference: $(DEV_STAMP) ## the pages of docs/reference that are made from code, OpenAPI document included; a test compares them
+	@$(BIN)/python -m scripts.reference
+
 .PHONY: openapi
-openapi: $(DEV_STAMP) ## the service's OpenAPI document into docs/reference/openapi.json, which a test compares
-	@$(BIN)/python -m scripts.openapi
+openapi: reference ## another name of reference
 
 .PHONY: audit
 audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, and secrets (status 2: a part could not be audited)

@@ -1,4 +1,4 @@
-"""``diffcdr bench``: measure what the documentation claims, each figure beside the plain way to do the same."""
+"""``diffcdr bench``: measure what the documentation claims, each figure against a reference implementation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bench(
         float | None, typer.Option(min=0.5, help="How long soak lasts. [20; with --short 2]", show_default=False)
     ] = None,
 ) -> None:
-    """Measure our way against the plain way, in turns, on one thread; ratios are ours over plain."""
+    """Measure our implementation against a reference, in turns, on one thread; a ratio is ours over the reference's."""
     if figures is not None and (short or device != "cpu" or name not in {*SWEPT, "all"}):
         raise InputError(
             f"--figure draws sweeps, which only the full forms of {', '.join(SWEPT)} on the processor have: "
@@ -54,7 +54,7 @@ def bench(
         if as_json:
             typer.echo(row.as_json())
     if not as_json:
-        Console().print(make_table("Ours against the plain way", *rows_table(shown)))
+        Console().print(make_table("Ours against the reference", *rows_table(shown)))
     if figures is not None:
         for each, text in draw(shown).items():
             reporter.note(f"wrote {ResultsFile(figures).write_text(f'{each}.svg', text)}")

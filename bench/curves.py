@@ -1,4 +1,4 @@
-"""Sweeps as figures: what a unit of work costs as something grows, beside the plain way and the machine's limit."""
+"""Sweeps as figures: the cost of a unit of work as something grows, against the reference and the machine's limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every bench measures: ours and the plain way in turns, the median of each, and their ratio.
+"""How every bench measures: ours and a reference implementation in turns, the median of each, and their ratio.
 
 A ratio says the same on a slow machine and on a fast one; seconds do not. Both sides are measured in one process,
 alternately, so that whatever else the machine does falls on both.
@@ -40,7 +40,7 @@ class Point:
     axis: str
     x: float
     limit: float
-    lines: tuple[str, str, str] = ("the plain way", "ours", "floor")
+    lines: tuple[str, str, str] = ("reference", "ours", "floor")
     """What the figure calls the three."""
 
 
@@ -186,7 +186,7 @@ def check_equal(
     scale = float(np.abs(baseline).max(initial=0.0))
     if not difference <= tolerance * scale:
         raise DiffCDRError(
-            f"{what}: the fast way is {difference / (scale or 1.0):.1e} off the plain way, more than {tolerance:.0e}; "
+            f"{what}: ours is {difference / (scale or 1.0):.1e} off the reference, more than {tolerance:.0e}; "
             "this is a defect, report it"
         )
 

@@ -51,6 +51,11 @@ _HOMES: Final = {
 def load(bundle: str | Path, *, device: Device = "auto", verify: bool = True) -> Recommender:
     """Open the bundle in the directory ``bundle``.
 
+    >>> import diffcdr
+    >>> recommender = diffcdr.load("bundles/books")
+    >>> recommender.bundle.manifest.model
+    'diffcdr'
+
     Args:
         bundle: what ``diffcdr train --bundle`` or ``training.fit(…).publish(…)`` wrote.
         device: where a transfer that does not fold runs: ``auto``, ``cpu`` or ``cuda``.

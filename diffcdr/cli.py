@@ -55,12 +55,12 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of a first day's work, then what others have added."""
-        names = list(_commands())
+        names = list(commands())
         return sorted(names, key=lambda name: (list(SUMMARIES).index(name) if name in SUMMARIES else 99, name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A stand-in that knows its summary, for help and suggestions; None if there is no such command."""
-        if cmd_name not in _commands():
+        if cmd_name not in commands():
             return None
         return TyperCommand(cmd_name, help=SUMMARIES.get(cmd_name, "(added by another package)"))
 
@@ -72,7 +72,7 @@ class LazyGroup(TyperGroup):
         """
         self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         name, _, rest = super().resolve_command(ctx, args)
-        return name, load_command(_commands()[str(name)]), rest
+        return name, load_command(commands()[str(name)]), rest
 
 
 app = typer.Typer(
@@ -151,6 +151,7 @@ def load_command(entry: EntryPoint) -> Any:
     return typer.main.get_command(single)
 
 
-def _commands() -> dict[str, EntryPoint]:
+def commands() -> dict[str, EntryPoint]:
+    """Every command there is, by name: the runtime's own, then those of entry points."""
     own = {name: EntryPoint(name, value, COMMAND_GROUP) for name, value in OWN_COMMANDS.items()}
     return own | {entry.name: entry for entry in entry_points(group=COMMAND_GROUP) if entry.name not in own}

@@ -42,17 +42,21 @@ class GroupedHelp(TyperCommand):
         for paragraph in (self.help or "").split("\n\n"):
             if not paragraph.strip().startswith(NOT_FOR_USERS):
                 formatter.write(f"\n{_wrapped(paragraph, formatter.width)}\n")
+        for title, entries in self.entries(ctx).items():
+            if entries:
+                shown = "".join(f"  {names}\n{_wrapped(text, formatter.width, indent=6)}\n" for names, text in entries)
+                formatter.write(f"\n{title}:\n{shown}")
+
+    def entries(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """By title of its group: each option's names and what it does."""
         groups: Mapping[str, tuple[str, ...]] = getattr(self.callback, GROUPS, {})
         titles = {name: title for title, names in groups.items() for name in names}
-        texts: dict[str, list[str]] = {title: [] for title in (*groups, OTHER)}
+        texts: dict[str, list[tuple[str, str]]] = {title: [] for title in (*groups, OTHER)}
         for param in self.get_params(ctx):
             if (record := param.get_help_record(ctx)) is not None:
                 names, text = record
-                shown = _wrapped(text, formatter.width, indent=6)
-                texts[titles.get(str(param.name), OTHER)].append(f"  {_metavar(names)}\n{shown}\n")
-        for title, entries in texts.items():
-            if entries:
-                formatter.write(f"\n{title}:\n{''.join(entries)}")
+                texts[titles.get(str(param.name), OTHER)].append((_metavar(names), text))
+        return texts
 
 
 def _wrapped(text: str, width: int, *, indent: int = 0) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "mse", "logloss"})
 DESCRIPTIVE = frozenset({"coverage", "novelty", "gini", "head_share", "similarity"})
-"""Figures that say what lists are like (docs/metrics.md): shown apart, and no model is best in them."""
+"""Figures that say what lists are like (docs/reference/metrics.md): shown apart, and no model is best in them."""
 TRAINED_BASELINES = ("popular", "bias", "mean")
 """Baselines trained with every model: they know nothing of a user's taste and cost next to nothing."""
 

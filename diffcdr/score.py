@@ -209,6 +209,7 @@ def _write_whole(frame: pl.LazyFrame, path: Path, kind: ListFormat = "parquet") 
 
 @contextmanager
 def _writing(out: Path, remedy: str = "make room and go on with --resume, or choose another --out") -> Iterator[None]:
+    """Turn what the system says while ``out`` is written into an InputError with ``remedy``."""
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:  # polars wraps some of what the system says

@@ -19,13 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from diffcdr.arrays import Int64Array
 from training.experiment.paper import PaperTask, paper_numbers
 
 TASTES = 4
 LINES_AT_ONCE = 200_000
 FIRST_DAY, DAYS, DAY_S = 12_000, 4_000, 86_400
-
-Ints = npt.NDArray[np.int64]
 
 
 def write_files(directory: Path, *, share: float, seed: int = 0) -> list[Path]:
@@ -64,9 +63,9 @@ def _count(thousands: int, share: float) -> int:
     return round(1000 * share * thousands)
 
 
-def _members(sizes: dict[str, tuple[int, int, int]], overlaps: dict[frozenset[str], int]) -> dict[str, Ints]:
+def _members(sizes: dict[str, tuple[int, int, int]], overlaps: dict[frozenset[str], int]) -> dict[str, Int64Array]:
     """File name -> its users. Each user in two domains is in those two only; the rest are in one."""
-    members: dict[str, list[Ints]] = {name: [] for name in sizes}
+    members: dict[str, list[Int64Array]] = {name: [] for name in sizes}
     begun = 0
     for first, second in combinations(sizes, 2):
         both = np.arange(begun, begun := begun + overlaps[frozenset((first, second))])
@@ -78,7 +77,9 @@ def _members(sizes: dict[str, tuple[int, int, int]], overlaps: dict[frozenset[st
     return {name: np.concatenate(rows) for name, rows in members.items()}
 
 
-def _pairs(members: Ints, n_items: int, n_ratings: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+def _pairs(
+    members: Int64Array, n_items: int, n_ratings: int, rng: np.random.Generator
+) -> tuple[Int64Array, Int64Array]:
     """``n_ratings`` different (user, item) pairs in which every user and every item occurs; both have long tails."""
     activity = np.minimum(rng.pareto(1.2, size=len(members)) + 1.0, 200.0)
     popularity = 1.0 / (50.0 + rng.permutation(n_items)) ** 0.8
@@ -94,7 +95,7 @@ def _pairs(members: Ints, n_items: int, n_ratings: int, rng: np.random.Generator
     return members[users[kept][order]], items[kept][order]
 
 
-def _write(path: Path, users: Ints, items: Ints, stars: npt.NDArray[np.float64], times: Ints) -> None:
+def _write(path: Path, users: Int64Array, items: Int64Array, stars: npt.NDArray[np.float64], times: Int64Array) -> None:
     frame = pl.DataFrame({"user": users, "item": items, "overall": stars, "unixReviewTime": times})
     with (
         path.open("wb") as file,

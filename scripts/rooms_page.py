@@ -33,8 +33,8 @@ def imports() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {room: set() for room in places}
     for room in places:
         for path in (ROOT / room).glob("*.py"):
-            for module in _modules(ast.parse(path.read_text(encoding="utf-8"))):
-                other = _room_of(module)
+            for module in modules_of(ast.parse(path.read_text(encoding="utf-8"))):
+                other = room_of(module)
                 if other is not None and other != room:
                     found[room].add(other)
     return found
@@ -59,7 +59,11 @@ def page(text: str) -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page and its pictures."""
+    from scripts.walk_pictures import WALKS, picture  # noqa: PLC0415 - reads imports as this module does
+
+    for name in WALKS:
+        (PAGE.parent / name).write_text(picture(name), encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
@@ -67,7 +71,8 @@ def _short(room: str, package: str) -> str:
     return room.removeprefix(f"{package}/") if room != package else f"{package} (its own files)"
 
 
-def _modules(tree: ast.Module) -> set[str]:
+def modules_of(tree: ast.Module) -> set[str]:
+    """Names of our modules, and of what is in them, that a module imports."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -77,7 +82,8 @@ def _modules(tree: ast.Module) -> set[str]:
     return {module for module in found if re.match(rf"({'|'.join(PACKAGES)})\.", module)}
 
 
-def _room_of(module: str) -> str | None:
+def room_of(module: str) -> str | None:
+    """The folder of a module; None where that is no module."""
     path = ROOT / Path(*module.split("."))
     if not path.with_suffix(".py").is_file():
         return None

@@ -1,4 +1,4 @@
-"""The tables of ``docs/scale.md``, from measured figures: lines of ``diffcdr bench NAME --json``.
+"""The tables of ``docs/how-to/scale.md``, from measured figures: lines of ``diffcdr bench NAME --json``.
 
     for name in prepare base score ann serve scale; do diffcdr bench $name --json; done >docs/scale/figures.jsonl
     python -m scripts.scale_page
@@ -24,7 +24,7 @@ from diffcdr.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "scale" / "figures.jsonl"
-PAGE = ROOT / "docs" / "scale.md"
+PAGE = ROOT / "docs" / "how-to" / "scale.md"
 
 DIM, WIDE_DIM = 10, 64
 ID_BYTES = 12
@@ -205,7 +205,7 @@ def main(
     figures: Annotated[Path, typer.Option(help="Lines of `diffcdr bench NAME --json`.")] = FIGURES,
     to: Annotated[Path, typer.Option(help="Page to make the tables of again.")] = PAGE,
 ) -> None:
-    """Make the tables of docs/scale.md again."""
+    """Make the tables of docs/how-to/scale.md again."""
     made = page(to.read_text(encoding="utf-8"), Figures.read(figures))
     to.write_text(made, encoding="utf-8")
 

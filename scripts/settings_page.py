@@ -1,4 +1,4 @@
-"""docs/settings.md, from the models that the settings are parsed by: every one with its default and its range.
+"""docs/reference/settings.md, from the models that parse the settings: each with its default and its range.
 
 python -m scripts.settings_page           writes the page
 python -m scripts.settings_page --check   ends with 1 where the page is not what would be written
@@ -6,10 +6,8 @@ python -m scripts.settings_page --check   ends with 1 where the page is not what
 
 from __future__ import annotations
 
-import ast
 import inspect
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -19,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from scripts.reference.fields import field_texts
 from service.settings import PREFIX, Settings
 from training.base_models.config import ALSConfig, MFConfig
 from training.config import SplitConfig, load_preset, preset_names
@@ -27,7 +26,7 @@ from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS, section_of
 from training.models.robust.config import RobustDiffCDRConfig
 
-PAGE = Path("docs/settings.md")
+PAGE = Path("docs/reference/settings.md")
 KINDS: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
     "base": (('with `kind = "mf"`', MFConfig), ('with `kind = "als"`', ALSConfig)),
     "diffcdr": (
@@ -43,8 +42,8 @@ Written by `python -m scripts.settings_page` from the models that settings are p
 
 ## The service
 
-Each is an environment variable of `diffcdr serve`; what some of them are worth in operation is in
-[operations](operations.md). An empty variable counts as not set.
+Environment variables of `diffcdr serve`, read once at the start. An empty variable counts as not set; options of
+`diffcdr serve` win over variables. How to use them: [operations](../how-to/operations.md).
 
 """
 TRAINING = """
@@ -83,28 +82,13 @@ def _summary(model: type[BaseModel]) -> str:
 
 
 def _table(model: type[BaseModel], name: Any) -> str:
-    texts = _docstrings(model)
+    texts = field_texts(model)
     rows = ["| setting | default | values | meaning |", "|---|---|---|---|"]
     for key, info in model.model_fields.items():
-        meaning = " ".join(texts.get(key, "").split()).replace("``", "`")
+        meaning = texts.get(key, "").replace("``", "`")
         cells = (f"`{name(key)}`", _default(info), _values(info), meaning)
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
-
-
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The text below each field, of ``model`` and of what it inherits from."""
-    texts: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if not (isinstance(base, type) and issubclass(base, BaseModel)) or base.__module__.startswith("pydantic"):
-            continue
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        assert isinstance(tree, ast.ClassDef)
-        for field, text in zip(tree.body, tree.body[1:], strict=False):
-            match field, text:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
-                    texts[name] = meaning
-    return texts
 
 
 def _default(info: FieldInfo) -> str:

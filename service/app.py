@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +59,7 @@ from service.state.suppression import Guard
 
 if TYPE_CHECKING:
     from service.edge.tracing import Tracing
+    from service.state.redis_vectors import RedisVectors
 
 logger = logging.getLogger(__name__)
 
@@ -129,58 +130,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
-        loaded = model
-        if loaded is None:
-            loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
-        store = open_store(
-            settings.state_url.get_secret_value(),
-            bundle=settings.bundle,
-            require_durable=settings.state_durable == "require",
-        )
-        guard = Guard(
-            store, on_suppressed=vectors.forget if vectors else None, copy_seconds=settings.state_copy_seconds
-        )
-        await guard.refresh()
-        batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
         try:
-            loaded.recommender.health.listen(metrics.count_device_failure)
-            await asyncio.to_thread(warm, loaded, batch_rows=settings.batch_rows)
-            registry = Registry(loaded)
-            loader = Loader(registry, settings, metrics, shared=shared)
-            await loader.begin()
-            shadow = Shadow(batcher, metrics)
-            app.state.runtime = Runtime(
-                settings,
-                metrics,
-                registry,
-                batcher,
-                loader,
-                shadow,
-                store,
-                guard,
-                vectors,
-                Intake(settings.event_queue),
-                lifecycle,
-                Activity(metrics),
-            )
-            logger.info("ready", extra=loaded.log_fields)
-            metrics.workers.set(1)
-            background = [
-                keep("following the other workers", loader.follow, metrics),
-                keep("watching the state", partial(_watch_state, guard, metrics), metrics),
-                keep("sampling activity", app.state.runtime.activity.watch, metrics),
-            ]
-            background.append(keep("watching the loop", LoopWatch(metrics.longest_hold.set).watch, metrics))
-            if settings.watch_seconds:
-                background.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))
-            yield {"edge": edge, "limits": limits}
-            for task in background:
-                task.cancel()
+            async with _running(settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared) as runtime:
+                app.state.runtime = runtime
+                with _background_work(runtime):
+                    yield {"edge": edge, "limits": limits}
         finally:
-            await batcher.close()
-            await store.close()
-            if vectors is not None:
-                await vectors.close()
             if tracing is not None:
                 await asyncio.to_thread(tracing.close)
 
@@ -239,6 +194,77 @@ def create_app(
     app.state.front = Front(app, edge, tracing)
     describe(app)
     return app
+
+
+@asynccontextmanager
+async def _running(
+    settings: Settings,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+    *,
+    model: Model | None,
+    vectors: RedisVectors | None,
+    shared: LineupFile | None,
+) -> AsyncIterator[Runtime]:
+    """The parts of the service, made and warmed with ``model`` or the settings' bundle; closed at the end."""
+    loaded = model
+    if loaded is None:
+        loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
+    store = open_store(
+        settings.state_url.get_secret_value(),
+        bundle=settings.bundle,
+        require_durable=settings.state_durable == "require",
+    )
+    guard = Guard(store, on_suppressed=vectors.forget if vectors else None, copy_seconds=settings.state_copy_seconds)
+    await guard.refresh()
+    batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
+    try:
+        loaded.recommender.health.listen(metrics.count_device_failure)
+        await asyncio.to_thread(warm, loaded, batch_rows=settings.batch_rows)
+        registry = Registry(loaded)
+        loader = Loader(registry, settings, metrics, shared=shared)
+        await loader.begin()
+        runtime = Runtime(
+            settings=settings,
+            metrics=metrics,
+            registry=registry,
+            batcher=batcher,
+            loader=loader,
+            shadow=Shadow(batcher, metrics),
+            store=store,
+            guard=guard,
+            vectors=vectors,
+            intake=Intake(settings.event_queue),
+            lifecycle=lifecycle,
+            activity=Activity(metrics),
+        )
+        logger.info("ready", extra=loaded.log_fields)
+        metrics.workers.set(1)
+        yield runtime
+    finally:
+        await batcher.close()
+        await store.close()
+        if vectors is not None:
+            await vectors.close()
+
+
+@contextmanager
+def _background_work(runtime: Runtime) -> Iterator[None]:
+    """Tasks that run beside the requests until the end of the block."""
+    settings, metrics, loader = runtime.settings, runtime.metrics, runtime.loader
+    tasks = [
+        keep("following the other workers", loader.follow, metrics),
+        keep("watching the state", partial(_watch_state, runtime.guard, metrics), metrics),
+        keep("sampling activity", runtime.activity.watch, metrics),
+        keep("watching the loop", LoopWatch(metrics.longest_hold.set).watch, metrics),
+    ]
+    if settings.watch_seconds:
+        tasks.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _watch_state(guard: Guard, metrics: Metrics) -> None:

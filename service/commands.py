@@ -27,7 +27,7 @@ from service.bundles.shared_lineup import LineupFile
 from service.components import Lifecycle
 from service.host_tuning import share_arenas
 from service.metrics import forget_worker, keep_values_in
-from service.process.server import bind, make_server, settle, turn_away
+from service.process.server import bind, make_server, tune_process, turn_away
 from service.process.shared_folder import shared_folder
 from service.process.workers import Supervisor
 from service.settings import Settings, unknown_variables
@@ -49,7 +49,7 @@ def serve(
 ) -> None:
     """Serve a bundle over REST until Ctrl-C or SIGTERM.
 
-    Options win over the DIFFCDR_* environment, which sets everything else there is to set (docs/operations.md).
+    Options win over the DIFFCDR_* environment, which sets everything else there is to set (docs/reference/settings.md).
     """
     settings = Settings.read(
         bundle=bundle,
@@ -63,7 +63,7 @@ def serve(
     )
     logs.configure(settings)
     for name in unknown_variables(os.environ):
-        logger.warning("%s is no setting of the service; docs/operations.md lists those there are", name)
+        logger.warning("%s is no setting of the service; docs/reference/settings.md lists those there are", name)
     check_state(settings)
     share_arenas()
     listener = bind(settings.host, settings.port)
@@ -80,7 +80,7 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
     lifecycle = Lifecycle()
     app = create_app(settings, model=model, lifecycle=lifecycle)
     server = make_server(
-        app, settings, lifecycle, on_start=partial(settle, model), on_drained=partial(turn_away, listener)
+        app, settings, lifecycle, on_start=partial(tune_process, model), on_drained=partial(turn_away, listener)
     )
     _say_where(settings, listener, model.log_fields)
     server.run(sockets=[listener])
@@ -104,7 +104,7 @@ def _serve_together(settings: Settings, listener: socket) -> None:
 
             async def started() -> None:
                 ready()
-                await settle(model)
+                await tune_process(model)
 
             make_server(app, mine, lifecycle, on_start=started).run(sockets=[listener])
 

@@ -49,7 +49,7 @@ class Lifecycle:
     draining: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
     """The parts of the running service."""
 

@@ -26,7 +26,7 @@ async def aside(call: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def deliver(result: T | None, error: BaseException | None) -> None:
         if done.done():
             return
         if error is not None:
@@ -43,7 +43,7 @@ async def aside(call: Callable[[], T]) -> T:
         except BaseException as error:
             failure = error
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody asks any more
-            loop.call_soon_threadsafe(settle, result, failure)
+            loop.call_soon_threadsafe(deliver, result, failure)
 
     threading.Thread(target=run, name="aside", daemon=True).start()
     return await done

@@ -22,6 +22,7 @@ from diffcdr.device.health import FAILURES, Failure
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+BUNDLE_LABELS = ("bundle", "model", "state", "device", "provider", "provider_version", "search_device")
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -43,7 +44,7 @@ class Metrics:
         )
         self._answers = Counter(
             "diffcdr_recommendations",
-            "Lists answered, by the strategy that spoke and why it fell back.",
+            "Lists answered, by strategy and, for popular lists, the reason.",
             ["strategy", "fallback_reason"],
             registry=registry,
         )
@@ -58,7 +59,10 @@ class Metrics:
         self.admitted_rows = Counter("diffcdr_admitted_rows", "Rows admitted to the queue.", registry=registry)
         self.shed_rows = Counter("diffcdr_shed_rows", "Rows refused because the queue was full.", registry=registry)
         self.dropped_rows = Counter(
-            "diffcdr_dropped_rows", "Rows not computed because nobody waited any more.", ["why"], registry=registry
+            "diffcdr_dropped_rows",
+            "Rows not computed because the caller was gone or the deadline had passed.",
+            ["why"],
+            registry=registry,
         )
         self.queue_rows = Gauge(
             "diffcdr_queue_rows", "Rows waiting for the engine.", registry=registry, multiprocess_mode="livesum"
@@ -73,33 +77,34 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self.state_up = Gauge(
-            "diffcdr_state_up", "1 while the state answers.", registry=registry, multiprocess_mode="livemin"
+            "diffcdr_state_up", "1 while the state store answers.", registry=registry, multiprocess_mode="livemin"
         )
         self.state_checked = Gauge(
             "diffcdr_state_checked_timestamp_seconds",
-            "When the copy of opt-outs was last known to be true; its age is time() less this.",
+            "When the copy of opt-outs was last known to be current; its age is time() minus this.",
             registry=registry,
             multiprocess_mode="livemin",
         )
         self.device_failures = Counter(
             "diffcdr_device_failures",
-            "Batches that a GPU could not compute, and the CPU did, by why.",
+            "Batches that the CPU computed because a GPU could not, by reason.",
             ["why"],
             registry=registry,
         )
         self.bundles = Bundles()
         self.loads = Counter(
-            "diffcdr_bundle_loads", "Bundles loaded beside, by outcome.", ["outcome"], registry=registry
+            "diffcdr_bundle_loads",
+            "Attempts to load a bundle while serving, by outcome.",
+            ["outcome"],
+            registry=registry,
         )
         self.background_failures = Counter(
             "diffcdr_background_failures",
-            "Failures of work beside the requests, which began again.",
+            "Failures of background tasks, which were started again.",
             ["work"],
             registry=registry,
         )
-        self.events = Counter(
-            "diffcdr_events", "Ratings sent by callers, by what became of them.", ["outcome"], registry=registry
-        )
+        self.events = Counter("diffcdr_events", "Ratings sent by callers, by outcome.", ["outcome"], registry=registry)
         self.shadow_overlap = Histogram(
             "diffcdr_shadow_overlap",
             "Share of the first 20 items that the shadow bundle's list has in common with the answer.",
@@ -184,8 +189,7 @@ class Bundles(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the client library asks for."""
-        labels = ("bundle", "model", "state", "device", "provider", "provider_version", "search_device")
-        family = GaugeMetricFamily("diffcdr_bundle_info", "1 for each bundle in use.", labels=labels)
+        family = GaugeMetricFamily("diffcdr_bundle_info", "1 for each bundle in use.", labels=BUNDLE_LABELS)
         for row in self._rows:
             family.add_metric(row, 1)
         yield family

@@ -44,103 +44,115 @@ class Settings(BaseSettings):
     bundle: Path
     """The bundle directory to serve."""
     bundle_root: Path | None = None
-    """Where bundles may be loaded from while serving; the folder that holds ``bundle`` if not set."""
+    """Where bundles may be loaded from while serving. Without it: the folder that holds ``bundle``."""
     watch_seconds: float = Field(0.0, ge=0)
-    """Look this often whether another bundle was published at ``bundle``, and serve it; 0 does not look."""
+    """How often to look whether another bundle was published at ``bundle``, and serve it. 0 does not look."""
     host: str = "127.0.0.1"
+    """The address to listen on."""
     allowed_hosts: str = ""
-    """Names under which it may be asked without a key, separated by commas; ``*`` for all. Loopback's names always
-    may; empty: only these on a loopback address, all elsewhere."""
+    """Names in the ``Host`` header under which callers without a key may ask, separated by commas; ``*`` for all. Other
+    names get 421, so that no web page reads the service by a name that was made to point here. Loopback's names
+    are always allowed. Without it: only these on a loopback address, all names elsewhere. Add the names that a
+    proxy on the same machine passes on."""
     port: int = Field(8000, ge=0, le=65535)
-    """0 takes any free port; the one taken is logged."""
+    """The port to listen on. 0 takes any free port and logs it."""
     device: DeviceName = "auto"
-    """Where a transfer graph runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. A GPU that cannot be used
-    refuses to start; ``auto`` takes the CPU then, and says why where a driver is there."""
+    """Where a transfer graph runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. The service does not start with a named
+    GPU that cannot be used. ``auto`` then takes the CPU, and logs the reason where a driver is installed.
+    /readyz tells which is used."""
     search_device: DeviceName = "auto"
-    """Where items are searched: ``auto`` is the GPU where that was measured to be faster, at load."""
+    """Where items are searched. ``auto`` takes the GPU of ``device`` for the batch sizes that were measured to be
+    faster on it at load; ``cuda`` must be usable."""
     workers: int = Field(1, ge=1, le=64)
-    """Processes that answer on the one port, sharing the memory-mapped tables."""
+    """Processes that answer on the one port. They share the memory-mapped tables."""
     threads: int = Field(1, ge=1, le=256)
     """Intra-op threads of a transfer graph."""
     load_seconds: float = Field(600.0, gt=0)
-    """A bundle that is not loaded beside the others by then is refused."""
+    """A bundle that has not been loaded after this long is refused."""
     recall_floor: float = Field(DEFAULT_FLOOR, ge=0, le=1)
-    """Bundles whose item index found less than this share of the exact best 20 when it was made are refused."""
+    """A bundle is refused if its approximate index found a smaller share than this of the exact best 20 when it was
+    made."""
 
     api_keys: SecretStr = SecretStr("")
-    """API keys as ``service.edge.auth`` describes them; lines, or several separated by ``;``."""
+    """API keys with their scopes, one a line or separated by ``;`` (how to make one: operations, Keys)."""
     api_keys_file: Path | None = None
-    """More of them; changes are taken while serving."""
+    """A file of further keys, one a line. Changes are picked up within a second."""
     allow_anonymous: bool = False
-    """Serve without keys on an address that other machines can reach. Administration then still needs a key."""
+    """Serve without keys on an address that other machines can reach. Administration still needs a key."""
     rate_limit: float = Field(0.0, ge=0)
-    """Requests a second that each key (each client address where there are no keys) may make of this process; more
-    get 429. 0 sets no limit."""
+    """Requests a second that each key may make of each process; without keys, each client address. More get 429. 0 sets
+    no limit."""
 
     state_url: SecretStr = SecretStr("")
-    """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or ``redis://…``; a file next to the bundle if
-    empty."""
+    """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or a Redis URL. Without it: a SQLite file next to
+    the bundle."""
     state_copy_seconds: float = Field(0.0, ge=0, le=86_400)
-    """For how long the copy of opt-outs counts while the state is out of reach; 0: nobody is personalised meanwhile."""
+    """How long a process may rely on its copy of the opt-outs while the state is out of reach. 0: nobody is
+    personalised meanwhile."""
     state_durable: Literal["warn", "require"] = "warn"
-    """What to do with a Redis that would lose what it acknowledged: say so, or take no part of it."""
+    """What to do with a Redis that would lose acknowledged writes: ``warn`` logs it, ``require`` refuses it: nobody is
+    personalised and no write is taken."""
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are forgotten this long after the last of them was sent."""
 
     event_queue: int = Field(10_000, ge=1)
-    """Events that may be waiting to be written; more get 503 with Retry-After."""
+    """Events that may wait to be written, in each process. More get 503 with Retry-After."""
 
     vectors: Literal["bundle", "redis"] = "bundle"
-    """Where source vectors are read from; ``redis`` is filled by ``diffcdr push``."""
+    """Where source vectors are read from. ``diffcdr push`` fills ``redis``."""
     vectors_url: SecretStr = SecretStr("")
-    """The Redis with source vectors; that of ``state_url`` if empty."""
+    """The Redis with source vectors. Without it: that of ``state_url``."""
     vectors_kept: int = Field(100_000, ge=0)
-    """Source vectors from Redis that each process holds on to."""
+    """Source vectors from Redis that each process keeps in memory."""
 
     max_body_bytes: int = Field(1 << 20, ge=1024)
-    """Largest body of a request about one user; larger ones get 413."""
+    """Largest body of a request about one user. Larger ones get 413."""
     max_bulk_body_bytes: int = Field(16 << 20, ge=1024)
     """Largest body of an embeddings or events request."""
     max_stream_bytes: int = Field(4 << 30, ge=1024)
-    """Largest body of a batch request, which is spooled and never held in memory whole."""
+    """Largest body of a batch request. Beyond 1 MiB it is spooled to the temporary directory."""
     max_line_bytes: int = Field(64 << 10, ge=1024)
-    """Largest line of an NDJSON batch; a longer one is answered with an error line."""
+    """Largest entry of a batch. A longer one is answered with an error line."""
 
     queue_rows: int = Field(4096, ge=1)
-    """Users that may wait for the engine; more get 503 with Retry-After."""
+    """Users that may wait for the engine. More get 503 with Retry-After."""
     batch_rows: int = Field(256, ge=1, le=4096)
     """Most users computed together."""
     max_in_flight: int = Field(32, ge=1)
-    """Reads that each process has in work at a time, for a tenth of a second four times as many; more get 503 with
-    Retry-After before their body is read. Probes, metrics and administration are always answered."""
+    """Reads that each process works on at a time (four times as many for a tenth of a second). More get 503 with Retry-
+    After before their body is read. Raise it where a GPU or Redis answers slowly. Probes, metrics and
+    administration are always answered."""
     max_writes_in_flight: int = Field(32, ge=1)
     """The same for opt-outs, erasures and events."""
     max_bulk_in_flight: int = Field(16, ge=1)
-    """The same for batches and bodies of more than 64 KiB."""
+    """The same for batches and for bodies of more than 64 KiB."""
     max_connections: int = Field(0, ge=0)
-    """Open connections of each process; for another one the longest silent is closed. 0: as descriptors allow."""
+    """Open connections of each process. Beyond it, those silent for longest are closed. 0: as many as file descriptors
+    allow."""
     keep_alive_seconds: float = Field(75.0, gt=0)
-    """A connection without a request is closed after this long; longer than what is in front keeps its own."""
+    """An idle connection is closed after this long. Set it longer than the proxy or balancer in front keeps its own."""
     head_seconds: float = Field(10.0, gt=0)
-    """So long a request's head may take to arrive, and a new connection's first byte."""
+    """How long the head of a request may take to arrive, and the first byte of a new connection."""
     min_body_rate: int = Field(100, ge=0)
-    """Bytes a second that a body has to bring, over ten seconds."""
+    """Bytes a second that a body has to bring, over ten seconds. Slower ones get 408."""
     timeout_ms: int = Field(2000, ge=1, le=60_000)
-    """Deadline of a request that names none; past it the answer is 504."""
+    """Deadline of a request that names none. Past it the answer is 504."""
     stall_seconds: float = Field(30.0, gt=0)
-    """/livez fails once one computation has run for this long."""
+    """/livez fails once a single computation has run for this long."""
 
     drain_seconds: float = Field(2.0, ge=0)
-    """After SIGTERM: readiness is off and requests are still served for this long."""
+    """After SIGTERM: how long requests are still taken while /readyz says no."""
     finish_seconds: float = Field(20.0, gt=0)
     """After that: how long requests in flight may take to finish."""
 
     log_format: Literal["text", "json"] = "text"
+    """The form of log lines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe messages that are logged."""
     access_log: bool = False
     """One log line a request."""
     tracing: bool | None = None
-    """Send OpenTelemetry traces; if not set, where ``OTEL_EXPORTER_OTLP_ENDPOINT`` names a collector."""
+    """Send OpenTelemetry traces. Without it: where ``OTEL_EXPORTER_OTLP_ENDPOINT`` names a collector."""
 
     @model_validator(mode="before")
     @classmethod

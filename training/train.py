@@ -184,6 +184,14 @@ def fit(
 ) -> Trained:
     """Train on two rating files; :meth:`Trained.publish` writes the bundle.
 
+    >>> from training import fit
+    >>> trained = fit("films.csv", "books.csv", preset="ranking", target_titles="book_items.csv")
+    >>> list(trained.test)
+    ['mean', 'bias', 'popular', 'diffcdr']
+    >>> trained.test["diffcdr"].ndcg > trained.test["popular"].ndcg
+    True
+    >>> bundle_id = trained.publish("bundles/books")
+
     Args:
         source: ratings of the domain users are known in: a file, or a folder of its parts.
         target: ratings of the domain to recommend in.

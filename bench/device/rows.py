@@ -1,4 +1,4 @@
-"""``diffcdr bench transfer|topk|train --device cuda``: ours and the plain way in torch, both on the device.
+"""``diffcdr bench transfer|topk|train --device cuda``: ours and plain torch, both on the device.
 
 Tables and users are on the device before the clock runs, and results stay there, as in a pipeline that goes on with
 them. Time is that of the clock on the wall, until the device is done. No floors: they are set where one can measure.
@@ -122,7 +122,7 @@ def search(*, items: int, dim: int, users: int, masked: int, device: torch.devic
 
 
 def train_rows(size: Size, *, device: torch.device) -> Iterator[Row]:
-    """Batches of ratings; the plain way is that of the bench on the processor, one thread."""
+    """Batches of ratings; the reference is that of the bench on the processor, one thread."""
     yield epochs(train.RELEASED, batches=570 if size == "full" else 5, device=device)
 
 

@@ -1,6 +1,6 @@
-"""Bench ``score``: users to ranked lists in a Parquet file, against the plain way in NumPy.
+"""Bench ``score``: users to ranked lists in a Parquet file, against a reference implementation in NumPy.
 
-The plain way: ids through a dictionary, a matrix product over all items, ``argpartition``, one frame of all rows.
+The reference: ids through a dictionary, a matrix product over all items, ``argpartition``, one frame of all rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def bench(size: Size) -> Iterator[Row]:
 
 
 def compare(*, users: int, items: int, floor: float | None, point: Point | None = None) -> Row:
-    """All users of a drawn bundle against the first few of them done the plain way."""
+    """All users of a drawn bundle against the first few of them by the reference implementation."""
     silent = Reporter(Console(file=io.StringIO()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)

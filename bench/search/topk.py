@@ -1,6 +1,6 @@
 """Bench ``topk``: exact top 20 of all items, against faiss-cpu's ``IndexFlatIP``, one thread each.
 
-faiss knows no items to leave out per user; its plain way there is to ask for that many more and drop them.
+faiss cannot leave out items per user; there it is asked for that many more, and they are dropped.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _map_all(path: Path, names: Iterable[str]) -> None:
 
 
 def read_whole(path: Path) -> tuple[dict[str, int], list[object]]:
-    """The plain way to open: every table into memory, and a dictionary from user id to row."""
+    """The reference for opening: every table into memory, and a dictionary from user id to row."""
     tables: list[object] = [np.load(file) for file in sorted(path.rglob("*.npy"))]
     ids = np.load(path / "source_users" / "ids.npy").tolist()
     return {text.decode(): row for row, text in enumerate(ids)}, tables

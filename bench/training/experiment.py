@@ -1,7 +1,7 @@
 """Bench ``experiment``: every model of the ``reference`` preset on one split, within a limit of three minutes.
 
-Ratings are generated, of the size of Amazon's films and music. There is no plain way: the row holds the seconds (of
-processor time, on one thread) to the limit, and its ratio is limit over seconds.
+Ratings are generated, of the size of Amazon's films and music. There is no reference implementation: the row
+compares the seconds (of processor time, on one thread) with the limit, and its ratio is limit over seconds.
 """
 
 from __future__ import annotations

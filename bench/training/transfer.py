@@ -1,6 +1,6 @@
 """Bench ``transfer``: from source to target vectors, against guidance and solver written out step by step.
 
-The plain way evaluates Eq. 3 as it stands, two forward passes for each of the solver's evaluations, in torch.
+The reference evaluates Eq. 3 as it stands, two forward passes for each of the solver's evaluations, in torch.
 """
 
 from __future__ import annotations

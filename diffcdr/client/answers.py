@@ -117,7 +117,7 @@ class ModelSummary(Answer):
 
 
 class ShadowShare(Answer):
-    """``model`` is asked again, unseen, what ``percent`` of the stable model's answers were asked."""
+    """Shadow traffic: ``model`` also gets ``percent`` of the active model's requests."""
 
     model: str
     percent: float
@@ -133,7 +133,7 @@ class TrafficSplit(Answer):
 
 
 class ModelsResult(Answer):
-    """Every loaded bundle, the stable one first."""
+    """Every loaded bundle, the active one first."""
 
     models: tuple[ModelSummary, ...]
     traffic: TrafficSplit

@@ -203,13 +203,13 @@ def load_model(path: str, *, activate: bool = False) -> Call[ModelSummary]:
 
 
 def activate_model(model_id: str) -> Call[ModelSummary]:
-    """Make a loaded model the stable one."""
-    # Whether the model that was stable is the one to roll back to depends on how often this is sent.
+    """Activate a loaded model."""
+    # Whether the model that was active is the one to roll back to depends on how often this is sent.
     return Call("POST", "/v1/admin/models/activate", ModelSummary.read, body={"model": model_id}, repeatable=False)
 
 
 def roll_back() -> Call[ModelSummary]:
-    """Go back to the model that was stable before; a second call undoes the first."""
+    """Go back to the model that was active before; a second call undoes the first."""
     return Call("POST", "/v1/admin/models/rollback", ModelSummary.read, repeatable=False)
 
 

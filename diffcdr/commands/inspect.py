@@ -166,7 +166,7 @@ def inspect_bundle(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
 ) -> None:
-    """Show what a bundle is, how good it is next to plain baselines, and whether every byte is the published one."""
+    """Show what a bundle is, how good it is against baselines, and whether every byte is as published."""
     manifest, bundle_id = read_manifest(bundle)
     if verify:
         open_bundle(bundle)

@@ -57,7 +57,7 @@ class Replica:
             return client.load_model(path).id
 
     def activate(self, bundle: str) -> None:
-        """Make the loaded ``bundle`` the stable one. Raises ClientError."""
+        """Activate the loaded ``bundle``. Raises ClientError."""
         with self.client() as client:
             client.activate_model(bundle)
 

@@ -16,7 +16,7 @@ from diffcdr.device.sessions import RecordedBlock
 Record = Callable[[], RecordedBlock]
 
 CUDA_ROWS = 1024
-"""Rows of a block: one of 256 takes as long, one of 4,096 half as long again (docs/gpu.md)."""
+"""Rows of a block: one of 256 takes as long, one of 4,096 half as long again (docs/how-to/gpu.md)."""
 IN_FLIGHT = 16
 """Most blocks computed at a time. Each has its own recording, made when it is first wanted: a tenth of a second."""
 

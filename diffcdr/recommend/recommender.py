@@ -133,6 +133,17 @@ class Recommender:
     def recommend(self, user_id: str, *, k: int = 20, **wishes: Any) -> Recommendation:
         """The ``k`` best items for one user.
 
+        >>> answer = recommender.recommend("ann", k=3)
+        >>> len(answer), answer.strategy
+        (3, 'transfer')
+        >>> [item.title for item in answer]  # doctest: +ELLIPSIS
+        ['The ...']
+        >>> likes = ("film-0002-clumsy-roommates", 5.0), ("film-0005-midnight-heist", 4.0)
+        >>> recommender.recommend("a new user", history=likes).strategy
+        'fold_in'
+        >>> recommender.recommend("a new user").fallback_reason
+        'unknown_user'
+
         Args:
             user_id: of the source domain, of the target domain, or unknown: then the list is the popular one.
             k: length of the list, at least 1.
@@ -153,12 +164,25 @@ class Recommender:
         """The ``k`` best items of many users, a row per place: user_id, rank (from 1), item_id, score, strategy.
 
         Users are answered in blocks; each answer is that of :meth:`recommend`. Raises as it does.
+
+        >>> lists = recommender.recommend_many(["ann", "a new user"], k=3)
+        >>> lists.columns
+        ['user_id', 'rank', 'item_id', 'score', 'strategy']
+        >>> lists["strategy"].to_list()
+        ['transfer', 'transfer', 'transfer', 'popular', 'popular', 'popular']
         """
         options = ScoreOptions(k=k, exclude_seen=exclude_seen, diversity=diversity)
         return ranked_table(self, user_ids, options)
 
     def embed(self, user_ids: Sequence[str]) -> Float32Array:
-        """Target vectors float32 [B, target_dim] of ``user_ids``; NaN where a user is unknown."""
+        """Target vectors float32 [B, target_dim] of ``user_ids``; NaN where a user is unknown.
+
+        >>> vectors = recommender.embed(["ann", "a new user"])
+        >>> vectors.shape, vectors.dtype
+        ((2, 64), dtype('float32'))
+        >>> np.isnan(vectors).any(axis=1)
+        array([False,  True])
+        """
         vectors, found = self.embed_users(user_ids)
         return np.where(found[:, None], vectors, np.float32(np.nan))
 

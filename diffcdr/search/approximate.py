@@ -23,17 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
+from diffcdr.arrays import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 from diffcdr.bundle.manifest import SearchSpec
 from diffcdr.errors import BundleError, MissingExtraError
 from diffcdr.search.candidates import unpack
 from diffcdr.search.exact import to_steps
 from diffcdr.search.topk import MaskedRows, TopK
 from diffcdr.stage_times import stage
-
-BoolArray = npt.NDArray[np.bool_]
 
 RECALL_K = 20
 """Length of the lists that recall is measured on."""

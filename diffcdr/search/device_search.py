@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.arrays import Float32Array, Float64Array, Int32Array
+from diffcdr.arrays import BoolArray, Float32Array, Float64Array, Int32Array
 from diffcdr.device.health import DeviceHealth
 from diffcdr.device.placement import Placement, onnx_runtime
 from diffcdr.device.sessions import GATE, open_session
@@ -24,7 +24,6 @@ from diffcdr.search.candidates import LOWEST, unpack
 from diffcdr.search.device_graph import NOTHING, BlockShape, search_graph
 from diffcdr.search.topk import MaskedRows, TopK
 
-BoolArray = npt.NDArray[np.bool_]
 OpenSession = Callable[[bytes, Placement], Any]
 Found = tuple[Int32Array, Float32Array, Float32Array]
 """Rows, values and maxima, as :func:`search_graph` gives them."""

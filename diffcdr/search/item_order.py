@@ -1,4 +1,4 @@
-"""The order in which a top-k search looks at items, and how good those can be that it has not looked at yet."""
+"""The order in which a top-k search visits items, and an upper bound on the scores of those not yet visited."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class ItemLayout:
     """
 
     rows: Int64Array
-    """Row of each place, [n]."""
+    """The caller's row of the item at each place, [n]."""
     places: Int64Array
-    """Place of each row, [n]."""
+    """The place of each of the caller's rows, [n]; the inverse of ``rows``."""
     tiles: int
-    """At least one; the last may be filled up."""
+    """Number of tiles, at least one; the last may be padded."""
     reach: Float64Array
-    """What no item of a tile, or after it, can exceed for a user vector of each of some lengths, [lengths, tiles]."""
+    """Upper bound on the score of any item in a tile or after it, by length of the user vector, [lengths, tiles]."""
     tail_norm: Float64Array
     """The longest item vector of a tile or after it, [tiles]."""
 

@@ -31,7 +31,7 @@ HOW_TO_READ = (
     "with base models of its own, the same for all models of a row. Every choice was made on validation users; test "
     "users were measured once. Changes and their errors are of the paired differences over seeds; p is two-sided, of "
     "a paired t-test, without correction for the number of rows. β is the share of overlap users held out; metrics "
-    "are defined in [metrics](../metrics.md)."
+    "are defined in [metrics](../reference/metrics.md)."
 )
 
 

@@ -1,4 +1,4 @@
-"""Whether the presets that are meant to win do: each cell against the plain baselines, and against what was asked.
+"""Whether the presets that are meant to win do: each cell against the baselines, and against what was asked.
 
 Goals are kept here as data, as they were set before the runs; nothing is chosen by whether they are met.
 """

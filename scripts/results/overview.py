@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from scripts.results.goals import PairResults
 from training.experiment.paper import paper_numbers
@@ -27,8 +28,8 @@ PLAIN = ("bias", "popular")
 HOW_TO_READ = (
     "Made by `make results`: means over seeds ± one standard error; each seed is a split of its own with base models "
     "of its own, the same for all models. Every choice was made on validation users; test users were measured once. β "
-    "is the share of overlap users held out; metrics and the warm scenario are defined in [metrics](../metrics.md). "
-    "`reference` follows the released code, `paper` the paper's text."
+    "is the share of overlap users held out; metrics and the warm scenario are defined in "
+    "[metrics](../reference/metrics.md). `reference` follows the released code, `paper` the paper's text."
 )
 
 
@@ -42,7 +43,7 @@ def overview_page(presets: Mapping[str, Sequence[PairResults]], *, links: Sequen
 
 
 def overview_table(pairs: Sequence[PairResults], metric: Metric, *, preset: str, scenario: Scenario) -> ReportTable:
-    """One row a pair and test fraction: the best model, the subject and its place, and the plain baselines."""
+    """One row a pair and test fraction: the best model, the subject and its place, and the baselines."""
     rows = []
     for pair in pairs:
         for fraction in pair.fractions():
@@ -68,7 +69,7 @@ def claims_table(presets: Mapping[str, Sequence[PairResults]]) -> ReportTable:
         *(
             (
                 f"DiffCDR has the best {metric.label} of the paper's seven systems, {SCENARIOS[scenario]}",
-                lambda pairs, metric=metric, scenario=scenario: _best_of(pairs, metric, scenario),
+                partial(_best_of, metric=metric, scenario=scenario),
             )
             for scenario in SCENARIOS
             for metric in (BY_FIELD["mae"], BY_FIELD["rmse"], BY_FIELD["ndcg"])

@@ -50,12 +50,12 @@ async def once(request: Request, key: str | None, asked: str, work: Callable[[],
     if claim.answer is None:
         response = await work()
         given = orjson.dumps([response.status_code, bytes(response.body).decode()]).decode()
-        settled = await store.settle(name, given)
-        if settled == given:
+        recorded = await store.record_answer(name, given)
+        if recorded == given:
             return response
     else:
-        settled = claim.answer
-    status, body = orjson.loads(settled)
+        recorded = claim.answer
+    status, body = orjson.loads(recorded)
     return Response(body, status_code=status, media_type=JSON, headers={"Idempotency-Replayed": "true"})
 
 

@@ -1,4 +1,4 @@
-"""Who may come in: callers with a key that opens what they ask for, of this origin, and not too often."""
+"""Admission of a request: host name, API key, origin and rate limit, in this order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROBES = frozenset({"/livez", "/readyz"})
 
 
 class Admission:
-    """Looks at who asks, before anything is done for them."""
+    """Checks a caller before any work is done for the request; ``scope`` is ASGI's, a permission that of a key."""
 
     def __init__(self, *, keys: KeyRing, loopback: bool, quota: Quota | None, hosts: HostNames) -> None:
         """``loopback``: only programs of this machine can reach the service. ``hosts``: the names it goes by."""
@@ -32,9 +32,9 @@ class Admission:
             return
         self._hosts.check(next((value for name, value in scope["headers"] if name == b"host"), b""))
 
-    def admit(self, scope: Scope, scope_needed: Permission) -> None:
-        """Raise what keeps this caller out: no key, another page's request, or too many of them."""
-        caller = self._keys.check(_presented_key(scope), scope_needed)
+    def admit(self, scope: Scope, permission: Permission) -> None:
+        """Raise if the caller lacks ``permission``, is a page of another origin, or exceeds the rate limit."""
+        caller = self._keys.check(_presented_key(scope), permission)
         scope["state"]["caller"] = caller
         if not caller:
             check_origin(scope["method"], scope["headers"], loopback=self._loopback)

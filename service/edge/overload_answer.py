@@ -1,4 +1,4 @@
-"""The answer to a request that is one too many, put together from bytes that were made before."""
+"""The pre-encoded 503 response for requests over the concurrency limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Form(NamedTuple):
 
 
 def refusal(path: str, request_id: str, *, retry_after: int) -> tuple[Headers, bytes]:
-    """Headers and body of the 503 for ``path`` that asks to come again in ``retry_after`` seconds."""
+    """Headers and body of the 503 for ``path``, with ``Retry-After: retry_after`` in seconds."""
     form = _form(retry_after)
     body = b"".join((form.start, orjson.dumps(path), form.middle, orjson.dumps(request_id), form.end))
     return [*form.headers, (b"content-length", b"%d" % len(body))], body

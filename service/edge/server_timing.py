@@ -1,4 +1,4 @@
-"""What is told of where the time of a request went: in a header always, as spans where tracing is on."""
+"""Per-stage timings of a request: the ``Server-Timing`` header, and spans where tracing is on."""
 
 from __future__ import annotations
 

@@ -108,9 +108,9 @@ class DrainingServer(uvicorn.Server):
         self._draining = asyncio.get_running_loop().create_task(self._serve_the_last())
 
     async def _serve_the_last(self) -> None:
-        """Stop after the grace time, but not before all are accepted whom the kernel has let connect.
+        """Stop after the grace time, once every connection that waits in the kernel is accepted.
 
-        Closing the socket would cut them off.
+        Closing the socket earlier would reset those.
         """
         await asyncio.sleep(self._drain_seconds)
         if self._on_drained is not None:
@@ -126,14 +126,14 @@ def _anyone_waits(listener: socket.socket) -> bool:
     return bool(select.select([listener], [], [], 0)[0])
 
 
-async def settle(model: Model) -> None:
-    """Make the process fast that has begun to answer with ``model``; for one that does nothing else.
+async def tune_process(model: Model) -> None:
+    """Tune this process once it answers with ``model``: compiled loops, garbage collection, thread switching.
 
-    Compiled loops come only now, as loading them takes longer than all the rest of the start.
+    Compiled loops are loaded only now, as that takes longer than the rest of the start. Objects that exist now are
+    excluded from garbage collection: they stay, and requests leave no cycles behind. Threads wait for each other a
+    tenth of the usual 5 ms, as every hand-over between the loop and the engine may cost one such wait.
 
-    What is there now stays, so the garbage collector need not look through it again and again, and it has little else
-    to find: requests leave no cycles behind. And threads wait a tenth of the usual time for each other: of the usual
-    5 ms, each change between the loop and the engine may take one.
+    Only for a process that serves and does nothing else: both settings are global.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     await aside(model.compile)

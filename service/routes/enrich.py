@@ -1,4 +1,4 @@
-"""What may be known about who asks: nothing of the suppressed, and what others rated since training."""
+"""The user data that a query may use: none of suppressed users; for others, the ratings they sent since training."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ async def informed(
 ) -> list[Query]:
     """``queries`` as ``model`` may be asked them, in their order; ``certain`` is what ``runtime.guard.refresh()`` said.
 
-    A suppressed user is not personalised, nor anybody while it is not certain who is. Others who bring no ratings get
-    their events in the store for them: of source items where the bundle does not know the user, of target items whoever
-    it is. Where the store does not answer, or not ``until`` then on the loop's clock, there are none.
+    Suppressed users are not personalised; while it is not certain who is suppressed, nobody is. For other users whose
+    query holds no ratings, their events from the store are added: ratings of source items if the bundle does not know
+    the user, ratings of target items in any case. If the store does not answer before ``until`` (on the loop's clock),
+    none are added.
     """
     denied: Literal["opted_out", "state_unavailable"] = "opted_out" if certain else "state_unavailable"
     allowed = [

@@ -46,7 +46,7 @@ _CHANGE = ("malformed_json", "body_too_large", "unsupported_media_type", "invali
     responses={200: {"model": ModelsAnswer}, **_UNCHANGED, **responses(*_READ)},
 )
 async def models(request: Request) -> Response:
-    """The loaded bundles with their metrics, beside those of the plain baselines on the same held-out users.
+    """The loaded bundles with their metrics, and those of the baselines on the same held-out users.
 
     `refused` tells which bundles were not taken, and why.
     """
@@ -95,7 +95,7 @@ async def load(request: Request) -> Response:
 
 @admin.post(
     "/models/activate",
-    summary="Make a loaded model the stable one",
+    summary="Activate a loaded model",
     response_class=Response,
     responses={200: {"model": ModelSummary}, **responses("model_unknown", *_CHANGE)},
     openapi_extra=request_body((JSON, reference("ActivateRequest"))),
@@ -109,7 +109,7 @@ async def activate(request: Request) -> Response:
 
 @admin.post(
     "/models/rollback",
-    summary="Go back to the model that was stable before",
+    summary="Go back to the model that was active before",
     response_class=Response,
     responses={200: {"model": ModelSummary}, **responses("conflict", *_READ)},
 )
@@ -129,7 +129,7 @@ async def rollback(request: Request) -> Response:
 async def set_traffic(request: Request) -> Response:
     """Nothing is stored about anyone: a salted hash of the user id decides, on every replica alike.
 
-    A shadow is asked again what the stable model was asked, after the answer and only while the engine is idle;
+    A shadow gets the requests of the active model again, after the answer and only while the engine is idle;
     `diffcdr_shadow_overlap` tells how far its lists agree.
     """
     runtime = runtime_of(request)

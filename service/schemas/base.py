@@ -33,7 +33,7 @@ Timeout = Annotated[
     int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504.", examples=[500]), WHOLE
 ]
 ModelName = Annotated[
-    Id | None, Field(description="A bundle id of /v1/models; the stable one if left out.", examples=[MODEL_ID])
+    Id | None, Field(description="A bundle id of /v1/models; the active one if left out.", examples=[MODEL_ID])
 ]
 
 

@@ -35,7 +35,7 @@ class ModelSummary(Body):
 
     id: str
     name: Annotated[str, Field(description="The directory that the bundle was loaded from.")]
-    state: State
+    state: Annotated[State, Field(description="`stable` is the active model: it gets what no split takes.")]
     model: str
     preset: str
     device: Annotated[str, Field(description="Where transfers run now: cpu or cuda:N.")]
@@ -77,10 +77,10 @@ class Refusal(Body):
 
 
 class ShadowShare(Body):
-    """Shadow traffic: a model that also gets requests of the stable one; /metrics has how far they agree."""
+    """Shadow traffic: a model that also gets requests of the active one; /metrics has how far they agree."""
 
     model: Annotated[Id, Field(description="A loaded model.")]
-    percent: Annotated[float, Field(ge=0, le=100, description="Share of the stable model's answers.")]
+    percent: Annotated[float, Field(ge=0, le=100, description="Percentage of the active model's requests.")]
 
 
 class TrafficSplit(Body):
@@ -93,7 +93,7 @@ class TrafficSplit(Body):
 
 
 class ModelsAnswer(Body):
-    """Every loaded bundle, the stable one first."""
+    """Every loaded bundle, the active one first."""
 
     models: list[ModelSummary]
     traffic: TrafficSplit
@@ -104,11 +104,11 @@ class LoadRequest(Body):
     """Another bundle to load."""
 
     path: Annotated[str, Field(min_length=1, max_length=4096, description="Directory below the bundle root.")]
-    activate: Annotated[bool, Field(description="Make it stable as soon as it is ready.")] = False
+    activate: Annotated[bool, Field(description="Activate it as soon as it is ready.")] = False
 
 
 class ActivateRequest(Body):
-    """Which loaded model is to be stable."""
+    """Which loaded model to activate."""
 
     model: Id
 

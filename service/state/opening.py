@@ -77,7 +77,7 @@ class NowhereStore:
         """Raises StateUnavailable."""
         raise StateUnavailable(self._reason)
 
-    async def settle(self, key: str, answer: str) -> str:
+    async def record_answer(self, key: str, answer: str) -> str:
         """Raises StateUnavailable."""
         raise StateUnavailable(self._reason)
 

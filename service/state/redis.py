@@ -100,7 +100,7 @@ redis.call('HSET', KEYS[1], 'asked', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {ARGV[1], false}
 """
-_SETTLE = """
+_RECORD_ANSWER = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
     return ARGV[1]
 end
@@ -133,7 +133,7 @@ class RedisStore:
         self._erase = self._client.register_script(_ERASE)
         self._add_events = self._client.register_script(_ADD_EVENTS)
         self._claim = self._client.register_script(_CLAIM)
-        self._settle = self._client.register_script(_SETTLE)
+        self._record_answer = self._client.register_script(_RECORD_ANSWER)
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """As :class:`service.state.store.Store` says."""
@@ -195,11 +195,11 @@ class RedisStore:
         keys = (f"{self._prefix}claim:{key}",)
         return Claim(*await self._answered(lambda: self._claim(keys=keys, args=(asked, keep))))
 
-    async def settle(self, key: str, answer: str) -> str:
+    async def record_answer(self, key: str, answer: str) -> str:
         """As :class:`service.state.store.Store` says."""
         keys = (f"{self._prefix}claim:{key}",)
-        settled: str = await self._answered(lambda: self._settle(keys=keys, args=(answer,)))
-        return settled
+        recorded: str = await self._answered(lambda: self._record_answer(keys=keys, args=(answer,)))
+        return recorded
 
     async def version(self) -> Version:
         """As :class:`service.state.store.Store` says. Raises StateUnavailable where no server takes writes, too."""

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 LEAP_SECONDS = 3600.0
 """A clock this far ahead of the last time that the state knows may be wrong, ..."""
-SETTLED_SECONDS = 3600.0
+CLOCK_AHEAD_SECONDS = 3600.0
 """... so nothing is forgotten before it has been ahead for this long."""
 
 _HAS_EVENTS = "SELECT 1 FROM newcomers WHERE user_id = ?"
@@ -144,7 +144,7 @@ class SqliteStore:
 
         return await self._access.run(write)
 
-    async def settle(self, key: str, answer: str) -> str:
+    async def record_answer(self, key: str, answer: str) -> str:
         """As :class:`service.state.store.Store` says."""
 
         def write(connection: sqlite3.Connection) -> str:
@@ -216,9 +216,9 @@ class SqliteStore:
                     "the clock is %.0f hours ahead of the last write to the state; nothing is forgotten for the next "
                     "%.0f minutes, in case it is wrong",
                     (now - seen) / 3600,
-                    SETTLED_SECONDS / 60,
+                    CLOCK_AHEAD_SECONDS / 60,
                 )
-            if time.monotonic() - self._ahead_since < SETTLED_SECONDS:
+            if time.monotonic() - self._ahead_since < CLOCK_AHEAD_SECONDS:
                 return False
         connection.execute("UPDATE clock SET seen = ?", (now,))
         return True

@@ -121,7 +121,7 @@ class Store(Protocol):
         """Note that ``asked`` was asked under ``key``, unless something was in the last ``keep_seconds``; what is."""
         ...
 
-    async def settle(self, key: str, answer: str) -> str:
+    async def record_answer(self, key: str, answer: str) -> str:
         """Note the answer under ``key``, if there is none; the one there is (``answer`` if the claim is forgotten)."""
         ...
 

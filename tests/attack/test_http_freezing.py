@@ -1,8 +1,8 @@
 """Nothing that one request carries holds the event loop for long, or takes much more memory than it has bytes.
 
-On an idle machine every body below holds the loop for less than 50 ms (docs/load.md has the figures). Tests run
-on busy ones, where any process is stopped for longer than that now and then, so the bound here is wide; what it is
-there to find took from 3 to 120 seconds.
+On an idle machine every body below holds the loop for less than 50 ms (docs/performance/load.md has the figures).
+Tests run on busy ones, where any process is stopped for longer than that now and then, so the bound here is wide;
+what it is there to find took from 3 to 120 seconds.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_every_metric_and_label_asked_for_exists(expression: str) -> None:
 
 
 def test_every_alert_says_what_it_saw_and_the_runbook_what_to_do() -> None:
-    runbook = (ROOT / "docs" / "operations.md").read_text()
+    runbook = (ROOT / "docs" / "how-to" / "operations.md").read_text()
     assert {rule["alert"] for rule in ALERTS} == set(re.findall(r"^\| `(DiffCDR\w+)` \|", runbook, flags=re.MULTILINE))
     for rule in ALERTS:
         assert rule["annotations"]["summary"]

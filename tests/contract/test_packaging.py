@@ -128,7 +128,7 @@ def test_every_direct_requirement_has_a_lower_bound_that_its_pin_reaches() -> No
 
 
 def test_every_direct_dependency_is_explained() -> None:
-    text = (ROOT / "docs" / "dependencies.md").read_text()
+    text = (ROOT / "docs" / "reference" / "dependencies.md").read_text()
     explained = set(re.findall(r"^\| ([a-z0-9-]+) \|.*\|.*\|$", text, flags=re.MULTILINE)) - {"package"}
     assert explained == {canonicalize_name(requirement.name) for requirement in direct_requirements()}
 

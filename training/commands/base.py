@@ -30,7 +30,7 @@ def base(
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Fit the base models that training on these tables asks for, and keep them beside them."""
+    """Fit the base models that training on these tables needs, and keep them with the tables."""
     config = load_preset(preset, settings or [])
     opened = open_tables(tables)
     torch.set_num_threads(1)

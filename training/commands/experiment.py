@@ -145,20 +145,27 @@ def experiment(
         reporter.warn(warning)
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
-    made: list[_Made] = []
-    failures = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers, made=made)
-    sample = _sample(reporter, pair, setup, cells, results, made=made)
+    ran = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers)
+    sample = _sample(reporter, pair, setup, cells, results, shown=ran.shown)
     write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
-    _raise_failures(failures)
+    _raise_failures(ran.failures)
 
 
 @dataclass(frozen=True)
-class _Made:
-    """The split that Figure 4 shows, and the models fitted on it."""
+class _Split:
+    """A prepared split, and the models fitted on it."""
 
     prepared: Prepared
     fitted: dict[str, TransferModel]
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """What computing the missing cells came to; ``shown``: the split of Figure 4, if it was computed here."""
+
+    failures: list[Failure]
+    shown: _Split | None
 
 
 def _paths(source: Path | None, target: Path | None, task: int | None, data: Path | None) -> tuple[Path, Path]:
@@ -179,15 +186,16 @@ def _run(
     *,
     jobs: int,
     trackers: Trackers,
-    made: list[_Made],
-) -> list[Failure]:
-    """Compute the cells that are not there yet, and keep each at once; ``made`` gets what Figure 4 can go on from."""
+) -> _Ran:
+    """Compute the cells that are not there yet, and keep each at once."""
+    shown: _Split | None = None
 
     def keep(block: Block, prepared: Prepared) -> dict[str, TransferModel] | None:
         if (block.test_fraction, block.seed) != (grid.test_fractions[0], SEED):
             return None
-        made.append(_Made(prepared, {}))
-        return made[0].fitted
+        nonlocal shown
+        shown = _Split(prepared, {})
+        return shown.fitted
 
     finished = {result.cell for result in results.read()} & set(grid.cells())
     blocks = grid.blocks(finished=finished)
@@ -206,7 +214,7 @@ def _run(
                 _track(trackers, setup, outcome)
                 reporter.note(_line(outcome))
                 task.advance()
-    return failures
+    return _Ran(failures, shown)
 
 
 def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
@@ -219,17 +227,17 @@ def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
 
 
 def _sample(
-    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, made: Sequence[_Made]
+    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, shown: _Split | None
 ) -> Sample | None:
     """What Figure 4 shows, from its file or computed; None where no model of the grid can be shown."""
-    shown, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
-    if not shown:
+    models, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
+    if not models:
         return None
     sample = read_sample(results.directory / SAMPLE)
-    if sample is None or not sample.is_of(shown, fraction):
+    if sample is None or not sample.is_of(models, fraction):
         with reporter.task("figure 4", total=1, unit="sample") as task:
-            prepared, fitted = (made[0].prepared, made[0].fitted) if made else (None, {})
-            sample = sample_vectors(pair, setup, shown, test_fraction=fraction, prepared=prepared, fitted=fitted)
+            prepared, fitted = (shown.prepared, shown.fitted) if shown else (None, {})
+            sample = sample_vectors(pair, setup, models, test_fraction=fraction, prepared=prepared, fitted=fitted)
             results.write_bytes(SAMPLE, to_bytes(sample))
             task.advance(1)
     return sample

@@ -44,7 +44,7 @@ RatingRange = Annotated[
     typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.", show_default="1,5"),
 ]
 SourceRange = Annotated[
-    str | None, typer.Option(metavar="LOW,HIGH", help="That of the source, where the domains rate differently.")
+    str | None, typer.Option(metavar="LOW,HIGH", help="The rating range of the source, if the domains differ.")
 ]
 TargetRange = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="As --source-range.")]
 Encoding = Annotated[
@@ -60,7 +60,7 @@ SourceTitleColumns = Annotated[
 TargetTitleColumns = Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-title-columns.")]
 Accept = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help=f"What is doubtful but meant: {', '.join(DOUBTS)}."),
+    typer.Option(metavar="NAME", help=f"Go on although it looks like a mistake: {', '.join(DOUBTS)}."),
 ]
 DEFAULT_RANGE = (1.0, 5.0)
 

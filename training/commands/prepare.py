@@ -38,8 +38,10 @@ def prepare(
     source: Source,
     target: Target,
     out: Annotated[Path, typer.Option(help="Directory to write; tables already there are replaced whole.")],
-    preset: Annotated[str, typer.Option(help="Whose split section divides the shared users.")] = "ranking",
-    seed: Annotated[int, typer.Option(min=0, help="Fixes the division.")] = 0,
+    preset: Annotated[
+        str, typer.Option(help="The preset whose section `split` says how shared users are split.")
+    ] = "ranking",
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the split.")] = 0,
     settings: Settings = None,
     source_columns: SourceColumns = None,
     target_columns: TargetColumns = None,
@@ -55,7 +57,7 @@ def prepare(
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Read, clean and pair two rating files, divide the users they share, and write all of it as tables."""
+    """Read, clean and pair two rating files, split the users they share, and write all of it as tables."""
     division = Division(seed=seed, **load_preset(preset, settings or []).split.model_dump())
     common = CommonOptions(rating_range, encoding, accept or [])
     files = (

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from diffcdr.arrays import Int64Array
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
@@ -23,8 +24,6 @@ from training.data.titles import TitleFile, item_titles
 MIN_OVERLAP = 10
 """Fewer shared users than this cannot be split into training, validation and test users that mean anything."""
 
-Rows = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Domain:
@@ -37,10 +36,10 @@ class Domain:
 
     users: IdTable
     items: IdTable
-    user_rows: Rows
-    item_rows: Rows
+    user_rows: Int64Array
+    item_rows: Int64Array
     ratings: npt.NDArray[np.float32]
-    timestamps: Rows | None
+    timestamps: Int64Array | None
     titles: list[str] | None
     file: InputFile
     report: CleaningReport
@@ -56,8 +55,8 @@ class DomainPair:
 
     source: Domain
     target: Domain
-    overlap_source: Rows
-    overlap_target: Rows
+    overlap_source: Int64Array
+    overlap_target: Int64Array
 
     @property
     def source_only_users(self) -> int:
@@ -209,7 +208,7 @@ def _core(frame: pl.DataFrame, minimum: int) -> npt.NDArray[np.bool_]:
         keep = smaller
 
 
-def _rows(column: pl.Series) -> tuple[IdTable, Rows]:
+def _rows(column: pl.Series) -> tuple[IdTable, Int64Array]:
     """The ids that occur in an Enum column, and every entry's row among them."""
     codes = column.to_physical().to_numpy()
     ids = ids_of(column)

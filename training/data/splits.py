@@ -9,19 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Int64Array
 from diffcdr.errors import InputError
 from training.data.domains import Domain, DomainPair
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Split:
     """Positions in the overlap order (``DomainPair.overlap_source`` and ``overlap_target``), each int64 ascending."""
 
-    train: Indices
-    validation: Indices
-    test: Indices
+    train: Int64Array
+    validation: Int64Array
+    test: Int64Array
 
     def counts(self) -> dict[str, int]:
         """Users in each part, as the manifest records them."""
@@ -32,8 +31,8 @@ class Split:
 class RatingColumns:
     """Parallel columns ordered by (user, item): ``users``, ``items`` int64 [R]; ``ratings`` float32 [R]."""
 
-    users: Indices
-    items: Indices
+    users: Int64Array
+    items: Int64Array
     ratings: npt.NDArray[np.float32]
     n_users: int
     n_items: int
@@ -92,7 +91,7 @@ def split_overlap(
     return Split(train=np.sort(train), validation=np.sort(validation), test=np.sort(test))
 
 
-def ratings_without(domain: Domain, users: Indices) -> RatingColumns:
+def ratings_without(domain: Domain, users: Int64Array) -> RatingColumns:
     """All ratings of ``domain`` but those of ``users``, rows of it."""
     held = np.zeros(len(domain.users), dtype=bool)
     held[users] = True
@@ -142,7 +141,7 @@ def _place(user: str, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}\0{user}".encode(), digest_size=16).digest()
 
 
-def _ratings_of(pair: DomainPair, users: Indices) -> RatingColumns:
+def _ratings_of(pair: DomainPair, users: Int64Array) -> RatingColumns:
     """Target ratings of ``users`` (ascending target rows), their position taking the place of the row."""
     target = pair.target
     position = np.full(len(target.users), -1, dtype=np.int64)

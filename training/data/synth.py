@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from diffcdr.arrays import Float64Array, Int64Array
 from diffcdr.errors import InputError
 from training.data.words import BOOK_GENRES, FILM_GENRES, FIRST_NAMES, Genre
 
@@ -26,9 +27,6 @@ FILMS_ONLY_SHARE = 0.2
 _MAX = 50_000_000
 _CHUNK_USERS = 50_000
 _START, _YEARS = 1_577_836_800, 4 * 365 * 86_400
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,8 @@ class SynthData:
     films: SynthDomain
     books: SynthDomain
     user_ids: Sequence[str]
-    film_taste: Floats
-    book_taste: Floats
+    film_taste: Float64Array
+    book_taste: Float64Array
 
 
 def generate(spec: SynthSpec) -> SynthData:
@@ -94,7 +92,7 @@ def generate(spec: SynthSpec) -> SynthData:
     user_ids = [f"{FIRST_NAMES[name]}-{number:0{width}d}" for number, name in enumerate(names.tolist(), start=1)]
     ids = pl.Series("user_id", user_ids)
 
-    def domain(kind: str, genres: Sequence[Genre], members: Ints, taste: Floats) -> SynthDomain:
+    def domain(kind: str, genres: Sequence[Genre], members: Int64Array, taste: Float64Array) -> SynthDomain:
         items, genre_of = _items(kind, genres, spec.items, rng)
         own = generosity + rng.normal(scale=0.15, size=spec.users)
         frames = list(_ratings(spec, rng, members=members, taste=taste, generosity=own, genre_of=genre_of))
@@ -114,7 +112,7 @@ def generate(spec: SynthSpec) -> SynthData:
     return SynthData(films, books, user_ids, film_taste, book_taste)
 
 
-def _memberships(spec: SynthSpec, rng: np.random.Generator) -> tuple[Ints, Ints]:
+def _memberships(spec: SynthSpec, rng: np.random.Generator) -> tuple[Int64Array, Int64Array]:
     """Rows of the users in films, and in books."""
     order = rng.permutation(spec.users)
     both = max(1, round(spec.users * spec.overlap))
@@ -122,7 +120,7 @@ def _memberships(spec: SynthSpec, rng: np.random.Generator) -> tuple[Ints, Ints]
     return np.sort(order[: both + films_only]), np.sort(np.r_[order[:both], order[both + films_only :]])
 
 
-def _items(kind: str, genres: Sequence[Genre], n: int, rng: np.random.Generator) -> tuple[pl.DataFrame, Ints]:
+def _items(kind: str, genres: Sequence[Genre], n: int, rng: np.random.Generator) -> tuple[pl.DataFrame, Int64Array]:
     """Item ids and titles, and the genre of each; equally many of every genre, in shuffled order."""
     genre_of = rng.permutation(np.arange(n) % len(genres))
     width = max(4, len(str(n)))
@@ -142,8 +140,14 @@ def _items(kind: str, genres: Sequence[Genre], n: int, rng: np.random.Generator)
 
 
 def _ratings(
-    spec: SynthSpec, rng: np.random.Generator, *, members: Ints, taste: Floats, generosity: Floats, genre_of: Ints
-) -> Iterator[tuple[Ints, Ints, Floats, Ints]]:
+    spec: SynthSpec,
+    rng: np.random.Generator,
+    *,
+    members: Int64Array,
+    taste: Float64Array,
+    generosity: Float64Array,
+    genre_of: Int64Array,
+) -> Iterator[tuple[Int64Array, Int64Array, Float64Array, Int64Array]]:
     """(user rows, item rows, ratings, timestamps), some users at a time, ordered by user and item."""
     n_items = len(genre_of)
     quality = rng.normal(scale=0.35, size=n_items)
@@ -171,7 +175,7 @@ def _ratings(
         yield user, item, np.clip(np.rint(score), 1.0, 5.0), _START + rng.integers(_YEARS, size=len(pairs))
 
 
-def _choose(chances: Floats, rows: Ints, draws: Floats) -> Ints:
+def _choose(chances: Float64Array, rows: Int64Array, draws: Float64Array) -> Int64Array:
     """The first column of ``chances[row]`` (cumulative) above the draw, for every draw."""
     chosen = np.zeros(len(rows), dtype=np.int64)
     for column in range(chances.shape[1] - 1):

@@ -14,11 +14,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from diffcdr.arrays import Float64Array
 from training.evaluation.ranking import IntArray, RankingMetrics
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class RatingErrors:
     """Predicted minus actual rating, float64 [R], ``users`` [R] being whose; ``clipped`` into the rating range."""
 
     users: IntArray
-    raw: FloatArray
-    clipped: FloatArray
+    raw: Float64Array
+    clipped: Float64Array
 
 
 def standard_errors(ranking: RankingMetrics, ratings: RatingErrors | None) -> StandardErrors | None:
@@ -61,7 +59,7 @@ def standard_errors(ranking: RankingMetrics, ratings: RatingErrors | None) -> St
     )
 
 
-def mean_error(values: FloatArray, users: IntArray) -> float:
+def mean_error(values: Float64Array, users: IntArray) -> float:
     """Standard error of the mean of ``values`` [R], rows of ``users`` [R]; of two users or more."""
     counts = np.bincount(users)
     residuals = np.bincount(users, weights=values) - values.mean() * counts
@@ -69,7 +67,7 @@ def mean_error(values: FloatArray, users: IntArray) -> float:
     return math.sqrt(n / (n - 1) * float(np.square(residuals).sum())) / len(values)
 
 
-def root_mean_square_error(values: FloatArray, users: IntArray) -> float:
+def root_mean_square_error(values: Float64Array, users: IntArray) -> float:
     """Standard error of sqrt(mean(values^2)); 0 where all are 0."""
     squares = np.square(values)
     root = math.sqrt(float(squares.mean()))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from sklearn.manifold import TSNE
 
+from diffcdr.arrays import Float32Array
 from diffcdr.errors import DiffCDRError, InputError
 from training.data.domains import DomainPair
 from training.experiment.plan import Setup
@@ -40,7 +41,6 @@ DIM = "diffcdr, DIM alone"
 COMPARABLE = ("tgt", "ridge", "emcdr", "sscdr", "lacdr", "ptupcdr", "diffcdr")
 """Models that score with the target base model's items, in most presets: the vectors of others mean something else."""
 
-Floats = npt.NDArray[np.float32]
 Part = Literal["train", "test"]
 PARTS: tuple[Part, ...] = ("train", "test")
 Kind = Literal["models", "nfe"]
@@ -52,8 +52,8 @@ PANELS: tuple[tuple[Part, Kind], ...] = (("train", "models"), ("test", "models")
 class Cloud:
     """Vectors of one group of users, float32 [U, k], and where t-SNE puts them, float32 [U, 2]."""
 
-    vectors: Floats
-    places: Floats
+    vectors: Float32Array
+    places: Float32Array
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def sample_vectors(
     prepared = prepared or prepare(pair, run)
     truth = fit_complete_target(prepared, run).user_vectors
     users = {part: _draw(prepared, part) for part in PARTS}
-    clouds: dict[tuple[Part, str], dict[str, Floats]] = {}
+    clouds: dict[tuple[Part, str], dict[str, Float32Array]] = {}
     for part in PARTS:
         true = truth[torch.from_numpy(pair.overlap_target[users[part]])].numpy()
         source = prepared.problem.source_base.user_vectors[torch.from_numpy(pair.overlap_source[users[part]])].numpy()
@@ -138,7 +138,9 @@ def _draw(prepared: Prepared, part: Part) -> npt.NDArray[np.int64]:
     return np.sort(rng.choice(everyone, size=min(USERS, len(everyone)), replace=False))
 
 
-def _carried(model: TransferModel, name: str, prepared: Prepared, rows: torch.Tensor) -> dict[str, dict[str, Floats]]:
+def _carried(
+    model: TransferModel, name: str, prepared: Prepared, rows: torch.Tensor
+) -> dict[str, dict[str, Float32Array]]:
     """By kind of panel and name: where ``model`` carries source users ``rows``; empty where it cannot be compared."""
     if not torch.equal(model.head().item_vectors, prepared.problem.target_base.item_vectors):
         return {}
@@ -152,11 +154,11 @@ def _carried(model: TransferModel, name: str, prepared: Prepared, rows: torch.Te
     return {kind: _finite(clouds) for kind, clouds in (("models", found), ("nfe", steps))}
 
 
-def _finite(clouds: Mapping[str, Floats]) -> dict[str, Floats]:
+def _finite(clouds: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
     return {name: vectors for name, vectors in clouds.items() if np.isfinite(vectors).all()}
 
 
-def _places(clouds: Mapping[str, Floats]) -> dict[str, Cloud]:
+def _places(clouds: Mapping[str, Float32Array]) -> dict[str, Cloud]:
     """One t-SNE for all clouds together, so that distances between them can be seen."""
     everything = np.concatenate([vectors.astype(np.float64) for vectors in clouds.values()])
     perplexity = min(PERPLEXITY, (len(everything) - 1) / 3)
@@ -207,7 +209,7 @@ def read_sample(path: Path) -> Sample | None:
         raise InputError(f"{path} is not a sample of vectors; delete it to have it computed again") from error
 
 
-def _panel(about: npt.NDArray[np.str_], vectors: Floats, places: Floats) -> Panel:
+def _panel(about: npt.NDArray[np.str_], vectors: Float32Array, places: Float32Array) -> Panel:
     part, kind, *names = about.tolist()
     clouds = {name: Cloud(*both) for name, *both in zip(names, vectors, places, strict=True)}
     return Panel(part, kind, clouds)

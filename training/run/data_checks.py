@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.arrays import Int64Array
 from diffcdr.errors import InputError
 from training.config import SplitConfig, TrainConfig
 from training.data.domains import Domain, DomainPair
 from training.data.sense import doubt
-from training.data.splits import Indices, split_overlap
+from training.data.splits import split_overlap
 
 MIN_OVERLAP = 50
 """Fewer shared users than this leave test sets on which models cannot be told apart."""
@@ -167,7 +168,7 @@ def _histories(
     ]
 
 
-def _training_users(pair: DomainPair, split: SplitConfig, fraction: float, *, seed: int) -> Indices:
+def _training_users(pair: DomainPair, split: SplitConfig, fraction: float, *, seed: int) -> Int64Array:
     return split_overlap(
         pair.overlap_ids(),
         test_fraction=fraction,

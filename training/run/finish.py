@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffcdr.arrays import Float32Array
+from diffcdr.arrays import Float32Array, Int64Array
 from diffcdr.bundle.manifest import WarmSpec
-from training.data.splits import Indices
 from training.models.contract import SourceFold, TransferModel
 from training.problem import TransferProblem
 from training.run.fit import FittedModel
@@ -31,7 +30,7 @@ class FinishedModel:
     problem: TransferProblem
     fold: SourceFold | None
     warm: WarmSpec | None
-    warm_rows: Indices
+    warm_rows: Int64Array
     warm_vectors: Float32Array
 
     @property
@@ -39,7 +38,7 @@ class FinishedModel:
         """The model itself."""
         return self.fitted.model
 
-    def vectors_of(self, rows: Indices) -> Float32Array:
+    def vectors_of(self, rows: Int64Array) -> Float32Array:
         """Target vectors [len(rows), target_dim] of target users ``rows``, each one of ``warm_rows``."""
         return self.warm_vectors[np.searchsorted(self.warm_rows, rows)]
 

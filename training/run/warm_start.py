@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from diffcdr.arrays import Float64Array, Int64Array
 from diffcdr.bundle.manifest import WarmSpec
 from diffcdr.recommend.warm_start import Blend
 from diffcdr.search.topk import MaskedRows
 from training.base_models.half_step import prior_regularisation, ridge_vectors
 from training.data.domains import DomainPair
-from training.data.splits import Indices
 from training.evaluation.evaluate import evaluate_vectors, predict
 from training.models.contract import TransferModel
 from training.problem import HeldOut, ImplicitFeedback, RatingTable, ScoringHead, TransferProblem
@@ -32,8 +32,6 @@ RATING_STRENGTHS = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 INTERACTION_STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1)
 """The same, in mean eigenvalues of the items' scatter matrix."""
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Halves:
@@ -45,7 +43,7 @@ class Halves:
     source_rows: Tensor
     known: RatingTable
     judged: RatingTable
-    turns: Indices
+    turns: Int64Array
 
     def seen(self) -> MaskedRows:
         """The items of the known half, which are not listed again."""
@@ -57,7 +55,7 @@ class Halves:
         return self.known if count is None else _part(self.known, self.turns < count)
 
 
-def halve(pair: DomainPair, users: Indices, held_out: HeldOut, *, seed: int) -> Halves:
+def halve(pair: DomainPair, users: Int64Array, held_out: HeldOut, *, seed: int) -> Halves:
     """Divide each user's ratings: of n, the n // 2 rated first are known.
 
     Where the target file has no times, and between equal times, a draw by ``seed`` decides.
@@ -119,7 +117,7 @@ def choose_warm(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmSp
     if not specs:
         return None
 
-    def cost(vectors: Floats) -> float:
+    def cost(vectors: Float64Array) -> float:
         return _cost(vectors, judged, halves, rating_range=problem.rating_range)
 
     costs = [[cost(adapt(judged, halves, spec, count=count)) for count in (*COUNTS, None)] for _, spec in specs]
@@ -130,14 +128,14 @@ def choose_warm(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmSp
     return None if spec is None else spec.model_copy(update={"stored": stored})
 
 
-def adapt(model: TransferModel, halves: Halves, spec: WarmSpec | None, *, count: int | None = None) -> Floats:
+def adapt(model: TransferModel, halves: Halves, spec: WarmSpec | None, *, count: int | None = None) -> Float64Array:
     """Target vectors of the users of ``halves``, float64 [U, d], moved by their first ``count`` known ratings."""
     with torch.no_grad():
         carried = model.transfer(model.source_vectors()[halves.source_rows]).numpy().astype(np.float64)
     return carried if spec is None else blended(model.head(), spec, carried, halves.first(count))
 
 
-def blended(head: ScoringHead, spec: WarmSpec, start: npt.NDArray[np.floating], ratings: RatingTable) -> Floats:
+def blended(head: ScoringHead, spec: WarmSpec, start: npt.NDArray[np.floating], ratings: RatingTable) -> Float64Array:
     """Each row of ``start`` [U, d] moved by the ratings of the user of that number; float64 [U, d]."""
     blend = Blend(spec, head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
     items, values = ratings.items.numpy(), ratings.ratings.numpy().astype(np.float64)
@@ -149,7 +147,7 @@ def blended(head: ScoringHead, spec: WarmSpec, start: npt.NDArray[np.floating], 
     return moved
 
 
-def own_vectors(model: TransferModel, problem: TransferProblem, ratings: RatingTable) -> Floats:
+def own_vectors(model: TransferModel, problem: TransferProblem, ratings: RatingTable) -> Float64Array:
     """Target vectors by ``ratings`` alone, float64 [n_users, d]: what the base model's half-step makes of them.
 
     Ratings: ridge solutions, regularised as the transferred vectors of the training overlap users suggest.
@@ -166,7 +164,7 @@ def own_vectors(model: TransferModel, problem: TransferProblem, ratings: RatingT
 
 
 def stored_vectors(
-    model: TransferModel, problem: TransferProblem, rows: Indices, *, spec: WarmSpec | None
+    model: TransferModel, problem: TransferProblem, rows: Int64Array, *, spec: WarmSpec | None
 ) -> npt.NDArray[np.float32]:
     """Target vectors of the users with target training ratings: float32 [len(rows), target_dim].
 
@@ -194,7 +192,7 @@ def _feedback(model: TransferModel, problem: TransferProblem) -> ImplicitFeedbac
     return problem.target_base.feedback if same else None
 
 
-def _cost(vectors: Floats, model: TransferModel, halves: Halves, *, rating_range: tuple[float, float]) -> float:
+def _cost(vectors: Float64Array, model: TransferModel, halves: Halves, *, rating_range: tuple[float, float]) -> float:
     head, judged = model.head(), halves.judged
     if not len(judged):
         return 0.0

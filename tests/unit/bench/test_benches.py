@@ -1,4 +1,4 @@
-"""The plain ways give the same answers as ours, and every bench measures at a small size."""
+"""The reference implementations give the same answers as ours, and every bench measures at a small size."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_figure_has_a_panel_for_each_sweep(
     assert run("bench", "topk", "--figure", str(tmp_path / "new"), "--json") == 0
     assert "point" not in json.loads(capsys.readouterr().out.splitlines()[-1])
     svg = (tmp_path / "new" / "topk.svg").read_text()
-    for text in ("256 users", "10 items", "users at once", "ms per user", "the plain way", "floor"):
+    for text in ("256 users", "10 items", "users at once", "ms per user", "reference", "floor"):
         assert text in svg
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["topk.svg"]
 

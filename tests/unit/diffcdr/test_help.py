@@ -6,11 +6,11 @@ import inspect
 
 import pytest
 
-from diffcdr.cli import _commands, load_command
+from diffcdr.cli import commands, load_command
 from diffcdr.help import GROUPS, GroupedHelp
 from tests.command import run
 
-COMMANDS = sorted(_commands())
+COMMANDS = sorted(commands())
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -20,7 +20,7 @@ def test_every_line_fits_and_every_option_is_there_whole(
     monkeypatch.setenv("COLUMNS", "80")
     assert run(name, "--help") == 0
     shown = capsys.readouterr().out
-    command = load_command(_commands()[name])
+    command = load_command(commands()[name])
     assert isinstance(command, GroupedHelp)
     assert max(map(len, shown.splitlines())) <= 80
     for word in ("Raises:", "Args:", "Returns:"):
@@ -34,7 +34,7 @@ def test_every_line_fits_and_every_option_is_there_whole(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_groups_name_options_that_there_are_each_once(name: str) -> None:
-    function = _commands()[name].load()
+    function = commands()[name].load()
     named = [option for names in getattr(function, GROUPS, {}).values() for option in names]
     assert len(named) == len(set(named))
     assert set(named) <= set(inspect.signature(function).parameters)
@@ -42,6 +42,6 @@ def test_groups_name_options_that_there_are_each_once(name: str) -> None:
 
 def test_the_long_commands_leave_no_option_without_a_group() -> None:
     for name in ("train", "experiment", "score"):
-        function = _commands()[name].load()
+        function = commands()[name].load()
         named = {option for names in getattr(function, GROUPS).values() for option in names}
         assert named == set(inspect.signature(function).parameters), name

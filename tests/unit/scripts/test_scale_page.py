@@ -1,4 +1,4 @@
-"""docs/scale.md holds what its script makes of the figures beside it."""
+"""docs/how-to/scale.md holds what its script makes of the figures beside it."""
 
 from __future__ import annotations
 

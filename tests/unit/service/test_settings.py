@@ -45,14 +45,3 @@ def test_a_missing_bundle_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_options_are_those_of_the_command() -> None:
     assert set(inspect.signature(serve).parameters) == OPTIONS <= set(Settings.model_fields)
-
-
-def test_every_setting_is_in_the_runbook() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
-    for name, field in Settings.model_fields.items():
-        rows = [line for line in text.splitlines() if line.startswith(f"| `DIFFCDR_{name.upper()}` |")]
-        assert len(rows) == 1, name
-        default = field.default
-        if isinstance(default, bool | int | float | str) and default != "":
-            # 30.0 is written 30, True is written true.
-            assert f"`{str(default).lower().removesuffix('.0')}`" in rows[0], name

@@ -17,8 +17,8 @@ ROUNDING = 1
 
 ON_LISTS = (
     "The paper's hit rates lie below its NDCG, which no definition per user allows, and its lists hold added negative "
-    "samples; its NDCG and hit rates are not of the kind measured here (docs/metrics.md). Its rating errors are not "
-    "clipped, and its epochs were chosen, in the released code, on the test users; here they never are."
+    "samples; its NDCG and hit rates are not of the kind measured here (docs/reference/metrics.md). Its rating errors "
+    "are not clipped, and its epochs were chosen, in the released code, on the test users; here they never are."
 )
 
 

@@ -14,7 +14,7 @@ RMSE, NDCG = BY_FIELD["rmse_clipped"], BY_FIELD["ndcg"]
 
 
 def reading(results: Sequence[CellResult], grid: Grid) -> tuple[str, ...]:
-    """The best model of each cell, how often the subject wins for certain, and how it stands to the plain baselines."""
+    """The best model of each cell, how often the subject wins for certain, and how it compares with the baselines."""
     sentences = []
     for scenario in grid.scenarios:
         mine = [result for result in results if result.scenario == scenario]

@@ -23,7 +23,7 @@ class DiffCDRConfig(Settings):
     """Where time and condition enter (released code: ``input``; the paper's text allows both). Needs an activation.
 
     In ``input`` they share k dimensions with the noise in x, and the DIM cannot tell them apart: it learns no bent map
-    of several dimensions (docs/research-log.md).
+    of several dimensions (docs/results/research-log.md).
     """
     time_features: int = Field(default=10, ge=2, multiple_of=2)
     """Width of the sinusoidal time embedding (released code: k)."""

@@ -102,7 +102,7 @@ def test_a_replayed_call_gives_what_the_call_gives() -> None:
 
 
 def test_users_that_fill_no_chunk_are_carried_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row is measured only if every answer is the plain way's."""
+    """The row is measured only if every answer is the reference's."""
     monkeypatch.setattr("bench.device.rows.CHUNK", 8)
     assert activated(users=45, nfe=2, device=HERE).ratio > 0.0
 

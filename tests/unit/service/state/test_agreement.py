@@ -46,7 +46,7 @@ def test_both_stores_agree_with_a_set(
                 if user in claims and claims[user].answer is None:
                     claims[user] = Claim(claims[user].asked, str(number))
                 expected_answer = claims[user].answer if user in claims else str(number)
-                assert await store.settle(user, str(number)) == expected_answer
+                assert await store.record_answer(user, str(number)) == expected_answer
             elif action.startswith("rate"):
                 name = "same" if action == "rate again" else str(number)
                 fresh = user not in out | gone and (name, 5.0) not in rated.get(user, [])

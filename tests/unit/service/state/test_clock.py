@@ -39,7 +39,7 @@ def test_a_clock_91_days_ahead_deletes_neither_events_nor_idempotency_keys(
         assert set(await store.histories(["a", "b"])) == {"a", "b"}
         with monkeypatch.context() as patch:
             patch.setattr(sqlite_module.time, "time", lambda: real() + ahead)
-            patch.setattr(sqlite_module, "SETTLED_SECONDS", 0.0)
+            patch.setattr(sqlite_module, "CLOCK_AHEAD_SECONDS", 0.0)
             await write(store)
         assert set(await store.histories(["a", "b"])) == {"b"}, "it was ahead for so long that it is believed"
         await store.close()

@@ -182,7 +182,7 @@ def test_a_cluster_holds_state_and_vectors(tmp_path: Path) -> None:
             assert await erased(store) == ["gone"]
             assert (await store.version()).sequence == 2
             assert not (await store.claim("k", "x", keep_seconds=60)).answer
-            assert await store.settle("k", "yes") == "yes"
+            assert await store.record_answer("k", "yes") == "yes"
 
         run(url, body)
         write_bundle(tmp_path / "bundle")

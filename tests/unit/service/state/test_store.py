@@ -87,10 +87,10 @@ def test_a_key_belongs_to_what_was_first_asked_and_keeps_its_first_answer(url: s
         other = open_store(url, bundle=BUNDLE)
         assert await store.claim("k", "one", keep_seconds=60) == Claim("one")
         assert await other.claim("k", "two", keep_seconds=60) == Claim("one")
-        assert await other.settle("k", "first/ü") == "first/ü"
-        assert await store.settle("k", "second") == "first/ü"
+        assert await other.record_answer("k", "first/ü") == "first/ü"
+        assert await store.record_answer("k", "second") == "first/ü"
         assert await store.claim("k", "one", keep_seconds=60) == Claim("one", "first/ü")
-        assert await store.settle("unclaimed", "answer") == "answer"
+        assert await store.record_answer("unclaimed", "answer") == "answer"
         assert await store.claim("unclaimed", "x", keep_seconds=0.2) == Claim("x")
 
         async def is_free() -> bool:

@@ -1,4 +1,4 @@
-"""Files as data sets and programs write them: small ones of exactly that form, read with what docs/data.md says."""
+"""Files as data sets and programs write them: small ones of exactly that form, read as docs/how-to/own-data.md says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.data.readers import read_ratings
 from training.data.titles import read_titles
 
 ROOT = Path(__file__).parents[4]
-DATA_PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+DATA_PAGE = (ROOT / "docs" / "how-to" / "own-data.md").read_text(encoding="utf-8")
 
 ROWS = [(101, 7001, 5, 1_500_000_000), (101, 7002, 3, 1_500_086_400), (102, 7001, 1, 1_500_172_800)]
 """User, item, rating, time: days apart, at the same time of day."""

@@ -107,5 +107,5 @@ def test_times_that_are_not_understood_zero_or_to_come(tmp_path: Path) -> None:
 
 
 def test_every_doubt_has_a_name_that_a_page_explains() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "data.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "own-data.md").read_text()
     assert all(f"`{name}`" in page for name in DOUBTS)

@@ -1,7 +1,7 @@
 """A planted map that no linear one comes near, and that DiffCDR with an activation learns.
 
 Where a user's source vector is z, the target vector is |z| less its mean, number by number, each turned at random. It
-takes time and condition that enter behind the DIM's first layer (docs/research-log.md).
+takes time and condition that enter behind the DIM's first layer (docs/results/research-log.md).
 """
 
 from __future__ import annotations
