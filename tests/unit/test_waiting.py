@@ -61,3 +61,22 @@ def test_what_comes_is_returned_and_what_does_not_is_told(monkeypatch: pytest.Mo
 
 def test_no_example_of_hypothesis_has_a_deadline() -> None:
     assert settings().deadline is None
+
+
+def test_what_is_raised_while_waiting_is_borne_until_the_end_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.0)
+    left = [ConnectionError("not yet"), ConnectionError("not yet")]
+
+    def look() -> str:
+        if left:
+            raise left.pop()
+        return "there"
+
+    assert until(look, while_raising=(ConnectionError,)) == "there"
+    left.append(ConnectionError("of another kind"))
+    with pytest.raises(ConnectionError):
+        until(look)
+    monkeypatch.setattr(waiting, "LIMIT_SECONDS", 0.0)
+    left.append(ConnectionError("to the end"))
+    with pytest.raises(ConnectionError, match="to the end"):
+        until(look, while_raising=(ConnectionError,))
