@@ -26,6 +26,7 @@ from service.edge.auth import required_scope
 from service.edge.in_flight import Gate
 from service.edge.overload_answer import STATUS as REFUSED_STATUS
 from service.edge.overload_answer import Headers, refusal
+from service.edge.path_prefix import PathPrefix
 from service.edge.places import BATCH, Places
 from service.edge.problems import Problem, from_exception
 from service.engine.jobs import ClientLeft
@@ -72,6 +73,7 @@ class Edge:
         access_log: bool,
         admission: Admission,
         places: Places,
+        prefix: PathPrefix,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
         """Requests to the ``direct`` routes do not pass through the application, and those too many go nowhere."""
@@ -79,6 +81,7 @@ class Edge:
         self._metrics = metrics
         self._admission = admission
         self._places = places
+        self.without_prefix = prefix.without
         self._lifecycle = lifecycle
         self._access_log = access_log
 

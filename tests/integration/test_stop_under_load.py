@@ -16,7 +16,7 @@ import pytest
 
 from bench.serving.load import REFUSED, Outcome, Target, open_loop, request, run
 from bench.serving.serve import cold_requests
-from service.process.server import bind, turn_away
+from service.process.listening import bind, turn_away
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
 from tests.waiting import LIMIT_SECONDS, async_until, elapse, until
