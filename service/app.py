@@ -67,7 +67,13 @@ STATE_SECONDS = 1.0
 STATE_AWAY_SECONDS = 0.1
 """... and while it does not answer."""
 
-NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+NO_TELEMETRY: Any = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 """FastAPI's own, which the environment or a tracer of the process could switch on: it puts addresses, and with them
 users' ids, into spans, and what is wrong with a request into records. Ours tells routes alone (service.tracing).
 Older versions, which have none, take the argument as one of their extra ones."""
