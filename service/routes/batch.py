@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import zlib
 from contextlib import aclosing
 
@@ -97,7 +96,7 @@ class BatchResponse(Response):
             except BodyTooLarge:
                 raise too_large(self._runtime.settings.max_stream_bytes) from None
             except SpoolFull as full:
-                logger.error("a batch cannot be kept in %s: %s", tempfile.gettempdir(), full)
+                logger.error("a batch cannot be kept among temporary files: %s", full)
                 detail = "there is no room to keep a batch of this size; send a smaller one, or try again"
                 raise Problem("overloaded", detail, headers={"Retry-After": str(FULL_DISK_SECONDS)}) from None
             finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from tests.servers import Server, running_server
 
-ONE = "/v1/recommendations"
+ONE, BATCH = "/v1/recommendations", "/v1/recommendations/batch"
+NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.mark.parametrize("user", ["caf%E9", "%ff", "a%zz", "a%"])
@@ -116,3 +118,20 @@ def test_a_number_is_taken_as_its_text(attacked: Server) -> None:
         assert told["fallback_reason"] == "opted_out"
         for number in (b"1.5", b"true", b"1e300"):
             assert client.post(ONE, content=asked % number).status_code == 422
+
+
+def test_a_batch_that_finds_no_room_on_the_disk_is_asked_to_come_back(attacked: Server) -> None:
+    """No file of the process may grow; a body of more than a megabyte is kept in one."""
+    body = (b'{"user_id":"u00001","k":1}' + b" " * 400 + b"\n") * 4000
+    with httpx.Client(base_url=attacked.address, timeout=60) as client:
+        before = resource.prlimit(attacked.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            refused = client.post(BATCH, content=body, headers=NDJSON)
+        finally:
+            resource.prlimit(attacked.process.pid, resource.RLIMIT_FSIZE, before)
+        # What was answered before the disk was full is there; the last line says why the others are not.
+        last = json.loads(refused.text.splitlines()[-1])
+        told = last if refused.status_code == 503 else last["error"]
+        assert (told["code"], told["status"]) == ("overloaded", 503)
+        assert "internal_error" not in refused.text
+        assert client.post(BATCH, content=body, headers=NDJSON).text.count("\n") == 4000
