@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import httpx2 as httpx
@@ -135,3 +137,20 @@ def test_a_batch_that_finds_no_room_on_the_disk_is_asked_to_come_back(attacked: 
         assert (told["code"], told["status"]) == ("overloaded", 503)
         assert "internal_error" not in refused.text
         assert client.post(BATCH, content=body, headers=NDJSON).text.count("\n") == 4000
+
+
+def test_where_the_folder_of_temporary_files_was_cleaned_away_another_is_found(
+    attacked_bundle: Path, tmp_path: Path
+) -> None:
+    body = (b'{"user_id":"u00001","k":1}' + b" " * 400 + b"\n") * 4000
+    own = tmp_path / "temporary"
+    own.mkdir()
+    state = f"sqlite:{tmp_path / 'state'}"
+    with running_server(attacked_bundle, log=tmp_path / "log", TMPDIR=str(own), DIFFCDR_STATE_URL=state) as server:
+        ask = partial(httpx.post, f"{server.address}{BATCH}", content=body, headers=NDJSON, timeout=60)
+        assert ask().status_code == 200  # the folder is chosen
+        shutil.rmtree(own)
+        assert ask().status_code in (200, 503)
+        again = ask()
+        assert (again.status_code, again.text.count("\n")) == (200, 4000)
+        assert httpx.get(f"{server.address}/readyz").status_code == 200
