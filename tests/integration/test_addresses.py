@@ -158,10 +158,10 @@ def test_nginx_asks_a_replica_at_a_unix_socket(bundle: Path, tmp_path: Path, fre
         (["--bundle", "b", "--root-path", "recs"], {"DIFFCDR_LOG_FORMAT": "json"}, 2, "DIFFCDR_ROOT_PATH"),
         (
             ["--bundle", "b"],
-            {"DIFFCDR_LOG_FORMAT": "json", "DIFFCDR_STATE_URL": "mysql://u:hidden@x"},
+            {"DIFFCDR_LOG_FORMAT": "json", "DIFFCDR_STATE_URL": "mysql://u:hidden@x"},  # pragma: allowlist secret
             2,
             "STATE_URL",
-        ),  # pragma: allowlist secret
+        ),
         (["--bundle", "b", "--workers", "2"], {"DIFFCDR_LOG_FORMAT": "json"}, 3, "b"),
     ],
 )
