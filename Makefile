@@ -59,6 +59,10 @@ attack: $(DEV_STAMP) ## the slow attacks on a running service (at most 10 minute
 	@PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || scripts/ensure-package.sh nginx-light
 	@$(BIN)/pytest tests/attack -m attack $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: $(DEV_STAMP) ## an hour of odd bytes for what reads bundles and requests (MINUTES=60)
+	@exec $(BIN)/python -m tests.attack.fuzz --minutes $(or $(MINUTES),60)
+
 .PHONY: bench-check
 bench-check: $(DEV_STAMP) ## speed against reference implementations, short; fails where a ratio is below its floor
 	@$(BIN)/diffcdr bench all --short --check

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
@@ -176,6 +177,37 @@ def make_table(
     for place, row in enumerate(rows):
         table.add_row(*(Text(cell) for cell in row), style="bold green" if place in emphasised else None)
     return table
+
+
+def make_tables(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, emphasised: Sequence[int] = ()
+) -> list[Table]:
+    """A table as :func:`make_table` makes it, or several below each other where ``width`` characters hold no more.
+
+    Each has the first column, and as many others as fit; no number is cut in two.
+    """
+    sizes = [max(cell_len(text) for text in (name, *(row[at] for row in rows))) for at, name in enumerate(columns)]
+    groups: list[list[int]] = []
+    left = 0
+    for place, size in enumerate(sizes[1:], start=1):
+        if not groups or left < size + _GAP:
+            groups.append([])
+            left = width - _EDGES - sizes[0]
+        groups[-1].append(place)
+        left -= size + _GAP
+    return [
+        make_table(
+            title if not number else "",
+            [columns[at] for at in (0, *group)],
+            [[row[at] for at in (0, *group)] for row in rows],
+            emphasised=emphasised,
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
+_GAP, _EDGES = 3, 2
+"""Characters between two columns, and outside of all."""
 
 
 class _Amount(TextColumn):

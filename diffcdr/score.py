@@ -23,6 +23,7 @@ from diffcdr.atomic import replacing_file
 from diffcdr.bundle.reader import Bundle
 from diffcdr.device.names import Device
 from diffcdr.errors import InputError
+from diffcdr.files.users import closest
 from diffcdr.list_files import ListFormat, format_of, write_lists
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
@@ -32,6 +33,8 @@ PART_ROWS = 1_000_000
 COMPILED_USERS = 50_000
 """From how many users on it pays to load compiled loops, where there are any."""
 PLAN_FILE = "plan.json"
+_COMPARED_USERS = 2_000_000
+"""With more users than this a bundle's ids are not gone through to guess why a list does not match."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,43 @@ def recommender_for(users: int, bundle: Bundle, *, device: Device, search_device
 def all_users(recommender: Recommender) -> pl.Series:
     """Every source user of the bundle, in id order."""
     return decode_ids(recommender.bundle.source_users.ids.array)
+
+
+def say_found(bundle: Bundle, asked: ScoreRequest, *, reporter: Reporter) -> None:
+    """Note for each list of users that ``asked`` holds how many of them ``bundle`` knows.
+
+    Raises:
+        InputError: one holds users, and the bundle knows none of them.
+    """
+    for option, listed in (("--users", asked.users), ("--opted-out", asked.opted_out)):
+        if listed is not None:
+            reporter.note(found_in(bundle, listed, option=option))
+
+
+def found_in(bundle: Bundle, listed: pl.Series, *, option: str) -> str:
+    """How many of the ``listed`` users ``bundle`` knows, in a sentence; ``option`` named them.
+
+    Raises:
+        InputError: there are some, and it knows none: most probably they are written otherwise.
+    """
+    ids = listed.to_list()
+    known = bundle.source_users.ids.rows(ids) >= 0
+    if bundle.target_users is not None:
+        known |= bundle.target_users.ids.rows(ids) >= 0
+    text = f"{option}: {len(ids):,} ids, {int(known.sum()):,} found in the bundle"
+    if known.all() or not ids:
+        return text
+    table = bundle.source_users.ids
+    everybody = decode_ids(table.array).to_list() if len(table) <= _COMPARED_USERS else []
+    hint = closest([text for text, there in zip(ids, known.tolist(), strict=True) if not there], everybody)
+    text += f"; {hint}" if hint else ""
+    if not known.any():
+        asked, there = (", ".join(map(repr, each[:2])) for each in (ids, everybody))
+        raise InputError(
+            f"{text}: the list has users such as {asked}, the bundle {there or 'others'}; "
+            "check which list and which bundle they are"
+        )
+    return text
 
 
 def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_out: pl.Series | None) -> Plan:

@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -25,10 +24,11 @@ from service.bundles.registry import Model, Registry, load_model
 from service.bundles.shared_lineup import LineupFile
 from service.components import Intake, Lifecycle, Runtime
 from service.edge.admission import Admission
-from service.edge.auth import is_loopback, key_ring
+from service.edge.auth import key_ring, only_here
 from service.edge.host_names import HostNames
 from service.edge.limits import Limits, most_connections
 from service.edge.middleware import DirectRoute, Edge
+from service.edge.path_prefix import PathPrefix
 from service.edge.places import Places
 from service.edge.problems import from_exception
 from service.edge.rate_limit import Quota
@@ -68,7 +68,13 @@ STATE_SECONDS = 1.0
 STATE_AWAY_SECONDS = 0.1
 """... and while it does not answer."""
 
-NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+NO_TELEMETRY: Any = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 """FastAPI's own, which the environment or a tracer of the process could switch on: it puts addresses, and with them
 users' ids, into spans, and what is wrong with a request into records. Ours tells routes alone (service.tracing).
 Older versions, which have none, take the argument as one of their extra ones."""
@@ -143,11 +149,12 @@ def create_app(
         runtime: Runtime = app.state.runtime
         return runtime.batcher.retry_after()
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title="DiffCDR",
         description=DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
+        openapi_url=None,  # ours are in service.routes.docs
         docs_url=None,
         redoc_url=None,
         # A redirect would name the host that the request names, and http: a key would be sent again in the clear.
@@ -172,17 +179,19 @@ def create_app(
         docs.router,
     ):
         app.include_router(router)
+    app.mount(f"/{docs.FILES}", docs.files())
     edge = Edge(
         metrics=metrics,
         lifecycle=lifecycle,
         access_log=settings.access_log,
         admission=Admission(
             keys=key_ring(settings),
-            loopback=is_loopback(settings.host),
+            loopback=only_here(settings),
             hosts=HostNames(settings),
             quota=Quota(settings.rate_limit) if settings.rate_limit else None,
         ),
         places=Places(settings, retry_after=retry_after),
+        prefix=PathPrefix(settings.prefix),
         direct=[DirectRoute("POST", recommendations.ADDRESS, recommendations.recommend)],
     )
     limits = Limits(

@@ -27,10 +27,11 @@ from service.bundles.shared_lineup import LineupFile
 from service.components import Lifecycle
 from service.host_tuning import share_arenas
 from service.metrics import forget_worker, keep_values_in
-from service.process.server import bind, make_server, tune_process, turn_away
+from service.process.listening import listening, shown, turn_away
+from service.process.server import make_server, tune_process
 from service.process.shared_folder import shared_folder
 from service.process.workers import Supervisor
-from service.settings import Settings, unknown_variables
+from service.settings import PREFIX, Settings, unknown_variables
 from service.state.opening import check_state, open_store, sqlite_path
 from service.state.store import Erasure, StateUnavailable
 
@@ -41,6 +42,10 @@ def serve(
     bundle: Annotated[Path | None, typer.Option(help="Bundle directory to serve. [DIFFCDR_BUNDLE]")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [DIFFCDR_HOST, 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [DIFFCDR_PORT, 8000]")] = None,
+    uds: Annotated[Path | None, typer.Option(help="Unix socket, in place of host and port. [DIFFCDR_UDS]")] = None,
+    root_path: Annotated[
+        str | None, typer.Option(help="Path below which a proxy shows the service. [DIFFCDR_ROOT_PATH]")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [DIFFCDR_DEVICE, auto]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a transfer graph. [DIFFCDR_THREADS, 1]")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes on the one port. [DIFFCDR_WORKERS, 1]")] = None,
@@ -51,28 +56,30 @@ def serve(
 
     Options win over the DIFFCDR_* environment, which sets everything else there is to set (docs/reference/settings.md).
     """
-    settings = Settings.read(
-        bundle=bundle,
-        host=host,
-        port=port,
-        device=device,
-        threads=threads,
-        workers=workers,
-        log_format=log_format,
-        access_log=access_log,
-    )
-    logs.configure(settings)
-    for name in unknown_variables(os.environ):
-        logger.warning("%s is no setting of the service; docs/reference/settings.md lists those there are", name)
-    check_state(settings)
-    share_arenas()
-    listener = bind(settings.host, settings.port)
-    with listener:
-        if settings.workers == 1:
-            _serve_alone(settings, listener)
-        else:
-            _serve_together(settings, listener)
-    logger.info("stopped")
+    with logs.fatal_errors(log_format or os.environ.get(f"{PREFIX}LOG_FORMAT", "")):
+        settings = Settings.read(
+            bundle=bundle,
+            host=host,
+            port=port,
+            uds=uds,
+            root_path=root_path,
+            device=device,
+            threads=threads,
+            workers=workers,
+            log_format=log_format,
+            access_log=access_log,
+        )
+        logs.configure(settings)
+        for name in unknown_variables(os.environ):
+            logger.warning("%s is no setting of the service; docs/reference/settings.md lists those there are", name)
+        check_state(settings)
+        share_arenas()
+        with listening(settings) as listener:
+            if settings.workers == 1:
+                _serve_alone(settings, listener)
+            else:
+                _serve_together(settings, listener)
+        logger.info("stopped")
 
 
 def _serve_alone(settings: Settings, listener: socket) -> None:
@@ -122,10 +129,13 @@ def _serve_together(settings: Settings, listener: socket) -> None:
 
 
 def _say_where(settings: Settings, listener: socket, extra: dict[str, str]) -> None:
-    address, port = listener.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
     logger.info(
-        "serving %s on http://%s:%d (console at /console, API at /docs)", settings.bundle, shown, port, extra=extra
+        "serving %s on %s (console at %s/console, API at %s/docs)",
+        settings.bundle,
+        shown(listener),
+        settings.prefix,
+        settings.prefix,
+        extra=extra,
     )
 
 

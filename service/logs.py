@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import logging.config
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import typer
 
+from diffcdr.errors import DiffCDRError
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 FIELDS = (
     "request_id",
@@ -57,8 +63,32 @@ class TextFormatter(logging.Formatter):
 
 def configure(settings: Settings) -> None:
     """Send every log line to standard error in ``settings.log_format``."""
-    formatter = "service.logs.JsonFormatter" if settings.log_format == "json" else "service.logs.TextFormatter"
-    level = settings.log_level.upper()
+    _configure(settings.log_format, settings.log_level.upper())
+
+
+@contextmanager
+def fatal_errors(log_format: str) -> Iterator[None]:
+    """Where ``log_format`` is ``json``, what ends the service meanwhile is a JSON line too, whatever it is.
+
+    Raises:
+        typer.Exit: with the exit code of a DiffCDRError that was logged, or 1 for any other exception.
+    """
+    if log_format != "json":
+        yield
+        return
+    _configure("json", "INFO")  # settings may be what is wrong
+    try:
+        yield
+    except DiffCDRError as error:
+        logger.critical(str(error))
+        raise typer.Exit(error.exit_code) from error
+    except Exception as error:
+        logger.critical("the service failed: %s", error, exc_info=error)
+        raise typer.Exit(1) from error
+
+
+def _configure(log_format: str, level: str) -> None:
+    formatter = "service.logs.JsonFormatter" if log_format == "json" else "service.logs.TextFormatter"
     logging.captureWarnings(True)
     logging.config.dictConfig(
         {

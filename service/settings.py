@@ -20,7 +20,9 @@ NOT_THE_SERVICES = frozenset({"DIFFCDR_DATA"})
 """Variables that other parts of the project read."""
 _LINK = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
 _LINK_NAME = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
-OPTIONS = frozenset({"bundle", "host", "port", "device", "threads", "log_format", "access_log", "workers"})
+OPTIONS = frozenset(
+    {"bundle", "host", "port", "uds", "root_path", "device", "threads", "log_format", "access_log", "workers"}
+)
 """Settings that are options of ``diffcdr serve`` too."""
 SECRETS = frozenset({"api_keys", "state_url", "vectors_url"})
 """Settings whose values are never shown."""
@@ -56,6 +58,13 @@ class Settings(BaseSettings):
     proxy on the same machine passes on."""
     port: int = Field(8000, ge=0, le=65535)
     """The port to listen on. 0 takes any free port and logs it."""
+    uds: Path | None = None
+    """A Unix socket to listen on, in place of ``host`` and ``port``; its file is gone when the service is."""
+    uds_mode: str = Field("660", pattern="^[0-7]{3}$")
+    """Permissions of the socket's file, octal: who may write to it may ask, as on a loopback address."""
+    root_path: str = Field("", pattern="^((/[A-Za-z0-9._~-]+)*)/?$")
+    """Path below which a proxy shows the service, such as ``/recs``, whether the proxy takes it off addresses or not.
+    A proxy that takes it off may say it in ``X-Forwarded-Prefix`` instead."""
     device: DeviceName = "auto"
     """Where a transfer graph runs: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. The service does not start with a named
     GPU that cannot be used. ``auto`` then takes the CPU, and logs the reason where a driver is installed.
@@ -159,6 +168,11 @@ class Settings(BaseSettings):
     def _no_service_links(cls, values: Any) -> Any:
         """Kubernetes sets ``DIFFCDR_PORT=tcp://…`` where a Service is called ``diffcdr``: it is not meant for us."""
         return {name: value for name, value in values.items() if not _is_link(value)}
+
+    @property
+    def prefix(self) -> str:
+        """``root_path`` without a slash at its end."""
+        return self.root_path.rstrip("/")
 
     @property
     def loading(self) -> Loading:

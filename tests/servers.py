@@ -23,7 +23,7 @@ ENVIRONMENT = {**THREADS, "COLUMNS": "120"}
 
 @dataclass(frozen=True)
 class Server:
-    """A running ``diffcdr serve``: its address, its process, and where its output goes."""
+    """A running ``diffcdr serve``: its address (``unix:FILE`` for a socket), its process, where its output goes."""
 
     address: str
     process: subprocess.Popen[bytes]
@@ -107,7 +107,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 
     def look() -> str:
         told = log.read_text()
-        said = re.search(r"http://127\.0\.0\.1:\d+", told)
+        said = re.search(r"http://127\.0\.0\.1:\d+|unix:\S+", told)
         assert process.poll() is None, f"the service did not start:\n{told}"
         return said.group() if said is not None and re.search(r"\bready\b", told) else ""
 

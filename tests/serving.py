@@ -14,7 +14,8 @@ from diffcdr.recommend.recommender import Query, Recommendation, Recommender, Us
 from service.app import create_app
 from service.bundles.registry import MAX_K, Model, load_model
 from service.components import Lifecycle
-from service.process.server import bind, make_server
+from service.process.listening import bind
+from service.process.server import make_server
 from service.settings import Settings
 from tests import web
 from tests.waiting import LIMIT_SECONDS, elapse, until

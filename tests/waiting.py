@@ -14,13 +14,27 @@ LOOK_SECONDS = 0.01
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], *, why: Callable[[], object] = lambda: "") -> T:
-    """What ``look`` returns, once it is true; an assertion fails, with what ``why`` says, where it never is."""
+def until(
+    look: Callable[[], T],
+    *,
+    why: Callable[[], object] = lambda: "",
+    while_raising: tuple[type[Exception], ...] = (),
+) -> T:
+    """What ``look`` returns, once it is true; an assertion fails, with what ``why`` says, where it never is.
+
+    ``while_raising``: what ``look`` may raise until then; the last of it is raised where it never stops.
+    """
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline, why()
+    while True:
+        late = time.monotonic() >= deadline
+        try:
+            if found := look():
+                return found
+        except while_raising:
+            if late:
+                raise
+        assert not late, why()
         time.sleep(LOOK_SECONDS)
-    return found
 
 
 async def async_until(look: Callable[[], T] | Callable[[], Awaitable[T]]) -> T:

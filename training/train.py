@@ -7,7 +7,8 @@ fit("films.csv", "books.csv", preset="ranking").publish("bundles/books")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +18,24 @@ import polars as pl
 import torch
 
 from diffcdr.bundle.manifest import Tuning
-from diffcdr.files.columns import Columns
 from diffcdr.files.id_rule import normal_ids
-from diffcdr.files.reading import Reading
 from diffcdr.installation import check_one_onnx_runtime
 from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.search.build_index import IndexOptions
 from training.config import TrainConfig, load_preset
-from training.data.sense import Rules
-from training.data.titles import TitleFile
+from training.data.domains import DomainPair
+from training.data.sense import parse_accepted
 from training.evaluation.evaluate import Metrics
 from training.export.bundle import STEPS, RunFacts, publish_bundle
 from training.models.registry import MODELS
+from training.run.data_checks import check_data
 from training.run.finish import finish
 from training.run.fit import FittedModel, evaluate_test
 from training.run.grids import SettingGrids, parse_grids
+from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
 from training.run.model_choice import champion, check_metric, parse_models
-from training.run.prepare import DomainFile, Prepared, load_pair, prepare
-from training.run.run import Run
+from training.run.prepare import Prepared, prepare
+from training.run.run import Run, Watch, ready_checkpoints, watch_nothing
 from training.run.tuning import fit_tuned
 
 
@@ -64,6 +65,7 @@ class TrainPlan:
         select: str | None = None,
         paper_grid: bool = False,
         grid_values: Sequence[str] = (),
+        test_fraction: float | None = None,
     ) -> Self:
         """A plan from the words of a command; everything that can be wrong with them is found here.
 
@@ -75,10 +77,13 @@ class TrainPlan:
             select: validation figure that chooses the published model, such as ``ndcg@20``.
             paper_grid: try the paper's values of lambda and s.
             grid_values: ``section.key=value,value``, values to try.
+            test_fraction: share of overlap users to measure on, in place of the preset's.
 
         Raises:
             InputError: a name, a setting or a value is not understood.
         """
+        if test_fraction is not None:
+            settings = [*settings, f"split.test_fraction={test_fraction}"]
         config = load_preset(preset, settings)
         wanted = {*parse_models(model, config), *TRAINED_BASELINES}
         if models != "plain":
@@ -166,23 +171,57 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
     )
 
 
+def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:
+    """What is odd about ``pair``, as warnings; raises as :func:`training.run.data_checks.check_data`."""
+    return check_data(
+        pair,
+        plan.config,
+        models=plan.models,
+        test_fractions=[plan.config.split.test_fraction],
+        seeds=[seed],
+        accepted=parse_accepted(accept),
+    )
+
+
+class DataWarning(UserWarning):
+    """Something odd about the data of a run, which it was trained on all the same."""
+
+
 def fit(
-    source: str | Path,
-    target: str | Path,
+    source: str | Path | None = None,
+    target: str | Path | None = None,
     *,
+    tables: str | Path | None = None,
     preset: str = "ranking",
     model: str = "diffcdr",
     models: str = "plain",
     select: str | None = None,
     settings: Sequence[str] = (),
+    grid: bool = False,
+    grid_values: Sequence[str] = (),
     seed: int = 0,
-    rating_range: tuple[float, float] = (1.0, 5.0),
+    test_fraction: float | None = None,
+    rating_range: tuple[float, float] | None = None,
+    source_range: tuple[float, float] | None = None,
+    target_range: tuple[float, float] | None = None,
     source_columns: str | None = None,
     target_columns: str | None = None,
+    source_separator: str | None = None,
+    target_separator: str | None = None,
+    encoding: str | None = None,
+    source_titles: str | Path | None = None,
     target_titles: str | Path | None = None,
-    exclude_users: Sequence[str] = (),
+    source_title_columns: str | None = None,
+    target_title_columns: str | None = None,
+    exclude_users: str | Path | Sequence[str] | None = None,
+    accept: Collection[str] = (),
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    watch: Watch = watch_nothing,
 ) -> Trained:
-    """Train on two rating files; :meth:`Trained.publish` writes the bundle.
+    """Train on two rating files as ``diffcdr train`` does; :meth:`Trained.publish` writes the bundle.
+
+    The same is checked, and errors name the command's options: ``--source-columns`` is ``source_columns`` here.
 
     >>> from training import fit
     >>> trained = fit("films.csv", "books.csv", preset="ranking", target_titles="book_items.csv")
@@ -195,29 +234,72 @@ def fit(
     Args:
         source: ratings of the domain users are known in: a file, or a folder of its parts.
         target: ratings of the domain to recommend in.
+        tables: what ``diffcdr prepare`` wrote, in place of ``source`` and ``target``.
         preset: ``ranking`` (lists), ``robust`` (predicted ratings), ``reference`` or ``paper``.
-        model, models, select, settings: as in :meth:`TrainPlan.parse`.
+        model, models, select, settings, grid, grid_values, test_fraction: as in :meth:`TrainPlan.parse`.
         seed: fixes every random choice.
-        rating_range: lowest and highest rating; others are left out and counted.
+        rating_range: lowest and highest rating, 1 to 5 where none is given; others are left out and counted.
+        source_range, target_range: those of one domain, where the domains rate differently.
         source_columns, target_columns: names where they are not the usual ones, ``user=uid,item=film,rating=stars``.
-        target_titles: a file with item_id and title.
-        exclude_users: ids of users to leave out of both domains.
+        source_separator, target_separator: what separates fields, such as ``::``, where it is not to be found out.
+        encoding: of text that is not UTF-8 and does not say it, such as ``latin-1``.
+        source_titles, target_titles: a file with item_id and title.
+        source_title_columns, target_title_columns: names of its columns, ``item=asin,title=name``.
+        exclude_users: users to leave out of both domains: a file that lists them, or their ids.
+        accept: names of doubts (``training.data.sense.DOUBTS``) that are meant as they are.
+        checkpoint: a directory to keep the state of training in.
+        resume: go on from the state in ``checkpoint``.
+        watch: told of each step and its epochs.
 
     Raises:
-        InputError: a file, a setting or a name is not understood, the domains share too few users, or two distributions
-            of ONNX Runtime are installed over each other.
+        InputError: a file, a setting or a name is not understood, the data would mean nothing, or two distributions of
+            ONNX Runtime are installed over each other.
+
+    Warns:
+        DataWarning: once for each thing about the data that is merely odd.
     """
     check_one_onnx_runtime()
-    plan = TrainPlan.parse(preset, settings, model=model, models=models, select=select)
-    files = (
-        _domain_file(source, source_columns, option="source_columns"),
-        _domain_file(target, target_columns, option="target_columns", titles=target_titles),
+    plan = TrainPlan.parse(
+        preset,
+        settings,
+        model=model,
+        models=models,
+        select=select,
+        paper_grid=grid,
+        grid_values=grid_values,
+        test_fraction=test_fraction,
     )
-    excluded = normal_ids(pl.Series(exclude_users, dtype=pl.String)).drop_nulls() if exclude_users else None
+    start = choose_start(
+        DomainOptions(
+            "source",
+            _path(source),
+            source_columns,
+            _path(source_titles),
+            source_separator,
+            _range(source_range),
+            source_title_columns,
+        ),
+        DomainOptions(
+            "target",
+            _path(target),
+            target_columns,
+            _path(target_titles),
+            target_separator,
+            _range(target_range),
+            target_title_columns,
+        ),
+        tables=_path(tables),
+        exclude_users=_listed(exclude_users),
+        common=CommonOptions(_range(rating_range), encoding, list(accept)),
+    )
+    ready_checkpoints(_path(checkpoint), resume=resume)
+    run = Run(config=plan.config, seed=seed, rating_range=DEFAULT_RANGE, checkpoints=_path(checkpoint), watch=watch)
     with one_thread():
-        pair = load_pair(*files, rating_range=rating_range, excluded_users=excluded)
-        run = Run(config=plan.config, seed=seed, rating_range=rating_range)
-        return train_models(plan, prepare(pair, run), run)
+        loaded = start.load(run)
+        odd = [*loaded.warnings, *loaded.pair.source.warnings, *loaded.pair.target.warnings]
+        for text in [*odd, *check_plan(plan, loaded.pair, seed=seed, accept=accept)]:
+            warnings.warn(text, DataWarning, stacklevel=2)
+        return train_models(plan, prepare(loaded.pair, loaded.run), loaded.run)
 
 
 @contextmanager
@@ -231,8 +313,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _domain_file(path: str | Path, columns: str | None, *, option: str, titles: str | Path | None = None) -> DomainFile:
-    side = option.removesuffix("_columns")
-    reading = Reading(columns=Columns() if columns is None else Columns.parse(columns, option=option), option=option)
-    named = None if titles is None else TitleFile(Path(titles), Reading(option=f"{side}_title_columns"))
-    return DomainFile(Path(path), reading, named, rules=Rules(side))
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _range(given: tuple[float, float] | None) -> str | None:
+    """As the command takes it, whose rule finds what is wrong with it."""
+    return None if given is None else ",".join(map(repr, given))
+
+
+def _listed(given: str | Path | Sequence[str] | None) -> Path | pl.Series | None:
+    """A file that lists users, or their ids by the rule of all readers."""
+    if given is None or isinstance(given, str | Path):
+        return _path(given)
+    ids = normal_ids(pl.Series(given, dtype=pl.String)).drop_nulls()
+    return ids.filter(ids != "").unique(maintain_order=True)

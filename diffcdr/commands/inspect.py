@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from diffcdr.bundle.display_tables import HISTORY_FOLDER, MAP_FOLDER
 from diffcdr.bundle.manifest import InputFile, Manifest
 from diffcdr.bundle.reader import open_bundle, read_manifest
 from diffcdr.metric_names import DESCRIPTIVE, TRAINED_BASELINES, base_name, best_of, is_better
-from diffcdr.progress import make_table
+from diffcdr.progress import make_table, make_tables
 from diffcdr.search.approximate import describe
 
 
@@ -54,7 +54,7 @@ def shortfalls(manifest: Manifest) -> list[Shortfall]:
 
 def render(manifest: Manifest, bundle_id: str, *, console: Console) -> None:
     """Show everything about a bundle, and warn where it should not be served."""
-    console.print(Group(*_sections(manifest, bundle_id)))
+    console.print(Group(*_sections(manifest, bundle_id, width=console.width)))
     worse = shortfalls(manifest)
     if worse:
         console.print(
@@ -66,11 +66,10 @@ def render(manifest: Manifest, bundle_id: str, *, console: Console) -> None:
             console.print(Text(f"  {shortfall}"))
 
 
-def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
+def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[RenderableType]:
     provenance, transfer = manifest.provenance, manifest.transfer
     kind = "folded affine map" if transfer.kind == "affine" else "ONNX solver graph"
     about = [
-        ("id", bundle_id),
         ("model", f"{manifest.model} (preset {manifest.preset})"),
         ("chosen", f"best {provenance.selected_by} on validation users" if provenance.selected_by else "by name"),
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
@@ -83,15 +82,17 @@ def _sections(manifest: Manifest, bundle_id: str) -> Iterator[RenderableType]:
     ]
     about += [(f"parity {pair.replace('_', ' / ')}", f"{value:.1e}") for pair, value in transfer.parity.items()]
     about += [(name, str(value)) for name, value in transfer.details.items()]
-    yield make_table("Bundle", ["", ""], about, align="left")
+    # In a column the id would be folded in 80 characters.
+    yield Text(f"Bundle {bundle_id}", style="bold")
+    yield make_table("", ["", ""], about, align="left")
     counts = [(name.replace("_", " "), f"{count:,}") for name, count in manifest.counts.model_dump().items()]
     split = [(f"overlap users for {name}", f"{count:,}") for name, count in provenance.split.items()]
     yield make_table("Data", ["", ""], [*counts, *split, ("share held out for test", f"{provenance.test_fraction:g}")])
     yield _cleaning(provenance.source, provenance.target)
     for scope, models in manifest.metrics.items():
-        yield _quality(manifest, scope)
+        yield from _quality(manifest, scope, width)
         if any(base_name(metric) in DESCRIPTIVE for figures in models.values() for metric in figures):
-            yield _beyond(manifest, scope)
+            yield from _beyond(manifest, scope, width)
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
     yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
@@ -113,7 +114,7 @@ def _cleaning(source: InputFile, target: InputFile) -> RenderableType:
     return make_table("Cleaning", ["", f"source: {source.name}", f"target: {target.name}"], rows)
 
 
-def _quality(manifest: Manifest, scope: str) -> RenderableType:
+def _quality(manifest: Manifest, scope: str, width: int) -> Sequence[RenderableType]:
     """The figures of accuracy, each with its standard error where there is one."""
     models, errors = manifest.metrics[scope], manifest.standard_errors.get(scope, {})
     names = [name for name in _figures(models) if base_name(name) not in DESCRIPTIVE]
@@ -129,27 +130,29 @@ def _quality(manifest: Manifest, scope: str) -> RenderableType:
         return f"{value:.4f}{spread}{' *' if value == best[name] else '  '}"
 
     title = f"Quality on {scope} users (* best{', ± standard error' if errors else ''})"
-    return _by_model(title, manifest, scope, {name: [cell(model, name) for model in models] for name in names})
+    return _by_model(title, manifest, scope, {name: [cell(model, name) for model in models] for name in names}, width)
 
 
-def _beyond(manifest: Manifest, scope: str) -> RenderableType:
+def _beyond(manifest: Manifest, scope: str, width: int) -> Sequence[RenderableType]:
     models = manifest.metrics[scope]
     names = [name for name in _figures(models) if base_name(name) in DESCRIPTIVE]
     columns = {name: [f"{f[name]:.4f}" if name in f else "" for f in models.values()] for name in names}
-    return _by_model(f"Lists of {scope} users beyond accuracy", manifest, scope, columns)
+    return _by_model(f"Lists of {scope} users beyond accuracy", manifest, scope, columns, width)
 
 
 def _figures(models: dict[str, dict[str, float]]) -> list[str]:
     return list(dict.fromkeys(metric for figures in models.values() for metric in figures))
 
 
-def _by_model(title: str, manifest: Manifest, scope: str, columns: dict[str, list[str]]) -> RenderableType:
+def _by_model(
+    title: str, manifest: Manifest, scope: str, columns: dict[str, list[str]], width: int
+) -> Sequence[RenderableType]:
     """A row for each model of ``scope``, the bundle's own emphasised."""
     models = list(manifest.metrics[scope])
     labels = [f"{model} (this bundle)" if model == manifest.model else model for model in models]
     place = models.index(manifest.model) if manifest.model in models else -1
     rows = [list(row) for row in zip(labels, *columns.values(), strict=True)]
-    return make_table(title, ["model", *columns], rows, emphasised=[place])
+    return make_tables(title, ["model", *columns], rows, width=width, emphasised=[place])
 
 
 def _size(count: int) -> str:

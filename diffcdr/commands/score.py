@@ -12,17 +12,17 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from diffcdr.bundle.reader import Bundle, open_bundle
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.commands.engines import EngineOption, MasterOption, SparkConfOption, load_engine
 from diffcdr.device.names import Device, parse_device
 from diffcdr.errors import InputError
 from diffcdr.files.encodings import known_encoding
-from diffcdr.files.users import closest, read_users
+from diffcdr.files.users import read_users
 from diffcdr.help import help_groups
 from diffcdr.list_files import format_of
 from diffcdr.progress import Reporter, amount, hint_on_interrupt
-from diffcdr.recommend.list_table import ScoreOptions, decode_ids
-from diffcdr.score import ScoreReport, ScoreRequest, all_users, recommender_for, score_users
+from diffcdr.recommend.list_table import ScoreOptions
+from diffcdr.score import ScoreReport, ScoreRequest, all_users, recommender_for, say_found, score_users
 
 BundleOption = Annotated[
     str, typer.Option(help="Bundle directory; with --engine spark also a URL.", show_default=False)
@@ -141,9 +141,7 @@ def _score_here(
     bundle: Path, out: Path, asked: ScoreRequest, *, devices: tuple[Device, Device], reporter: Reporter, threads: int
 ) -> ScoreReport:
     opened = open_bundle(bundle)
-    for option, listed in (("--users", asked.users), ("--opted-out", asked.opted_out)):
-        if listed is not None:
-            reporter.note(found_in(opened, listed, option=option))
+    say_found(opened, asked, reporter=reporter)
     count = len(opened.source_users.ids) if asked.users is None else len(asked.users)
     recommender = recommender_for(count, opened, device=devices[0], search_device=devices[1])
     return score_users(
@@ -168,35 +166,6 @@ def _warn_of_unknown(reporter: Reporter, report: ScoreReport, asked: ScoreReques
             f"the bundle does not know {unknown:,} of {report.users:,} users and gave them the popular list; "
             f"are ids such as {asked.users[0]!r} those of the files it was trained on?"
         )
-
-
-def found_in(bundle: Bundle, listed: pl.Series, *, option: str) -> str:
-    """How many of the ``listed`` users ``bundle`` knows, in a sentence; ``option`` named them.
-
-    Raises:
-        InputError: there are some, and it knows none: most probably they are written otherwise.
-    """
-    ids = listed.to_list()
-    known = bundle.source_users.ids.rows(ids) >= 0
-    if bundle.target_users is not None:
-        known |= bundle.target_users.ids.rows(ids) >= 0
-    text = f"{option}: {len(ids):,} ids, {int(known.sum()):,} found in the bundle"
-    if known.all() or not ids:
-        return text
-    table = bundle.source_users.ids
-    everybody = decode_ids(table.array).to_list() if len(table) <= _COMPARED_USERS else []
-    hint = closest([text for text, there in zip(ids, known.tolist(), strict=True) if not there], everybody)
-    text += f"; {hint}" if hint else ""
-    if not known.any():
-        asked, there = (", ".join(map(repr, each[:2])) for each in (ids, everybody))
-        raise InputError(
-            f"{text}: the list has users such as {asked}, the bundle {there or 'others'}; "
-            "check which list and which bundle they are"
-        )
-    return text
-
-
-_COMPARED_USERS = 2_000_000
 
 
 def _read(reporter: Reporter, path: Path, encoding: str | None) -> pl.Series:

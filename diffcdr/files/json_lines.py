@@ -20,7 +20,7 @@ from polars.exceptions import PolarsError
 
 from diffcdr.files.archives import open_unpacked
 from diffcdr.files.encodings import UTF8, open_text
-from diffcdr.files.json_records import Shape, records
+from diffcdr.files.json_records import Shape, first_wins, records
 
 BROKEN = "__broken_row"
 """Column of :func:`scan_json`, where it is there: true for a line that is not a JSON object, all else null then."""
@@ -116,7 +116,7 @@ def _usable(text: bytes, keys: Sequence[str]) -> bytes | None:
     Python's own parser answers first: where both fail, it fails sooner; and it knows NaN, which some programs write.
     """
     try:
-        record = json.loads(text)
+        record = json.loads(text, object_pairs_hook=first_wins)
         if not isinstance(record, dict):
             return None
     except (ValueError, RecursionError):
@@ -135,7 +135,7 @@ def _dumped(record: dict[str, Any], keys: Sequence[str]) -> bytes:
         found: Any = record
         for name in [key] if key in record else key.split("."):
             found = found.get(name) if isinstance(found, dict) else None
-        return _text(found)
+        return _finite(found)
 
     line: dict[str, Any] = {}
     for key in keys:
@@ -147,17 +147,16 @@ def _dumped(record: dict[str, Any], keys: Sequence[str]) -> bytes:
     return json.dumps(line).encode()
 
 
-def _text(value: Any) -> str | None:
-    """``value`` as the parser writes it: text of a number, a boolean, or a structure."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
+def _finite(value: Any) -> Any:
+    """``value`` with null for what JSON cannot say; the parser makes text of it, as of every other."""
     if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)
-    return json.dumps(value)
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    # A Python dictionary may hold bytes or a set.
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _of_records(portion: Sequence[dict[str, Any]], keys: Sequence[str]) -> pl.DataFrame:

@@ -68,6 +68,14 @@ def records(text: TextIO, shape: Shape) -> Iterator[dict[str, Any]]:
         yield from _objects(text)
 
 
+def first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as the parser of lines reads it: of a key that stands there twice the first value counts."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    return dict(reversed(pairs))
+
+
 def _objects(text: Readable) -> Iterator[dict[str, Any]]:
     for value in _values(text):
         inner = _only_list(value)
@@ -76,7 +84,7 @@ def _objects(text: Readable) -> Iterator[dict[str, Any]]:
 
 def _values(text: Readable) -> Iterator[Any]:
     """Each object of ``text``, inside a top-level array or one after the other; memory holds one at a time."""
-    decoder, rest, ended = json.JSONDecoder(), "", False
+    decoder, rest, ended = json.JSONDecoder(object_pairs_hook=first_wins), "", False
     while True:
         rest = rest.lstrip(" \t\r\n,[]\ufeff\x1e")
         try:

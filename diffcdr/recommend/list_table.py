@@ -49,6 +49,7 @@ class Scorer:
         self._options = options
         self._opted_out = None if opted_out is None else opted_out.implode()
         self._item_ids = decode_ids(recommender.bundle.target_items.ids.array)
+        check_titles(recommender.bundle, options)
         self._titles = _titles(recommender.bundle) if options.titles else None
         self._strategies = pl.Series("strategy", ROW_STRATEGIES, dtype=pl.Enum(ROW_STRATEGIES))
 
@@ -88,12 +89,18 @@ class Scorer:
         )
 
 
-def _titles(bundle: Bundle) -> pl.Series:
-    """The title of each target item, null where there is none. Raises InputError where the bundle has none at all."""
-    if bundle.target_items.titles is None:
+def check_titles(bundle: Bundle, options: ScoreOptions) -> None:
+    """Raise InputError where titles are wanted of a bundle that has none of its target items."""
+    if options.titles and bundle.target_items.titles is None:
         raise InputError(
             "the bundle has no titles of target items; train it with --target-titles, or leave out --titles"
         )
+
+
+def _titles(bundle: Bundle) -> pl.Series | None:
+    """The title of each target item, null where there is none; None for a bundle without."""
+    if bundle.target_items.titles is None:
+        return None
     titles = bundle.target_items.titles.take(np.arange(len(bundle.target_items.ids)))
     return pl.Series("title", titles, dtype=pl.String)
 

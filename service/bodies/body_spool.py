@@ -59,6 +59,8 @@ class Spool:
                 self._file.write(part)
                 self._file.flush()
             except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    tempfile.tempdir = None  # cleaned away under us: the next body finds another place
                 raise SpoolFull(error.strerror) from error
             self._received += len(part)
             self._complete = not message.get("more_body", False)

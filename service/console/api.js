@@ -62,7 +62,8 @@ async function waiting(promise) {
 /** One request, whatever comes back: { status, ok, data, text, headers, ms }. */
 export async function send(method, path, { query, body, signal, key } = {}) {
   const chosen = key === undefined ? keyFor(scopeOf(method, path)) : key;
-  const headers = {};
+  // Counted apart from what callers ask.
+  const headers = { "X-DiffCDR-Console": "1" };
   if (chosen) headers["Authorization"] = `Bearer ${chosen}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const began = performance.now();

@@ -51,7 +51,7 @@ export function intervals({ samples, latency_bounds: bounds }) {
 export async function show(box) {
   const tiles = h("div", { class: "tiles" });
   const graphs = h("div", { class: "graphs" });
-  put(box, h("div", { class: "head" }, h("h1", {}, "Now"), h("span", { class: "muted small" }, "Last 15 minutes, all workers: lists, vectors and events, without probes and this page’s own requests.")), tiles, graphs);
+  put(box, h("div", { class: "head" }, h("h1", {}, "Now"), h("span", { class: "muted small" }, "Last 15 minutes, all workers: lists, vectors and events that callers asked for; not what this console asks, nor probes.")), tiles, graphs);
   let answer = (await call("GET", "v1/activity")).data;
   let timer = null;
 

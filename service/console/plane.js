@@ -59,25 +59,25 @@ export function plane(title, { points, chosen, onpick, onstep }) {
     around ??= bounds(all);
     const { user, marks, names } = chosen();
     const radius = Math.min(7, 2.6 * Math.sqrt(view.zoom) + 0.4);
-    // Clouds lie over each other: each has a shape of its own, and colours do not mix but where a user is chosen.
-    pen.globalAlpha = marks ? 0.55 : 0.9;
-    const shapes = { ring, triangle };
-    for (const point of all) if (!point.item) (shapes[point.shape] ?? dot)(pen, onScreen(point), radius, colour(point.colour));
+    // Clouds lie over each other: each has a shape of its own, the smallest last, and colours do not mix.
+    pen.globalAlpha = marks ? 0.8 : 0.9;
+    for (const [shape, drawShape, size] of [["triangle", triangle, 1.25], ["ring", ring, 1], ["dot", dot, 0.85]])
+      for (const point of all) if (!point.item && (point.shape ?? "dot") === shape) drawShape(pen, onScreen(point), size * radius, colour(point.colour));
     pen.globalAlpha = 1;
     for (const point of all) if (point.item) diamond(pen, onScreen(point), point.near ? 6 : 4, colour(point.colour));
     const marked = (marks ?? []).map(([paint, [x, y]]) => [paint, onScreen({ x, y })]);
-    label(pen, names ? all : [], { user, colour, font: style.fontFamily, everything: !marks || view.zoom >= NAMED_AT, marked });
+    label(pen, all, { names, user, colour, font: style.fontFamily, everything: !marks || view.zoom >= NAMED_AT, marked });
     mark(pen, marked, colour);
     canvas.setAttribute("aria-label", `${title}: ${all.length} points${user ? `, ${user} marked` : ""}. Arrow keys move, plus and minus magnify, Page Up and Page Down change the user.`);
   }
 
   /** The chosen user's name, then those of items, the nearest first; none over another or over a mark. */
-  function label(pen, all, { user, colour, font, everything, marked }) {
+  function label(pen, all, { names, user, colour, font, everything, marked }) {
     const dots = all.map(onScreen);
     const covered = ([left, top, right, bottom]) => dots.reduce((count, { x, y }) => count + Number(x > left && x < right && y > top && y < bottom), 0);
     const taken = marked.map(([, { x, y }]) => [x - 10, y - 10, x + 10, y + 10]);
     pen.textBaseline = "middle";
-    const items = all.filter((point) => point.item && (point.near || everything)).sort((a, b) => Number(b.near ?? 0) - Number(a.near ?? 0));
+    const items = all.filter((point) => names && point.item && (point.near || everything)).sort((a, b) => Number(b.near ?? 0) - Number(a.near ?? 0));
     const wanted = items.slice(0, MOST_NAMES).map((item) => ({ at: onScreen(item), text: cut(item.label), weight: 500, ink: item.near ? "--ink" : "--muted" }));
     if (marked.length) wanted.unshift({ at: marked[0][1], text: cut(user), weight: 700, ink: "--ink", gap: 6 });
     for (const { at, text, weight, ink, gap = 0 } of wanted) {

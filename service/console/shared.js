@@ -19,7 +19,7 @@ export async function refreshModels() {
 }
 
 /** A bundle in a list of them: its directory first, its hash last. */
-export const bundleName = (model) => `${model.name} · ${model.model}, ${model.preset} · ${short(model.id)} (${model.state})`;
+export const bundleName = (model) => `${model.name} · ${short(model.id)} (${model.state})`;
 
 /** The view and the parameters in the address: #/try?user=ann */
 export function place() {

@@ -151,7 +151,7 @@ def key_ring(settings: Settings) -> KeyRing:
     inline = settings.api_keys.get_secret_value().replace(";", "\n")
     has_keys = bool(inline.strip()) or settings.api_keys_file is not None
     anonymous: frozenset[Scope] = frozenset()
-    if not has_keys and is_loopback(settings.host):
+    if not has_keys and only_here(settings):
         anonymous = frozenset(SCOPES)
     elif not has_keys and settings.allow_anonymous:
         anonymous = frozenset(("read", "write"))
@@ -162,6 +162,11 @@ def key_ring(settings: Settings) -> KeyRing:
             "DIFFCDR_ALLOW_ANONYMOUS=true if something in front of the service keeps strangers out"
         )
     return KeyRing(inline=inline, file=settings.api_keys_file, anonymous=anonymous)
+
+
+def only_here(settings: Settings) -> bool:
+    """Whether only programs of this machine can reach the service: by a loopback address or a Unix socket."""
+    return settings.uds is not None or is_loopback(settings.host)
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.edge.auth import is_loopback
+from service.edge.auth import is_loopback, only_here
 from service.settings import Settings
 
 
@@ -19,7 +19,7 @@ class HostNames:
     def __init__(self, settings: Settings) -> None:
         """By default loopback's names where only this machine can reach the service, and all names elsewhere."""
         named = [name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()]
-        self.all = "*" in named or (not named and not is_loopback(settings.host))
+        self.all = "*" in named or (not named and not only_here(settings))
         self._names = frozenset(named)
 
     def check(self, host: bytes) -> None:

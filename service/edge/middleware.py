@@ -26,6 +26,7 @@ from service.edge.auth import required_scope
 from service.edge.in_flight import Gate
 from service.edge.overload_answer import STATUS as REFUSED_STATUS
 from service.edge.overload_answer import Headers, refusal
+from service.edge.path_prefix import PathPrefix
 from service.edge.places import BATCH, Places
 from service.edge.problems import Problem, from_exception
 from service.engine.jobs import ClientLeft
@@ -42,6 +43,9 @@ WITH_BODIES = frozenset({"/v1/recommendations", BATCH, "/v1/embeddings", "/v1/ev
 """Addresses that may become labels before a route was looked for."""
 CLIENT_LEFT_STATUS = "499"
 UNMATCHED = "unmatched"
+CONSOLE = "console"
+"""Label of the requests that people make through the console: they are no traffic."""
+CONSOLE_HEADER = (b"x-diffcdr-console", b"1")
 ENTERED = "entered"
 """In the state of a request: the gate that gave it a place already."""
 
@@ -72,6 +76,7 @@ class Edge:
         access_log: bool,
         admission: Admission,
         places: Places,
+        prefix: PathPrefix,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
         """Requests to the ``direct`` routes do not pass through the application, and those too many go nowhere."""
@@ -79,6 +84,7 @@ class Edge:
         self._metrics = metrics
         self._admission = admission
         self._places = places
+        self.without_prefix = prefix.without
         self._lifecycle = lifecycle
         self._access_log = access_log
 
@@ -215,7 +221,8 @@ class Edge:
 
     def _finish(self, scope: Scope, status: str, seconds: float) -> None:
         route = route_of(scope)
-        self._metrics.count_request(route=route, method=method_of(scope), status=status, seconds=seconds)
+        label = CONSOLE if from_console(scope) else route
+        self._metrics.count_request(route=label, method=method_of(scope), status=status, seconds=seconds)
         if self._access_log:
             logger.info(
                 "request",
@@ -271,6 +278,11 @@ def _note_identity(scope: Scope) -> list[tuple[bytes, bytes]]:
 
 def _log_ids(scope: Scope) -> dict[str, str | None]:
     return {"request_id": scope["state"]["request_id"], "trace_id": scope["state"].get("trace_id")}
+
+
+def from_console(scope: Scope) -> bool:
+    """Whether the console asks: its requests are counted apart from those of callers."""
+    return CONSOLE_HEADER in scope["headers"]
 
 
 def route_of(scope: Scope) -> str:

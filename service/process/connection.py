@@ -119,6 +119,10 @@ class PatientConnection(HttpToolsProtocol):
         """Whether the client offers to speak another protocol."""
         return bool(self.parser.should_upgrade())
 
+    def locate(self) -> None:
+        """Take the path below which a proxy shows the service off the address."""
+        self.url = self._edge.without_prefix(self.url)
+
     def at_once(self) -> bool:
         """Whether the request is begun before its body is there."""
         if self._unanswered or self._edge.begins_at_once(self.parser.get_method().decode("ascii"), self.url):

@@ -37,6 +37,7 @@ class Listener(Protocol):
     def on_message_complete(self) -> None: ...  # noqa: D102
     def version(self) -> str: ...  # noqa: D102
     def wants_upgrade(self) -> bool: ...  # noqa: D102
+    def locate(self) -> None: ...  # noqa: D102
     def at_once(self) -> bool:
         """Whether the request is to be handed on before its body is there."""
 
@@ -106,7 +107,9 @@ class RequestReader:
             self._refuse("bad_request", "a request has to have one Host header")
         if self._to.wants_upgrade():
             self.upgrading = True
-        elif self._to.at_once():
+            return
+        self._to.locate()
+        if self._to.at_once():
             self._hand_on()
 
     def on_body(self, body: bytes) -> None:

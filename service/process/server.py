@@ -1,16 +1,13 @@
-"""Uvicorn with a socket of our own and a drain in two steps."""
+"""Uvicorn with a drain in two steps."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import logging
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -20,7 +17,6 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from diffcdr.errors import InputError
 from service.bundles.registry import Model
 from service.components import Lifecycle
 from service.host_tuning import aside
@@ -32,14 +28,6 @@ logger = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
 """How long a thread that wants to go on waits for another one that computes in Python."""
-NO_NEW_CONNECTIONS = (
-    (0x30, 0, 0, 13),  # load the byte of TCP flags
-    (0x45, 0, 1, 0x02),  # is SYN set?
-    (0x06, 0, 0, 0),  # then drop it
-    (0x06, 0, 0, 0xFFFFFFFF),  # else let it through
-)
-"""In the kernel's packet filter language (Linux, networking/filter): code, jumps if true and if false, operand."""
-SO_ATTACH_FILTER = 26
 LOOK_TICKS = 5
 """Connections are looked after every half second."""
 QUEUE_SECONDS = 0.02
@@ -142,38 +130,6 @@ async def tune_process(model: Model) -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises InputError where the address is taken, not ours, or not allowed."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise InputError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another --port or --host"
-        ) from error
-    listener.set_inheritable(True)
-    return listener
-
-
-def turn_away(listener: socket.socket) -> None:
-    """Let nobody else connect; those who have can still be accepted. Whoever tries is refused once it is closed.
-
-    A socket that listens cannot be told so, but a filter can keep the packets that begin a connection from it (Linux;
-    elsewhere, who connects between the last accept and the close is cut off).
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    program = b"".join(struct.pack("HBBI", *instruction) for instruction in NO_NEW_CONNECTIONS)
-    held = ctypes.create_string_buffer(program)
-    described = struct.pack("HP", len(NO_NEW_CONNECTIONS), ctypes.addressof(held))
-    with contextlib.suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
-
-
 def make_server(
     app: FastAPI,
     settings: Settings,
@@ -182,7 +138,7 @@ def make_server(
     on_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
     on_drained: Callable[[], None] | None = None,
 ) -> DrainingServer:
-    """A server for ``app``; run it with ``server.run(sockets=[bind(…)])``.
+    """A server for ``app``; run it with ``server.run(sockets=[…])``.
 
     ``on_start`` begins once it answers; ``on_drained`` is called when SIGTERM was longer ago than the grace time.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import zlib
 from contextlib import aclosing
 
@@ -17,6 +16,7 @@ from service.bodies.body_spool import BodyTooLarge, Spool, SpoolFull, open_spool
 from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, declared_length, media_type, too_large
 from service.components import Runtime, runtime_of
+from service.edge.middleware import from_console
 from service.edge.problems import Problem, responses
 from service.routes.batch_stream import Bulk
 
@@ -77,10 +77,12 @@ class BatchResponse(Response):
         self.headers["vary"] = "Accept-Encoding"
         self._runtime = runtime
         self._ndjson = ndjson
+        self._counted = True
         self._compressor = zlib.compressobj(level=1, wbits=GZIP_WBITS) if gzip else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; end at once when the client leaves."""
+        self._counted = not from_console(scope)
         with open_spool(limit=self._runtime.settings.max_stream_bytes) as spool:
             receiving = asyncio.create_task(_receive(spool, receive))
             answering = asyncio.create_task(self._send(spool, send))
@@ -94,7 +96,7 @@ class BatchResponse(Response):
             except BodyTooLarge:
                 raise too_large(self._runtime.settings.max_stream_bytes) from None
             except SpoolFull as full:
-                logger.error("a batch cannot be kept in %s: %s", tempfile.gettempdir(), full)
+                logger.error("a batch cannot be kept among temporary files: %s", full)
                 detail = "there is no room to keep a batch of this size; send a smaller one, or try again"
                 raise Problem("overloaded", detail, headers={"Retry-After": str(FULL_DISK_SECONDS)}) from None
             finally:
@@ -108,7 +110,7 @@ class BatchResponse(Response):
         split = ndjson_entries if self._ndjson else list_entries
         entries = split(spool.parts(), max_bytes=self._runtime.settings.max_line_bytes)
         started = False
-        async with aclosing(Bulk(self._runtime).lines(entries)) as answer:
+        async with aclosing(Bulk(self._runtime, counted=self._counted).lines(entries)) as answer:
             async for lines in answer:
                 if not started:
                     await self._start(send)

@@ -49,8 +49,10 @@ class _Turn:
 class Bulk:
     """Answers one batch request."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, counted: bool = True) -> None:
+        """``counted``: whether its lists count among those that callers got."""
         self._runtime = runtime
+        self._counted = counted
         self._chunk_rows = runtime.settings.batch_rows
         # The whole batch is answered by the models it began with.
         self._lineup = runtime.registry.lineup
@@ -145,7 +147,8 @@ class Bulk:
         problem = entry.problem
         if isinstance(answer, Recommendation) and entry.model is not None:
             content |= list_content(answer, entry.model)
-            self._runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
+            if self._counted:
+                self._runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
         elif entry.query is not None:
             problem = user_unknown(entry.query)
         if problem is not None:

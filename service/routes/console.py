@@ -10,6 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 
+from service.components import runtime_of
+from service.edge.path_prefix import FORWARDED, told_prefix
+
 router = APIRouter(include_in_schema=False)
 
 HEADERS = {
@@ -27,9 +30,10 @@ _FILES = StaticFiles(directory=Path(str(files("service") / "console")))
 
 @router.get("/")
 @router.get("/console")
-async def console() -> Response:
-    """To where the page's own files are found beside it; relative, for services below a prefix."""
-    return RedirectResponse("console/", headers=HEADERS)
+async def console(request: Request) -> Response:
+    """To where the page's own files are found beside it; never to a host that a request names."""
+    prefix = told_prefix(request, runtime_of(request).settings.prefix)
+    return RedirectResponse(f"{prefix}/console/" if prefix else "console/", headers=HEADERS | {"Vary": FORWARDED})
 
 
 @router.get("/console/{path:path}")

@@ -14,6 +14,7 @@ from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
 from service.bodies.responses import json_response, list_content, user_unknown
 from service.components import runtime_of
+from service.edge.middleware import from_console
 from service.edge.problems import responses
 from service.edge.server_timing import timing_headers
 from service.routes.enrich import informed
@@ -92,7 +93,8 @@ async def _answer(
     answer = timed.result[0]
     if not isinstance(answer, Recommendation):
         raise user_unknown(asked[0])
-    runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
+    if not from_console(request.scope):
+        runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
     runtime.shadow.observe(lineup, model, query=asked[0], answer=answer)
     content = list_content(answer, model)
     content["request_id"] = request.scope["state"]["request_id"]

@@ -1,6 +1,6 @@
-"""Bytes for whatever reads a bundle: heads of arrays, manifests, graphs. Nothing but arrays and refusals may come back.
+"""Bytes for whatever reads some: heads of arrays, manifests, graphs; requests. Only answers and refusals may come back.
 
-For long: python -m tests.attack.fuzz --minutes 10
+For long: make fuzz, or python -m tests.attack.fuzz --minutes 10
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import io
 import json
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,18 @@ from diffcdr.bundle.format import MANIFEST, MANIFEST_HASH, hash_line, read_manif
 from diffcdr.bundle.npy import map_array
 from diffcdr.errors import BundleError
 from diffcdr.recommend.graph_files import check_graph
+from tests.attack.fuzz_requests import (
+    bodies,
+    conversations,
+    done,
+    entries,
+    nothing_logged,
+    try_body,
+    try_conversation,
+    try_entries,
+)
 from tests.bundles import tanh_graph, write_bundle
-
-done: Counter[str] = Counter()
-"""Inputs by what came of them."""
+from tests.serving import serving
 
 _VALUES = st.sampled_from(
     ["True", "False", "None", "-1", "1e400", "'<f4'", "'|O'", "(2,3)", "(2,)", "()", "[", "1_0", "{}"]
@@ -131,33 +139,39 @@ def changed_manifests(seed: dict[str, Any]) -> st.SearchStrategy[bytes]:
     return st.lists(st.tuples(st.lists(st.integers(0, 50), min_size=1, max_size=4), values), max_size=4).map(change)
 
 
-def targets(folder: Path) -> list[tuple[Callable[[Path, bytes], None], st.SearchStrategy[bytes]]]:
-    """What reads bytes, and which to give it."""
+def targets(folder: Path) -> list[tuple[Callable[[Any], None], st.SearchStrategy[Any]]]:
+    """What reads bytes of a bundle, and which to give it."""
     write_bundle(folder / "bundle")
     text = (folder / "bundle" / MANIFEST).read_bytes()
     array = io.BytesIO()
     np.save(array, np.arange(24, dtype=np.float32).reshape(4, 6))
     graph = tanh_graph(np.ones((3, 2), dtype=np.float32), np.ones(2, dtype=np.float32))
     return [
-        (try_array, st.one_of(array_bytes(), mutated(array.getvalue()), mutated(array.getvalue()[:-24]))),
-        (try_manifest, st.one_of(mutated(text), changed_manifests(json.loads(text)))),
-        (try_graph, st.one_of(mutated(graph), st.binary(max_size=200))),
+        (
+            partial(try_array, folder),
+            st.one_of(array_bytes(), mutated(array.getvalue()), mutated(array.getvalue()[:-24])),
+        ),
+        (partial(try_manifest, folder), st.one_of(mutated(text), changed_manifests(json.loads(text)))),
+        (partial(try_graph, folder), st.one_of(mutated(graph), st.binary(max_size=200))),
+        (try_entries, entries),
+        (try_body, bodies),
     ]
 
 
 def fuzz(folder: Path, *, examples: int) -> None:
-    """Give ``examples`` inputs to each."""
+    """Give ``examples`` inputs to each reader, and as many conversations to a service."""
     for try_out, inputs in targets(folder):
-        _give(folder, try_out, inputs, examples)
+        _give(try_out, inputs, examples)
+    with nothing_logged(), serving(folder / "bundle", state_url=f"sqlite:{folder / 'state.sqlite'}") as client:
+        _give(partial(try_conversation, port=client.base_url.port), conversations, examples)
+        assert client.get("/livez").status_code == 200
 
 
-def _give(
-    folder: Path, try_out: Callable[[Path, bytes], None], inputs: st.SearchStrategy[bytes], examples: int
-) -> None:
+def _give(try_out: Callable[[Any], None], inputs: st.SearchStrategy[Any], examples: int) -> None:
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(content=inputs)
-    def each(content: bytes) -> None:
-        try_out(folder, content)
+    def each(content: Any) -> None:
+        try_out(content)
 
     each()
 
@@ -165,14 +179,14 @@ def _give(
 def main() -> None:
     """For so many minutes."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=60.0)
     ends = time.monotonic() + 60 * parser.parse_args().minutes
     with tempfile.TemporaryDirectory() as name:
         number = 0
         while time.monotonic() < ends:
             folder = Path(name) / str(number)
             folder.mkdir()
-            fuzz(folder, examples=2000)
+            fuzz(folder, examples=1000)
             number += 1
             print(dict(sorted(done.items())), flush=True)
 

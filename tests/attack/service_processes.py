@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 
 from tests import web
-from tests.waiting import elapse
 
 ONE = "/v1/recommendations"
 HISTORY = [{"item_id": "s00003", "rating": 5}]
+NOT_YET = (httpx.TransportError, AssertionError)
+"""What is raised while a service is not what is waited for: it may be starting, or its state be away."""
 TARGET_HISTORY = [{"item_id": "t00003", "rating": 5}]
 
 
@@ -54,19 +53,6 @@ def answer(address: str, user: str, **body: Any) -> tuple[str, str | None]:
 def answers(address: str, user: str, times: int = 12) -> set[tuple[str, str | None]]:
     """All that is answered in ``times`` attempts."""
     return {answer(address, user) for _ in range(times)}
-
-
-def until(what: Callable[[], bool], *, within: float = 20.0) -> None:
-    """Wait until ``what()``; whoever does not answer now may later."""
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            if what():
-                return
-        except (httpx.TransportError, AssertionError):
-            pass
-        assert time.monotonic() < deadline, "it did not come to that"
-        elapse(0.05)
 
 
 def state_of(address: str) -> tuple[str, float]:

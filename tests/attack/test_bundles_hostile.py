@@ -21,11 +21,11 @@ import pytest
 from diffcdr.atomic import file_sha256
 from diffcdr.bundle.format import MANIFEST, MANIFEST_HASH, hash_line, record
 from tests import web
-from tests.attack.service_processes import until
+from tests.attack.service_processes import NOT_YET
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
 from tests.serving import metric
-from tests.waiting import elapse
+from tests.waiting import elapse, until
 
 Manifest = dict[str, Any]
 
@@ -276,7 +276,7 @@ def test_the_watcher_survives_what_is_published_and_takes_the_next_good_one(tmp_
             HOSTILE[name](spoiled)
             shutil.rmtree(published)
             spoiled.rename(published)
-            until(partial(refusals_reach, client, number + 1))
+            until(partial(refusals_reach, client, number + 1), while_raising=NOT_YET)
             assert client.get("/readyz").json()["bundle"] == first
         # A copy that brings the manifest first, and the rest in its own time.
         write_bundle(tmp_path / "whole", seed=5)
@@ -289,7 +289,7 @@ def test_the_watcher_survives_what_is_published_and_takes_the_next_good_one(tmp_
             elapse(0.03)
         elapse(0.5)
         last = file_sha256(published / MANIFEST)
-        until(lambda: client.get("/readyz").json()["bundle"] == last)
+        until(lambda: client.get("/readyz").json()["bundle"] == last, while_raising=NOT_YET)
         assert metric(client, "diffcdr_background_failures_total") == 0
 
 
@@ -302,8 +302,8 @@ def test_what_was_incomplete_for_long_is_taken_once_it_is_whole(tmp_path: Path) 
         (tmp_path / "whole" / VECTORS).rename(held)
         shutil.rmtree(published)
         (tmp_path / "whole").rename(published)
-        until(lambda: metric(client, "diffcdr_bundle_loads_total", outcome="refused") == 1)
+        until(lambda: metric(client, "diffcdr_bundle_loads_total", outcome="refused") == 1, while_raising=NOT_YET)
         assert "lacks target_items/vectors.npy" in client.get("/v1/models").json()["refused"][0]["reason"]
         held.rename(published / VECTORS)
         last = file_sha256(published / MANIFEST)
-        until(lambda: client.get("/readyz").json()["bundle"] == last)
+        until(lambda: client.get("/readyz").json()["bundle"] == last, while_raising=NOT_YET)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import resource
+import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,8 @@ from tests import web
 from tests.servers import Server, running_server
 from tests.waiting import LIMIT_SECONDS
 
-ONE = "/v1/recommendations"
+ONE, BATCH = "/v1/recommendations", "/v1/recommendations/batch"
+NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.mark.parametrize("user", ["caf%E9", "%ff", "a%zz", "a%"])
@@ -117,3 +121,37 @@ def test_a_number_is_taken_as_its_text(attacked: Server) -> None:
         assert told["fallback_reason"] == "opted_out"
         for number in (b"1.5", b"true", b"1e300"):
             assert client.post(ONE, content=asked % number).status_code == 422
+
+
+def test_a_batch_that_finds_no_room_on_the_disk_is_asked_to_come_back(attacked: Server) -> None:
+    """No file of the process may grow; a body of more than a megabyte is kept in one."""
+    body = (b'{"user_id":"u00001","k":1}' + b" " * 400 + b"\n") * 4000
+    with web.client(base_url=attacked.address) as client:
+        before = resource.prlimit(attacked.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            refused = client.post(BATCH, content=body, headers=NDJSON)
+        finally:
+            resource.prlimit(attacked.process.pid, resource.RLIMIT_FSIZE, before)
+        # What was answered before the disk was full is there; the last line says why the others are not.
+        last = json.loads(refused.text.splitlines()[-1])
+        told = last if refused.status_code == 503 else last["error"]
+        assert (told["code"], told["status"]) == ("overloaded", 503)
+        assert "internal_error" not in refused.text
+        assert client.post(BATCH, content=body, headers=NDJSON).text.count("\n") == 4000
+
+
+def test_where_the_folder_of_temporary_files_was_cleaned_away_another_is_found(
+    attacked_bundle: Path, tmp_path: Path
+) -> None:
+    body = (b'{"user_id":"u00001","k":1}' + b" " * 400 + b"\n") * 4000
+    own = tmp_path / "temporary"
+    own.mkdir()
+    state = f"sqlite:{tmp_path / 'state'}"
+    with running_server(attacked_bundle, log=tmp_path / "log", TMPDIR=str(own), DIFFCDR_STATE_URL=state) as server:
+        ask = partial(web.post, f"{server.address}{BATCH}", content=body, headers=NDJSON)
+        assert ask().status_code == 200  # the folder is chosen
+        shutil.rmtree(own)
+        assert ask().status_code in (200, 503)
+        again = ask()
+        assert (again.status_code, again.text.count("\n")) == (200, 4000)
+        assert web.get(f"{server.address}/readyz").status_code == 200

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests import web
-from tests.attack.service_processes import answer, every_path, personal, state_of, until
+from tests.attack.service_processes import NOT_YET, answer, every_path, personal, state_of
 from tests.bundles import write_bundle
 from tests.redis_server import OwnRedis
 from tests.servers import running_server
 from tests.serving import metric
+from tests.waiting import until
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 DENIED = ("popular", "state_unavailable")
@@ -87,7 +88,7 @@ def test_a_redis_that_would_lose_what_it_acknowledged_is_told_of_or_refused(
         assert "DIFFCDR_STATE_DURABLE" in server.log.read_text()
         redis.config_set("appendonly", "yes")
         redis.config_set("maxmemory-policy", "noeviction")
-        until(lambda: answer(server.address, "u00100") == ("transfer", None))
+        until(lambda: answer(server.address, "u00100") == ("transfer", None), while_raising=NOT_YET)
         opt_out(server.address, "u00100")
 
 
@@ -114,14 +115,14 @@ def test_garbage_in_place_of_the_sequence_is_told_and_got_over(
         good = redis.get(SEQUENCE)
         redis.set(SEQUENCE, garbage)
         assert answer(server.address, "u00100") == answer(server.address, "u00101") == DENIED
-        until(lambda: state_of(server.address) == ("degraded", 0.0))
+        until(lambda: state_of(server.address) == ("degraded", 0.0), while_raising=NOT_YET)
         redis.delete(SEQUENCE)
         redis.lpush(SEQUENCE, "another type")
         assert answer(server.address, "u00101") == DENIED
         redis.delete(SEQUENCE)
         assert good is not None
         redis.set(SEQUENCE, good)
-        until(lambda: state_of(server.address) == ("ok", 1.0))
+        until(lambda: state_of(server.address) == ("ok", 1.0), while_raising=NOT_YET)
         assert answer(server.address, "u00100") == ("popular", "opted_out")
         assert answer(server.address, "u00101") == ("transfer", None)
 
@@ -143,7 +144,7 @@ def test_a_hung_redis_holds_up_nobody(bundle: Path, own_redis: OwnRedis, tmp_pat
                 assert (said["strategy"], said["fallback_reason"]) == DENIED
             assert time.monotonic() - began < 2.0, "each waits some milliseconds, none for Redis"
             assert personal(every_path(client, "u00101")) == []
-        until(lambda: answer(server.address, "u00101") == ("transfer", None))
+        until(lambda: answer(server.address, "u00101") == ("transfer", None), while_raising=NOT_YET)
         assert answer(server.address, "u00100") == ("popular", "opted_out")
 
 
@@ -178,7 +179,7 @@ def test_the_state_s_health_is_true_though_nobody_asks(bundle: Path, own_redis: 
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_STATE_URL=own_redis.url) as server:
         for _ in range(2):
             with own_redis.killed():
-                until(lambda: state_of(server.address) == ("degraded", 0.0))
-            until(lambda: state_of(server.address) == ("ok", 1.0))
+                until(lambda: state_of(server.address) == ("degraded", 0.0), while_raising=NOT_YET)
+            until(lambda: state_of(server.address) == ("ok", 1.0), while_raising=NOT_YET)
         with web.client(base_url=server.address) as client:
             assert metric(client, "diffcdr_background_failures_total") == 0

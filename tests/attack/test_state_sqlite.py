@@ -16,16 +16,17 @@ import pytest
 
 from tests import web
 from tests.attack.service_processes import (
+    NOT_YET,
     answer,
     answers,
     every_path,
     personal,
     state_of,
-    until,
     worker_ids,
 )
 from tests.bundles import write_bundle
 from tests.servers import ENVIRONMENT, running_server
+from tests.waiting import until
 
 OUT, GONE, OTHER = "u00100", "u00101", "u00102"
 DENIED = ("popular", "state_unavailable")
@@ -122,7 +123,7 @@ def test_a_state_that_was_there_and_cannot_be_used_personalises_nobody(
         # What is put right is taken up, without a restart.
         delete(state)
         shutil.copy(good, state)
-        until(lambda: answer(server.address, OTHER) == ("transfer", None))
+        until(lambda: answer(server.address, OTHER) == ("transfer", None), while_raising=NOT_YET)
         assert answer(server.address, OUT) == answer(server.address, GONE) == ("popular", "opted_out")
         assert state_of(server.address)[0] == "ok"
         assert server.stop() == 0
@@ -176,7 +177,7 @@ def test_a_lock_that_lasts_personalises_nobody_and_is_waited_out(bundle: Path, s
         address = server.address
         with locked_after_all(state):
             pass
-        until(lambda: answer(address, OTHER) == ("transfer", None))
+        until(lambda: answer(address, OTHER) == ("transfer", None), while_raising=NOT_YET)
         assert answer(address, OUT) == ("popular", "opted_out")
 
 
@@ -194,16 +195,16 @@ def test_a_worker_that_starts_while_the_state_is_locked_personalises_nobody(
     bundle: Path, state: Path, tmp_path: Path
 ) -> None:
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_WORKERS="2") as server:
-        until(lambda: len(worker_ids(server.process.pid)) == 2)
+        until(lambda: len(worker_ids(server.process.pid)) == 2, while_raising=NOT_YET)
         # Both stop, so that a foreign process can take the whole file.
         workers = worker_ids(server.process.pid)
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         with locked(state):
-            until(lambda: bool(set(worker_ids(server.process.pid)) - set(workers)))
-            until(lambda: answer(server.address, OTHER) == DENIED)
+            until(lambda: bool(set(worker_ids(server.process.pid)) - set(workers)), while_raising=NOT_YET)
+            until(lambda: answer(server.address, OTHER) == DENIED, while_raising=NOT_YET)
             assert answers(server.address, OUT, 60) == {DENIED}
-        until(lambda: answers(server.address, OTHER) == {("transfer", None)})
+        until(lambda: answers(server.address, OTHER) == {("transfer", None)}, while_raising=NOT_YET)
         assert answers(server.address, OUT, 60) == {("popular", "opted_out")}
 
 

@@ -186,6 +186,29 @@ def test_pods_are_locked_down() -> None:
     assert writable == {"/tmp"}
 
 
+def test_what_is_spooled_has_room_and_an_end_and_redis_a_password() -> None:
+    largest = Settings.model_fields["max_stream_bytes"].default
+    gib = 1 << 30
+    assert CONTAINER["resources"]["requests"]["ephemeral-storage"] == f"{largest // gib}Gi"
+    (tmp,) = (volume for volume in POD["volumes"] if volume["name"] == "tmp")
+    limits = CONTAINER["resources"]["limits"]["ephemeral-storage"], tmp["emptyDir"]["sizeLimit"]
+    assert all(int(limit.removesuffix("Gi")) * gib > largest for limit in limits)
+    for name, service in COMPOSE["services"].items():
+        if service.get("read_only"):
+            assert all(":size=" in place for place in service["tmpfs"]), name
+        if "redis-server" in service.get("command", ()):
+            assert "--requirepass" in service["command"], name
+
+
+def test_pods_are_reached_and_reach_only_what_the_policy_names() -> None:
+    policy = MANIFESTS["NetworkPolicy"]["spec"]
+    labels = MANIFESTS["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert [rule["ports"] for rule in policy["ingress"]] == [[{"port": CONTAINER["ports"][0]["name"]}]]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 6379, 4318}
+
+
 def test_pods_are_probed_where_the_service_answers_and_have_the_time_to_drain() -> None:
     probes = {name: CONTAINER[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
     assert probes == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/livez"}

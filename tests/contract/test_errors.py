@@ -108,9 +108,31 @@ def test_unknown_addresses_methods_and_models(client: httpx.Client) -> None:
     assert refused.headers["allow"] == "POST"
     problem(client.post("/docs"), 405, "method_not_allowed")
     problem(client.post("/static-offline-docs/favicon.png"), 405, "method_not_allowed")
-    problem(client.post(ADDRESS, json={"user_id": "u", "model": "other"}), 404, "model_unknown")
-    problem(client.post("/v1/embeddings", json={"user_ids": ["u"], "model": "other"}), 404, "model_unknown")
-    problem(client.get("/v1/models/other"), 404, "model_unknown")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", ADDRESS, {"user_id": "u", "model": "other"}),
+        ("GET", "/v1/users/u/recommendations?model=other", None),
+        ("POST", "/v1/embeddings", {"user_ids": ["u"], "model": "other"}),
+        ("GET", "/v1/models/other", None),
+        ("GET", "/v1/users?model=other", None),
+        ("GET", "/v1/users/u00001/history?model=other", None),
+        ("GET", "/v1/items?model=other", None),
+        ("GET", "/v1/map?model=other", None),
+        ("POST", "/v1/admin/models/activate", {"model": "other"}),
+        ("PUT", "/v1/admin/traffic", {"canary": "other", "percent": 5}),
+        ("PUT", "/v1/admin/traffic", {"canary": None, "percent": 0, "shadow": {"model": "other", "percent": 5}}),
+    ],
+)
+def test_a_bundle_that_is_not_loaded_is_the_same_404_wherever_it_is_named(
+    client: httpx.Client, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    before = client.get("/v1/models").json()
+    found = problem(client.request(method, path, json=body), 404, "model_unknown")
+    assert found.detail == "model other is not loaded; /v1/models lists those that are"
+    assert client.get("/v1/models").json() == before
 
 
 def test_no_fallback_wanted_and_nothing_personal_possible_is_404(client: httpx.Client) -> None:

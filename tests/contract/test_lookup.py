@@ -21,7 +21,7 @@ from service.schemas.console import (
     UsersAnswer,
 )
 from tests.bundles import write_bundle
-from tests.serving import serving
+from tests.serving import metric, serving
 from tests.waiting import until
 
 
@@ -149,6 +149,11 @@ def test_activity_counts_what_callers_ask_for(bundle_path: Path, monkeypatch: py
             client.post("/v1/recommendations", json={"user_id": user})
         client.post("/v1/recommendations", content=b"no JSON")
         client.get("/v1/models")
+        # What a person tries in the console is none of it, and is counted apart.
+        console = {"x-diffcdr-console": "1"}
+        client.post("/v1/recommendations", json={"user_id": "u02500"}, headers=console)
+        client.post("/v1/recommendations/batch", json=[{"user_id": "u02500"}], headers=console)
+        assert metric(client, "diffcdr_requests_total", route="console", status="200") == 2
         after = samples()[-1]
         assert after.requests - before.requests == 4
         assert after.statuses == {"2xx": 3, "4xx": 1}

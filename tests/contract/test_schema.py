@@ -72,7 +72,6 @@ def schema_test(operation: Any) -> Any:
     @schema.include(method=operation.method.upper(), path=operation.path).parametrize()
     @settings(
         max_examples=40,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -30,6 +30,7 @@ from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Recommender
 from diffcdr.score import ScoreReport, ScoreRequest, all_users, score_users
+from tests.bundles import write_bundle
 from tests.object_store import object_store
 from tests.spark_cluster import cluster
 from tests.waiting import until
@@ -284,8 +285,9 @@ SILENT = Reporter(Console(file=io.StringIO()))
 
 
 def score(bundle: Path, out: Path, **asked: Any) -> ScoreReport:
+    reporter = asked.pop("reporter", SILENT)
     request = ScoreRequest(asked.pop("users", None), asked.pop("options", ScoreOptions()), **asked)
-    return score_on_spark(str(bundle), str(out), request, device="cpu", reporter=SILENT)
+    return score_on_spark(str(bundle), str(out), request, device="cpu", reporter=reporter)
 
 
 def local_rows(bundle: Path, out: Path, **asked: Any) -> pl.DataFrame:
@@ -349,6 +351,27 @@ def test_users_from_a_file_opt_outs_and_a_second_start(spark: SparkSession, bund
     assert rows_of(out).equals(wanted)
     with pytest.raises(InputError, match="of another bundle, other users or other options"):
         score(bundle, out, users=users, resume=True)
+
+
+def test_titles_are_those_of_the_local_run_and_lists_of_users_are_counted(spark: SparkSession, tmp_path: Path) -> None:
+    bundle, out = tmp_path / "bundle", tmp_path / "out"
+    write_bundle(bundle, console=True)
+    users = pl.Series("user_id", ["u00003", "nobody", "u00001"])
+    asked = {"users": users, "options": ScoreOptions(k=3, titles=True), "opted_out": pl.Series(["u00001"])}
+    wanted = local_rows(bundle, tmp_path / "local.parquet", **asked)
+    assert wanted["title"].str.len_chars().min() > 0
+    told = io.StringIO()
+    score(bundle, out, reporter=Reporter(Console(file=told, width=200)), **asked)
+    assert rows_of(out).equals(wanted)
+    assert "--users: 3 ids, 2 found in the bundle" in told.getvalue()
+    assert "--opted-out: 1 ids, 1 found in the bundle" in told.getvalue()
+    # Nobody found: the ids are of something else, and people who opted out would get personal lists.
+    with pytest.raises(InputError, match="--opted-out: 1 ids, 0 found in the bundle; 1 id would match if upper"):
+        score(bundle, tmp_path / "other", **{**asked, "opted_out": pl.Series(["U00001"])})
+    write_bundle(tmp_path / "untitled", titles=False)
+    with pytest.raises(InputError, match="no titles of target items"):
+        score(tmp_path / "untitled", tmp_path / "other", **asked)
+    assert not (tmp_path / "other").exists()
 
 
 def test_bundle_and_lists_in_an_object_store(spark: SparkSession, bundle: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from bench.serving.load import REFUSED, Outcome, Target, open_loop, request, run
 from bench.serving.serve import cold_requests
-from service.process.server import bind, turn_away
+from service.process.listening import bind, turn_away
 from tests import web
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
@@ -80,7 +80,7 @@ def test_who_waits_in_the_kernel_to_be_accepted_is_answered(bundle: Path, tmp_pa
             until(lambda: client.get("/readyz").status_code == 503)
             drained = time.monotonic() + LONG_DRAIN
         server.process.send_signal(signal.SIGSTOP)
-        waiting = [socket.create_connection(("127.0.0.1", port_of(server)), timeout=LIMIT_SECONDS) for _ in range(40)]
+        waiting = [socket.create_connection(("127.0.0.1", port_of(server)), timeout=10) for _ in range(40)]
         for connection in waiting[:20]:
             connection.sendall(request("GET", "/v1/items/popular?k=1"))
         elapse(drained - time.monotonic() + 0.1)
@@ -96,7 +96,7 @@ def test_who_waits_in_the_kernel_to_be_accepted_is_answered(bundle: Path, tmp_pa
 def test_after_the_last_call_nobody_connects_and_who_had_connected_is_accepted() -> None:
     with bind("127.0.0.1", 0) as listener:
         address = listener.getsockname()
-        with socket.create_connection(address, timeout=LIMIT_SECONDS) as early:
+        with socket.create_connection(address, timeout=5) as early:
             turn_away(listener)
             with pytest.raises(TimeoutError):
                 socket.create_connection(address, timeout=0.2)
@@ -105,4 +105,4 @@ def test_after_the_last_call_nobody_connects_and_who_had_connected_is_accepted()
             with accepted:
                 assert accepted.recv(16) == b"in time"
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address, timeout=LIMIT_SECONDS)
+        socket.create_connection(address, timeout=5)

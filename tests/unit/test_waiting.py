@@ -67,7 +67,7 @@ def test_no_test_gives_up_early() -> None:
     assert in_tests(impatient, but=excused) == {}, "use tests.web, or LIMIT_SECONDS"
 
 
-@pytest.mark.parametrize("code", ["httpx.get(address)", "web.get(address, timeout=5)", "subprocess.run(c, timeout=30)"])
+@pytest.mark.parametrize("code", ["httpx.get(url)", "web.get(url, timeout=5)", "subprocess.run(c, timeout=30)"])
 def test_giving_up_early_is_found(code: str) -> None:
     assert impatient(ast.parse(code)) == [1]
     assert impatient(ast.parse("web.get(address); subprocess.run(c); subprocess.run(c, timeout=240)")) == []
@@ -98,3 +98,22 @@ def test_what_comes_is_returned_and_what_does_not_is_told(monkeypatch: pytest.Mo
 
 def test_no_example_of_hypothesis_has_a_deadline() -> None:
     assert settings().deadline is None
+
+
+def test_what_is_raised_while_waiting_is_borne_until_the_end_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.0)
+    left = [ConnectionError("not yet"), ConnectionError("not yet")]
+
+    def look() -> str:
+        if left:
+            raise left.pop()
+        return "there"
+
+    assert until(look, while_raising=(ConnectionError,)) == "there"
+    left.append(ConnectionError("of another kind"))
+    with pytest.raises(ConnectionError):
+        until(look)
+    monkeypatch.setattr(waiting, "LIMIT_SECONDS", 0.0)
+    left.append(ConnectionError("to the end"))
+    with pytest.raises(ConnectionError, match="to the end"):
+        until(look, while_raising=(ConnectionError,))

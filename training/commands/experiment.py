@@ -29,7 +29,7 @@ from training.commands.options import (
     TargetSeparator,
     TensorBoard,
 )
-from training.commands.sources import CommonOptions, DomainOptions, read_pair, show_data
+from training.commands.sources import load
 from training.config import load_preset
 from training.data.domains import DomainPair
 from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, Sample, read_sample, sample_vectors, to_bytes
@@ -42,8 +42,10 @@ from training.experiment.runner import Failure, run_blocks
 from training.models.contract import TransferModel
 from training.run.data_checks import check_data
 from training.run.grids import parse_grids
+from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, Files
 from training.run.model_choice import parse_models
 from training.run.prepare import Prepared
+from training.run.run import Run
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
 
@@ -115,7 +117,7 @@ def experiment(
     cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     source, target = _paths(source, target, paper_task, data)
     common = CommonOptions(rating_range, encoding, accept or [])
-    files = (
+    files = Files(
         DomainOptions("source", source, source_columns, separator=source_separator, rating_range=source_range).file(
             common
         ),
@@ -123,24 +125,21 @@ def experiment(
             common
         ),
     )
-    limits = [file.rating_range for file in files]
-    setup = Setup(
-        preset, config, limits[1], grids, sampled_negatives, source_range=limits[0] if limits[0] != limits[1] else None
-    )
     trackers = open_trackers(tensorboard=tensorboard, mlflow=mlflow)
     results = ResultsFile(out)
     reporter = Reporter()
-    pair = read_pair(reporter, *files)
+    loaded = load(reporter, files, Run(config=config, seed=SEED, rating_range=DEFAULT_RANGE))
+    pair, run = loaded.pair, loaded.run
+    setup = Setup(preset, config, run.rating_range, grids, sampled_negatives, source_range=run.source_range)
     warnings = check_data(
         pair,
         config,
         models=names,
         test_fractions=fractions,
         seeds=range(seeds),
-        accepted=files[0].rules.accepted,
+        accepted=files.source.rules.accepted,
     )
     results.identify(pair, setup)
-    show_data(reporter, pair)
     for warning in warnings:
         reporter.warn(warning)
     for sentence in grids.cost(names):

@@ -1,14 +1,12 @@
-"""The options that every command on two rating files takes, and what becomes of them."""
+"""The options that every command on two rating files takes."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from diffcdr.errors import InputError
 from training.data.sense import DOUBTS
 
 Source = Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")]
@@ -62,21 +60,3 @@ Accept = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help=f"Go on although it looks like a mistake: {', '.join(DOUBTS)}."),
 ]
-DEFAULT_RANGE = (1.0, 5.0)
-
-
-def parse_rating_range(text: str | None, *, option: str = "--rating-range") -> tuple[float, float]:
-    """``LOW,HIGH`` -> the two numbers, the default for None.
-
-    Raises:
-        InputError: they are not two finite ascending numbers; the message names the ``option``.
-    """
-    if text is None:
-        return DEFAULT_RANGE
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low, high = 0.0, 0.0
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"{option} {text!r} is not understood; write the lowest and highest rating, such as 1,5")
-    return low, high

@@ -27,11 +27,12 @@ from training.commands.options import (
     TargetRange,
     TargetSeparator,
 )
-from training.commands.sources import CommonOptions, DomainOptions, show_data, show_excluded
+from training.commands.sources import say, show_data
 from training.config import load_preset
 from training.data.domains import DomainPair, load_domain
 from training.data.tables import Division, DomainMaker, domain_maker, write_tables
 from training.run.data_checks import check_prepared
+from training.run.inputs import CommonOptions, DomainOptions, say_excluded
 
 
 def prepare(
@@ -76,7 +77,7 @@ def prepare(
 
     def check(pair: DomainPair) -> None:
         if excluded is not None:
-            show_excluded(reporter, excluded, found, accepted=accepted)
+            say(reporter, *say_excluded(excluded, found, accepted=accepted))
         warnings.extend(check_prepared(pair, accepted=accepted))
 
     with _makers(engine, master, spark_conf or []) as maker, reporter.task("prepare", total=2, unit="files") as task:

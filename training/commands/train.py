@@ -10,13 +10,11 @@ from typing import Annotated
 import typer
 
 from diffcdr.bundle.format import ONNX_FILE
-from diffcdr.errors import InputError
 from diffcdr.help import help_groups
 from diffcdr.progress import Reporter, hint_on_interrupt
 from diffcdr.search.approximate import DEFAULT_FLOOR, load_faiss
 from diffcdr.search.build_index import IndexOptions
 from training.commands.options import (
-    DEFAULT_RANGE,
     Accept,
     Encoding,
     MLflow,
@@ -35,23 +33,14 @@ from training.commands.options import (
     TensorBoard,
 )
 from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
-from training.commands.sources import (
-    CommonOptions,
-    DomainOptions,
-    GivenSource,
-    GivenTables,
-    GivenTarget,
-    choose_start,
-    show_data,
-)
-from training.data.sense import parse_accepted
+from training.commands.sources import GivenSource, GivenTables, GivenTarget, load
 from training.export.bundle import STEPS, check_destination, reserving_space
 from training.export.onnx import has_onnx_runtime
-from training.run.data_checks import check_data
+from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
 from training.run.prepare import prepare
-from training.run.run import Run, clear_checkpoints
+from training.run.run import Run, ready_checkpoints
 from training.trackers.opening import open_trackers
-from training.train import Trained, TrainPlan, one_thread, train_models
+from training.train import Trained, TrainPlan, check_plan, one_thread, train_models
 
 
 @help_groups(
@@ -143,10 +132,10 @@ def train(
 ) -> None:
     """Train on two rating files and publish a bundle."""
     # Everything that can be wrong with the command itself is found before the first file is read.
-    overrides = [*(settings or []), *([] if test_fraction is None else [f"split.test_fraction={test_fraction}"])]
     plan = TrainPlan.parse(
         preset,
-        overrides,
+        settings or [],
+        test_fraction=test_fraction,
         model=model,
         models=models,
         select=select,
@@ -169,7 +158,7 @@ def train(
     if approximate_above is not None:
         load_faiss()
         index = IndexOptions(above=approximate_above, floor=recall_floor)
-    _check_checkpoints(checkpoint, resume=resume)
+    ready_checkpoints(checkpoint, resume=resume)
     trackers = open_trackers(tensorboard=tensorboard, mlflow=mlflow)
 
     reporter = Reporter()
@@ -181,17 +170,9 @@ def train(
         watch=lambda step, epochs: epoch_bar(reporter, step, epochs),
     )
     with ExitStack() as stack, one_thread():
-        pair, run = start.load(run, reporter)
-        show_data(reporter, pair)
-        fractions = [plan.config.split.test_fraction]
-        for warning in check_data(
-            pair,
-            plan.config,
-            models=plan.models,
-            test_fractions=fractions,
-            seeds=[seed],
-            accepted=parse_accepted(accept or []),
-        ):
+        loaded = load(reporter, start, run)
+        pair, run = loaded.pair, loaded.run
+        for warning in check_plan(plan, pair, seed=seed, accept=accept or []):
             reporter.warn(warning)
         release_space = stack.enter_context(reserving_space(bundle, pair, histories=histories))
         with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
@@ -215,14 +196,6 @@ def train(
         reporter.note("ONNX Runtime is not installed here: its graph was checked by ONNX's reference evaluator")
     reporter.note(f"published {trained.published} as {bundle} (bundle {bundle_id[:12]})")
     reporter.note(f"next: diffcdr serve --bundle {bundle}")
-
-
-def _check_checkpoints(directory: Path | None, *, resume: bool) -> None:
-    if directory is None:
-        if resume:
-            raise InputError("--resume needs --checkpoint DIR, the directory of the run to go on from")
-    elif not resume:
-        clear_checkpoints(directory)
 
 
 def _show_models(reporter: Reporter, trained: Trained) -> None:

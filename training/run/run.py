@@ -75,3 +75,16 @@ def clear_checkpoints(directory: Path) -> None:
             path.unlink()
     except OSError as error:
         raise InputError(f"cannot write to {directory}: {error.strerror}; choose another --checkpoint") from error
+
+
+def ready_checkpoints(directory: Path | None, *, resume: bool) -> None:
+    """Make ``directory`` ready for a run: another's state in it goes, unless this run goes on from there.
+
+    Raises:
+        InputError: there is nothing to go on from, or the directory cannot be written.
+    """
+    if directory is None:
+        if resume:
+            raise InputError("--resume needs --checkpoint DIR, the directory of the run to go on from")
+    elif not resume:
+        clear_checkpoints(directory)

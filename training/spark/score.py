@@ -32,9 +32,9 @@ from diffcdr.device.names import Device
 from diffcdr.errors import BundleError, InputError
 from diffcdr.files.users import USER_COLUMN
 from diffcdr.progress import Reporter
-from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
+from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, check_titles, decode_ids
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.score import COMPILED_USERS, Plan, ScoreReport, ScoreRequest, make_plan, recommender_for
+from diffcdr.score import COMPILED_USERS, Plan, ScoreReport, ScoreRequest, make_plan, recommender_for, say_found
 from training.spark.arrow import numbers, on_numbers
 from training.spark.session import ask_executors, clear_failures, open_session
 from training.spark.storage import Storage
@@ -89,11 +89,14 @@ def score_on_spark(
         settings: likewise.
 
     Raises:
-        InputError: nothing to score, ``out`` cannot be written, or holds files of another run; or Spark gives up.
+        InputError: nothing to score, a list of users none of whom the bundle knows, titles of a bundle without,
+            ``out`` cannot be written, or holds files of another run; or Spark gives up.
         BundleError: there is no bundle, or executors cannot read it.
     """
     place, target = Storage.at(bundle), Storage.at(out)
     opened = _open(place)
+    say_found(opened, asked, reporter=reporter)
+    check_titles(opened, asked.options)
     users = decode_ids(opened.source_users.ids.array) if asked.users is None else asked.users
     plan = make_plan(opened.id, users, asked.options, opted_out=asked.opted_out)
     with open_session(master, settings) as session:

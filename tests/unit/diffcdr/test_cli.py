@@ -56,7 +56,7 @@ def test_an_unknown_command_gets_the_nearest_name(capsys: pytest.CaptureFixture[
     assert "'score'" in capsys.readouterr().err
 
 
-def test_score_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, out = tmp_path / "bundle", tmp_path / "out.parquet"
     bundle_id = write_bundle(bundle)
     (tmp_path / "users.txt").write_text("u00001\nnobody\nnobody\n")
@@ -69,9 +69,11 @@ def test_score_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert pl.read_parquet(out)["user_id"].to_list() == ["u00001"] * 3 + ["nobody"] * 3
     assert run("score", *common, "--users", "all", "--lists", "--include-seen", "--threads", "2") == 0
     assert pl.read_parquet(out).height == 50
+    monkeypatch.setenv("COLUMNS", "80")
     assert run("inspect", str(bundle)) == 0
     shown = capsys.readouterr().out
-    assert bundle_id in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"Bundle {bundle_id}\n" in shown
     assert "verified: all" in shown
     assert "0.9100 ± 0.0120 *" in shown
     assert "warning" not in shown

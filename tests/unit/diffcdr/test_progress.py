@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from diffcdr.progress import LINE_EVERY_S, Reporter, hint_on_interrupt
+from diffcdr.progress import LINE_EVERY_S, Reporter, hint_on_interrupt, make_tables
 
 
 class Clock:
@@ -119,3 +119,20 @@ def test_who_stops_a_command_hears_how_to_go_on(capsys: pytest.CaptureFixture[st
     with pytest.raises(KeyboardInterrupt):
         command()
     assert capsys.readouterr().err == "stopped; --resume goes on\n"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_a_wide_table_goes_on_below_and_no_number_is_cut(width: int) -> None:
+    columns = ["model", *(f"metric_{number}@20" for number in range(9))]
+    rows = [[name, *(f"{place}.{number}471 ± 0.0313 *" for number in range(9))] for place, name in enumerate("ab")]
+    tables = make_tables("Quality", columns, rows, width=width, emphasised=[1])
+    console = Console(file=io.StringIO(), width=width)
+    for table in tables:
+        console.print(table)
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, shown)) <= width
+    for row in rows:
+        for cell in row:
+            assert sum(f"{cell} " in f"{line} " for line in shown) >= 1
+    assert len(tables) == {40: 9, 60: 5, 80: 3, 100: 3, 200: 1}[width]
+    assert sum("Quality" in line for line in shown) == 1

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcdr.bundle.ids import IdTable
@@ -48,7 +48,6 @@ def gradient(kind: str, history: list[tuple[str, float]], u: npt.NDArray[np.floa
     return total
 
 
-@settings(deadline=None)
 @given(histories, st.sampled_from(["ridge", "als"]))
 def test_the_gradient_vanishes_whatever_the_order(
     history: list[tuple[str, float]], kind: Literal["ridge", "als"]
@@ -95,7 +94,6 @@ def test_nothing_usable(history: list[tuple[str, float]]) -> None:
     assert fold_in("ridge")(history) is None
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([1.0, 1e19, 1e37]),
     st.sampled_from(["ridge", "als"]),

@@ -156,7 +156,7 @@ diverse = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(batch=st.lists(queries, max_size=6))
 def test_exclusions_hold_on_every_path_and_batches_do_not_matter(bundle: Bundle, batch: list[Query]) -> None:
     recommender = Recommender(bundle)
@@ -176,7 +176,7 @@ def test_exclusions_hold_on_every_path_and_batches_do_not_matter(bundle: Bundle,
         assert list(zip(answer.item_ids, answer.scores, strict=True)) == kept[: query.k]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(batch=st.lists(diverse, min_size=1, max_size=6))
 def test_diverse_lists_are_of_the_best_five_times_k_and_batches_do_not_matter(
     bundle: Bundle, batch: list[Query]

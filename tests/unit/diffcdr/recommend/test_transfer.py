@@ -31,7 +31,7 @@ def test_onnx_runs_the_graph_over_more_rows_than_one_call_takes() -> None:
     np.testing.assert_allclose(transfer(vectors), np.tanh(vectors @ MATRIX + OFFSET), rtol=0, atol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 300), st.integers(0, 2**32), st.sampled_from(["affine", "onnx"]))
 def test_a_row_does_not_depend_on_its_batch(rows: int, seed: int, kind: str) -> None:
     transfer = AffineTransfer(MATRIX, OFFSET) if kind == "affine" else _onnx()
@@ -42,7 +42,7 @@ def test_a_row_does_not_depend_on_its_batch(rows: int, seed: int, kind: str) -> 
         assert transfer(vectors[i : i + 1]).tobytes() == together[i].tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 40),
     st.integers(1, 20),

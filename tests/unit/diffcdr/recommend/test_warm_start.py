@@ -30,7 +30,7 @@ def cost(spec: WarmSpec, vector: Any, start: Any, *, vectors: Any, biases: Any, 
     return held + float(np.where(has == 1.0, spec.confidence, 1.0) @ np.square(has - vectors @ vector))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(["ridge", "als"]), st.integers(0, 2**32 - 1), st.sampled_from([0.05, 1.0, 40.0]))
 def test_the_blend_is_the_optimum(kind: Kind, seed: int, strength: float) -> None:
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_the_blend_is_the_optimum(kind: Kind, seed: int, strength: float) -> Non
     np.testing.assert_allclose(found, best.x, atol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["ridge", "als"]),
     st.sampled_from([1.0, 1e19, 1e38]),

@@ -49,7 +49,7 @@ def few_candidates() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_candidates")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_what_is_found_has_its_exact_score_and_place_and_nothing_excluded_is_found(data: st.DataObject) -> None:
     items, dim, users = data.draw(st.integers(1, 400)), data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))

@@ -35,7 +35,7 @@ def searches(
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(problem=problems(), offset=st.sampled_from([0.0, 3.5]))
 def test_lists_are_those_of_the_exact_search(
     gpu: GpuStandIn,

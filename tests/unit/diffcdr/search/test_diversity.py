@@ -44,7 +44,7 @@ def pools(seed: int, users: int, items: int, width: int, dim: int) -> tuple[np.n
     return rows, scores, vectors
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), weight=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0]), k=st.integers(1, 6))
 def test_against_the_definition(seed: int, weight: float, k: int) -> None:
     rows, scores, vectors = pools(seed, users=5, items=40, width=5 * k, dim=3)
@@ -64,7 +64,7 @@ def test_a_twin_gives_way_to_an_item_that_is_less_wanted_but_another() -> None:
     assert lists == {0.0: [0, 1, 2], 0.5: [0, 2, 1]}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32))
 def test_no_list_depends_on_the_batch(seed: int) -> None:
     rows, scores, vectors = pools(seed, users=9, items=200, width=100, dim=17)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from diffcdr.search.exact import STEP, to_steps
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), dim=st.sampled_from([1, 2, 7, 33, 200]), spread=st.sampled_from([0.0, 3.0]))
 def test_products_are_exact_in_any_order(seed: int, dim: int, spread: float) -> None:
     rng = np.random.default_rng(seed)

@@ -80,7 +80,7 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("tiles")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problem=problems(), offset=st.sampled_from([0.0, 3.5, -1e6]), few=st.booleans())
 def test_equals_the_definition(
     problem: tuple[Float32Array, Float32Array, Float32Array, int, list[list[int]]], offset: float, few: bool

@@ -26,7 +26,7 @@ class Sender:
         return self._messages.pop(0) if self._messages else {"type": "http.disconnect"}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(parts=st.lists(st.binary(max_size=200), min_size=1, max_size=20), fill_first=st.booleans())
 def test_what_comes_out_is_what_went_in(parts: list[bytes], fill_first: bool) -> None:
     async def main() -> bytes:

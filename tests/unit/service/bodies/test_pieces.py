@@ -64,13 +64,13 @@ def same(model: type[BaseModel], text: bytes) -> None:
 
 
 @given(st.sampled_from(MODELS), bodies, st.sampled_from([None, 1]), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_body_means_the_same_in_pieces(model: type[BaseModel], body: Any, indent: int | None, ascii: bool) -> None:
     same(model, json.dumps(body, indent=indent, ensure_ascii=ascii).encode())
 
 
 @given(st.sampled_from(MODELS), bodies, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_damaged_body_is_refused_or_means_the_same(model: type[BaseModel], body: Any, data: st.DataObject) -> None:
     text = bytearray(json.dumps(body).encode())
     for _ in range(data.draw(st.integers(1, 3))):
@@ -82,7 +82,7 @@ def test_a_damaged_body_is_refused_or_means_the_same(model: type[BaseModel], bod
 
 
 @given(st.sampled_from(MODELS), st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_refused_with_a_problem(model: type[BaseModel], text: bytes) -> None:
     same(model, text)
 

@@ -87,7 +87,7 @@ def test_what_waits_while_the_engine_is_busy_is_computed_together() -> None:
     run(body)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=20))
 def test_every_caller_gets_its_own_answers_and_batches_stay_within_the_limit(sizes: list[int]) -> None:
     async def body(batcher: Batcher, engine: Engine, metrics: Metrics) -> None:

@@ -37,6 +37,8 @@ class Connection:
     def version(self) -> str:
         return "1.1"
 
+    def locate(self) -> None: ...
+
     def wants_upgrade(self) -> bool:
         return False
 

@@ -57,7 +57,7 @@ def test_lazy_steps_are_those_of_sparse_adam() -> None:
     seed=st.integers(0, 2**31),
     scale=st.sampled_from([1.0, 1e4]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_other_steps_are_those_of_adam(swept_size: int, rows: int, count: int, seed: int, scale: float) -> None:
     start = torch.randn(rows, 3, generator=torch.Generator().manual_seed(seed))
     taken = [(at, scale * gradients) for at, gradients in steps(count, rows=rows, seed=seed)]

@@ -6,8 +6,8 @@ from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
-from training.commands.options import parse_rating_range
 from training.models.registry import MODELS
+from training.run.inputs import parse_rating_range
 from training.train import TrainPlan
 
 SETTINGS = [part for override in QUICK for part in ("--set", override)]

@@ -90,7 +90,7 @@ small = st.lists(
 ).map(lambda rows: [("a", "x", 3.0, None, None), *rows])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows=small, seed=st.integers(0, 99))
 def test_row_order_does_not_matter_and_a_slow_version_agrees(rows: list[Row], seed: int) -> None:
     result = rows_of(rows)

@@ -18,10 +18,10 @@ import pytest
 import zstandard
 
 from diffcdr.errors import InputError
-from training.commands.sources import CommonOptions, DomainOptions
 from training.data.domains import load_domain
 from training.data.readers import read_ratings
 from training.data.titles import read_titles
+from training.run.inputs import CommonOptions, DomainOptions
 
 ROOT = Path(__file__).parents[4]
 DATA_PAGE = (ROOT / "docs" / "how-to" / "own-data.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcdr.errors import InputError
@@ -21,7 +21,6 @@ def split(ids: list[str] = IDS, beta: float = 0.2, validation: float = 0.1, seed
     return split_overlap(ids, test_fraction=beta, validation_fraction=validation, seed=seed)
 
 
-@settings(deadline=None)
 @given(
     n=st.integers(10, 300), beta=st.floats(0.2, 0.8), validation=st.floats(0.3, 0.6), seed=st.integers(-(2**40), 2**40)
 )

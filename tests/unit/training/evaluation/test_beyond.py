@@ -47,7 +47,7 @@ def test_lists_of_one_item_have_no_similarity() -> None:
     assert beyond_accuracy(np.array([[0], [1]]), known).similarity == 0.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_against_the_definitions(data: st.DataObject) -> None:
     n_users, n_items, n_lists = (data.draw(st.integers(2, high)) for high in (8, 120, 6))

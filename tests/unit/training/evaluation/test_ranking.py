@@ -51,7 +51,7 @@ def test_repeated_pairs_count_once() -> None:
     assert built.items.tolist() == [2, 3, 5]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_metrics_against_scikit_learn_and_plain_sets(data: st.DataObject) -> None:
     n_users, n_items = data.draw(st.tuples(st.integers(1, 6), st.integers(2, 30)))

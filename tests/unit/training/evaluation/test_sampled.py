@@ -63,7 +63,7 @@ def test_every_item_is_as_likely_a_negative() -> None:
     assert np.allclose(np.delete(counts, own) / 4000, 0.5, atol=0.03)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(8, 30), st.integers(1, 12))
 def test_against_a_slow_oracle_in_any_order_of_users(seed: int, n_users: int, n_items: int, negatives: int) -> None:
     random = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.training.models.planted import planted
@@ -20,7 +20,6 @@ def true_ratings(position: int) -> dict[int, float]:
     return dict(zip(table.items[mine].tolist(), table.ratings[mine].tolist(), strict=True))
 
 
-@settings(deadline=None)
 @given(batch_size=st.integers(1, 130), seed=st.integers(0, 50))
 def test_user_batches_hold_each_user_once_with_all_ratings(batch_size: int, seed: int) -> None:
     seen: list[int] = []
@@ -33,7 +32,6 @@ def test_user_batches_hold_each_user_once_with_all_ratings(batch_size: int, seed
     assert sorted(seen) == list(range(len(DATA.problem.overlap_target)))
 
 
-@settings(deadline=None)
 @given(batch_size=st.integers(1, 2000), seed=st.integers(0, 50))
 def test_rating_batches_hold_each_rating_once(batch_size: int, seed: int) -> None:
     seen: list[tuple[int, int]] = []
@@ -55,7 +53,6 @@ def test_overlap_order_is_kept_where_target_rows_are_not_sorted() -> None:
     assert got == true_ratings(int(order[4]))
 
 
-@settings(deadline=None)
 @given(rows=st.integers(0, 600))
 def test_blocks_cover_every_row(rows: int) -> None:
     vectors = torch.arange(rows * 2, dtype=torch.float64).reshape(rows, 2)

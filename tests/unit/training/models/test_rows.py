@@ -52,7 +52,7 @@ def sampler(k: int, form: tuple[Activation, Conditioning], *, hidden_dim: int, d
     return made.eval()
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     batch=batches(),
     k=st.integers(1, 24),
@@ -69,7 +69,7 @@ def test_sampler(
     assert torch.equal(blockwise(carry, source[row : row + 1], width=k)[0], together)
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(batch=batches(), k=st.integers(1, 24), form=st.sampled_from(FORMS))
 def test_exported_graph_of_the_sampler(batch: tuple[int, int], k: int, form: tuple[Activation, Conditioning]) -> None:
     size, row = batch
@@ -79,7 +79,7 @@ def test_exported_graph_of_the_sampler(batch: tuple[int, int], k: int, form: tup
     assert np.array_equal(carry(source[row : row + 1])[0], carry(source)[row])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(inner=st.integers(1, 70), width=st.integers(1, 70), by_columns=st.booleans(), dtype=DTYPES)
 def test_products(inner: int, width: int, by_columns: bool, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(inner)

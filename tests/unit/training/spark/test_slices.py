@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from training.spark.slices import each_user, rating_slices, read_slice
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     counts=st.lists(st.integers(0, 30), min_size=1, max_size=20).filter(any),
     at_least=st.integers(1, 12),

@@ -89,7 +89,7 @@ def test_construction_leaves_the_global_random_state_alone() -> None:
     assert not torch.equal(first.first.weight, predictor("silu", seed=8).first.weight)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     form=st.sampled_from(FORMS),
     nfe=st.integers(1, 31),
@@ -111,7 +111,7 @@ def test_sampler_equals_the_plain_path(
     assert relative(sampler(source), expected) < 1e-9
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(nfe=st.integers(1, 31), scale=st.sampled_from([0.0, 0.1, 1.0, 2.5]), gaussian=st.booleans())
 def test_fold_equals_the_plain_path(nfe: int, scale: float, gaussian: bool) -> None:
     generator = torch.Generator().manual_seed(nfe)

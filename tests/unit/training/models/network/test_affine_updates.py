@@ -18,7 +18,7 @@ from training.problem import TransferProblem
 LOSS = st.sampled_from(["smooth_l1", "l1", "l2"])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     changes=st.fixed_dictionaries(
         {
