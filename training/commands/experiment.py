@@ -109,9 +109,10 @@ def experiment(
     A stopped run goes on when the same command is given again; finished cells are not computed again.
     """
     preset = preset or ("ranking" if paper_task is None else "reference")
-    config = load_preset(preset, settings or [])
+    settings = [*_of_task(paper_task, preset), *(settings or [])]
+    config = load_preset(preset, settings)
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
-    grids = parse_grids(preset, settings or [], paper=grid, own=grid_values or [], models=names)
+    grids = parse_grids(preset, settings, paper=grid, own=grid_values or [], models=names)
     cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     source, target = _paths(source, target, paper_task, data)
     common = CommonOptions(rating_range, encoding, accept or [])
@@ -159,6 +160,11 @@ class _Made:
 
     prepared: Prepared
     fitted: dict[str, TransferModel]
+
+
+def _of_task(task: int | None, preset: str) -> Sequence[str]:
+    """The settings by which the released code tells the paper's tasks apart, in the preset that follows it."""
+    return task_named(task).reference if task is not None and preset == "reference" else ()
 
 
 def _paths(source: Path | None, target: Path | None, task: int | None, data: Path | None) -> tuple[Path, Path]:

@@ -28,7 +28,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "nfe": 3,
             "hidden_dim": 8,
             "activation": "none",
-            "optimizers": "one",
             "initial_state": "gaussian",
         },
     ),
