@@ -77,7 +77,9 @@ def experiment(
             show_default="ranking, as in diffcdr train; with --paper-task, reference",
         ),
     ] = None,
-    models: Annotated[str, typer.Option(help="all, or a comma-separated list.")] = "all",
+    models: Annotated[
+        str, typer.Option(help="A comma-separated list; all; paper (its seven systems and ablations).")
+    ] = "all",
     test_fractions: Annotated[
         str, typer.Option(metavar="SHARES", help="Shares of the overlap users held out to measure on (beta).")
     ] = "0.2,0.5,0.8",

@@ -67,6 +67,8 @@ class PaperTask(_Frozen):
 
     def figure(self, model: str, field: str, test_fraction: float) -> float | None:
         """What the paper has for a field of :class:`~training.experiment.results.CellResult`; None where silent."""
+        # The paper has one AT; both readings of it are held against that.
+        model = "diffcdr-at" if model == "diffcdr-at-task" else model
         table, ablations = self.table_2.get(test_fraction), self.table_3.get(test_fraction, {})
         if table is not None and model in paper_numbers().models and field in PaperFigures.model_fields:
             column: tuple[float, ...] = getattr(table, field)

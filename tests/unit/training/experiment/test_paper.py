@@ -33,6 +33,7 @@ def test_figures_are_as_printed() -> None:
     assert paper_task(2).figure("ptupcdr", "rmse", 0.5) == 1.4425
     assert paper_task(3).figure("diffcdr", "hr", 0.8) == 0.00179
     assert paper_task(2).figure("diffcdr-at", "rmse", 0.8) == 1.5968
+    assert paper_task(2).figure("diffcdr-at-task", "rmse", 0.8) == 1.5968
     assert paper_task(2).figure("diffcdr-da", "ndcg", 0.8) is None
     assert paper_task(2).figure("bias", "mae", 0.8) is None
     assert paper_task(2).figure("diffcdr", "mae", 0.3) is None

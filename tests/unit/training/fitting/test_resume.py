@@ -38,6 +38,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ptupcdr": ("ptupcdr", {"epochs": 4}),
     "diffcdr-da": ("diffcdr-da", {"epochs": 4, "nfe": 3, "hidden_dim": 8}),
     "diffcdr-at": ("diffcdr-at", {"epochs": 4}),
+    "diffcdr-at-task": ("diffcdr-at-task", {"epochs": 4}),
 }
 
 

@@ -74,6 +74,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "diffcdr-robust": ("diffcdr", {"form": "robust", "history_dim": 8, "taste_dim": 4}),
     "diffcdr-da": ("diffcdr-da", {**FAST, "activation": "none", "guidance_scale": 1.0}),
     "diffcdr-at": ("diffcdr-at", {**FAST, "epochs": 30}),
+    "diffcdr-at-task": ("diffcdr-at-task", {**FAST, "epochs": 30}),
 }
 # Clipped RMSE on the planted test users. The truth reaches 0.05; answering the mean, 0.69.
 BOUNDS = {
@@ -103,6 +104,7 @@ BOUNDS = {
     "diffcdr-robust": 0.75,
     "diffcdr-da": 0.4,
     "diffcdr-at": 0.1,
+    "diffcdr-at-task": 0.1,
 }
 
 
