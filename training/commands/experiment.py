@@ -32,7 +32,7 @@ from training.commands.options import (
 from training.commands.sources import CommonOptions, DomainOptions, read_pair, show_data
 from training.config import load_preset
 from training.data.domains import DomainPair
-from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, Sample, read_sample, sample_vectors, to_bytes
+from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, USERS, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.paper import paper_task as task_named
 from training.experiment.plan import Block, Grid, Setup, parse_fractions
 from training.experiment.report.render import HTML, MARKDOWN, write_report
@@ -55,7 +55,7 @@ from training.trackers.opening import open_trackers
             *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
         ),
         "Models": ("preset", "models", "settings", "grid", "grid_values"),
-        "Splits and measures": ("test_fractions", "seeds", "warm", "sampled_negatives"),
+        "Splits and measures": ("test_fractions", "seeds", "warm", "sampled_negatives", "embedding_users"),
         "Work": ("jobs", "tensorboard", "mlflow"),
     }
 )
@@ -90,6 +90,9 @@ def experiment(
     sampled_negatives: Annotated[
         int, typer.Option(min=0, help="Also rank each held-out item among so many sampled ones; older papers take 99.")
     ] = 0,
+    embedding_users: Annotated[
+        int, typer.Option(min=2, help="Users of each part that Figure 4 shows at most; the paper shows 1000.")
+    ] = USERS,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
     settings: Settings = None,
     grid: PaperGrids = False,
@@ -150,7 +153,7 @@ def experiment(
         reporter.note(f"in every cell, {sentence}")
     made: list[_Made] = []
     failures = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers, made=made)
-    sample = _sample(reporter, pair, setup, cells, results, made=made)
+    sample = _sample(reporter, pair, setup, cells, results, users=embedding_users, made=made)
     write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(failures)
@@ -227,17 +230,26 @@ def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
 
 
 def _sample(
-    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, made: Sequence[_Made]
+    reporter: Reporter,
+    pair: DomainPair,
+    setup: Setup,
+    grid: Grid,
+    results: ResultsFile,
+    *,
+    users: int,
+    made: Sequence[_Made],
 ) -> Sample | None:
     """What Figure 4 shows, from its file or computed; None where no model of the grid can be shown."""
     shown, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
     if not shown:
         return None
     sample = read_sample(results.directory / SAMPLE)
-    if sample is None or not sample.is_of(shown, fraction):
+    if sample is None or not sample.is_of(shown, fraction, users=users):
         with reporter.task("figure 4", total=1, unit="sample") as task:
             prepared, fitted = (made[0].prepared, made[0].fitted) if made else (None, {})
-            sample = sample_vectors(pair, setup, shown, test_fraction=fraction, prepared=prepared, fitted=fitted)
+            sample = sample_vectors(
+                pair, setup, shown, test_fraction=fraction, users=users, prepared=prepared, fitted=fitted
+            )
             results.write_bytes(SAMPLE, to_bytes(sample))
             task.advance(1)
     return sample
