@@ -21,6 +21,7 @@ from training.models.baselines.ptupcdr import PTUPCDR, PTUPCDRConfig
 from training.models.baselines.ridge import Ridge, RidgeConfig
 from training.models.baselines.sscdr import SSCDR, SSCDRConfig
 from training.models.baselines.tgt import TGT, TGTConfig
+from training.models.baselines.tmcdr import TMCDR, TMCDRConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
 from training.models.contract import TransferModel
@@ -119,6 +120,7 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType(
         "sscdr": ModelEntry(SSCDR, SSCDRConfig),
         "lacdr": ModelEntry(LACDR, LACDRConfig),
         "ptupcdr": ModelEntry(PTUPCDR, PTUPCDRConfig),
+        "tmcdr": ModelEntry(TMCDR, TMCDRConfig),
         "diffcdr": ModelEntry(make_diffcdr, DiffCDRConfig),
         "diffcdr-da": ModelEntry(make_without_task, DiffCDRConfig, section="diffcdr"),
         "diffcdr-at": ModelEntry(make_without_diffusion, DiffCDRConfig, section="diffcdr"),

@@ -36,6 +36,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "sscdr": ("sscdr", {"epochs": 4}),
     "lacdr": ("lacdr", {"epochs": 4}),
     "ptupcdr": ("ptupcdr", {"epochs": 4}),
+    "tmcdr": ("tmcdr", {"epochs": 4}),
     "diffcdr-da": ("diffcdr-da", {"epochs": 4, "nfe": 3, "hidden_dim": 8}),
     "diffcdr-at": ("diffcdr-at", {"epochs": 4}),
     "diffcdr-at-task": ("diffcdr-at-task", {"epochs": 4}),

@@ -50,6 +50,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lacdr-tanh": ("lacdr", {"activation": "tanh", "hidden_dim": 8, "epochs": 80, "batch_size": 16}),
     "ptupcdr": ("ptupcdr", {"epochs": 20, "batch_size": 32}),
     "ptupcdr-padded": ("ptupcdr", {"epochs": 20, "batch_size": 32, "padding": "first_item"}),
+    "tmcdr-linear": ("tmcdr", {"epochs": 60, "batch_size": 16, "lr": 0.02}),
+    "tmcdr-mlp": ("tmcdr", {"mapping": "mlp", "epochs": 60, "batch_size": 16, "lr": 0.02}),
     "emcdr-linear": ("emcdr", {"epochs": 40, "batch_size": 16}),
     "emcdr-mlp": ("emcdr", {"mapping": "mlp", "epochs": 40, "batch_size": 16}),
     "diffcdr-affine": ("diffcdr", {**FAST, "activation": "none", "guidance_scale": 1.0}),
@@ -93,6 +95,8 @@ BOUNDS = {
     "lacdr-tanh": 0.2,
     "ptupcdr": 0.2,
     "ptupcdr-padded": 0.2,
+    "tmcdr-linear": 0.1,
+    "tmcdr-mlp": 0.2,
     "emcdr-linear": 0.06,
     "emcdr-mlp": 0.1,
     "diffcdr-affine": 0.4,
@@ -176,7 +180,7 @@ def test_batch_of_one_equals_batch_of_many_to_the_bit(model: TransferModel) -> N
 
 def test_fold_is_the_transfer(variant: str, model: TransferModel) -> None:
     folded = model.fold()
-    if variant in {"emcdr-mlp", "sscdr-mlp", "lacdr-tanh", "ptupcdr", "ptupcdr-padded", "diffcdr-silu"}:
+    if variant in {"emcdr-mlp", "tmcdr-mlp", "sscdr-mlp", "lacdr-tanh", "ptupcdr", "ptupcdr-padded", "diffcdr-silu"}:
         assert folded is None
         return
     assert folded is not None
