@@ -30,6 +30,7 @@ from training.models.baselines.ptupcdr import PTUPCDRConfig
 from training.models.baselines.ridge import RidgeConfig
 from training.models.baselines.sscdr import SSCDRConfig
 from training.models.baselines.tgt import TGTConfig
+from training.models.baselines.tmcdr import TMCDRConfig
 from training.models.network.config import DiffCDRConfig
 from training.models.registry import KINDS, AnyDiffCDRConfig, BaseConfig
 
@@ -65,6 +66,7 @@ class TrainConfig(_Frozen):
     sscdr: SSCDRConfig = SSCDRConfig()
     lacdr: LACDRConfig = LACDRConfig()
     ptupcdr: PTUPCDRConfig = PTUPCDRConfig()
+    tmcdr: TMCDRConfig = TMCDRConfig()
     diffcdr: AnyDiffCDRConfig = DiffCDRConfig()
 
 

@@ -84,6 +84,7 @@ class TransferProblem:
     ``source`` / ``target``: all ratings of the domain less the held-out users' target ratings.
     ``overlap_source`` / ``overlap_target``: int64 [O], rows of the training overlap users in each domain.
     ``rating_range``: (lowest, highest) rating of the target domain; ``source_range``: of the source, None for the same.
+    ``source_times``: int64, when each rating of ``source`` was given; None where that is not known of all.
     """
 
     source: RatingTable
@@ -95,6 +96,7 @@ class TransferProblem:
     validation: HeldOut
     rating_range: tuple[float, float]
     source_range: tuple[float, float] | None = None
+    source_times: Tensor | None = None
 
 
 @dataclass(frozen=True)

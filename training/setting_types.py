@@ -14,6 +14,10 @@ ScheduleName = Literal["discrete", "continuous"]
 """``discrete``: DDPM, N = 1000 betas from 1e-4 to 0.02. ``continuous``: VP-linear, beta from 0.1 to 20."""
 
 
+TimeFrequencies = Literal["over_half", "to_the_end"]
+"""Of the sinusoidal time embedding of h frequencies: 10,000^(-i / h), or 10,000^(-i / (h - 1)), which ends at 1e-4."""
+
+
 LossName = Literal["smooth_l1", "l1", "l2"]
 SelectBy = Literal["rmse", "mae"]
 Dim = Annotated[int, Field(ge=1, le=1024)]

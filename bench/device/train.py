@@ -43,10 +43,10 @@ class DeviceUpdates(AlternatingUpdates):
                 # Counts its steps on the device; a step is recorded only so.
                 group["capturable"] = device.type == "cuda"
         times = torch.tensor([stage.t for stage in self._plan.stages], dtype=torch.float64)
-        self._stage_features = sinusoidal(time_labels(times), config.time_features).to(device)
+        self._stage_features = sinusoidal(time_labels(times), config.time_features, config.time_frequencies).to(device)
         dim = self._source.shape[1]
         self._basis = torch.eye(dim + 1, dim, dtype=torch.float64, device=device)
-        self._widths = [dim, dim, dim, dim, dim, dim, config.time_features, 1]
+        self._widths = [dim, dim, 1, dim, dim, dim, config.time_features, 1]
         self._step_on_device = Replayed(self._take_step, device)
 
     def epoch(self, generator: torch.Generator) -> dict[str, float]:
@@ -68,16 +68,16 @@ class DeviceUpdates(AlternatingUpdates):
         source, target, tables = self._source[users], self._target[users], self._items
         state = self._schedule(t)
         noisy = state.alpha.float()[:, None] * target + state.sigma.float()[:, None] * noise
-        features = sinusoidal(time_labels(t), self._config.time_features).float()
+        features = sinusoidal(time_labels(t), self._config.time_features, self._config.time_frequencies).float()
         left = batch.ratings - tables.item_biases[items] - tables.offset
-        columns = [source, target, source * kept, noisy, noise, tables.item_vectors[items], features, left[:, None]]
+        columns = [source, target, kept.float(), noisy, noise, tables.item_vectors[items], features, left[:, None]]
         return torch.cat(columns, dim=1)
 
     def _take_step(self, rows: Tensor) -> Tensor:
         """One batch; its three losses."""
         config, predictor = self._config, self._network.noise_predictor
-        source, target, condition, noisy, noise, items, features, left = torch.split(rows, self._widths, dim=1)
-        entered = noisy + predictor.time_linear(features) + predictor.condition_linear(condition)
+        source, target, kept, noisy, noise, items, features, left = torch.split(rows, self._widths, dim=1)
+        entered = noisy + predictor.time_linear(features) + kept * predictor.condition_linear(source)
         predicted = predictor.third(predictor.second(predictor.first(entered)))
         dim_loss = LOSSES[config.dim_loss](predicted, noise)
 
@@ -99,8 +99,9 @@ class DeviceUpdates(AlternatingUpdates):
         # The DIM is x P + h: columns of P are what it makes of the basis, less what it makes of zero.
         constant = layers(self._basis.new_zeros(1, self._basis.shape[1]))
         product = layers(self._basis[:-1]) - constant
-        condition = self._config.guidance_scale * self._basis @ predictor.condition_linear.weight.double().T
-        condition = (condition + predictor.condition_linear.bias.double()) @ product + constant
+        layer = predictor.condition_linear
+        condition = self._basis @ layer.weight.double().T + layer.bias.double()
+        condition = self._config.guidance_scale * condition @ product + constant
         times = self._stage_features @ predictor.time_linear.weight.double().T + predictor.time_linear.bias.double()
         times = times @ product
 

@@ -22,7 +22,9 @@ from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
 
 NAME = "train"
 ITEMS, RATINGS_OF_A_USER, DIM = 4_538, 44, 10
-RELEASED = DiffCDRConfig(activation="none", rows="ratings", optimizers="one", dim_loss="smooth_l1")
+RELEASED = DiffCDRConfig(
+    activation="none", rows="ratings", time_features=128, time_frequencies="to_the_end", dim_loss="smooth_l1"
+)
 """As the released code trains."""
 
 

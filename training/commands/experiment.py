@@ -32,7 +32,7 @@ from training.commands.options import (
 from training.commands.sources import load
 from training.config import load_preset
 from training.data.domains import DomainPair
-from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, Sample, read_sample, sample_vectors, to_bytes
+from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, USERS, Sample, read_sample, sample_vectors, to_bytes
 from training.experiment.paper import paper_task as task_named
 from training.experiment.plan import Block, Grid, Setup, parse_fractions
 from training.experiment.report.render import HTML, MARKDOWN, write_report
@@ -57,7 +57,7 @@ from training.trackers.opening import open_trackers
             *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
         ),
         "Models": ("preset", "models", "settings", "grid", "grid_values"),
-        "Splits and measures": ("test_fractions", "seeds", "warm", "sampled_negatives"),
+        "Splits and measures": ("test_fractions", "seeds", "warm", "sampled_negatives", "embedding_users"),
         "Work": ("jobs", "tensorboard", "mlflow"),
     }
 )
@@ -79,7 +79,9 @@ def experiment(
             show_default="ranking, as in diffcdr train; with --paper-task, reference",
         ),
     ] = None,
-    models: Annotated[str, typer.Option(help="all, or a comma-separated list.")] = "all",
+    models: Annotated[
+        str, typer.Option(help="A comma-separated list; all; paper (its seven systems and ablations).")
+    ] = "all",
     test_fractions: Annotated[
         str, typer.Option(metavar="SHARES", help="Shares of the overlap users held out to measure on (beta).")
     ] = "0.2,0.5,0.8",
@@ -90,6 +92,9 @@ def experiment(
     sampled_negatives: Annotated[
         int, typer.Option(min=0, help="Also rank each held-out item among so many sampled ones; older papers take 99.")
     ] = 0,
+    embedding_users: Annotated[
+        int, typer.Option(min=2, help="Users of each part that Figure 4 shows at most; the paper shows 1000.")
+    ] = USERS,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
     settings: Settings = None,
     grid: PaperGrids = False,
@@ -111,9 +116,10 @@ def experiment(
     A stopped run goes on when the same command is given again; finished cells are not computed again.
     """
     preset = preset or ("ranking" if paper_task is None else "reference")
-    config = load_preset(preset, settings or [])
+    settings = [*_of_task(paper_task, preset), *(settings or [])]
+    config = load_preset(preset, settings)
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
-    grids = parse_grids(preset, settings or [], paper=grid, own=grid_values or [], models=names)
+    grids = parse_grids(preset, settings, paper=grid, own=grid_values or [], models=names)
     cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))
     source, target = _paths(source, target, paper_task, data)
     common = CommonOptions(rating_range, encoding, accept or [])
@@ -145,7 +151,7 @@ def experiment(
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
     ran = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers)
-    sample = _sample(reporter, pair, setup, cells, results, shown=ran.shown)
+    sample = _sample(reporter, pair, setup, cells, results, users=embedding_users, shown=ran.shown)
     write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(ran.failures)
@@ -165,6 +171,11 @@ class _Ran:
 
     failures: list[Failure]
     shown: _Split | None
+
+
+def _of_task(task: int | None, preset: str) -> Sequence[str]:
+    """The settings by which the released code tells the paper's tasks apart, in the preset that follows it."""
+    return task_named(task).reference if task is not None and preset == "reference" else ()
 
 
 def _paths(source: Path | None, target: Path | None, task: int | None, data: Path | None) -> tuple[Path, Path]:
@@ -226,17 +237,26 @@ def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
 
 
 def _sample(
-    reporter: Reporter, pair: DomainPair, setup: Setup, grid: Grid, results: ResultsFile, *, shown: _Split | None
+    reporter: Reporter,
+    pair: DomainPair,
+    setup: Setup,
+    grid: Grid,
+    results: ResultsFile,
+    *,
+    users: int,
+    shown: _Split | None,
 ) -> Sample | None:
     """What Figure 4 shows, from its file or computed; None where no model of the grid can be shown."""
     models, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
     if not models:
         return None
     sample = read_sample(results.directory / SAMPLE)
-    if sample is None or not sample.is_of(models, fraction):
+    if sample is None or not sample.is_of(models, fraction, users=users):
         with reporter.task("figure 4", total=1, unit="sample") as task:
             prepared, fitted = (shown.prepared, shown.fitted) if shown else (None, {})
-            sample = sample_vectors(pair, setup, models, test_fraction=fraction, prepared=prepared, fitted=fitted)
+            sample = sample_vectors(
+                pair, setup, models, test_fraction=fraction, users=users, prepared=prepared, fitted=fitted
+            )
             results.write_bytes(SAMPLE, to_bytes(sample))
             task.advance(1)
     return sample

@@ -85,7 +85,7 @@ def train(
     model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
     models: Annotated[
         str,
-        typer.Option(help="Models to train for comparison: plain (mean,bias,popular), all, or a comma-separated list."),
+        typer.Option(help="To train for comparison: plain (mean,bias,popular), all, paper (its systems), or a list."),
     ] = "plain",
     select: Annotated[
         str | None,

@@ -31,9 +31,10 @@ from training.run.tuning import fit_tuned
 
 SAMPLE = "figure-4.npz"
 USERS = 200
-"""Users of each part at most; the paper shows 1,000, which hide each other."""
+"""Users of each part at most, unless told otherwise; the paper shows 1,000, which hide each other."""
 PERPLEXITY = 30
-NFE = (1, 3, 10, 30)
+NFE = (5, 15, 20, 30)
+"""Those of the paper's legend."""
 SEED = 0
 DIM = "diffcdr, DIM alone"
 """DiffCDR before its alignment module, which is what the paper shows."""
@@ -67,15 +68,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Sample:
-    """Figure 4 as numbers. ``models``: those asked for, whether they could be shown or not."""
+    """Figure 4 as numbers. ``models``: those asked for, whether they could be shown or not; ``users``: at most so many.
+
+    ``users`` is 0 in a file of before, whose evaluations are other ones too.
+    """
 
     test_fraction: float
     models: tuple[str, ...]
     panels: tuple[Panel, ...]
+    users: int = USERS
 
-    def is_of(self, models: Sequence[str], test_fraction: float) -> bool:
+    def is_of(self, models: Sequence[str], test_fraction: float, *, users: int = USERS) -> bool:
         """Whether this is what is wanted for a grid of ``models`` and smallest test fraction ``test_fraction``."""
-        return set(models) <= set(self.models) and test_fraction == self.test_fraction
+        return set(models) <= set(self.models) and (test_fraction, users) == (self.test_fraction, self.users)
 
 
 TRUE, SOURCE = "true", "source"
@@ -87,11 +92,13 @@ def sample_vectors(
     models: Sequence[str],
     *,
     test_fraction: float,
+    users: int = USERS,
     prepared: Prepared | None = None,
     fitted: Mapping[str, TransferModel] | None = None,
 ) -> Sample:
     """Fit ``models`` on the split of seed 0, and sample where they carry users to.
 
+    ``users``: at most so many of each part.
     ``prepared``: that split with its base models, where they are there already; ``fitted``: what is fitted on it.
 
     Of those, :data:`COMPARABLE` are fitted, and shown where they do score with the target base model's items. One that
@@ -108,11 +115,11 @@ def sample_vectors(
     )
     prepared = prepared or prepare(pair, run)
     truth = fit_complete_target(prepared, run).user_vectors
-    users = {part: _draw(prepared, part) for part in PARTS}
+    drawn = {part: _draw(prepared, part, users) for part in PARTS}
     clouds: dict[tuple[Part, str], dict[str, Float32Array]] = {}
     for part in PARTS:
-        true = truth[torch.from_numpy(pair.overlap_target[users[part]])].numpy()
-        source = prepared.problem.source_base.user_vectors[torch.from_numpy(pair.overlap_source[users[part]])].numpy()
+        true = truth[torch.from_numpy(pair.overlap_target[drawn[part]])].numpy()
+        source = prepared.problem.source_base.user_vectors[torch.from_numpy(pair.overlap_source[drawn[part]])].numpy()
         clouds[part, "models"] = {TRUE: true}
         clouds[part, "nfe"] = {TRUE: true} | ({SOURCE: source} if source.shape == true.shape else {})
     for name in (each for each in models if each in COMPARABLE):
@@ -121,21 +128,21 @@ def sample_vectors(
         except DiffCDRError:
             continue
         for part in PARTS:
-            rows = torch.from_numpy(pair.overlap_source[users[part]])
+            rows = torch.from_numpy(pair.overlap_source[drawn[part]])
             for kind, found in _carried(model, name, prepared, rows).items():
                 clouds[part, kind] |= found
     # What is there besides the true vectors is what a panel is for.
     panels = [
         Panel(part, kind, _places(found)) for part, kind in PANELS if set(found := clouds[part, kind]) - {TRUE, SOURCE}
     ]
-    return Sample(test_fraction, tuple(models), tuple(panels))
+    return Sample(test_fraction, tuple(models), tuple(panels), users)
 
 
-def _draw(prepared: Prepared, part: Part) -> npt.NDArray[np.int64]:
+def _draw(prepared: Prepared, part: Part, users: int) -> npt.NDArray[np.int64]:
     """Positions of sampled users in the overlap order, ascending."""
     everyone = prepared.split.train if part == "train" else prepared.split.test
     rng = np.random.default_rng(np.random.SeedSequence(entropy=SEED, spawn_key=tuple(f"figure-4 {part}".encode())))
-    return np.sort(rng.choice(everyone, size=min(USERS, len(everyone)), replace=False))
+    return np.sort(rng.choice(everyone, size=min(users, len(everyone)), replace=False))
 
 
 def _carried(
@@ -175,6 +182,7 @@ def to_bytes(sample: Sample) -> bytes:
     """As ``.npz``, arrays of numbers and text alone; the same sample gives the same bytes."""
     arrays: dict[str, Any] = {
         "test_fraction": np.float64(sample.test_fraction),
+        "users": np.int64(sample.users),
         "models": np.array(sample.models, dtype=np.str_),
     }
     for number, panel in enumerate(sample.panels):
@@ -204,6 +212,7 @@ def read_sample(path: Path) -> Sample | None:
                     _panel(*(arrays[f"{number}/{part}"] for part in ("about", "vectors", "places")))
                     for number in range(count)
                 ),
+                int(arrays["users"]) if "users" in arrays else 0,
             )
     except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise InputError(f"{path} is not a sample of vectors; delete it to have it computed again") from error

@@ -38,7 +38,8 @@ class PaperFigures(_Frozen):
 class PaperTask(_Frozen):
     """One task: file names as published, and Tables 1 to 3, the latter two by test fraction.
 
-    ``table_3``: ablation -> (MAE, RMSE).
+    ``table_3``: ablation -> (MAE, RMSE). ``reference``: what the released code sets otherwise than for task 1, as
+    settings ``section.key=value``.
     """
 
     number: int
@@ -47,6 +48,7 @@ class PaperTask(_Frozen):
     table_1: PaperCounts
     table_2: dict[float, PaperFigures]
     table_3: dict[float, dict[str, tuple[float, float]]]
+    reference: tuple[str, ...] = ()
 
     def files(self, directory: Path) -> tuple[Path, Path]:
         """Where both files lie in ``directory``.
@@ -65,6 +67,8 @@ class PaperTask(_Frozen):
 
     def figure(self, model: str, field: str, test_fraction: float) -> float | None:
         """What the paper has for a field of :class:`~training.experiment.results.CellResult`; None where silent."""
+        # The paper has one AT; both readings of it are held against that.
+        model = "diffcdr-at" if model == "diffcdr-at-task" else model
         table, ablations = self.table_2.get(test_fraction), self.table_3.get(test_fraction, {})
         if table is not None and model in paper_numbers().models and field in PaperFigures.model_fields:
             column: tuple[float, ...] = getattr(table, field)

@@ -35,9 +35,10 @@ class CellResult(BaseModel):
 
     The rating errors are None for a model whose scores are not ratings. ``train_rate``: rows a second that training
     went through, None for models that do not count rows; ``transfer_rate``: users a second carried across, in one
-    batch of all test users. ``seconds``: training and measuring, without the base models. ``epochs``: the figures
-    after each epoch; ``best_epoch`` (from 1) is the one kept, on the validation users. ``beyond``: figures of the lists
-    at 20, None where they were not measured. ``first_ratings``: of the warm scenario, with the first few ratings.
+    batch of at least 10,000; ``served_rate``: the same the way it is served, of seed 0 alone. ``seconds``: training and
+    measuring, without the base models. ``epochs``: the figures after each epoch; ``best_epoch`` (from 1) is the one
+    kept, on the validation users. ``beyond``: figures of the lists at 20, None where they were not measured.
+    ``first_ratings``: of the warm scenario, with the first few ratings.
     ``tuning``: what was tried, where settings were chosen from grids.
     ``sampled``: ranking against sampled negatives, of cold cells where it was asked for.
     """
@@ -58,6 +59,9 @@ class CellResult(BaseModel):
     recall: float = Field(validation_alias="recall@20", serialization_alias="recall@20")
     train_rate: float | None = Field(validation_alias="train rows/s", serialization_alias="train rows/s")
     transfer_rate: float = Field(validation_alias="transfer users/s", serialization_alias="transfer users/s")
+    served_rate: float | None = Field(
+        default=None, validation_alias="served users/s", serialization_alias="served users/s"
+    )
     seconds: float
     users: int
     ratings: int

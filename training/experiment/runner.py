@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
+from training.experiment.speed import served_rate, transfer_rate
 from training.experiment.warm_scenario import WarmPoint, warm_figures
 from training.models.contract import TransferModel
 from training.run.fit import FittedModel, evaluate_sampled, evaluate_test
@@ -31,7 +31,6 @@ from training.run.run import Run
 from training.run.tuning import fit_tuned
 
 LIBRARIES = ("diffcdr", "numpy", "polars", "scipy", "torch")
-SPEED_REPEATS = 3
 POLL_S = 0.2
 
 
@@ -108,7 +107,9 @@ def _run_model(
     training = time.perf_counter() - begun
     if kept is not None:
         kept[name] = fitted.model
-    speed = _transfer_rate(fitted, prepared)
+    speed = transfer_rate(fitted.model, prepared.test.source_rows)
+    # As a graph has to be exported for it, of one seed alone.
+    served = served_rate(fitted.model, prepared.test.source_rows) if run.seed == 0 else None
     for scenario in scenarios:
         begun = time.perf_counter()
         points: tuple[WarmPoint, ...] = ()
@@ -124,7 +125,8 @@ def _run_model(
             metrics, points = figures.metrics, figures.points
         seconds = training + time.perf_counter() - begun
         result = _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
-        yield result.model_copy(update={"first_ratings": points, "tuning": tuned.tuning, "sampled": sampled})
+        update = {"first_ratings": points, "tuning": tuned.tuning, "sampled": sampled, "served_rate": served}
+        yield result.model_copy(update=update)
 
 
 def _result(
@@ -166,18 +168,6 @@ def _result(
 @cache
 def _versions() -> dict[str, str]:
     return library_versions(LIBRARIES)
-
-
-def _transfer_rate(fitted: FittedModel, prepared: Prepared) -> float:
-    """Test users a second, in one batch: the median of a few tries after one that warms up."""
-    model, times = fitted.model, []
-    vectors = model.source_vectors()[prepared.test.source_rows]
-    with torch.no_grad():
-        for _ in range(SPEED_REPEATS + 1):
-            begun = time.perf_counter()
-            model.transfer(vectors)
-            times.append(time.perf_counter() - begun)
-    return len(vectors) / max(statistics.median(times[1:]), 1e-9)
 
 
 def _in_processes(pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, workers: int) -> Iterator[Outcome]:

@@ -21,10 +21,11 @@ from training.models.baselines.ptupcdr import PTUPCDR, PTUPCDRConfig
 from training.models.baselines.ridge import Ridge, RidgeConfig
 from training.models.baselines.sscdr import SSCDR, SSCDRConfig
 from training.models.baselines.tgt import TGT, TGTConfig
+from training.models.baselines.tmcdr import TMCDR, TMCDRConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
 from training.models.contract import TransferModel
-from training.models.network.ablations import DiffCDRWithoutDiffusion, DiffCDRWithoutTask
+from training.models.network.ablations import DiffCDRTaskAlone, DiffCDRWithoutDiffusion, DiffCDRWithoutTask
 from training.models.network.config import DiffCDRConfig
 from training.models.network.model import DiffCDR
 from training.models.robust.config import RobustDiffCDRConfig
@@ -93,6 +94,11 @@ def make_without_diffusion(config: AnyDiffCDRConfig) -> TransferModel:
     return DiffCDRWithoutDiffusion(_network_form(config, DiffCDRWithoutDiffusion.name))
 
 
+def make_task_alone(config: AnyDiffCDRConfig) -> TransferModel:
+    """Ablation AT by the task loss alone. Raises InputError in the closed form."""
+    return DiffCDRTaskAlone(_network_form(config, DiffCDRTaskAlone.name))
+
+
 def _network_form(config: AnyDiffCDRConfig, name: str) -> DiffCDRConfig:
     if not isinstance(config, DiffCDRConfig):
         raise InputError(
@@ -114,9 +120,11 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType(
         "sscdr": ModelEntry(SSCDR, SSCDRConfig),
         "lacdr": ModelEntry(LACDR, LACDRConfig),
         "ptupcdr": ModelEntry(PTUPCDR, PTUPCDRConfig),
+        "tmcdr": ModelEntry(TMCDR, TMCDRConfig),
         "diffcdr": ModelEntry(make_diffcdr, DiffCDRConfig),
         "diffcdr-da": ModelEntry(make_without_task, DiffCDRConfig, section="diffcdr"),
         "diffcdr-at": ModelEntry(make_without_diffusion, DiffCDRConfig, section="diffcdr"),
+        "diffcdr-at-task": ModelEntry(make_task_alone, DiffCDRConfig, section="diffcdr"),
     }
 )
 

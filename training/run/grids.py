@@ -32,7 +32,11 @@ SAMPLING: Final = frozenset({"guidance_scale"})
 """Settings of the trained DiffCDR network that only its sampling reads: tried on one training, without another."""
 
 WITHOUT_EFFECT: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {"diffcdr-da": frozenset({"task_weight"}), "diffcdr-at": frozenset({"guidance_scale"})}
+    {
+        "diffcdr-da": frozenset({"task_weight"}),
+        "diffcdr-at": frozenset({"guidance_scale"}),
+        "diffcdr-at-task": frozenset({"guidance_scale", "task_weight"}),
+    }
 )
 """Settings of their section that the ablations leave out: nothing to choose there."""
 

@@ -16,8 +16,11 @@ METRICS = ("mae", "rmse", "mae_clipped", "rmse_clipped", "ndcg@20", "hr@20", "re
 
 OF_INTERACTIONS = frozenset({"mean", "bias", "popular", "ridge", "diffcdr"})
 """Models that mean something on base models of interactions; the others fit ratings with their vectors."""
-ABLATIONS = frozenset({"diffcdr-da", "diffcdr-at"})
+ABLATIONS = frozenset({"diffcdr-da", "diffcdr-at", "diffcdr-at-task"})
 """Parts of the trained network; its closed forms leave nothing out."""
+OF_THE_PAPER = frozenset({"tgt", "cmf", "emcdr", "sscdr", "lacdr", "ptupcdr", "diffcdr"}) | ABLATIONS
+"""The seven systems that the paper evaluates (Table 2) and its ablations (Table 3), AT in both readings."""
+WORDS = ("all", "paper")
 
 
 def suited(config: TrainConfig) -> tuple[str, ...]:
@@ -29,18 +32,29 @@ def suited(config: TrainConfig) -> tuple[str, ...]:
 
 
 def parse_models(text: str, config: TrainConfig) -> tuple[str, ...]:
-    """``all`` or a comma-separated list -> names in the order of ``MODELS``.
+    """A comma-separated list of names, ``all`` and ``paper`` -> names in the order of ``MODELS``.
+
+    ``paper``: the systems that the paper evaluates, and its ablations.
 
     Raises:
-        InputError: a name is not a model's, or there is none.
+        InputError: a name is not a model's, or there is none, or the settings do not suit the paper's systems.
     """
     names = {part.strip() for part in text.split(",")} - {""}
-    if names == {"all"}:
-        return suited(config)
+    if "all" in names:
+        names |= set(suited(config))
+    if "paper" in names:
+        if not set(suited(config)) >= OF_THE_PAPER:
+            raise InputError(
+                "--models paper is the paper's systems and ablations, which want base models of ratings and the "
+                "trained network; use --preset reference or --preset paper"
+            )
+        names |= OF_THE_PAPER
+    names -= set(WORDS)
     for name in sorted(names - MODELS.keys()):
-        raise InputError(f"there is no model {name!r}{nearest(name, MODELS)}; models are: all, {', '.join(MODELS)}")
+        near = nearest(name, [*WORDS, *MODELS])
+        raise InputError(f"there is no model {name!r}{near}; models are: {', '.join([*WORDS, *MODELS])}")
     if not names:
-        raise InputError(f"--models names no model; models are: all, {', '.join(MODELS)}")
+        raise InputError(f"--models names no model; models are: {', '.join([*WORDS, *MODELS])}")
     return tuple(name for name in MODELS if name in names)
 
 

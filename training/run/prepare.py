@@ -112,6 +112,7 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
     )
     held = hold_out(pair, split)
     source, target = rating_table(all_ratings(pair.source)), rating_table(held.train)
+    times = None if pair.source.timestamps is None else column_tensor(pair.source.timestamps)
 
     def problem(dim: int | None) -> TransferProblem:
         return TransferProblem(
@@ -124,6 +125,7 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
             validation=_held_out(pair, split.validation, held.validation),
             rating_range=run.rating_range,
             source_range=run.source_range,
+            source_times=times,
         )
 
     base = run.config.base
@@ -178,16 +180,17 @@ def _held_out(pair: DomainPair, users: npt.NDArray[np.int64], ratings: RatingCol
     return HeldOut(source_rows=torch.from_numpy(pair.overlap_source[users]), ratings=rating_table(ratings))
 
 
+def column_tensor(column: npt.NDArray[Any]) -> torch.Tensor:
+    """``column`` as a tensor; it shares memory that may be written to, such as mapped tables, and copies other."""
+    return torch.from_numpy(column) if column.flags.writeable else torch.tensor(column)
+
+
 def rating_table(columns: RatingColumns) -> RatingTable:
-    """``columns`` as tensors; they share memory that may be written to, such as mapped tables, and copy other."""
-
-    def tensor(column: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(column) if column.flags.writeable else torch.tensor(column)
-
+    """``columns`` as tensors, each as by :func:`column_tensor`."""
     return RatingTable(
-        users=tensor(columns.users),
-        items=tensor(columns.items),
-        ratings=tensor(columns.ratings),
+        users=column_tensor(columns.users),
+        items=column_tensor(columns.items),
+        ratings=column_tensor(columns.ratings),
         n_users=columns.n_users,
         n_items=columns.n_items,
     )

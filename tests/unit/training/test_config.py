@@ -20,7 +20,11 @@ def test_reference_and_paper_differ_where_the_released_code_and_the_text_do() ->
     assert reference.diffcdr.schedule != reference.diffcdr.effective_sampling_schedule
     assert paper.diffcdr.schedule == paper.diffcdr.effective_sampling_schedule
     assert (reference.diffcdr.rows, paper.diffcdr.rows) == ("ratings", "users")
-    assert (reference.diffcdr.optimizers, paper.diffcdr.optimizers) == ("one", "two")
+    assert (reference.diffcdr.time_features, reference.diffcdr.time_frequencies) == (128, "to_the_end")
+    assert paper.diffcdr.time_frequencies == "over_half"
+    assert (reference.sscdr.anchors, paper.sscdr.anchors) == ("overlap", "source_only")
+    assert (reference.lacdr.distance, paper.lacdr.distance) == ("norm", "squared")
+    assert (reference.ptupcdr.padding, paper.ptupcdr.padding) == ("first_item", "masked")
     assert (reference.diffcdr.alm_loss, paper.diffcdr.alm_loss) == ("smooth_l1", "l1")
     assert (reference.base.lr, paper.base.lr) == (0.01, 0.001)
     # What both agree on.

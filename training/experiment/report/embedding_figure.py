@@ -12,12 +12,12 @@ from scipy.linalg import sqrtm
 from sklearn.neighbors import NearestNeighbors
 
 from training.experiment.embedding import DIM, SOURCE, TRUE, Panel, Sample
-from training.experiment.report.figures import ReportFigure
+from training.experiment.report.figures import COLOURS, ReportFigure, style_of
 from training.experiment.report.tables import ReportTable, TableCell
+from training.models.registry import MODELS
 
 NEIGHBOURS = 10
 PARTS = {"train": "training users", "test": "test users"}
-COLOURS = ("#4477aa", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee7733", "#009988", "#bb5566", "#997700")
 
 Floats = npt.NDArray[np.floating]
 
@@ -39,7 +39,7 @@ def embedding_figure(sample: Sample) -> ReportFigure | None:
         caption=f"t-SNE, β = {sample.test_fraction:g}, seed 0; each panel is a map of its own, of the same users for "
         "every colour. True vectors (triangles) are of a base model that has seen the test users' ratings as well. "
         "Models are those that score with the target base model's items. NFE: guided evaluations by the solver; shown "
-        "is the diffusion module before its alignment, as in the paper, whose text does not list its own numbers.",
+        "is the diffusion module before its alignment, as in the paper.",
         legend=False,
     )
 
@@ -105,11 +105,12 @@ def _spread(vectors: Floats) -> float:
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    colours = iter(COLOURS)
+    named = {style_of(name)[0] for name in panel.clouds if name in MODELS}
+    colours = (colour for colour in COLOURS if colour not in named)
     for name, cloud in panel.clouds.items():
         if name == TRUE:
             continue
-        colour = "#999999" if name == SOURCE else next(colours)
+        colour = "#999999" if name == SOURCE else style_of(name)[0] if name in MODELS else next(colours)
         axes.add_patch(_dots(cloud.places, colour))
         axes.plot([], [], "o", markersize=4, color=colour, label=name)  # for the legend alone
     true = panel.clouds[TRUE].places

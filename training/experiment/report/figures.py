@@ -10,14 +10,27 @@ from typing import Self
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.experiment.plan import Scenario
 from training.experiment.results import CellResult
-from training.experiment.statistics import METRICS, by_seed, summarise
+from training.experiment.statistics import METRICS, Metric, by_seed, summarise
+from training.models.registry import MODELS
 
 SCENARIO_COLOURS: dict[Scenario, str] = {"cold": "#4477aa", "warm": "#ee6677"}
-SHOWN = tuple(metric for metric in METRICS if metric.field in ("rmse_clipped", "ndcg"))
+SHOWN = tuple(metric for metric in METRICS if metric.field in ("mae", "rmse", "ndcg"))
+COLOURS = (
+    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#882255", "#009988", "#ee7733", "#332288"),
+    *("#999933", "#bb5566", "#33bbee", "#117733", "#aa4499", "#997700", "#555555"),
+)
+MARKERS = "os^Dv<>PX*hd8"
+
+
+def style_of(model: str) -> tuple[str, str]:
+    """Colour and marker of ``model``, in every figure the same; no two models of the registry have the same pair."""
+    place = list(MODELS).index(model) if model in MODELS else len(MODELS)
+    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
 
 
 @dataclass(frozen=True)
@@ -31,14 +44,14 @@ class ReportFigure:
 
     @classmethod
     def of(cls, drawing: Figure, *, name: str, title: str, caption: str, legend: bool = True) -> Self:
-        """``drawing`` as it is, with a legend in its first panel unless it has its own."""
+        """``drawing`` as it is, with the legend of its first panel beside it unless it has its own."""
         if legend:
-            drawing.axes[0].legend(loc="best", fontsize="small")
+            drawing.legend(*drawing.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
         return cls(name, title, caption, as_svg(drawing, name))
 
 
 def warm_against_cold(results: Sequence[CellResult]) -> ReportFigure | None:
-    """Figure 3: both scenarios side by side, for the smallest test fraction that has both; None where none has."""
+    """Figure 3: both scenarios side by side, a row of panels for each test fraction that has both; None without any."""
     fractions = {
         scenario: {result.test_fraction for result in results if result.scenario == scenario}
         for scenario in SCENARIO_COLOURS
@@ -46,35 +59,43 @@ def warm_against_cold(results: Sequence[CellResult]) -> ReportFigure | None:
     both = fractions["cold"] & fractions["warm"]
     if not both:
         return None
-    fraction = min(both)
-    here = [result for result in results if result.test_fraction == fraction]
-    models = list(dict.fromkeys(result.model for result in here))
-    figure = Figure(figsize=(4.5 * len(SHOWN), 0.9 + 0.34 * len(models)), layout="constrained")
-    for place, metric in enumerate(SHOWN, start=1):
-        axes = figure.add_subplot(1, len(SHOWN), place)
-        for shift, (scenario, colour) in zip((-0.2, 0.2), SCENARIO_COLOURS.items(), strict=True):
-            figures = by_seed([result for result in here if result.scenario == scenario], metric)
-            shown = [
-                (row, summarise(list(figures[model].values()))) for row, model in enumerate(models) if model in figures
-            ]
-            axes.barh(
-                [row + shift for row, _ in shown],
-                [summary.mean for _, summary in shown],
-                height=0.38,
-                xerr=[summary.error or 0.0 for _, summary in shown],
-                color=colour,
-                label=scenario,
-            )
-        axes.set_yticks(range(len(models)), models)
-        axes.invert_yaxis()
-        axes.set_xlabel(metric.label)
+    models = list(dict.fromkeys(result.model for result in results if result.test_fraction in both))
+    height = 0.9 + 0.3 * len(models)
+    figure = Figure(figsize=(3.8 * len(SHOWN), height * len(both)), layout="constrained")
+    for row, fraction in enumerate(sorted(both)):
+        here = [result for result in results if result.test_fraction == fraction]
+        for column, metric in enumerate(SHOWN, start=1):
+            axes = figure.add_subplot(len(both), len(SHOWN), row * len(SHOWN) + column)
+            _draw_bars(axes, here, metric, models)
+            axes.set_xlabel(metric.label)
+            axes.set_title(f"β = {fraction:g}", fontsize="small")
+            if column > 1:
+                axes.set_yticklabels([])
     return ReportFigure.of(
         figure,
         name="figure-3",
         title="Figure 3. Warm start against cold start",
-        caption=f"β = {fraction:g}; means over seeds, bars of one standard error. Warm figures are on the half of the "
-        "test users' ratings that is not known, cold ones on all of them.",
+        caption="Means over seeds, bars of one standard error. Rating errors are not clipped, as in the paper. Warm "
+        "figures are on the half of the test users' ratings that is not known, cold ones on all of them.",
     )
+
+
+def _draw_bars(axes: Axes, results: Sequence[CellResult], metric: Metric, models: Sequence[str]) -> None:
+    for shift, (scenario, colour) in zip((-0.2, 0.2), SCENARIO_COLOURS.items(), strict=True):
+        figures = by_seed([result for result in results if result.scenario == scenario], metric)
+        shown = [
+            (row, summarise(list(figures[model].values()))) for row, model in enumerate(models) if model in figures
+        ]
+        axes.barh(
+            [row + shift for row, _ in shown],
+            [summary.mean for _, summary in shown],
+            height=0.38,
+            xerr=[summary.error or 0.0 for _, summary in shown],
+            color=colour,
+            label=scenario,
+        )
+    axes.set_yticks(range(len(models)), models)
+    axes.invert_yaxis()
 
 
 def training_curves(results: Sequence[CellResult]) -> ReportFigure | None:
@@ -93,20 +114,20 @@ def training_curves(results: Sequence[CellResult]) -> ReportFigure | None:
     }
     if first is None or not curves:
         return None
-    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.0, 3.8), layout="constrained")
     axes = figure.add_subplot()
     for model, (errors, best) in curves.items():
-        (line,) = axes.plot(range(1, len(errors) + 1), errors, label=model)
-        if 1 <= best <= len(errors):
-            axes.plot([best], [errors[best - 1]], "o", color=line.get_color())
+        colour, marker = style_of(model)
+        kept = [best - 1] if 1 <= best <= len(errors) else []
+        axes.plot(range(1, len(errors) + 1), errors, color=colour, marker=marker, markevery=kept, label=model)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation RMSE, clipped")
     return ReportFigure.of(
         figure,
         name="training-curves",
         title="Training curves",
-        caption=f"β = {first[0]:g}, seed {first[1]}, on the validation users; the dot is the epoch kept. Models solved "
-        "in closed form have no epochs.",
+        caption=f"β = {first[0]:g}, seed {first[1]}, on the validation users; the mark is the epoch kept. Models "
+        "solved in closed form have no epochs.",
     )
 
 

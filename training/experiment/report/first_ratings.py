@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.experiment.report.figures import ReportFigure
+from training.experiment.report.figures import ReportFigure, style_of
 from training.experiment.results import CellResult
 from training.experiment.statistics import summarise
 
@@ -25,7 +25,7 @@ def first_ratings(results: Sequence[CellResult], *, name: str = NAME, title: str
         return None
     fraction = min(result.test_fraction for result in told)
     here = [result for result in told if result.test_fraction == fraction]
-    figure = Figure(figsize=(4.5 * len(PANELS), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.9 * len(PANELS), 3.6), layout="constrained")
     for place, (field, label) in enumerate(PANELS.items(), start=1):
         axes = figure.add_subplot(1, len(PANELS), place)
         _draw(axes, here, field)
@@ -49,13 +49,15 @@ def _draw(axes: Axes, results: Sequence[CellResult], field: str) -> None:
                 if value is not None:
                     by_count.setdefault(point.known, []).append(value)
         summaries = [summarise(values) for values in by_count.values()]
+        colour, marker = style_of(model)
         if summaries:
             axes.errorbar(
                 range(len(by_count)),
                 [summary.mean for summary in summaries],
                 yerr=[summary.error or 0.0 for summary in summaries],
-                marker="o",
-                markersize=3,
+                color=colour,
+                marker=marker,
+                markersize=4,
                 label=model,
             )
             axes.set_xticks(range(len(by_count)), [str(count) for count in by_count])

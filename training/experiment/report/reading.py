@@ -48,7 +48,8 @@ def _best(results: Sequence[CellResult], grid: Grid, metric: Metric, scenario: S
 
 
 def _wins(results: Sequence[CellResult], scenario: Scenario) -> list[str]:
-    found = compare(results, SUBJECT, baselines=baselines_of(results), scenario=scenario)
+    rivals = set().union(*baselines_of(results).values())
+    found = compare(results, SUBJECT, baselines=rivals, scenario=scenario)
     tested = [each for each in found if each.p is not None]
     if not found:
         return []

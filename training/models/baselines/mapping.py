@@ -23,11 +23,11 @@ class MappingSettings(Protocol):
 
 
 def mapping_network(
-    config: MappingSettings, *, source_dim: int, target_dim: int, generator: torch.Generator
+    config: MappingSettings, *, source_dim: int, target_dim: int, bias: bool = False, generator: torch.Generator
 ) -> nn.Sequential:
-    """Untrained, [B, source_dim] -> [B, target_dim]: one matrix without bias, or one hidden tanh layer."""
+    """Untrained, [B, source_dim] -> [B, target_dim]: one matrix (with a bias or not), or one hidden tanh layer."""
     if config.mapping == "linear":
-        return nn.Sequential(linear(source_dim, target_dim, bias=False, generator=generator))
+        return nn.Sequential(linear(source_dim, target_dim, bias=bias, generator=generator))
     return nn.Sequential(
         linear(source_dim, config.hidden_dim, generator=generator),
         nn.Tanh(),

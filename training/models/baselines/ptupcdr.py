@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -25,7 +27,12 @@ class PTUPCDRConfig(EpochsConfig):
     threshold: float = 3.0
     """Only items rated above this are in a history."""
     batch_size: int = Field(default=128, ge=1)
-    """Ratings, since the loss is of ratings."""
+    """Ratings, since the loss is of ratings. Released code: 128 / 512 / 512 for tasks 1 / 2 / 3."""
+    padding: Literal["masked", "first_item"] = "masked"
+    """Of histories that are shorter: nothing, or the source's first item (released code).
+
+    With ``first_item`` that item is never part of a history, and an empty history has its vector.
+    """
 
 
 PADDING = -1
@@ -54,8 +61,17 @@ class PersonalBridge(nn.Module):
 class PTUPCDRNetwork(nn.Module):
     """Attention over a history, and the bridge."""
 
-    def __init__(self, source_dim: int, target_dim: int, *, hidden_dim: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        source_dim: int,
+        target_dim: int,
+        *,
+        hidden_dim: int,
+        padding: Literal["masked", "first_item"] = "masked",
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
+        self.pads_with_an_item = padding == "first_item"
         self.attention = nn.Sequential(
             linear(source_dim, source_dim, generator=generator),
             nn.ReLU(),
@@ -66,13 +82,14 @@ class PTUPCDRNetwork(nn.Module):
     def characteristics(self, history: Tensor, item_vectors: Tensor) -> Tensor:
         """p_u [B, source_dim]: the attended mean of the items of ``history`` int64 [B, H], ``PADDING`` left out.
 
-        Zero for an empty history.
+        Zero for an empty history; the first item's vector where that is what histories are padded with.
         """
-        present = history != PADDING
-        items = item_vectors[history.clamp(min=0)]
+        present = history > 0 if self.pads_with_an_item else history != PADDING
+        items = item_vectors[torch.where(present, history, 0)]
         scores = self.attention(items).squeeze(-1).masked_fill(~present, torch.finfo(items.dtype).min)
         # Where all is padding the softmax is uniform; the mask then leaves nothing of it.
-        weights = scores.softmax(dim=1) * present
+        weights = scores.softmax(dim=1)
+        weights = weights if self.pads_with_an_item else weights * present
         pooled: Tensor = (weights[:, :, None] * items).sum(dim=1)
         return pooled
 
@@ -88,7 +105,9 @@ class PTUPCDR(LearnedModel[PTUPCDRConfig]):
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
         """The mean squared error over the target ratings of the training overlap users."""
         config, base, target = self.config, problem.source_base, problem.target_base
-        history = histories(problem.source, longest=config.history, threshold=config.threshold)
+        history = histories(
+            problem.source, longest=config.history, threshold=config.threshold, times=problem.source_times
+        )
         own = history[problem.overlap_source]
         if not bool((own != PADDING).any()):
             raise InputError(
@@ -97,7 +116,9 @@ class PTUPCDR(LearnedModel[PTUPCDRConfig]):
             )
         ratings = OverlapRatings.of(problem)
         source = base.user_vectors[problem.overlap_source]
-        network = PTUPCDRNetwork(base.dim, target.dim, hidden_dim=config.hidden_dim, generator=generator)
+        network = PTUPCDRNetwork(
+            base.dim, target.dim, hidden_dim=config.hidden_dim, padding=config.padding, generator=generator
+        )
         optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
 
         def inputs_of(vectors: Tensor, history: Tensor) -> Tensor:
@@ -128,16 +149,17 @@ class PTUPCDR(LearnedModel[PTUPCDRConfig]):
         )
 
 
-def histories(table: RatingTable, *, longest: int, threshold: float) -> Tensor:
+def histories(table: RatingTable, *, longest: int, threshold: float, times: Tensor | None = None) -> Tensor:
     """Each user's items rated above ``threshold``: int64 [n_users, longest], filled up with ``PADDING``.
 
-    Of more than ``longest`` the best rated are taken, of equals those of the lowest row: the table has no times, by
-    which the released code takes the last.
+    Of more than ``longest`` the last by ``times`` [R] are taken, as the released code takes them; without times the
+    best rated. Of equals those of the lowest row.
     """
     kept = table.ratings > threshold
-    users, items, ratings = table.users[kept], table.items[kept], table.ratings[kept]
+    users, items = table.users[kept], table.items[kept]
+    ranks = table.ratings[kept] if times is None else times[kept]
     order = torch.argsort(items, stable=True)
-    order = order[torch.argsort(ratings[order], descending=True, stable=True)]
+    order = order[torch.argsort(ranks[order], descending=True, stable=True)]
     order = order[torch.argsort(users[order], stable=True)]
     users, items = users[order], items[order]
     counts = torch.bincount(users, minlength=table.n_users)

@@ -11,6 +11,7 @@ from torch.nn.functional import silu
 
 from training.models.diffusion.schedule import time_labels
 from training.models.layers import linear
+from training.setting_types import TimeFrequencies
 
 Conditioning = Literal["input", "hidden"]
 """Where time and condition are added: to x, or to what the DIM's first layer makes of x."""
@@ -20,11 +21,12 @@ Activation = Literal["none", "silu"]
 
 
 class NoisePredictor(nn.Module):
-    """eps_theta(x, t, c) = layers(x + time_linear(sin and cos of t) + condition_linear(c)).
+    """eps_theta(x, t, c) = layers(x + time_linear(sin and cos of t) + kept condition_linear(c)).
 
     Three linear layers, ``activation`` between them; without one the network is affine in x and c. Time and
     condition are each brought to x's width by one linear layer and added before the stack; with ``conditioning``
-    ``hidden`` to the hidden width, and added to what the first layer makes of x.
+    ``hidden`` to the hidden width, and added to what the first layer makes of x. The mask stands behind the
+    condition's layer (paper, Figure 2): without its condition, eps_theta(x, t) has nothing of that layer, no bias.
     """
 
     def __init__(
@@ -34,15 +36,17 @@ class NoisePredictor(nn.Module):
         target_dim: int,
         hidden_dim: int,
         time_features: int,
+        time_frequencies: TimeFrequencies = "over_half",
         activation: Activation,
         conditioning: Conditioning = "input",
         generator: torch.Generator,
     ) -> None:
-        """``time_features``: width of the sinusoidal embedding, even. ``hidden`` conditioning needs an activation."""
+        """``time_features``, ``time_frequencies``: of :func:`sinusoidal`. ``hidden`` needs an activation."""
         super().__init__()
         self.source_dim = source_dim
         self.target_dim = target_dim
         self.time_features = time_features
+        self.time_frequencies = time_frequencies
         self.is_affine = activation == "none"
         self.conditioning = conditioning
         width = target_dim if conditioning == "input" else hidden_dim
@@ -52,12 +56,14 @@ class NoisePredictor(nn.Module):
         self.second = linear(hidden_dim, hidden_dim, generator=generator)
         self.third = linear(hidden_dim, target_dim, generator=generator)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor, *, kept: Tensor | None = None) -> Tensor:
         """Predicted noise [B, target_dim].
 
-        ``x`` [B, target_dim]; ``t`` [B], float64, in [0, 1]; ``condition`` [B, source_dim], zeros where masked.
+        ``x`` [B, target_dim]; ``t`` [B], float64, in [0, 1]; ``condition`` [B, source_dim]; ``kept`` bool [B, 1]: which
+        rows have their condition, None for all.
         """
-        terms = self.time_term(t) + self.condition_linear(condition)
+        condition_term = self.condition_linear(condition)
+        terms = self.time_term(t) + (condition_term if kept is None else condition_term * kept)
         entered = self.first(x + terms) if self.conditioning == "input" else self.first(x) + terms
         noise: Tensor = self.third(self.activate(self.second(self.activate(entered))))
         return noise
@@ -68,14 +74,20 @@ class NoisePredictor(nn.Module):
 
     def time_term(self, t: Tensor) -> Tensor:
         """What times ``t`` [n] add, to x or to the first layer: [n, target_dim] or [n, hidden_dim]."""
-        features = sinusoidal(time_labels(t), self.time_features)
+        features = sinusoidal(time_labels(t), self.time_features, self.time_frequencies)
         term: Tensor = self.time_linear(features.to(self.time_linear.weight.dtype))
         return term
 
 
-def sinusoidal(labels: Tensor, features: int) -> Tensor:
-    """[n] -> [n, features]: sines, then cosines, of ``labels`` at frequencies from 1 down towards 1e-4 (geometric)."""
+def sinusoidal(labels: Tensor, features: int, spacing: TimeFrequencies = "over_half") -> Tensor:
+    """[n] -> [n, features]: sines, then cosines, of ``labels`` at frequencies that fall geometrically from 1.
+
+    Frequency i of h = ``features`` / 2 (``features`` even) is 10,000^(-i / h) with ``over_half`` (Vaswani et al. 2017,
+    section 3.5) and 10,000^(-i / (h - 1)) with ``to_the_end``, where the last is 1e-4 (the code of Ho et al. 2020).
+    """
     half = features // 2
-    frequencies = torch.exp(torch.arange(half, dtype=labels.dtype, device=labels.device) * (-math.log(10_000.0) / half))
+    steps = half if spacing == "over_half" else max(half - 1, 1)
+    numbers = torch.arange(half, dtype=labels.dtype, device=labels.device)
+    frequencies = torch.exp(numbers * (-math.log(10_000.0) / steps))
     angles = labels[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -25,6 +25,7 @@ from diffcdr.errors import InputError
 from training.models.diffusion.dim import NoisePredictor, sinusoidal
 from training.models.diffusion.schedule import time_labels
 from training.models.diffusion.solver import SolverPlan, Stage, solve
+from training.setting_types import TimeFrequencies
 
 ROUNDING_LIMIT = 1e-7
 """Largest bound on what rounding may do to a fold by Horner, in units of x_T, g and h; float32 has some 1e-5 there."""
@@ -46,11 +47,18 @@ class AffineMap:
 class Folder:
     """Folds a DIM's transfer for one plan; what depends on the plan alone is computed once."""
 
-    def __init__(self, plan: SolverPlan, *, guidance_scale: float, time_features: int) -> None:
+    def __init__(
+        self,
+        plan: SolverPlan,
+        *,
+        guidance_scale: float,
+        time_features: int,
+        time_frequencies: TimeFrequencies = "over_half",
+    ) -> None:
         self._plan = plan
         self._scale = guidance_scale
         times = torch.tensor([stage.t for stage in plan.stages], dtype=torch.float64)
-        self._time_features: Float64Array = sinusoidal(time_labels(times), time_features).numpy()
+        self._time_features: Float64Array = sinusoidal(time_labels(times), time_features, time_frequencies).numpy()
         self._coefficients = _solved_polynomials(plan)
         self._sizes = np.abs(self._coefficients).sum(axis=0)
 
@@ -71,10 +79,11 @@ class Folder:
         hidden = _array(first.bias) @ second_weight + _array(second.bias)
         constant = hidden @ third_weight + _array(third.bias)
 
-        # The k + 1 rows: the basis of the source space, then zero. Guidance scales the condition's linear part only.
+        # The k + 1 rows: the basis of the source space, then zero. Guidance scales all that the condition adds: the
+        # branch without it has nothing of its layer.
         rows = np.eye(predictor.source_dim + 1, predictor.source_dim)
-        condition = self._scale * rows @ _array(predictor.condition_linear.weight).T
-        condition += _array(predictor.condition_linear.bias)
+        condition = rows @ _array(predictor.condition_linear.weight).T + _array(predictor.condition_linear.bias)
+        condition *= self._scale
         times = self._time_features @ _array(predictor.time_linear.weight).T + _array(predictor.time_linear.bias)
         start = rows if initial_state is None else np.tile(_array(initial_state), (len(rows), 1))
         sizes = np.abs(product)

@@ -22,9 +22,10 @@ from training.models.layers import RowProduct, filled_up
 def guided_noise(
     predictor: NoisePredictor, x: Tensor, t: Tensor, *, condition: Tensor, guidance_scale: float
 ) -> Tensor:
-    """Eq. 3: eps_u + s (eps_c - eps_u); eps_u is predicted for a condition of zeros. Two forward passes."""
+    """Eq. 3: eps_u + s (eps_c - eps_u); eps_u is predicted with every condition masked. Two forward passes."""
     conditional: Tensor = predictor(x, t, condition)
-    unconditional: Tensor = predictor(x, t, torch.zeros_like(condition))
+    none_kept = torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
+    unconditional: Tensor = predictor(x, t, condition, kept=none_kept)
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
@@ -104,4 +105,4 @@ class Sampler(nn.Module):
         conditional: Tensor = self._predictor.condition_linear(source)
         if self._scale == 1.0:
             return conditional[:, None]
-        return torch.stack([self._predictor.condition_linear.bias.expand_as(conditional), conditional], dim=1)
+        return torch.stack([torch.zeros_like(conditional), conditional], dim=1)

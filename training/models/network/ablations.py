@@ -1,9 +1,13 @@
-"""DiffCDR with a part left out (paper, section 4.4): DA without the task, AT without the diffusion.
+"""DiffCDR with a part left out (paper, section 4.3): DA without the task, AT without the diffusion.
 
-DAT, with all three, is :class:`~training.models.network.model.DiffCDR`.
+The paper describes AT as "ALM and task loss learning" and groups it under task-oriented learning. Whether the ALM keeps
+its own loss is not said, so both readings are models. DAT, with all three, is
+:class:`~training.models.network.model.DiffCDR`.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -31,6 +35,8 @@ class DiffCDRWithoutDiffusion(LearnedModel[DiffCDRConfig]):
     """AT: the ALM on the source vector itself, with the alignment and task losses of Eq. 7."""
 
     name = "diffcdr-at"
+    aligns: ClassVar[bool] = True
+    """Whether the loss is that of Eq. 7, or its task loss alone."""
 
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
         """Alg. 1, line 10, with u_s in the place of the solver's answer."""
@@ -51,7 +57,7 @@ class DiffCDRWithoutDiffusion(LearnedModel[DiffCDRConfig]):
                     [LOSSES[config.alm_loss](aligned, target[batch.users]), task_loss(aligned, batch, base)]
                 )
                 optimizer.zero_grad()
-                torch.autograd.backward(losses[0] + config.task_weight * losses[1])
+                torch.autograd.backward(losses[0] + config.task_weight * losses[1] if self.aligns else losses[1])
                 if config.clip_norm is not None:
                     nn.utils.clip_grad_norm_(alignment.parameters(), config.clip_norm)
                 optimizer.step()
@@ -70,3 +76,10 @@ class DiffCDRWithoutDiffusion(LearnedModel[DiffCDRConfig]):
             rows=rows,
             data=[source, target, base.item_vectors, ratings.users, ratings.items, ratings.ratings],
         )
+
+
+class DiffCDRTaskAlone(DiffCDRWithoutDiffusion):
+    """AT in its other reading: the ALM on the source vector, by the task loss alone, whatever lambda is."""
+
+    name = "diffcdr-at-task"
+    aligns = False

@@ -4,7 +4,7 @@ Without activation everything in a step is a product of small matrices, and what
 arithmetic but the calls: some hundred a batch, on arrays of 128 rows. Three things take them away.
 
 1. The solver of line 9 is the folded map of that step (:mod:`training.models.diffusion.folding`).
-2. The DIM is out = e (W_3 W_2 W_1)^T + const, e = x_t + T(t) + C(c) + biases. With d = dL/d out [B, k] every gradient
+2. The DIM is out = e (W_3 W_2 W_1)^T + const, e = x_t + T(t) + kept C(c). With d = dL/d out [B, k] every gradient
    comes from d^T e, the column sums of d, and products of weights: no array of B x hidden is ever made. With
    h_1 = e W_1^T + b_1 and h_2 = h_1 W_2^T + b_2:
 
@@ -52,11 +52,14 @@ CLIP_EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a DIM update reads of one batch, float32: [B, k] each, ``features`` [B, time_features]."""
+    """What a DIM update reads of one batch, float32: [B, k] each; ``features`` [B, time_features].
+
+    ``kept`` [B, 1]: 1 where a row has its condition, else 0.
+    """
 
     source: Float32Array
     target: Float32Array
-    condition: Float32Array
+    kept: Float32Array
     noisy: Float32Array
     noise: Float32Array
     features: Float32Array
@@ -108,8 +111,8 @@ class AffineUpdates(AlternatingUpdates):
             source, target = self._source[users], self._target[users]
             state = schedule(t)
             noisy = state.alpha.float()[:, None] * target + state.sigma.float()[:, None] * noise
-            features = sinusoidal(time_labels(t), config.time_features).float()
-            columns = [_array(value) for value in (source, target, source * kept, noisy, noise, features)]
+            features = sinusoidal(time_labels(t), config.time_features, config.time_frequencies).float()
+            columns = [_array(value) for value in (source, target, kept.float(), noisy, noise, features)]
             first = 0
             for batch, *_ in group:
                 part = slice(first, first + len(batch.users))
@@ -118,21 +121,19 @@ class AffineUpdates(AlternatingUpdates):
 
     def _losses(self, batch: Batch, rows: _Rows) -> tuple[float, float, float]:
         """Update on one batch; its three losses before."""
-        two = self._config.optimizers == "two"
         dim_loss = self._dim_gradients(rows)
-        if two:
-            self._update(0)
+        self._update(0)
         folded = self._folder.fold(self._network.noise_predictor, initial_state=self._network.initial_state)
         solved = rows.source @ folded.matrix.astype(np.float32) + folded.offset.astype(np.float32)
         alm_loss, of_task = self._alignment_gradients(batch, rows, solved)
-        self._update(1 if two else 0)
+        self._update(1)
         return dim_loss, alm_loss, of_task
 
     def _dim_gradients(self, rows: _Rows) -> float:
         """Eq. 5 and its gradients, as the module's text derives them."""
         time, condition, first, second, third = self._layers.values()
         entered = rows.noisy + (rows.features @ time.weight.T + time.bias)
-        entered += rows.condition @ condition.weight.T + condition.bias
+        entered += rows.kept * (rows.source @ condition.weight.T + condition.bias)
         upper = third.weight @ second.weight
         product = upper @ first.weight
         constant = upper @ first.bias + third.weight @ second.bias + third.bias
@@ -144,9 +145,9 @@ class AffineUpdates(AlternatingUpdates):
         second.set(third.weight.T @ hidden, third.weight.T @ total)
         first.set(upper.T @ crossed, upper.T @ total)
         into = slopes @ product
-        summed = total @ product
-        time.set(into.T @ rows.features, summed)
-        condition.set(into.T @ rows.condition, summed)
+        time.set(into.T @ rows.features, total @ product)
+        into *= rows.kept
+        condition.set(into.T @ rows.source, into.sum(axis=0))
         return loss
 
     def _alignment_gradients(self, batch: Batch, rows: _Rows, solved: Float32Array) -> tuple[float, float]:

@@ -20,7 +20,8 @@ class AlternatingUpdates:
     """Alg. 1, lines 6 to 11: the DIM's update, then the solver without gradient, then the ALM's update.
 
     Losses are means over rows and dimensions, where the paper sums over dimensions; the factor k is lambda's to make
-    up. With ``optimizers = one`` both losses are added and one Adam takes one step a batch.
+    up. Each module has an Adam of its own. The released code has one for both, which takes both steps: a step moves
+    only the weights that its loss reaches, so that is the same to the bit.
     """
 
     def __init__(self, network: DiffCDRNetwork, config: DiffCDRConfig, *, problem: TransferProblem) -> None:
@@ -32,11 +33,8 @@ class AlternatingUpdates:
         self._items = problem.target_base
         self._schedule = make_schedule(config.schedule)
         self._plan = solver_plan(config)
-        groups = [list(network.noise_predictor.parameters()), list(network.alignment.parameters())]
-        if config.optimizers == "one":
-            groups = [groups[0] + groups[1]]
-        self._groups = groups
-        self.optimizers = [torch.optim.Adam(group, lr=config.lr, fused=True) for group in groups]
+        self._groups = [list(network.noise_predictor.parameters()), list(network.alignment.parameters())]
+        self.optimizers = [torch.optim.Adam(group, lr=config.lr, fused=True) for group in self._groups]
 
     @property
     def rows(self) -> int:
@@ -66,16 +64,11 @@ class AlternatingUpdates:
     def _learn_from(self, dim_loss: Tensor, source: Tensor, target: Tensor, task: Callable[[Tensor], Tensor]) -> Tensor:
         """All three losses of one batch, descended; ``task`` is that of the aligned vectors [B, k]."""
         config = self._config
-        if config.optimizers == "two":
-            self._descend(0, dim_loss)
+        self._descend(0, dim_loss)
         aligned = self._network.alignment(self._solved(source))
         alm_loss = LOSSES[config.alm_loss](aligned, target)
         of_task = task(aligned)
-        combined = alm_loss + config.task_weight * of_task
-        if config.optimizers == "two":
-            self._descend(1, combined)
-        else:
-            self._descend(0, dim_loss + combined)
+        self._descend(1, alm_loss + config.task_weight * of_task)
         return torch.stack([dim_loss, alm_loss, of_task]).detach().double()
 
     def _dim_loss(self, source: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
@@ -83,7 +76,7 @@ class AlternatingUpdates:
         t, noise, kept = self._draw(len(target), generator)
         state = self._schedule(t)
         noisy = state.alpha.float()[:, None] * target + state.sigma.float()[:, None] * noise
-        return LOSSES[self._config.dim_loss](self._network.noise_predictor(noisy, t, source * kept), noise)
+        return LOSSES[self._config.dim_loss](self._network.noise_predictor(noisy, t, source, kept=kept), noise)
 
     def _draw(self, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Of one batch: times [B], noise [B, k], and whether a row keeps its condition, bool [B, 1]."""

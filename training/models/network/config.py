@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from training.models.diffusion.dim import Conditioning
-from training.setting_types import LossName, ScheduleName, SelectBy, Settings
+from training.setting_types import LossName, ScheduleName, SelectBy, Settings, TimeFrequencies
 
 
 class DiffCDRConfig(Settings):
@@ -26,7 +26,10 @@ class DiffCDRConfig(Settings):
     of several dimensions (docs/results/research-log.md).
     """
     time_features: int = Field(default=10, ge=2, multiple_of=2)
-    """Width of the sinusoidal time embedding (released code: k)."""
+    """Width of the sinusoidal time embedding. Released code: 128, whatever k is; the paper says nothing."""
+    time_frequencies: TimeFrequencies = "over_half"
+    """Of h frequencies i = 0, 1, …: 10,000^(-i / h), as the work that the paper cites has it, or ``to_the_end``
+    10,000^(-i / (h - 1)), the last 1e-4 (released code)."""
 
     # Diffusion
     schedule: ScheduleName = "discrete"
@@ -36,7 +39,7 @@ class DiffCDRConfig(Settings):
     end_time: float = Field(default=1e-3, gt=0.0, lt=1.0)
     """Sampling ends here, of [0, 1]. Released code: 1e-4, below the discrete grid's first point 1e-3."""
     condition_dropout: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of training rows whose condition is replaced by zeros."""
+    """Share of training rows whose condition is masked, behind its linear layer (Figure 2)."""
     guidance_scale: float = Field(default=0.1, ge=0.0)
     """s of Eq. 3: eps_u + s (eps_c - eps_u); 1 is purely conditional."""
     nfe: int = Field(default=30, ge=1, le=1000)
@@ -63,8 +66,6 @@ class DiffCDRConfig(Settings):
     # Optimisation
     rows: Literal["users", "ratings"] = "users"
     """What a batch is made of (Eq. 1, 6 average over users). Released code: ``ratings``; heavy users weigh more."""
-    optimizers: Literal["two", "one"] = "two"
-    """Two Adam updates a batch (Alg. 1, lines 8 and 10), or one Adam on the sum of the losses (released code)."""
     lr: float = Field(default=1e-3, gt=0.0)
     clip_norm: float | None = Field(default=1.0, gt=0.0)
     """Gradients are clipped to this norm (released code: 1.0; the paper says nothing); None leaves them.

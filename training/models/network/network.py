@@ -31,6 +31,7 @@ class DiffCDRNetwork(nn.Module):
             target_dim=target_dim,
             hidden_dim=config.hidden_dim,
             time_features=config.time_features,
+            time_frequencies=config.time_frequencies,
             activation=config.activation,
             conditioning=config.conditioning,
             generator=generator,
@@ -51,7 +52,12 @@ def solver_plan(config: DiffCDRConfig) -> SolverPlan:
 
 def folder(config: DiffCDRConfig) -> Folder:
     """What folds a network with the settings ``config``."""
-    return Folder(solver_plan(config), guidance_scale=config.guidance_scale, time_features=config.time_features)
+    return Folder(
+        solver_plan(config),
+        guidance_scale=config.guidance_scale,
+        time_features=config.time_features,
+        time_frequencies=config.time_frequencies,
+    )
 
 
 def alignment_module(dim: int, *, generator: torch.Generator) -> nn.Linear:

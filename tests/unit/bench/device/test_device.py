@@ -66,11 +66,11 @@ def test_few_users_are_searched_again() -> None:
     assert complete.all()
 
 
-@pytest.mark.parametrize("optimizers", ["one", "two"])
-def test_training_takes_the_products_steps(optimizers: str) -> None:
+@pytest.mark.parametrize("frequencies", ["over_half", "to_the_end"])
+def test_training_takes_the_products_steps(frequencies: str) -> None:
     """Eleven whole batches and a rest, so that warming up, recording and a batch of another size all happen."""
     config = DiffCDRConfig.model_validate(
-        {"activation": "none", "rows": "ratings", "optimizers": optimizers, "batch_size": 16, "nfe": 7}
+        {"activation": "none", "rows": "ratings", "time_frequencies": frequencies, "batch_size": 16, "nfe": 7}
     )
     problem = train.drawn_problem(config.model_copy(update={"batch_size": 177}), batches=1)
     losses, weights = [], []

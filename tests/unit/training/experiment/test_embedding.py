@@ -66,6 +66,7 @@ def test_a_sample_is_kept_and_the_same_every_time(
     back = read_sample(path)
     assert back is not None and to_bytes(back) == to_bytes(sample)
     assert back.is_of(["diffcdr"], 0.2) and not back.is_of(["tgt"], 0.2) and not back.is_of(["diffcdr"], 0.5)
+    assert not back.is_of(["diffcdr"], 0.2, users=1000)
     for content in (b"", b"PK\x03\x04", to_bytes(sample)[:-100]):
         path.write_bytes(content)
         with pytest.raises(InputError, match="delete it to have it computed again"):

@@ -5,6 +5,7 @@ import pytest
 
 from diffcdr.errors import InputError
 from tests.unit.training.experiment.samples import result
+from training.config import load_preset
 from training.data.domains import DomainPair
 from training.experiment.paper import paper_numbers, paper_task, task_of
 from training.experiment.report.paper_tables import beside_table, counts_table, speeds_table
@@ -32,9 +33,18 @@ def test_figures_are_as_printed() -> None:
     assert paper_task(2).figure("ptupcdr", "rmse", 0.5) == 1.4425
     assert paper_task(3).figure("diffcdr", "hr", 0.8) == 0.00179
     assert paper_task(2).figure("diffcdr-at", "rmse", 0.8) == 1.5968
+    assert paper_task(2).figure("diffcdr-at-task", "rmse", 0.8) == 1.5968
     assert paper_task(2).figure("diffcdr-da", "ndcg", 0.8) is None
     assert paper_task(2).figure("bias", "mae", 0.8) is None
     assert paper_task(2).figure("diffcdr", "mae", 0.3) is None
+
+
+def test_the_released_code_s_batches_are_those_of_the_task() -> None:
+    batches = []
+    for task in paper_numbers().tasks:
+        settings = load_preset("reference", task.reference).model_dump()
+        batches.append(tuple(settings[section]["batch_size"] for section in ("base", "diffcdr", "ptupcdr")))
+    assert batches == [(256, 128, 128), (512, 512, 512), (512, 128, 512)]
 
 
 def test_figures_the_paper_has_twice_agree() -> None:

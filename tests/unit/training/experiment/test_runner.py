@@ -18,7 +18,7 @@ from training.run.prepare import prepare
 from training.run.run import Run
 
 GRID = Grid(("bias", "emcdr"), (0.5,), 2, ("cold", "warm"))
-TIMES = {"train_rate": None, "transfer_rate": 0.0, "seconds": 0.0}
+TIMES = {"train_rate": None, "transfer_rate": 0.0, "served_rate": None, "seconds": 0.0}
 
 
 def timeless(outcome: Outcome) -> CellResult:

@@ -28,7 +28,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "nfe": 3,
             "hidden_dim": 8,
             "activation": "none",
-            "optimizers": "one",
             "initial_state": "gaussian",
         },
     ),
@@ -37,8 +36,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "sscdr": ("sscdr", {"epochs": 4}),
     "lacdr": ("lacdr", {"epochs": 4}),
     "ptupcdr": ("ptupcdr", {"epochs": 4}),
+    "tmcdr": ("tmcdr", {"epochs": 4}),
     "diffcdr-da": ("diffcdr-da", {"epochs": 4, "nfe": 3, "hidden_dim": 8}),
     "diffcdr-at": ("diffcdr-at", {"epochs": 4}),
+    "diffcdr-at-task": ("diffcdr-at-task", {"epochs": 4}),
 }
 
 

@@ -21,4 +21,17 @@ def test_names_of_models() -> None:
 def test_all_leaves_out_what_the_settings_make_no_sense_of() -> None:
     assert suited(load_preset("ranking")) == ("mean", "bias", "popular", "ridge", "diffcdr")
     robust = suited(load_preset("robust"))
-    assert set(MODELS) - set(robust) == {"diffcdr-da", "diffcdr-at"}
+    assert set(MODELS) - set(robust) == {"diffcdr-da", "diffcdr-at", "diffcdr-at-task"}
+
+
+def test_the_paper_s_systems_by_one_word() -> None:
+    seven = ("tgt", "cmf", "emcdr", "sscdr", "lacdr", "ptupcdr", "diffcdr")
+    ablations = ("diffcdr-da", "diffcdr-at", "diffcdr-at-task")
+    for preset in ("reference", "paper"):
+        assert parse_models("paper", load_preset(preset)) == (*seven, *ablations)
+    assert parse_models("paper,bias", REFERENCE) == ("bias", *seven, *ablations)
+    for preset in ("ranking", "robust"):
+        with pytest.raises(InputError, match="--preset reference"):
+            parse_models("paper", load_preset(preset))
+    with pytest.raises(InputError, match="did you mean 'paper'"):
+        parse_models("papr", REFERENCE)

@@ -110,7 +110,15 @@ def test_the_bundle_holds_what_was_trained(prepared: Prepared, published: tuple[
     for row in (0, len(warm) - 1):
         mine = train.items.numpy()[train.users.numpy() == warm[row]]
         assert bundle.target_users.seen(row).tolist() == sorted(mine.tolist())
-    assert np.array_equal(bundle.target_users.vectors, prepared.problem.target_base.user_vectors.numpy()[warm])
+    # Validation users decide whether training overlap users are stored with vectors of their own or blended ones.
+    alone = ~np.isin(warm, prepared.problem.overlap_target.numpy())
+    own = prepared.problem.target_base.user_vectors.numpy()[warm]
+    assert np.array_equal(bundle.target_users.vectors[alone], own[alone])
+    spec = bundle.manifest.warm
+    assert spec is not None
+    stored = stored_vectors(fitted.model, prepared.problem, warm, spec=spec)
+    assert np.array_equal(bundle.target_users.vectors, stored)
+    assert np.array_equal(stored, own) is (spec.stored == "own")
     assert bundle.target_items.popularity.tolist() == np.bincount(train.items.numpy(), minlength=25).tolist()
     assert len(bundle.source_users.ids) == len(pair.source.users)
     assert bundle.target_items.titles is not None

@@ -79,6 +79,7 @@ def test_checkpoints_of_several_trainings_are_kept_apart(prepared: Prepared, tmp
 def test_an_ablation_tries_only_what_it_has() -> None:
     assert set(GRIDS.of_model("diffcdr-da")) == {"guidance_scale"}
     assert set(GRIDS.of_model("diffcdr-at")) == {"task_weight"}
+    assert not GRIDS.of_model("diffcdr-at-task")
     assert GRIDS.of_model("emcdr") == {}
     assert GRIDS.cost(["emcdr", "diffcdr"]) == [
         "diffcdr: 6 combinations of task_weight and guidance_scale, 2 trainings; chosen on validation users"

@@ -9,9 +9,11 @@ from tests.unit.training.experiment.samples import result
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.experiment.plan import Grid, Setup
+from training.experiment.report.figures import style_of
 from training.experiment.report.render import Report, as_html, as_markdown, write_report
 from training.experiment.report.report import make_report
 from training.experiment.results import ResultsFile
+from training.models.registry import MODELS as REGISTRY
 
 MODELS = ("bias", "popular", "diffcdr", "diffcdr-da")
 GRID = Grid(MODELS, (0.2, 0.5), 3, ("cold", "warm"))
@@ -87,14 +89,38 @@ def test_the_page_asks_for_nothing_from_elsewhere(report: Report) -> None:
 def test_the_best_of_a_column_is_marked_and_compared(report: Report) -> None:
     table = next(table for table in report.tables if table.title == "Table 2. Results, cold start, β = 0.2")
     rows = {row[0].text: row[1:] for row in table.rows}
-    assert list(rows) == ["bias", "popular", "diffcdr", "best baseline", "improvement", "p, paired t-test",
-                          "p, Holm-corrected"]  # fmt: skip
+    assert list(rows) == ["bias", "popular", "diffcdr", "best of the other baselines", "improvement over it",
+                          "p, paired t-test", "p, Holm-corrected"]  # fmt: skip
     assert [cell.best for cell in rows["diffcdr"]] == [True] * 7
     assert not any(cell.best for name in ("bias", "popular") for cell in rows[name])
     assert [cell.text for cell in rows["popular"]][:4] == ["–"] * 4
-    assert [cell.text for cell in rows["best baseline"]] == ["bias"] * 4 + ["popular"] * 3
+    assert [cell.text for cell in rows["best of the other baselines"]] == ["bias"] * 4 + ["popular"] * 3
     # 0.9 + 0.012 against 1 + 0.01, every seed alike enough to be significant.
-    assert rows["improvement"][1].text == f"{1 - 0.912 / 1.01:+.1%} **"
+    assert rows["improvement over it"][1].text == f"{1 - 0.912 / 1.01:+.1%} **"
+
+
+def test_improvement_is_over_the_paper_s_systems_and_over_the_others(pair: DomainPair, setup: Setup) -> None:
+    errors = {"bias": 0.8, "emcdr": 1.2, "lacdr": 1.1, "ptupcdr": 1.05, "diffcdr": 1.0, "diffcdr-at-task": 1.3}
+    cells = [result(model, rmse=rmse) for model, rmse in errors.items()]
+    tables = {table.title: table for table in make_report(pair, setup, Grid(tuple(errors), (0.2,), 1), cells).tables}
+    rows = [[cell.text for cell in row[:2]] for row in tables["Table 2. Results, cold start, β = 0.2"].rows]
+    assert rows[5:7] == [["best of the paper's systems", "ptupcdr"], ["improvement over it", f"{0.05 / 1.05:+.1%}"]]
+    assert rows[9:11] == [["best of the other baselines", "bias"], ["improvement over it", f"{-0.2 / 0.8:+.1%}"]]
+    ablations = tables["Table 3. Ablations, cold start, β = 0.2"].rows
+    assert [row[0].text for row in ablations] == ["best mapping-oriented CDR", "ptupcdr", "diffcdr-at-task", "diffcdr"]
+    assert [row[1].text for row in ablations] == ["1.1000 (lacdr)", "1.0500", "1.3000", "1.0000"]
+    assert [row[1].best for row in ablations] == [False, False, False, True]
+
+
+def test_models_are_told_apart_by_colour_and_marker() -> None:
+    assert len({style_of(model) for model in REGISTRY}) == len(REGISTRY)
+    assert len({style_of(model)[0] for model in REGISTRY}) > 10
+
+
+def test_figure_3_has_panels_for_every_fraction_and_metric(report: Report) -> None:
+    svg = report.figures[0].svg
+    assert all(svg.count(f">{label}<") == 2 for label in ("MAE", "RMSE", "NDCG@20"))
+    assert svg.count("β = 0.2") == svg.count("β = 0.5") == 3
 
 
 def test_figures_are_whole_svg_and_the_same_every_time(report: Report, pair: DomainPair, setup: Setup) -> None:

@@ -36,6 +36,33 @@ def test_histories_are_the_best_rated_then_the_lowest_rows() -> None:
     assert histories(table, longest=4, threshold=3.0)[0].tolist() == [3, 1, 5, PADDING]
 
 
+def test_histories_with_times_are_the_last_items() -> None:
+    table = RatingTable(
+        users=torch.tensor([0, 0, 0, 0, 2, 2]),
+        items=torch.tensor([1, 3, 5, 6, 0, 2]),
+        ratings=torch.tensor([4.0, 5.0, 4.0, 3.0, 2.0, 3.5]),
+        n_users=3,
+        n_items=7,
+    )
+    times = torch.tensor([30, 10, 20, 40, 50, 60])
+    last = histories(table, longest=2, threshold=3.0, times=times)
+    assert last.tolist() == [[1, 5], [PADDING, PADDING], [2, PADDING]]
+
+
+@given(items=st.lists(st.integers(0, 9), max_size=6), padding=st.integers(0, 5))
+def test_padding_with_the_first_item_takes_it_out_of_every_history(items: list[int], padding: int) -> None:
+    """The released code's padding: the first item's number stands for none, and an empty history has its vector."""
+    vectors = torch.randn(10, 4, generator=torch.Generator().manual_seed(1))
+    net = PTUPCDRNetwork(4, 3, hidden_dim=5, padding="first_item", generator=torch.Generator().manual_seed(0))
+    pooled = net.characteristics(torch.tensor([[*items, *[PADDING] * (padding + 1)]]), vectors)[0]
+    rest = [item for item in items if item]
+    if not rest:
+        torch.testing.assert_close(pooled, vectors[0])
+        return
+    scores = net.attention(vectors[rest]).squeeze(1)
+    torch.testing.assert_close(pooled, scores.softmax(0) @ vectors[rest], rtol=1e-5, atol=1e-6)
+
+
 @given(items=st.lists(st.integers(0, 9), max_size=6), padding=st.integers(0, 5))
 def test_padding_changes_nothing(items: list[int], padding: int) -> None:
     vectors = torch.randn(10, 4, generator=torch.Generator().manual_seed(1))

@@ -28,18 +28,20 @@ def carried(name: str, problem: TransferProblem, **settings: Any) -> Tensor:
     return model.transfer(problem.source_base.user_vectors)
 
 
-@pytest.mark.parametrize("optimizers", ["one", "two"])
 @pytest.mark.parametrize(
-    ("name", "learns_from_ratings"), [("diffcdr-da", False), ("diffcdr-at", True), ("diffcdr", True)]
+    ("name", "learns_from_ratings"),
+    [("diffcdr-da", False), ("diffcdr-at", True), ("diffcdr-at-task", True), ("diffcdr", True)],
 )
-def test_da_alone_has_no_task_gradient(name: str, learns_from_ratings: bool, optimizers: str) -> None:
+def test_da_alone_has_no_task_gradient(name: str, learns_from_ratings: bool) -> None:
     target = DATA.problem.target
     flipped = replace(DATA.problem, target=replace(target, ratings=6.0 - target.ratings))
-    first, second = (carried(name, problem, optimizers=optimizers) for problem in (DATA.problem, flipped))
+    first, second = (carried(name, problem) for problem in (DATA.problem, flipped))
     assert torch.equal(first, second) is not learns_from_ratings
 
 
-@pytest.mark.parametrize(("name", "diffuses"), [("diffcdr-da", True), ("diffcdr-at", False), ("diffcdr", True)])
+@pytest.mark.parametrize(
+    ("name", "diffuses"), [("diffcdr-da", True), ("diffcdr-at", False), ("diffcdr-at-task", False), ("diffcdr", True)]
+)
 def test_at_alone_has_no_diffusion(name: str, diffuses: bool) -> None:
     plain = carried(name, DATA.problem)
     for change in ({"nfe": 4}, {"guidance_scale": 3.0}, {"hidden_dim": 9}, {"schedule": "continuous"}):
@@ -62,7 +64,19 @@ def test_da_takes_the_squared_distance() -> None:
     assert details["task_weight"] == 0.0
 
 
-@pytest.mark.parametrize("name", ["diffcdr-da", "diffcdr-at"])
+@pytest.mark.parametrize(("name", "learns_from_vectors"), [("diffcdr-at", True), ("diffcdr-at-task", False)])
+def test_target_vectors_teach_one_reading_of_at_alone(name: str, learns_from_vectors: bool) -> None:
+    base = DATA.problem.target_base
+    moved = replace(DATA.problem, target_base=replace(base, user_vectors=-base.user_vectors))
+    assert torch.equal(carried(name, moved), carried(name, DATA.problem)) is not learns_from_vectors
+
+
+def test_the_task_alone_has_no_weight() -> None:
+    heavy = carried("diffcdr-at-task", DATA.problem, task_weight=8.0)
+    assert torch.equal(heavy, carried("diffcdr-at-task", DATA.problem))
+
+
+@pytest.mark.parametrize("name", ["diffcdr-da", "diffcdr-at", "diffcdr-at-task"])
 def test_the_closed_form_has_no_ablations(name: str) -> None:
     with pytest.raises(InputError, match=r"diffcdr\.form=network"):
         MODELS[name].create(GaussianDiffCDRConfig())
