@@ -123,12 +123,15 @@ class WarmSpec(_Frozen):
     Without ratings u is u0. ``strength`` was chosen on validation users.
     ``stored``: what ``target_users/vectors.npy`` holds: the base model's own vectors, or ``blended`` with the
     transferred one for users who have a source vector.
+    ``sparse``: whether users with target ratings keep the sparse term of their source history, as validation users
+    prefer; without effect where the model has none. The vector is moved as if it had none.
     """
 
     kind: Literal["ridge", "als"]
     strength: float = Field(gt=0.0)
     confidence: float = Field(default=1.0, ge=1.0)
     stored: Literal["own", "blended"] = "own"
+    sparse: bool = True
 
 
 class Counts(_Frozen):

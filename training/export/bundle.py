@@ -121,6 +121,8 @@ def publish_bundle(
         InputError: the destination cannot be written, the disk is full, or the item index finds too little. What was
             there before is untouched.
     """
+    if finished.model.sparse_term() is not None:
+        raise InputError(f"bundles hold no sparse term, which the {finished.model.name} model scores with")
     exporting, writing, mapping, closing = STEPS[1:]
     on_step(exporting)
     exported = export_transfer(finished.model, generator=step_generator(facts.seed, "parity"))
