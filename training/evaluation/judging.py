@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffcdr.arrays import Float32Array, Float64Array
 from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import TopK
 from training.evaluation.ranking import UserLists, ranking_metrics
@@ -48,6 +49,17 @@ class Judge:
             return -errors["rmse"]
         lists, _ = self._search.search(vectors.float().numpy(), CUTOFFS[-1], sparse=sparse)
         return float(np.mean([ranking_metrics(lists[:, :k], self._relevant).ndcg.mean() for k in CUTOFFS]))
+
+
+def list_qualities(scores: Float32Array, relevant: UserLists) -> Float64Array:
+    """The mean of NDCG@20, @50, @100 and @200 of each user with ``relevant`` items, by ``scores`` [U, n_items]."""
+    length = min(CUTOFFS[-1], scores.shape[1])
+    # In row order before the sort by score, so that equal scores keep it, as in the search that serves.
+    found = np.sort(np.argpartition(-scores, length - 1, axis=1)[:, :length], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, found, axis=1), axis=1, kind="stable")
+    lists = np.take_along_axis(found, order, axis=1)
+    figures: Float64Array = np.mean([ranking_metrics(lists[:, :k], relevant).ndcg for k in CUTOFFS], axis=0)
+    return figures
 
 
 def held_out_figures(

@@ -22,7 +22,7 @@ from training.fitting.checkpoint import CheckpointFile
 from training.fitting.loop import FitReport, Progress
 from training.models.history import HistoryMap
 from training.models.sparse_term import SparseTerm
-from training.problem import ScoringHead, TransferProblem
+from training.problem import ImplicitFeedback, ScoringHead, TransferProblem
 
 T = TypeVar("T")
 
@@ -89,6 +89,10 @@ class TransferModel(ABC):
 
     def sparse_term(self) -> SparseTerm | None:
         """What is added to the scores of :meth:`head` for the items of a user's source history; None for nothing."""
+        return None
+
+    def feedback(self) -> ImplicitFeedback | None:
+        """The half-step that target vectors follow by, where :meth:`head` is not the base model's; None: by none."""
         return None
 
     def details(self) -> dict[str, Any]:

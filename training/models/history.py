@@ -29,15 +29,17 @@ class HistoryMap:
     vector_weight: float
 
     @classmethod
-    def fit(cls, interactions: sparse.csr_array, *, dim: int, vector_weight: float, seed: int) -> Self:
+    def fit(
+        cls, interactions: sparse.csr_array, *, dim: int, vector_weight: float, seed: int, idf_power: float = 1.0
+    ) -> Self:
         """From all users' items: binary [n_users, n_items].
 
-        The idf is ln((n_users + 1) / (users of the item + 1)); the basis are the ``dim`` leading right singular
-        vectors (fewer where the matrix has fewer) of the unit-length tf-idf rows.
+        The idf is ln((n_users + 1) / (users of the item + 1)) to the power ``idf_power``; the basis are the ``dim``
+        leading right singular vectors (fewer where the matrix has fewer) of the unit-length tf-idf rows.
         """
         n_users, n_items = interactions.shape
         holders = np.asarray(interactions.sum(axis=0), dtype=np.float64).ravel()
-        idf = np.log((n_users + 1) / (holders + 1)).astype(np.float32)
+        idf = (np.log((n_users + 1) / (holders + 1)) ** idf_power).astype(np.float32)
         _, _, directions = randomized_svd(
             sparse.csr_matrix(_unit_rows(interactions, idf)),
             max(1, min(dim, n_users - 1, n_items - 1)),

@@ -201,9 +201,9 @@ def stored_vectors(
 
 
 def _feedback(model: TransferModel, problem: TransferProblem) -> ImplicitFeedback | None:
-    """The half-step of the target's base model, where ``model`` scores with its items."""
+    """The half-step of the target's base model, where ``model`` scores with its items; else the model's own."""
     same = torch.equal(model.head().item_vectors, problem.target_base.item_vectors)
-    return problem.target_base.feedback if same else None
+    return problem.target_base.feedback if same else model.feedback()
 
 
 def _cost(

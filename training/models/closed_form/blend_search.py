@@ -1,0 +1,147 @@
+"""The choices of the blend, one after the other, each by cross-validation over all users that may be learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from diffcdr.arrays import Float32Array, Float64Array
+from training.evaluation.judging import list_qualities
+from training.models.closed_form.blend_config import BlendDiffCDRConfig
+from training.models.closed_form.blend_folds import Fold
+from training.models.closed_form.ridge_path import SMALLEST
+from training.models.closed_form.row_chain import RowChain
+from training.models.closed_form.row_path import RowPath
+
+Chains = dict[tuple[float, int], RowChain]
+
+
+@dataclass(frozen=True)
+class BlendChoice:
+    """What was chosen. ``identity_prior`` None leaves the ALM out; ``popularity_weight``: of the popular list's shares
+    of users, beside ``1 - popularity_share`` times the transferred scores."""
+
+    raw_share: float
+    ridge_strength: float
+    target_dim: int
+    guidance_scale: float = 1.0
+    identity_prior: float | None = None
+    popularity_share: float = 0.0
+    popularity_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The choice's judgement by cross-validation (:func:`list_qualities`), and that of what it contains.
+
+    ``plain``: the same without guidance and ALM, ``popular``: the popular list; means over ``users`` judged users.
+    """
+
+    quality: float
+    plain: float
+    popular: float
+    users: int
+
+
+def dense_scores(
+    config: BlendDiffCDRConfig, path: RowPath, placed: Float64Array, choice: BlendChoice, chains: Chains
+) -> Float32Array:
+    """Transferred scores [q, m] of users with ``placed`` conditions; ``chains`` keeps what other choices can use."""
+    space = path.space(choice.ridge_strength, choice.target_dim)
+    key = (choice.ridge_strength, choice.target_dim)
+    if key not in chains:
+        chains[key] = RowChain(config, path, space, choice.ridge_strength)
+    chain = chains[key]
+    vectors = placed @ chain.matrix(chain.guided(choice.guidance_scale), choice.identity_prior)
+    scores: Float32Array = (vectors @ space.loading.T).astype(np.float32) @ path.products
+    return scores + path.mean.astype(np.float32)
+
+
+def spread(scores: Float32Array) -> float:
+    """How far the scores [q, m] of one user differ: the standard deviation over items, mean over users."""
+    return float(scores.std(axis=1).mean())
+
+
+class BlendSearch:
+    """One search over given folds."""
+
+    def __init__(self, config: BlendDiffCDRConfig, folds: Sequence[Fold]) -> None:
+        self._config, self._folds = config, folds
+
+    def choose(self) -> tuple[BlendChoice, Evidence]:
+        """Share and strength by the ridge answers, dimensions, guidance, ALM, and the popular list's weight."""
+        config = self._config
+        paths, share, strength = self._coarse()
+        chosen, plain = self._best(paths, self._beside(BlendChoice(share, strength, config.target_dims[0])))
+        scales = [replace(chosen, guidance_scale=scale) for scale in config.guidance_scales]
+        chosen, _ = self._best(paths, scales)
+        aligned = [chosen, *(replace(chosen, identity_prior=prior) for prior in config.identity_priors)]
+        chosen, _ = self._best(paths, aligned)
+        dense = [dense_scores(config, p, f.placed, chosen, {}) for p, f in zip(paths, self._folds, strict=True)]
+        return self._popularity(chosen, dense, plain=float(plain.mean()))
+
+    def _coarse(self) -> tuple[list[RowPath], float, float]:
+        """The paths of the best share, that share, and the best strength: of equals, the strongest."""
+        best: tuple[float, list[RowPath], float, float] | None = None
+        for share in self._config.raw_shares:
+            paths = [RowPath(fold.conditions, fold.rows.mixed(share)) for fold in self._folds]
+            for strength in sorted(self._config.ridge_strengths, reverse=True):
+                qualities = [
+                    list_qualities(path.answers(fold.placed, strength) + path.mean.astype(np.float32), fold.relevant)
+                    for path, fold in zip(paths, self._folds, strict=True)
+                ]
+                quality = float(np.concatenate(qualities).mean())
+                if best is None or quality > best[0]:
+                    best = quality, paths, share, strength
+        assert best is not None
+        return best[1:]
+
+    def _beside(self, start: BlendChoice) -> list[BlendChoice]:
+        """Every number of directions, at the strength of ``start`` and those beside it in the grid."""
+        grid = sorted(self._config.ridge_strengths, reverse=True)
+        place = grid.index(start.ridge_strength)
+        near = [start.ridge_strength, *grid[max(place - 1, 0) : place], *grid[place + 1 : place + 2]]
+        return [
+            replace(start, ridge_strength=strength, target_dim=dim)
+            for strength in near
+            for dim in self._config.target_dims
+        ]
+
+    def _best(self, paths: Sequence[RowPath], candidates: Sequence[BlendChoice]) -> tuple[BlendChoice, Float64Array]:
+        """The candidate with the best mean, of equals the first, and its quality for every judged user."""
+        judged: list[list[Float64Array]] = [[] for _ in candidates]
+        for path, fold in zip(paths, self._folds, strict=True):
+            chains: Chains = {}
+            for candidate, found in zip(candidates, judged, strict=True):
+                scores = dense_scores(self._config, path, fold.placed, candidate, chains)
+                found.append(list_qualities(scores, fold.relevant))
+        qualities = [np.concatenate(found) for found in judged]
+        best = int(np.argmax([each.mean() for each in qualities]))
+        return candidates[best], qualities[best]
+
+    def _popularity(
+        self, start: BlendChoice, dense: Sequence[Float32Array], *, plain: float
+    ) -> tuple[BlendChoice, Evidence]:
+        """The popular list's share by the lower bound of the gain over it, so that few users make it larger."""
+        lists = [fold.popularity.astype(np.float32)[None, :] for fold in self._folds]
+        ratio = float(np.mean([spread(a) / max(spread(b), SMALLEST) for a, b in zip(dense, lists, strict=True)]))
+        popular = self._judge(np.broadcast_to(b, a.shape) for a, b in zip(dense, lists, strict=True))
+        best: tuple[float, BlendChoice, float] | None = None
+        for share in sorted(self._config.popularity_shares, reverse=True):
+            weight = share * ratio if share < 1.0 else 1.0
+            blended = ((1.0 - share) * a + np.float32(weight) * b for a, b in zip(dense, lists, strict=True))
+            qualities = self._judge(blended)
+            gain = qualities - popular
+            error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+            bound = float(gain.mean()) - self._config.caution * error
+            if best is None or bound > best[0]:
+                choice = replace(start, popularity_share=share, popularity_weight=weight)
+                best = bound, choice, float(qualities.mean())
+        assert best is not None
+        return best[1], Evidence(best[2], plain, float(popular.mean()), len(popular))
+
+    def _judge(self, scores: Iterable[Float32Array]) -> Float64Array:
+        qualities = [list_qualities(each, fold.relevant) for each, fold in zip(scores, self._folds, strict=True)]
+        return np.concatenate(qualities)
