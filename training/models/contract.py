@@ -91,9 +91,13 @@ class TransferModel(ABC):
         """What is added to the scores of :meth:`head` for the items of a user's source history; None for nothing."""
         return None
 
-    def feedback(self) -> ImplicitFeedback | None:
-        """The half-step that target vectors follow by, where :meth:`head` is not the base model's; None: by none."""
-        return None
+    def feedback(self, problem: TransferProblem) -> ImplicitFeedback | None:
+        """How target ratings of users count where scores order items; None where nothing says it.
+
+        That of the target's base model, where the model scores with its items.
+        """
+        same = torch.equal(self.head().item_vectors, problem.target_base.item_vectors)
+        return problem.target_base.feedback if same else None
 
     def details(self) -> dict[str, Any]:
         """The settings that shaped the transfer, for the manifest."""

@@ -23,7 +23,7 @@ from training.data.splits import Indices
 from training.evaluation.evaluate import evaluate_vectors, predict
 from training.models.contract import TransferModel
 from training.models.sparse_term import sparse_part
-from training.problem import HeldOut, ImplicitFeedback, RatingTable, ScoringHead, TransferProblem
+from training.problem import HeldOut, RatingTable, ScoringHead, TransferProblem
 from training.run.fit import FittedModel
 from training.run.prepare import Prepared
 
@@ -101,7 +101,7 @@ def warm_spec(model: TransferModel, problem: TransferProblem, *, strength: float
         return None
     if head.objective == "rating":
         return WarmSpec(kind="ridge", strength=strength)
-    feedback = _feedback(model, problem)
+    feedback = model.feedback(problem)
     if feedback is None:
         return None
     unit = float(head.item_vectors.double().square().sum()) / head.item_vectors.shape[1]
@@ -166,7 +166,7 @@ def own_vectors(model: TransferModel, problem: TransferProblem, ratings: RatingT
 
     Ratings: ridge solutions, regularised as the transferred vectors of the training overlap users suggest.
     """
-    head, feedback = model.head(), _feedback(model, problem)
+    head, feedback = model.head(), model.feedback(problem)
     if head.objective == "ranking" and feedback is not None:
         spec = WarmSpec(kind="als", strength=feedback.regularisation, confidence=feedback.confidence)
         return blended(head, spec, np.zeros((ratings.n_users, head.item_vectors.shape[1])), ratings)
@@ -198,12 +198,6 @@ def stored_vectors(
         mine = _part(problem.target, np.isin(problem.target.users.numpy(), overlap))
         vectors[overlap] = blended(head, spec, start, mine)[overlap]
     return vectors[rows]
-
-
-def _feedback(model: TransferModel, problem: TransferProblem) -> ImplicitFeedback | None:
-    """The half-step of the target's base model, where ``model`` scores with its items; else the model's own."""
-    same = torch.equal(model.head().item_vectors, problem.target_base.item_vectors)
-    return problem.target_base.feedback if same else model.feedback()
 
 
 def _cost(

@@ -6,7 +6,8 @@ As :mod:`training.models.closed_form.gaussian`, in another target space and with
 2. What is predicted is a whole target row: a share of the row itself, the rest the mean of its ALS reconstructions
    (``target_rows.py``). Its main directions, as far as conditions predict them, are the target space (``row_path.py``).
 3. DIM, guidance, DPM-Solver and ALM are affine there (``row_chain.py``), so the transfer is one affine map.
-4. The popular list is a member of the blend; with few users it gains weight (``blend_search.py``).
+4. A sparse head adds what neighbours of single source items say, which no few directions hold (``neighbour_head.py``).
+5. The popular list is a member of the blend; with few users it gains weight (``blend_search.py``).
 
 A user's target vector is [deviation from the average user ; constant], the last item dimension the average row with the
 popular list, so that a score is an inner product without a bias, and first target ratings move it as they do with ALS.
@@ -19,17 +20,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from diffcdr.arrays import Float64Array
 from diffcdr.errors import InputError
 from training.base_models.als import draw_seed, interactions
 from training.models.closed_form.blend_config import BlendDiffCDRConfig
-from training.models.closed_form.blend_folds import Learnable, make_folds, popularity, target_rows
+from training.models.closed_form.blend_folds import Learnable, Source, make_folds, popularity, target_rows
 from training.models.closed_form.blend_search import BlendChoice, BlendSearch, Evidence
+from training.models.closed_form.neighbour_head import NeighbourHead
 from training.models.closed_form.row_chain import RowChain
 from training.models.closed_form.row_path import Conditions, RowPath
 from training.models.contract import fitted
-from training.models.history import HistoryMap
+from training.models.history import HistoryMap, inverse_frequencies
+from training.models.sparse_term import SparseTerm
 from training.models.table_model import Tables, TabularModel
 from training.problem import ImplicitFeedback, ScoringHead, TransferProblem
 
@@ -47,7 +51,6 @@ class BlendDiffCDR(TabularModel):
         self.config = config
         self._history: HistoryMap | None = None
         self._found: tuple[BlendChoice, Evidence, int] | None = None
-        self._feedback: ImplicitFeedback | None = None
 
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """Choose by cross-validation over training and validation users, then fit to the training users."""
@@ -62,8 +65,9 @@ class BlendDiffCDR(TabularModel):
             idf_power=config.idf_power,
         )
         conditions = self._history.conditions(items, base.user_vectors.numpy())
+        source = Source(conditions.astype(np.float64), items, inverse_frequencies(items, power=1.0))
         seed = draw_seed(generator)
-        folds = make_folds(Learnable.everyone(problem), conditions.astype(np.float64), config, feedback, seed=seed)
+        folds = make_folds(Learnable.everyone(problem), source, config, feedback, seed=seed)
         self._found = (*BlendSearch(config, folds).choose(), seed)
         return self._fit(problem, torch.from_numpy(conditions))
 
@@ -75,9 +79,9 @@ class BlendDiffCDR(TabularModel):
         """How the conditions follow from a user's items."""
         return self._history
 
-    def feedback(self) -> ImplicitFeedback | None:
-        """The half-step of ALS against this model's own item directions."""
-        return self._feedback
+    def feedback(self, problem: TransferProblem) -> ImplicitFeedback:
+        """The half-step of ALS against this model's own item directions: scores stand for 0 and 1."""
+        return ImplicitFeedback(_feedback(problem).confidence, OWN_STRENGTH)
 
     def details(self) -> dict[str, Any]:
         """Every setting of the method, what was chosen, and its judgement by cross-validation."""
@@ -98,7 +102,6 @@ class BlendDiffCDR(TabularModel):
         average = kept * path.mean + choice.popularity_weight * popularity(users)
         length = float(np.linalg.norm(average)) or 1.0
         vectors = np.column_stack([path.items(space), average / length])
-        self._feedback = ImplicitFeedback(feedback.confidence, OWN_STRENGTH)
         return Tables(
             source_vectors=source,
             matrix=_with_column(matrix, 0.0),
@@ -106,7 +109,19 @@ class BlendDiffCDR(TabularModel):
                 torch.from_numpy(vectors.astype(np.float32)), torch.zeros(len(vectors)), 0.0, objective="ranking"
             ),
             offset=_with_column(offset[None, :], length)[0],
+            sparse_term=self._neighbours(problem, users),
         )
+
+    def _neighbours(self, problem: TransferProblem, users: Learnable) -> SparseTerm | None:
+        choice = fitted(self._found)[0]
+        weight = (1.0 - choice.popularity_share) * choice.neighbour_weight
+        if choice.neighbour_table is None or weight == 0.0:
+            return None
+        items = interactions(problem.source)
+        idf = inverse_frequencies(items, power=1.0)
+        target = users.interactions[users.target_rows]
+        head = NeighbourHead(sparse.csr_array(items[users.source_rows]), sparse.csr_array(target), idf)
+        return SparseTerm(idf, 1.0, sparse.csr_array(head.table(choice.neighbour_table) * np.float32(weight)))
 
 
 def _with_column(matrix: Float64Array, value: float) -> torch.Tensor:

@@ -56,6 +56,22 @@ class BlendDiffCDRConfig(Settings):
     """Pull of the ALM towards the identity, in mean eigenvalues of the solved vectors' scatter matrix. The ALM may also
     be left out; an empty list leaves it out always."""
 
+    # Neighbours
+    neighbour_tables: tuple[tuple[float, float, int], ...] = (
+        (0.5, 0.0, 25),
+        (0.5, 0.0, 100),
+        (0.5, 0.25, 25),
+        (0.5, 0.25, 100),
+        (0.75, 0.0, 25),
+        (0.75, 0.0, 100),
+    )
+    """Exponents of source and target items' lengths in the table of co-occurrences, and how many source items are kept
+    of each target item."""
+    neighbour_shares: tuple[Annotated[float, Field(ge=0.0)], ...] = Field(
+        default=(0.0, 0.1, 0.25, 0.5, 1.0, 2.0), min_length=1
+    )
+    """Spread of the neighbours' scores, in spreads of the transferred ones; 0 leaves them out."""
+
     # Blend
     popularity_shares: tuple[Share, ...] = Field(default=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0), min_length=1)
     """Weight of the popular list in the blend; 1 is the popular list alone."""

@@ -8,10 +8,11 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 
-from diffcdr.arrays import Float64Array, Int64Array
+from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from training.base_models.als import factorise, interactions
 from training.evaluation.ranking import UserLists
 from training.models.closed_form.blend_config import BlendDiffCDRConfig
+from training.models.closed_form.neighbour_head import NeighbourHead
 from training.models.closed_form.row_path import Conditions
 from training.models.closed_form.target_rows import TargetRows
 from training.problem import ImplicitFeedback, TransferProblem
@@ -75,24 +76,43 @@ def target_rows(users: Learnable, config: BlendDiffCDRConfig, feedback: Implicit
 
 @dataclass(frozen=True)
 class Fold:
-    """What is learnt from ``users`` to judge the users ``left``.
+    """What is learnt from ``users`` to judge others.
 
-    ``placed`` [q, d]: the conditions of those judged; ``popularity`` [m]: share of the domain's users with an item.
+    Of those judged: ``placed`` [q, d], their conditions; ``histories``, their source items, binary; ``relevant``, their
+    target items. ``popularity`` [m]: share of the domain's users with an item.
     """
 
     users: Learnable
     conditions: Conditions
     rows: TargetRows
-    left: Learnable
     placed: Float64Array
+    histories: sparse.csr_array
     relevant: UserLists
     popularity: Float64Array
+    head: NeighbourHead
+
+
+@dataclass(frozen=True)
+class Source:
+    """All source users: ``conditions`` float64 [n, d], ``items`` binary [n, m], ``idf`` [m] for the neighbour head."""
+
+    conditions: Float64Array
+    items: sparse.csr_array
+    idf: Float32Array
+
+    def head(self, users: Learnable) -> NeighbourHead:
+        """The neighbour head that ``users`` teach."""
+        return NeighbourHead(
+            sparse.csr_array(self.items[users.source_rows]),
+            sparse.csr_array(users.interactions[users.target_rows]),
+            self.idf,
+        )
 
 
 def make_folds(
-    everyone: Learnable, source: Float64Array, config: BlendDiffCDRConfig, feedback: ImplicitFeedback, *, seed: int
+    everyone: Learnable, source: Source, config: BlendDiffCDRConfig, feedback: ImplicitFeedback, *, seed: int
 ) -> list[Fold]:
-    """``config.folds`` of them, fewer where there are fewer users. ``source``: the conditions of all source users."""
+    """``config.folds`` of them, fewer where there are fewer users."""
     count = len(everyone.source_rows)
     parts = np.array_split(np.random.default_rng(seed).permutation(count), min(config.folds, count))
     step = max(1, -(-count // config.judged_users))
@@ -100,17 +120,18 @@ def make_folds(
     for part in parts:
         left = np.sort(part)
         users = everyone.without(left)
-        conditions = Conditions(source[users.source_rows])
+        conditions = Conditions(source.conditions[users.source_rows])
         judged = left[::step]
         folds.append(
             Fold(
                 users=users,
                 conditions=conditions,
                 rows=target_rows(users, config, feedback, seed=seed),
-                left=Learnable(everyone.source_rows[judged], everyone.target_rows[judged], everyone.interactions),
-                placed=conditions.place(source[everyone.source_rows[judged]]),
+                placed=conditions.place(source.conditions[everyone.source_rows[judged]]),
+                histories=sparse.csr_array(source.items[everyone.source_rows[judged]]),
                 relevant=everyone.relevant(judged),
                 popularity=popularity(users),
+                head=source.head(users),
             )
         )
     return folds

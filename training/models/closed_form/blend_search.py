@@ -11,7 +11,7 @@ from diffcdr.arrays import Float32Array, Float64Array
 from training.evaluation.judging import list_qualities
 from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.blend_folds import Fold
-from training.models.closed_form.ridge_path import SMALLEST
+from training.models.closed_form.neighbour_head import NeighbourTable, member_weight
 from training.models.closed_form.row_chain import RowChain
 from training.models.closed_form.row_path import RowPath
 
@@ -20,14 +20,20 @@ Chains = dict[tuple[float, int], RowChain]
 
 @dataclass(frozen=True)
 class BlendChoice:
-    """What was chosen. ``identity_prior`` None leaves the ALM out; ``popularity_weight``: of the popular list's shares
-    of users, beside ``1 - popularity_share`` times the transferred scores."""
+    """What was chosen.
+
+    ``identity_prior`` None leaves the ALM out. Scores are (1 - ``popularity_share``) (transferred ones +
+    ``neighbour_weight`` times the neighbour head's) + ``popularity_weight`` times the share of users with an item.
+    """
 
     raw_share: float
     ridge_strength: float
     target_dim: int
     guidance_scale: float = 1.0
     identity_prior: float | None = None
+    neighbour_table: NeighbourTable | None = None
+    neighbour_share: float = 0.0
+    neighbour_weight: float = 0.0
     popularity_share: float = 0.0
     popularity_weight: float = 0.0
 
@@ -36,10 +42,12 @@ class BlendChoice:
 class Evidence:
     """The choice's judgement by cross-validation (:func:`list_qualities`), and that of what it contains.
 
-    ``plain``: the same without guidance and ALM, ``popular``: the popular list; means over ``users`` judged users.
+    ``transferred``: without neighbours and popular list, ``plain``: also without guidance and ALM, ``popular``: the
+    popular list; means over ``users`` judged users.
     """
 
     quality: float
+    transferred: float
     plain: float
     popular: float
     users: int
@@ -59,11 +67,6 @@ def dense_scores(
     return scores + path.mean.astype(np.float32)
 
 
-def spread(scores: Float32Array) -> float:
-    """How far the scores [q, m] of one user differ: the standard deviation over items, mean over users."""
-    return float(scores.std(axis=1).mean())
-
-
 class BlendSearch:
     """One search over given folds."""
 
@@ -78,9 +81,13 @@ class BlendSearch:
         scales = [replace(chosen, guidance_scale=scale) for scale in config.guidance_scales]
         chosen, _ = self._best(paths, scales)
         aligned = [chosen, *(replace(chosen, identity_prior=prior) for prior in config.identity_priors)]
-        chosen, _ = self._best(paths, aligned)
-        dense = [dense_scores(config, p, f.placed, chosen, {}) for p, f in zip(paths, self._folds, strict=True)]
-        return self._popularity(chosen, dense, plain=float(plain.mean()))
+        chosen, transferred = self._best(paths, aligned)
+        scores = [dense_scores(config, p, f.placed, chosen, {}) for p, f in zip(paths, self._folds, strict=True)]
+        del paths
+        chosen, scores = self._neighbours(chosen, scores, best=float(transferred.mean()))
+        chosen, quality, popular = self._popularity(chosen, scores)
+        evidence = Evidence(quality, float(transferred.mean()), float(plain.mean()), popular, len(plain))
+        return chosen, evidence
 
     def _coarse(self) -> tuple[list[RowPath], float, float]:
         """The paths of the best share, that share, and the best strength: of equals, the strongest."""
@@ -121,17 +128,49 @@ class BlendSearch:
         best = int(np.argmax([each.mean() for each in qualities]))
         return candidates[best], qualities[best]
 
-    def _popularity(
-        self, start: BlendChoice, dense: Sequence[Float32Array], *, plain: float
-    ) -> tuple[BlendChoice, Evidence]:
-        """The popular list's share by the lower bound of the gain over it, so that few users make it larger."""
-        lists = [fold.popularity.astype(np.float32)[None, :] for fold in self._folds]
-        ratio = float(np.mean([spread(a) / max(spread(b), SMALLEST) for a, b in zip(dense, lists, strict=True)]))
-        popular = self._judge(np.broadcast_to(b, a.shape) for a, b in zip(dense, lists, strict=True))
+    def _neighbours(
+        self, start: BlendChoice, dense: list[Float32Array], *, best: float
+    ) -> tuple[BlendChoice, list[Float32Array]]:
+        """The table at a middle share, then the share, and the blended scores; ``best``: the quality without."""
+        shares = sorted({share for share in self._config.neighbour_shares if share > 0.0})
+        if not shares or not self._config.neighbour_tables:
+            return start, dense
+        middle = shares[len(shares) // 2]
+        tried: dict[tuple[NeighbourTable, float], float] = {}
+
+        def blended(table: NeighbourTable, share: float) -> tuple[BlendChoice, list[Float32Array]]:
+            beside = [fold.head.scores(table, fold.histories) for fold in self._folds]
+            weight = member_weight(share, beside=dense, member=beside)
+            scores = [a + np.float32(weight) * b for a, b in zip(dense, beside, strict=True)]
+            choice = replace(start, neighbour_table=table, neighbour_share=share, neighbour_weight=weight)
+            tried[table, share] = float(self._judge(scores).mean())
+            return choice, scores
+
+        tables = [NeighbourTable(*each) for each in self._config.neighbour_tables]
+        for table in tables:
+            blended(table, middle)
+        chosen = max(tables, key=lambda table: tried[table, middle])
+        for share in shares:
+            if share != middle:
+                blended(chosen, share)
+        share = max(shares, key=lambda share: tried[chosen, share])
+        without = 0.0 in self._config.neighbour_shares and tried[chosen, share] <= best
+        return (start, dense) if without else blended(chosen, share)
+
+    def _popularity(self, start: BlendChoice, scores: Sequence[Float32Array]) -> tuple[BlendChoice, float, float]:
+        """The popular list's share by the lower bound of the gain over it, so that few users make it larger.
+
+        Returns the choice, its quality, and that of the popular list.
+        """
+        lists = [
+            np.broadcast_to(fold.popularity.astype(np.float32), each.shape)
+            for fold, each in zip(self._folds, scores, strict=True)
+        ]
+        popular = self._judge(lists)
         best: tuple[float, BlendChoice, float] | None = None
         for share in sorted(self._config.popularity_shares, reverse=True):
-            weight = share * ratio if share < 1.0 else 1.0
-            blended = ((1.0 - share) * a + np.float32(weight) * b for a, b in zip(dense, lists, strict=True))
+            weight = member_weight(share, beside=list(scores), member=lists) if share < 1.0 else 1.0
+            blended = ((1.0 - share) * a + np.float32(weight) * b for a, b in zip(scores, lists, strict=True))
             qualities = self._judge(blended)
             gain = qualities - popular
             error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
@@ -140,7 +179,7 @@ class BlendSearch:
                 choice = replace(start, popularity_share=share, popularity_weight=weight)
                 best = bound, choice, float(qualities.mean())
         assert best is not None
-        return best[1], Evidence(best[2], plain, float(popular.mean()), len(popular))
+        return best[1], best[2], float(popular.mean())
 
     def _judge(self, scores: Iterable[Float32Array]) -> Float64Array:
         qualities = [list_qualities(each, fold.relevant) for each, fold in zip(scores, self._folds, strict=True)]

@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
 
 from diffcdr.errors import InputError
 from tests.unit.training.models.closed_form.tastes import TRAINING, USERS, VALIDATION, Domains, make_domains
 from tests.unit.training.models.planted import planted
+from training.base_models.als import interactions
 from training.models.baselines.popular import Popular, PopularConfig
 from training.models.closed_form.blend import BlendDiffCDR
 from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.blend_folds import Learnable
+from training.models.closed_form.neighbour_head import NeighbourHead, NeighbourTable, member_weight
 from training.models.contract import TransferModel
+from training.models.history import inverse_frequencies
+from training.models.sparse_term import sparse_part
 from training.problem import TransferProblem
 from training.run.fit import evaluate
 from training.run.warm_start import blended, warm_spec
@@ -44,7 +51,7 @@ def popular(problem: TransferProblem) -> Popular:
 
 
 def ndcg(model: TransferModel, domains: Domains) -> float:
-    return evaluate(model, domains.test, rating_range=(1.0, 5.0)).ndcg
+    return evaluate(model, domains.test, rating_range=(1.0, 5.0), source=domains.problem.source).ndcg
 
 
 def completed(problem: TransferProblem) -> TransferProblem:
@@ -138,6 +145,49 @@ def test_never_below_the_popular_list(planted_pair: dict[str, Any]) -> None:
         model = fit(made.problem, seed=seed, target_dims=(16,))
         gains.append(ndcg(model, made) - ndcg(popular(made.problem), made))
     assert np.mean(gains) >= -np.std(gains, ddof=1) / np.sqrt(len(gains))
+
+
+def test_the_neighbour_head_is_the_sparse_term(domains: Domains) -> None:
+    fixed: dict[str, Any] = {"neighbour_tables": ((0.5, 0.0, 10),), "popularity_shares": (0.25,)}
+    alone, blended_with = (
+        fit(domains.problem, **fixed, neighbour_shares=(0.0,)),
+        fit(domains.problem, **fixed, neighbour_shares=(0.5,)),
+    )
+    term, details = blended_with.sparse_term(), blended_with.details()
+    assert alone.sparse_term() is None
+    assert term is not None
+    problem = domains.problem
+    items, weights = interactions(problem.source), term.item_weights
+    head = NeighbourHead(items[:TRAINING], interactions(problem.target)[:TRAINING], weights)
+    expected = 0.75 * details["neighbour_weight"] * head.scores(NeighbourTable(0.5, 0.0, 10), items[300:310])
+    mine = sparse_part(term, problem.source, torch.arange(300, 310))
+    assert mine is not None
+    np.testing.assert_allclose(mine.sums(), expected, rtol=1e-5, atol=1e-9)
+
+
+@given(scale=st.floats(1e-3, 1e3), share=st.sampled_from([0.1, 1.0]))
+def test_a_members_weight_knows_no_scale(scale: float, share: float) -> None:
+    random = np.random.default_rng(0)
+    beside = [random.normal(size=(5, 30)).astype(np.float32) for _ in range(2)]
+    member = [random.random((5, 30)).astype(np.float32) for _ in range(2)]
+    scaled = [each * np.float32(scale) for each in member]
+    first = member_weight(share, beside=beside, member=member) * member[0]
+    second = member_weight(share, beside=beside, member=scaled) * scaled[0]
+    np.testing.assert_allclose(first, second, rtol=1e-4)
+
+
+def test_a_table_of_co_occurrences_has_no_scale_of_its_own(domains: Domains) -> None:
+    items, target = interactions(domains.problem.source), interactions(domains.problem.target)
+    idf = inverse_frequencies(items, power=1.0)
+    wanted = NeighbourTable(0.5, 0.25, 10)
+    once = NeighbourHead(items[:TRAINING], target[:TRAINING], idf)
+    twice = NeighbourHead(
+        sparse.csr_array(sparse.vstack([items[:TRAINING]] * 2)),
+        sparse.csr_array(sparse.vstack([target[:TRAINING]] * 2)),
+        idf,
+    )
+    # Counts are twice as large; equals at the border of the nearest may round apart.
+    assert twice.table(wanted).sum() == pytest.approx(once.table(wanted).sum(), rel=0.01)
 
 
 def test_first_target_ratings_move_the_list_towards_what_is_rated(domains: Domains, model: BlendDiffCDR) -> None:
