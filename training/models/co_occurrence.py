@@ -54,12 +54,19 @@ class CoOccurrences:
 
 def keep_largest(matrix: sparse.csr_array, count: int) -> sparse.csr_array:
     """The ``count`` largest values of each row of ``matrix``, of equals those in the first columns; positive alone."""
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    starts = np.repeat(matrix.indptr[:-1], np.diff(matrix.indptr))  # rows keep their places in the order
-    kept = np.sort(order[(np.arange(len(order)) - starts < count) & (matrix.data[order] > 0)])
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=matrix.shape[0]))])
-    return sparse.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+    ordered = matrix.sorted_indices()
+    indptr, data = ordered.indptr, ordered.data
+    kept = data > 0
+    for row in np.flatnonzero(np.diff(indptr) > count).tolist():
+        own = slice(indptr[row], indptr[row + 1])
+        values = data[own]
+        least = np.partition(values, len(values) - count)[len(values) - count]
+        above, equal = values > least, np.flatnonzero(values == least)
+        above[equal[: count - int(above.sum())]] = True
+        kept[own] &= above
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(indptr))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=matrix.shape[0]))])
+    return sparse.csr_array((data[kept], ordered.indices[kept], starts), shape=matrix.shape)
 
 
 def _user_weights(source: sparse.csr_array, target: sparse.csr_array, weighting: Weighting) -> Float64Array:

@@ -74,20 +74,30 @@ class BlendSearch:
         self._config, self._folds = config, folds
 
     def choose(self) -> tuple[BlendChoice, Evidence]:
-        """Share and strength by the ridge answers, dimensions, guidance, ALM, and the popular list's weight."""
+        """Share and strength by the ridge answers, dimensions, guidance, ALM, neighbours, and the popular list."""
         config = self._config
         paths, share, strength = self._coarse()
         chosen, plain = self._best(paths, self._beside(BlendChoice(share, strength, config.target_dims[0])))
-        scales = [replace(chosen, guidance_scale=scale) for scale in config.guidance_scales]
-        chosen, _ = self._best(paths, scales)
-        aligned = [chosen, *(replace(chosen, identity_prior=prior) for prior in config.identity_priors)]
-        chosen, transferred = self._best(paths, aligned)
-        scores = [dense_scores(config, p, f.placed, chosen, {}) for p, f in zip(paths, self._folds, strict=True)]
+        chosen, transferred = self._method(paths, chosen)
+        chosen, beside = self._neighbours(chosen, self._dense(paths, chosen), best=float(transferred.mean()))
+        if beside:
+            # With neighbours in the blend, the rest has less to say of single items: it is chosen once more.
+            chosen, _ = self._best(paths, self._beside(chosen), beside)
+            chosen, _ = self._method(paths, chosen, beside)
+        scores = self._dense(paths, chosen, beside)
         del paths
-        chosen, scores = self._neighbours(chosen, scores, best=float(transferred.mean()))
         chosen, quality, popular = self._popularity(chosen, scores)
         evidence = Evidence(quality, float(transferred.mean()), float(plain.mean()), popular, len(plain))
         return chosen, evidence
+
+    def _method(
+        self, paths: Sequence[RowPath], start: BlendChoice, beside: Sequence[Float32Array] = ()
+    ) -> tuple[BlendChoice, Float64Array]:
+        """Guidance, then the ALM behind the best."""
+        scales = [replace(start, guidance_scale=scale, identity_prior=None) for scale in self._config.guidance_scales]
+        chosen, _ = self._best(paths, scales, beside)
+        aligned = [chosen, *(replace(chosen, identity_prior=prior) for prior in self._config.identity_priors)]
+        return self._best(paths, aligned, beside)
 
     def _coarse(self) -> tuple[list[RowPath], float, float]:
         """The paths of the best share, that share, and the best strength: of equals, the strongest."""
@@ -106,7 +116,7 @@ class BlendSearch:
         return best[1:]
 
     def _beside(self, start: BlendChoice) -> list[BlendChoice]:
-        """Every number of directions, at the strength of ``start`` and those beside it in the grid."""
+        """``start`` with every number of directions, at its strength and those beside it in the grid."""
         grid = sorted(self._config.ridge_strengths, reverse=True)
         place = grid.index(start.ridge_strength)
         near = [start.ridge_strength, *grid[max(place - 1, 0) : place], *grid[place + 1 : place + 2]]
@@ -116,35 +126,53 @@ class BlendSearch:
             for dim in self._config.target_dims
         ]
 
-    def _best(self, paths: Sequence[RowPath], candidates: Sequence[BlendChoice]) -> tuple[BlendChoice, Float64Array]:
-        """The candidate with the best mean, of equals the first, and its quality for every judged user."""
+    def _best(
+        self, paths: Sequence[RowPath], candidates: Sequence[BlendChoice], beside: Sequence[Float32Array] = ()
+    ) -> tuple[BlendChoice, Float64Array]:
+        """The candidate with the best mean, of equals the first, and its quality for every judged user.
+
+        ``beside``: what every candidate's scores are added to, fold by fold.
+        """
         judged: list[list[Float64Array]] = [[] for _ in candidates]
-        for path, fold in zip(paths, self._folds, strict=True):
+        for number, (path, fold) in enumerate(zip(paths, self._folds, strict=True)):
             chains: Chains = {}
             for candidate, found in zip(candidates, judged, strict=True):
                 scores = dense_scores(self._config, path, fold.placed, candidate, chains)
-                found.append(list_qualities(scores, fold.relevant))
+                found.append(list_qualities(scores + beside[number] if beside else scores, fold.relevant))
         qualities = [np.concatenate(found) for found in judged]
         best = int(np.argmax([each.mean() for each in qualities]))
         return candidates[best], qualities[best]
 
+    def _dense(
+        self, paths: Sequence[RowPath], choice: BlendChoice, beside: Sequence[Float32Array] = ()
+    ) -> list[Float32Array]:
+        """The scores of every fold's judged users."""
+        dense = [
+            dense_scores(self._config, path, fold.placed, choice, {})
+            for path, fold in zip(paths, self._folds, strict=True)
+        ]
+        return [a + b for a, b in zip(dense, beside, strict=True)] if beside else dense
+
     def _neighbours(
         self, start: BlendChoice, dense: list[Float32Array], *, best: float
     ) -> tuple[BlendChoice, list[Float32Array]]:
-        """The table at a middle share, then the share, and the blended scores; ``best``: the quality without."""
+        """The table at a middle share, then the share, and what it adds to the scores of each fold, nothing for none.
+
+        ``best``: the quality without.
+        """
         shares = sorted({share for share in self._config.neighbour_shares if share > 0.0})
         if not shares or not self._config.neighbour_tables:
-            return start, dense
+            return start, []
         middle = shares[len(shares) // 2]
         tried: dict[tuple[NeighbourTable, float], float] = {}
 
         def blended(table: NeighbourTable, share: float) -> tuple[BlendChoice, list[Float32Array]]:
             beside = [fold.head.scores(table, fold.histories) for fold in self._folds]
             weight = member_weight(share, beside=dense, member=beside)
-            scores = [a + np.float32(weight) * b for a, b in zip(dense, beside, strict=True)]
+            added = [np.float32(weight) * each for each in beside]
             choice = replace(start, neighbour_table=table, neighbour_share=share, neighbour_weight=weight)
-            tried[table, share] = float(self._judge(scores).mean())
-            return choice, scores
+            tried[table, share] = float(self._judge(a + b for a, b in zip(dense, added, strict=True)).mean())
+            return choice, added
 
         tables = [NeighbourTable(*each) for each in self._config.neighbour_tables]
         for table in tables:
@@ -155,7 +183,7 @@ class BlendSearch:
                 blended(chosen, share)
         share = max(shares, key=lambda share: tried[chosen, share])
         without = 0.0 in self._config.neighbour_shares and tried[chosen, share] <= best
-        return (start, dense) if without else blended(chosen, share)
+        return (start, []) if without else blended(chosen, share)
 
     def _popularity(self, start: BlendChoice, scores: Sequence[Float32Array]) -> tuple[BlendChoice, float, float]:
         """The popular list's share by the lower bound of the gain over it, so that few users make it larger.
