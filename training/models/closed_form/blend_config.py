@@ -35,7 +35,7 @@ class BlendDiffCDRConfig(Settings):
     als_dims: tuple[Dim, ...] = Field(default=(32, 64, 128), min_length=1)
     """k of each ALS reconstruction; its confidence and regularisation are those of the target's base model."""
     als_iterations: int = Field(default=10, ge=1)
-    target_dims: tuple[Dim, ...] = Field(default=(128, 64, 256, 512), min_length=1)
+    target_dims: tuple[Dim, ...] = Field(default=(128, 64, 256), min_length=1)
     """Principal directions of the predicted rows that are kept. The first is what guidance is tried with first."""
 
     # DIM
@@ -75,7 +75,7 @@ class BlendDiffCDRConfig(Settings):
     # Blend
     popularity_shares: tuple[Share, ...] = Field(default=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0), min_length=1)
     """Weight of the popular list in the blend; 1 is the popular list alone."""
-    caution: float = Field(default=1.0, ge=0.0)
+    caution: float = Field(default=2.0, ge=0.0)
     """Standard errors of the gain over the popular list that are taken off before shares are compared."""
 
     # Cross-validation
