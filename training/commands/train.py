@@ -34,7 +34,7 @@ from training.commands.options import (
     TargetTitleColumns,
     TensorBoard,
 )
-from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
+from training.commands.screen import epoch_bar, evidence_notes, honest_warnings, metrics_table, show_tunings
 from training.commands.sources import (
     CommonOptions,
     DomainOptions,
@@ -93,7 +93,12 @@ def train(
     source: GivenSource = None,
     target: GivenTarget = None,
     tables: GivenTables = None,
-    model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model to publish; without it DiffCDR, or for lists a plain model better by one standard error."
+        ),
+    ] = None,
     models: Annotated[
         str,
         typer.Option(help="Models to train for comparison: plain (mean,bias,popular), all, or a comma-separated list."),
@@ -206,6 +211,9 @@ def train(
         show_tunings(reporter, trained.tunings)
         if select is not None:
             reporter.note(f"{trained.published} has the best {select} on validation users")
+        elif plan.on_evidence:
+            for sentence in evidence_notes(trained.published, trained.validation):
+                reporter.note(sentence)
         release_space()
         with reporter.task("publish", total=len(STEPS), unit="steps") as task:
             bundle_id = trained.publish(bundle, histories=histories, index=index, on_step=task.begin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,8 @@ class Metrics:
     not ratings; ``ndcg``, ``hr`` and ``recall`` are at
     ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings). ``beyond``: what
     the lists of all these users are like besides accurate (:mod:`training.evaluation.beyond`), where it was measured.
-    ``standard_errors``: of the figures above, over these users; None of a single user.
+    ``standard_errors``: of the figures above, over these users; None of a single user. ``ndcg_by_user`` [users]: for
+    paired differences.
     """
 
     mae: float | None
@@ -42,6 +43,7 @@ class Metrics:
     ratings: int
     beyond: BeyondAccuracy | None = None
     standard_errors: StandardErrors | None = None
+    ndcg_by_user: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, float]:
         """The figures there are, by their public names: ``mae``, …, ``ndcg@20``, …, ``coverage@20``, …."""
@@ -98,7 +100,7 @@ def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
     """
     if not np.isfinite(vectors).all():
         raise InputError(f"the {name} model gives vectors that are not finite: its training diverged; lower its lr")
-    errors: dict[str, float | None] = dict.fromkeys(field.name for field in fields(RatingMetrics))
+    errors: dict[str, float | None] = dict.fromkeys(each.name for each in fields(RatingMetrics))
     by_rating = None
     if head.objective == "rating":
         actual = ratings.ratings.numpy().astype(np.float64)
@@ -121,6 +123,7 @@ def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
         ratings=len(ratings),
         beyond=None if known is None else beyond_accuracy(lists[relevant.counts() > 0], known),
         standard_errors=standard_errors(ranking, by_rating),
+        ndcg_by_user=ranking.ndcg,
     )
 
 
