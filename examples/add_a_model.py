@@ -42,7 +42,7 @@ def main(source: str, target: str) -> None:
     prepared = prepare(pair, run)
     model = Centroid()
     model.fit(prepared.problem, generator=run.generator(model.name))
-    figures = evaluate(model, prepared.test, rating_range=run.rating_range)
+    figures = evaluate(model, prepared.test, rating_range=run.rating_range, source=prepared.problem.source)
     print(f"{model.name} NDCG@20 {figures.ndcg:.4f} on {figures.users} users")
 
 

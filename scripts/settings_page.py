@@ -21,6 +21,7 @@ from scripts.reference.fields import field_texts
 from service.settings import PREFIX, Settings
 from training.base_models.config import ALSConfig, MFConfig
 from training.config import SplitConfig, load_preset, preset_names
+from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS, section_of
@@ -32,6 +33,7 @@ KINDS: dict[str, tuple[tuple[str, type[BaseModel]], ...]] = {
     "diffcdr": (
         ('with `form = "network"`', DiffCDRConfig),
         ('with `form = "gaussian"`', GaussianDiffCDRConfig),
+        ('with `form = "blend"`', BlendDiffCDRConfig),
         ('with `form = "robust"`', RobustDiffCDRConfig),
     ),
 }

@@ -22,6 +22,7 @@ from diffcdr.files.id_rule import normal_ids
 from diffcdr.installation import check_one_onnx_runtime
 from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.search.build_index import IndexOptions
+from training.base_models.config import ALSConfig
 from training.config import TrainConfig, load_preset
 from training.data.domains import DomainPair
 from training.data.sense import parse_accepted
@@ -33,7 +34,15 @@ from training.run.finish import finish
 from training.run.fit import FittedModel, evaluate_test
 from training.run.grids import SettingGrids, parse_grids
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
-from training.run.model_choice import champion, check_metric, parse_models
+from training.run.model_choice import (
+    CONTENDERS,
+    EVIDENCE_METRIC,
+    FAVOURED,
+    champion,
+    check_metric,
+    on_evidence,
+    parse_models,
+)
 from training.run.prepare import Prepared, prepare
 from training.run.run import Run, Watch, ready_checkpoints, watch_nothing
 from training.run.tuning import fit_tuned
@@ -44,7 +53,7 @@ class TrainPlan:
     """Which models to train, under which settings, and which of them to publish.
 
     ``models``: names in the order of ``MODELS``. ``publish``: one of them, unless ``select`` names the validation
-    figure that decides.
+    figure that decides, or ``on_evidence`` lets a plain model go before DiffCDR that is better by one standard error.
     """
 
     preset: str
@@ -53,6 +62,7 @@ class TrainPlan:
     publish: str
     grids: SettingGrids
     select: str | None = None
+    on_evidence: bool = False
 
     @classmethod
     def parse(
@@ -60,7 +70,7 @@ class TrainPlan:
         preset: str,
         settings: Sequence[str] = (),
         *,
-        model: str = "diffcdr",
+        model: str | None = None,
         models: str = "plain",
         select: str | None = None,
         paper_grid: bool = False,
@@ -72,7 +82,8 @@ class TrainPlan:
         Args:
             preset: name of the settings to begin with.
             settings: ``section.key=value``, each in place of the preset's.
-            model: the one to publish.
+            model: the one to publish; None for DiffCDR, and under base models of interactions for what
+                :func:`on_evidence` says of it and of plain models that cost seconds.
             models: to train with it: ``plain`` (the baselines), ``all``, or names with commas between.
             select: validation figure that chooses the published model, such as ``ndcg@20``.
             paper_grid: try the paper's values of lambda and s.
@@ -85,14 +96,16 @@ class TrainPlan:
         if test_fraction is not None:
             settings = [*settings, f"split.test_fraction={test_fraction}"]
         config = load_preset(preset, settings)
-        wanted = {*parse_models(model, config), *TRAINED_BASELINES}
+        on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
+        publish = FAVOURED if model is None else model
+        wanted = {*parse_models(publish, config), *TRAINED_BASELINES, *(CONTENDERS if on_evidence else ())}
         if models != "plain":
             wanted.update(parse_models(models, config))
         names = tuple(name for name in MODELS if name in wanted)
         grids = parse_grids(preset, settings, paper=paper_grid, own=grid_values, models=names)
         if select is not None:
             check_metric(select)
-        return cls(preset, config, names, model, grids, select)
+        return cls(preset, config, names, publish, grids, select, on_evidence)
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,8 @@ class Trained:
             rating_range=self.run.rating_range,
             metrics={"validation": self.validation, "test": self.test},
             tuning=self.tunings,
-            selected_by=self.plan.select,
+            selected_by=EVIDENCE_METRIC if self.plan.on_evidence else self.plan.select,
+            favoured=FAVOURED if self.plan.on_evidence else None,
             histories=histories,
             index=index,
         )
@@ -157,9 +171,11 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
     """
     tuned = {name: fit_tuned(name, prepared, run, plan.grids) for name in plan.models}
     fitted = {name: each.fitted for name, each in tuned.items()}
-    published = plan.publish
-    if plan.select is not None:
-        published = champion({name: each.validation for name, each in fitted.items()}, plan.select)
+    published, validation = plan.publish, {name: each.validation for name, each in fitted.items()}
+    if plan.on_evidence:
+        published = on_evidence(validation)
+    elif plan.select is not None:
+        published = champion(validation, plan.select)
     return Trained(
         plan=plan,
         run=run,
@@ -193,7 +209,7 @@ def fit(
     *,
     tables: str | Path | None = None,
     preset: str = "ranking",
-    model: str = "diffcdr",
+    model: str | None = None,
     models: str = "plain",
     select: str | None = None,
     settings: Sequence[str] = (),
@@ -226,7 +242,7 @@ def fit(
     >>> from training import fit
     >>> trained = fit("films.csv", "books.csv", preset="ranking", target_titles="book_items.csv")
     >>> list(trained.test)
-    ['mean', 'bias', 'popular', 'diffcdr']
+    ['mean', 'bias', 'popular', 'ridge', 'diffcdr']
     >>> trained.test["diffcdr"].ndcg > trained.test["popular"].ndcg
     True
     >>> bundle_id = trained.publish("bundles/books")

@@ -123,12 +123,15 @@ class WarmSpec(_Frozen):
     Without ratings u is u0. ``strength`` was chosen on validation users.
     ``stored``: what ``target_users/vectors.npy`` holds: the base model's own vectors, or ``blended`` with the
     transferred one for users who have a source vector.
+    ``sparse``: whether users with target ratings keep the sparse term of their source history, as validation users
+    prefer; without effect where the model has none. The vector is moved as if it had none.
     """
 
     kind: Literal["ridge", "als"]
     strength: float = Field(gt=0.0)
     confidence: float = Field(default=1.0, ge=1.0)
     stored: Literal["own", "blended"] = "own"
+    sparse: bool = True
 
 
 class Counts(_Frozen):
@@ -171,6 +174,14 @@ class Tuning(_Frozen):
     trials: tuple[Trial, ...]
 
 
+class Paired(_Frozen):
+    """Mean over users of this bundle's figure less another model's, on the same users, and its standard error."""
+
+    metric: str
+    difference: float
+    standard_error: float | None = None
+
+
 class Provenance(_Frozen):
     """Where the bundle comes from: enough to train it again."""
 
@@ -185,6 +196,9 @@ class Provenance(_Frozen):
     """By model, where settings were chosen from grids: ``chosen`` goes before what ``config`` says."""
     selected_by: str | None = None
     """The figure on validation users that chose the model among those of ``metrics``; None where it was named."""
+    favoured: str | None = None
+    """The model that would be published unless another's ``selected_by`` was better by one standard error of the paired
+    difference; None where the best was taken, or one was named."""
     versions: dict[str, str] = Field(default_factory=dict)
 
 
@@ -208,4 +222,6 @@ class Manifest(_Frozen):
     metrics: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     standard_errors: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     """Of those of ``metrics`` that have one, by the same keys; over the users of the scope."""
+    paired: dict[str, dict[str, Paired]] = Field(default_factory=dict)
+    """[scope][model]: this bundle's model against each other one."""
     files: dict[str, FileRecord] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from diffcdr.bundle.display_tables import HISTORY_FOLDER, MAP_FOLDER
-from diffcdr.bundle.manifest import InputFile, Manifest
+from diffcdr.bundle.manifest import InputFile, Manifest, Paired, Provenance
 from diffcdr.bundle.reader import open_bundle, read_manifest
 from diffcdr.metric_names import DESCRIPTIVE, TRAINED_BASELINES, base_name, best_of, is_better
 from diffcdr.progress import make_table, make_tables
@@ -71,7 +71,7 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
     kind = "folded affine map" if transfer.kind == "affine" else "ONNX solver graph"
     about = [
         ("model", f"{manifest.model} (preset {manifest.preset})"),
-        ("chosen", f"best {provenance.selected_by} on validation users" if provenance.selected_by else "by name"),
+        ("chosen", _chosen(provenance)),
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
         ("transfer", f"{kind}, {transfer.source_dim} -> {transfer.target_dim} dimensions"),
         ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),
@@ -93,9 +93,20 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
         yield from _quality(manifest, scope, width)
         if any(base_name(metric) in DESCRIPTIVE for figures in models.values() for metric in figures):
             yield from _beyond(manifest, scope, width)
+    if any(manifest.paired.values()):
+        yield _against_others(manifest)
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
     yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
+
+
+def _chosen(provenance: Provenance) -> str:
+    if provenance.selected_by is None:
+        return "by name"
+    if provenance.favoured is None:
+        return f"best {provenance.selected_by} on validation users"
+    higher = f"another has {provenance.selected_by} higher by one standard error"
+    return f"{provenance.favoured}, unless {higher} on validation users"
 
 
 def _console_tables(manifest: Manifest) -> str:
@@ -131,6 +142,25 @@ def _quality(manifest: Manifest, scope: str, width: int) -> Sequence[RenderableT
 
     title = f"Quality on {scope} users (* best{', ± standard error' if errors else ''})"
     return _by_model(title, manifest, scope, {name: [cell(model, name) for model in models] for name in names}, width)
+
+
+def _against_others(manifest: Manifest) -> RenderableType:
+    """How far the bundle's model is ahead of each other one, user by user."""
+    scopes = [scope for scope, found in manifest.paired.items() if found]
+    models = list(dict.fromkeys(model for scope in scopes for model in manifest.paired[scope]))
+    metrics = ", ".join(dict.fromkeys(each.metric for scope in scopes for each in manifest.paired[scope].values()))
+    rows = [[model, *(_difference(manifest.paired[scope].get(model)) for scope in scopes)] for model in models]
+    title = f"{manifest.model} less the others, {metrics} (± 95 % interval)"
+    return make_table(title, ["model", *(f"{scope} users" for scope in scopes)], rows)
+
+
+def _difference(paired: Paired | None) -> str:
+    """With the interval that holds 95 of 100 such differences."""
+    if paired is None:
+        return ""
+    if paired.standard_error is None:
+        return f"{paired.difference:+.4f}"
+    return f"{paired.difference:+.4f} ± {1.96 * paired.standard_error:.4f}"
 
 
 def _beyond(manifest: Manifest, scope: str, width: int) -> Sequence[RenderableType]:

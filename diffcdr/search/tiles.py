@@ -6,11 +6,14 @@ error that the caller bounds by a margin per user; nothing that could be among t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from diffcdr.search.candidates import LOWEST, PADDING, kth_largest
 from diffcdr.search.item_order import ItemLayout, Pairs
+from diffcdr.search.sparse_part import SparsePart
 
 BLOCK_ITEMS = 32
 TILE_BLOCKS = 16
@@ -23,6 +26,32 @@ SCORES_IN_CACHE = TILE_ITEMS * USER_CHUNK
 VALUES_IN_CACHE = 1 << 20
 """Values of item blocks copied at a time: 4 MiB."""
 FIRST_TILES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A sparse part in the order of the items, [U, places and an empty block]: exact, in float32, and its reach.
+
+    ``reach`` [U, tiles]: the most that is added to an item of a tile or after it.
+    """
+
+    sums: Float64Array
+    approximate: Float32Array
+    reach: Float64Array
+
+    @classmethod
+    def of(cls, sparse: SparsePart, layout: ItemLayout) -> Added:
+        """``sparse`` by place; what only fills up gets nothing."""
+        places = layout.tiles * TILE_ITEMS
+        sums = sparse.sums(places=layout.places, width=places + TILE_ITEMS)
+        by_tile = sums[:, :places].reshape(len(sums), layout.tiles, TILE_ITEMS).max(axis=2)
+        reach = np.maximum.accumulate(by_tile[:, ::-1], axis=1)[:, ::-1]
+        return cls(sums, sums.astype(np.float32), reach)
+
+    def one(self, user: int) -> Added:
+        """That of ``user`` alone."""
+        chosen = slice(user, user + 1)
+        return Added(self.sums[chosen], self.approximate[chosen], self.reach[chosen])
 
 
 class ItemTiles:
@@ -47,7 +76,15 @@ class ItemTiles:
         self._blocks = np.concatenate([blocks, nothing])
         self.empty_block = len(self._blocks) - 1
 
-    def block_maxima(self, extended: Float32Array, k: int, margin: Float64Array, pairs: Pairs | None) -> Float32Array:
+    def block_maxima(
+        self,
+        extended: Float32Array,
+        k: int,
+        margin: Float64Array,
+        pairs: Pairs | None,
+        *,
+        added: Added | None = None,
+    ) -> Float32Array:
         """Largest approximate score in each block, float32 [U, blocks]; masked items count as -inf, padding as PADDING.
 
         So do blocks in which no item can be among the k best, as their reach is below the k-th largest maximum so
@@ -68,24 +105,35 @@ class ItemTiles:
                 break
             stop = min(goal, int(needed[0]))
             masks.renumber(active)
-            found = self._maxima_of_tiles(done, stop, extended[active], needed, masks)
+            more = None if added is None else added.approximate[active]
+            found = self._maxima_of_tiles(done, stop, extended[active], needed, masks, more)
             maxima[active, done * TILE_BLOCKS : stop * TILE_BLOCKS] = found.T
             done = stop
             if done == tiles:
                 break
             floor = kth_largest(maxima[active, : done * TILE_BLOCKS], k) - 3 * margin[active]
-            needed = np.count_nonzero(self.layout.reachable(norms[active]) >= floor[:, None], axis=1)
+            reachable = self.layout.reachable(norms[active])
+            if added is not None:
+                reachable = reachable + added.reach[active]
+            needed = np.count_nonzero(reachable >= floor[:, None], axis=1)
             order = np.argsort(-needed, kind="stable")
             order = order[needed[order] > done]
             active, needed = active[order], needed[order]
         return maxima[:, : done * TILE_BLOCKS]
 
-    def _maxima_of_tiles(
-        self, first: int, last: int, extended: Float32Array, needed: Int64Array, masks: _Masks
+    def _maxima_of_tiles(  # noqa: PLR0913 - a tile's scores are made in one place
+        self,
+        first: int,
+        last: int,
+        extended: Float32Array,
+        needed: Int64Array,
+        masks: _Masks,
+        more: Float32Array | None,
     ) -> Float32Array:
         """Block maxima of the tiles from ``first`` to ``last``, float32 [blocks, U].
 
         ``needed`` [U], falling: how many tiles, counted from the very first, each user needs; -inf after them.
+        ``more`` [U, places]: added to the products.
         """
         columns = np.ascontiguousarray(extended.T)
         step = max(1, SCORES_IN_CACHE // (TILE_ITEMS * len(extended)))
@@ -99,13 +147,15 @@ class ItemTiles:
             part = self._by_dim[:, tile * TILE_ITEMS : stop * TILE_ITEMS].T
             out = scores[: len(part) * users].reshape(len(part), users)
             np.matmul(part, columns[:, :users], out=out)
+            if more is not None:
+                out += more[:users, tile * TILE_ITEMS : stop * TILE_ITEMS].T
             masks.apply(out, tile * TILE_ITEMS)
             found = _maximum(out.reshape(stop - tile, BLOCK_ITEMS, TILE_BLOCKS * users))
             maxima[tile - first : stop - first, :, :users] = found.reshape(stop - tile, TILE_BLOCKS, users)
         return maxima.reshape(-1, len(extended))
 
     def approximate(
-        self, extended: Float32Array, blocks: Int64Array, pairs: Pairs | None
+        self, extended: Float32Array, blocks: Int64Array, pairs: Pairs | None, *, added: Added | None = None
     ) -> tuple[Float32Array, Int64Array]:
         """Approximate scores of all items of ``blocks`` [U, C] and their places: float32, int64 [U, C * BLOCK_ITEMS].
 
@@ -122,6 +172,8 @@ class ItemTiles:
         tile, place = np.divmod(blocks, TILE_BLOCKS)
         first = tile * TILE_ITEMS + place
         places = (first[:, :, None] + TILE_BLOCKS * np.arange(BLOCK_ITEMS)).reshape(users, -1)
+        if added is not None:
+            scores += np.take_along_axis(added.approximate, places, axis=1)
         if pairs is not None:
             slots = np.full((users, len(self._blocks)), -1, dtype=np.int32)
             slots[np.arange(users)[:, None], blocks] = np.arange(width, dtype=np.int32)
@@ -133,28 +185,42 @@ class ItemTiles:
         return scores, places
 
     def near_best(
-        self, extended: Float32Array, k: int, margin: float, barred: Int64Array | None, *, limit: int
+        self,
+        extended: Float32Array,
+        k: int,
+        margin: float,
+        barred: Int64Array | None,
+        *,
+        limit: int,
+        added: Added | None = None,
     ) -> Int64Array | None:
         """Places of the items that can be among the ``k`` best of one user, the cheap way; None if above ``limit``.
 
         With few users there is little to share: no blocks, and the first tiles alone decide how far to look.
         """
         done = min(self.layout.tiles, max(FIRST_TILES, 2 * k // TILE_ITEMS + 1))
-        scores = self._scores_of_one(extended, 0, done, barred)
+        scores = self._scores_of_one(extended, 0, done, barred, added)
         floor = kth_largest(scores[None], k)[0] - 3 * margin
         norm = np.linalg.norm(extended[None, :-1].astype(np.float64), axis=1)
-        needed = int(np.count_nonzero(self.layout.reachable(norm)[0] >= floor))
+        reachable = self.layout.reachable(norm)[0]
+        if added is not None:
+            reachable = reachable + added.reach[0]
+        needed = int(np.count_nonzero(reachable >= floor))
         if needed > done:
-            scores = np.concatenate([scores, self._scores_of_one(extended, done, needed, barred)])
+            scores = np.concatenate([scores, self._scores_of_one(extended, done, needed, barred, added)])
         places = np.flatnonzero(scores >= np.float32(max(floor, LOWEST)))
         if len(places) > limit:
             floor = kth_largest(scores[None], k)[0] - 3 * margin
             places = np.flatnonzero(scores >= np.float32(max(floor, LOWEST)))
         return places if len(places) <= limit else None
 
-    def _scores_of_one(self, extended: Float32Array, first: int, last: int, barred: Int64Array | None) -> Float32Array:
+    def _scores_of_one(
+        self, extended: Float32Array, first: int, last: int, barred: Int64Array | None, added: Added | None
+    ) -> Float32Array:
         start, stop = first * TILE_ITEMS, last * TILE_ITEMS
         scores: Float32Array = extended @ self._by_dim[:, start:stop]
+        if added is not None:
+            scores += added.approximate[0, start:stop]
         if barred is not None:
             scores[barred[(barred >= start) & (barred < stop)] - start] = -np.inf
         return scores

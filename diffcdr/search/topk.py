@@ -30,7 +30,8 @@ import numpy.typing as npt
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from diffcdr.search.candidates import EMPTY, Ragged, above, pack, unpack
 from diffcdr.search.item_order import Pairs
-from diffcdr.search.tiles import USER_CHUNK, ItemTiles
+from diffcdr.search.sparse_part import SparsePart
+from diffcdr.search.tiles import USER_CHUNK, Added, ItemTiles
 
 if TYPE_CHECKING:
     from diffcdr.search.compiled import CompiledScan
@@ -42,6 +43,8 @@ COMPILED_K = 1_024
 COMPILED_CHUNK = 512
 """Users that the compiled loops take at a time: a tenth faster than 256, and 1,024 are hardly faster still."""
 EXHAUSTIVE_ITEMS = 65_536
+ADDED_CHUNK = 32
+"""Users with a sparse part at a time: what is added to every item's score is held for each, twelve bytes an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class TopK:
         self._compiled = scan
 
     def search(
-        self, users: Float32Array, k: int, *, masked: MaskedRows | None = None
+        self, users: Float32Array, k: int, *, masked: MaskedRows | None = None, sparse: SparsePart | None = None
     ) -> tuple[Int32Array, Float32Array]:
         """The ``k`` best items of each user.
 
@@ -130,6 +133,7 @@ class TopK:
             users: float32 [B, dim], finite.
             k: at least 1.
             masked: item rows that each user must not get.
+            sparse: what the users' histories add to the scores.
 
         Returns:
             (item rows int32 [B, k], scores float32 [B, k]), best first; -1 and -inf where fewer than ``k`` are left.
@@ -137,7 +141,10 @@ class TopK:
         rows = np.full((len(users), k), -1, dtype=np.int32)
         scores = np.full((len(users), k), -np.inf, dtype=np.float32)
         width = min(k, self.n_items)
+        if sparse is not None and not sparse.has_any().any():
+            sparse = None
         step = COMPILED_CHUNK if self._is_compiled(width) else USER_CHUNK
+        step = step if sparse is None else ADDED_CHUNK
         for start in range(0, len(users) if width else 0, step):
             chunk = np.asarray(users[start : start + step], dtype=np.float32)
             stop = start + len(chunk)
@@ -145,7 +152,12 @@ class TopK:
             if masked is not None and len(masked.rows):
                 owners, forbidden = masked.part(start, stop)
                 pairs = owners, self._layout.places[forbidden]
-            keys = self._way(len(chunk), width)(chunk, width, pairs)
+            if sparse is None:
+                keys = self._way(len(chunk), width)(chunk, width, pairs)
+            else:
+                added = Added.of(sparse.of(np.arange(start, stop)), self._layout)
+                way = self._few_keys if len(chunk) <= FEW_USERS else self._best_keys
+                keys = way(chunk, width, pairs, added)
             rows[start:stop, :width], scores[start:stop, :width] = unpack(keys)
         return rows, scores
 
@@ -153,14 +165,17 @@ class TopK:
         """Exact scores float32 [len(rows)] of item ``rows`` for one user vector float32 [dim]."""
         return self._exact(np.asarray(user, dtype=np.float32)[None], rows)
 
-    def margin(self, users: Float32Array) -> Float64Array:
+    def margin(self, users: Float32Array, added: Added | None = None) -> Float64Array:
         """Largest error of a float32 score of each of ``users`` [U, dim], float64 [U]; inf where float32 may overflow.
 
         A dot product of n float32 terms, in any order, fused or not, errs by at most about n 2^-24 times the sum of
-        the terms' sizes (Higham, Accuracy and Stability, sec. 3.1); three more roundings cover the rest.
+        the terms' sizes (Higham, Accuracy and Stability, sec. 3.1); three more roundings cover the rest,
+        and two what is added.
         """
-        size = np.abs(users.astype(np.float64)) @ self._largest + self._constant
-        margin = (self.dim + 4) * 2.0**-24 * 1.01 * size + 1e-30
+        size, roundings = np.abs(users.astype(np.float64)) @ self._largest + self._constant, self.dim + 4
+        if added is not None:
+            size, roundings = size + added.reach[:, 0], roundings + 2
+        margin = roundings * 2.0**-24 * 1.01 * size + 1e-30
         return np.where(size < 1e37, margin, np.inf)
 
     def ranked_keys(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Int64Array:
@@ -198,78 +213,100 @@ class TopK:
         self._search_exhaustively(best, np.flatnonzero(counts < 0), users, pairs)
         return best
 
-    def _best_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
+    def _best_keys(self, users: Float32Array, k: int, pairs: Pairs | None, added: Added | None = None) -> Int64Array:
         """Packed (score, row) of the ``k`` best items, int64 [U, k], best first; EMPTY where there are fewer.
 
         ``pairs``: (user, item place) that must not be, of any number and order.
         """
         extended = np.concatenate([users, np.ones((len(users), 1), dtype=np.float32)], axis=1)
-        margin = self.margin(users)
+        margin = self.margin(users, added)
         plain = np.isfinite(margin)
         extended[~plain, :-1] = 0.0
-        maxima = self._tiles.block_maxima(extended, k, margin, pairs)
+        maxima = self._tiles.block_maxima(extended, k, margin, pairs, added=added)
         candidates = above(maxima, k, margin, limit=2 * k + 16)
         plain &= candidates.counts >= 0
-        approximate, places = self._tiles.approximate(extended, candidates.padded(fill=self._tiles.empty_block), pairs)
+        blocks = candidates.padded(fill=self._tiles.empty_block)
+        approximate, places = self._tiles.approximate(extended, blocks, pairs, added=added)
         finalists = above(approximate, k, margin, limit=4 * k + 64)
         plain &= finalists.counts >= 0
-        keys = self._exact_keys(users, finalists, places)
+        keys = self._exact_keys(users, finalists, places, added)
         best = np.full((len(users), k), EMPTY)
         width = min(k, keys.shape[1])
         best[:, :width] = np.sort(keys, axis=1)[:, ::-1][:, :width]
-        self._search_exhaustively(best, np.flatnonzero(~plain), users, pairs)
+        self._search_exhaustively(best, np.flatnonzero(~plain), users, pairs, added)
         return best
 
-    def _few_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
+    def _few_keys(self, users: Float32Array, k: int, pairs: Pairs | None, added: Added | None = None) -> Int64Array:
         """What :meth:`_best_keys` finds, one user after the other: less to set up."""
         best = np.full((len(users), k), EMPTY)
-        for user, margin in enumerate(self.margin(users).tolist()):
+        for user, margin in enumerate(self.margin(users, added).tolist()):
             barred = pairs[1][pairs[0] == user] if pairs is not None else None
+            mine = None if added is None else added.one(user)
             places = None
             if margin < np.inf:
                 extended = np.append(users[user], np.float32(1.0))
-                places = self._tiles.near_best(extended, k, margin, barred, limit=4 * k + 256)
+                places = self._tiles.near_best(extended, k, margin, barred, limit=4 * k + 256, added=mine)
             if places is None:
                 forbidden = self._layout.rows[barred] if barred is not None else None
-                best[user] = _best_of(self._all_keys(users[user]), k, forbidden)
+                best[user] = _best_of(self._all_keys(users[user], mine), k, forbidden)
                 continue
             rows = self._layout.rows[places]
-            keys = np.sort(pack(self._exact(users[user : user + 1], rows), rows))[::-1][:k]
+            more = None if mine is None else mine.sums[0, places]
+            keys = np.sort(pack(self._exact(users[user : user + 1], rows, more), rows))[::-1][:k]
             best[user, : len(keys)] = keys
         return best
 
-    def _exact_keys(self, users: Float32Array, finalists: Ragged, places: Int64Array) -> Int64Array:
+    def _exact_keys(
+        self, users: Float32Array, finalists: Ragged, places: Int64Array, added: Added | None
+    ) -> Int64Array:
         """Packed exact scores of the finalists (columns of ``places``), int64 [U, W], padded with EMPTY."""
-        rows = self._layout.rows[places[finalists.users, finalists.columns]]
+        chosen = places[finalists.users, finalists.columns]
+        rows = self._layout.rows[chosen]
+        more = None if added is None else added.sums[finalists.users, chosen]
         keys = np.full((len(users), max(1, int(finalists.counts.max(initial=0)))), EMPTY)
-        keys[finalists.users, finalists.places] = pack(self._exact(users[finalists.users], rows), rows)
+        keys[finalists.users, finalists.places] = pack(self._exact(users[finalists.users], rows, more), rows)
         return keys
 
     def _search_exhaustively(
-        self, best: Int64Array, chosen: Int64Array, users: Float32Array, pairs: Pairs | None
+        self,
+        best: Int64Array,
+        chosen: Int64Array,
+        users: Float32Array,
+        pairs: Pairs | None,
+        added: Added | None = None,
     ) -> None:
         """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, to whom the fast way does not apply."""
         # Of a model that gives everyone the same list all come this way, with one vector.
         vectors, which = np.unique(users[chosen], axis=0, return_inverse=True)
         for number, vector in enumerate(vectors):
-            keys = self._all_keys(vector)
-            for user in chosen[which == number].tolist():
+            alike = chosen[which == number].tolist()
+            keys = self._all_keys(vector) if added is None else None
+            for user in alike:
+                own = keys.copy() if keys is not None else self._all_keys(vector, added and added.one(user))
                 forbidden = self._layout.rows[pairs[1][pairs[0] == user]] if pairs is not None else None
-                best[user] = _best_of(keys.copy(), best.shape[1], forbidden)
+                best[user] = _best_of(own, best.shape[1], forbidden)
 
-    def _all_keys(self, user: Float32Array) -> Int64Array:
+    def _all_keys(self, user: Float32Array, added: Added | None = None) -> Int64Array:
         keys = np.empty(self.n_items, dtype=np.int64)
         for start in range(0, self.n_items, EXHAUSTIVE_ITEMS):
             rows = np.arange(start, min(start + EXHAUSTIVE_ITEMS, self.n_items))
-            keys[rows] = pack(self.score(user, rows), rows)
+            more = None if added is None else added.sums[0, self._layout.places[rows]]
+            keys[rows] = pack(self._exact(user[None], rows, more), rows)
         return keys
 
-    def _exact(self, users: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Float32Array:
-        """Scores [R] of item ``rows`` [R] for ``users`` [R, dim] (or [1, dim]): the definition, literally."""
+    def _exact(
+        self, users: Float32Array, rows: npt.NDArray[np.integer[Any]], more: Float64Array | None = None
+    ) -> Float32Array:
+        """Scores [R] of item ``rows`` [R] for ``users`` [R, dim] (or [1, dim]): the definition, literally.
+
+        ``more`` [R]: the sparse part.
+        """
         # float32 products are exact in float64, and accumulate, unlike sum, adds strictly in order.
         products = self._vectors[rows].astype(np.float64) * users
         total = np.add.accumulate(products, axis=1)[:, -1] if self.dim else np.zeros(len(rows))
         total = total + self._biases[rows] + self._offset
+        if more is not None:
+            total = total + more
         scores: Float32Array = np.empty(len(rows), dtype=np.float32)
         with np.errstate(over="ignore"):
             scores[:] = total

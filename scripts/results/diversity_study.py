@@ -14,6 +14,7 @@ from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.experiment.report.tables import ReportTable, TableCell
 from training.models.contract import TransferModel
+from training.run.fit import part_of
 from training.run.prepare import Prepared
 
 DIVERSITIES = (0.0, 0.1, 0.2, 0.3, 0.5)
@@ -40,7 +41,8 @@ def diversity_study(
         vectors = model.transfer(model.source_vectors()[test.source_rows]).numpy()
     items = head.item_vectors.numpy()
     search = TopK(items, head.item_biases.numpy(), offset=head.offset)
-    pool, scores = search.search(vectors, pool_size(k, len(items)))
+    sparse = part_of(model, test, prepared.problem.source)
+    pool, scores = search.search(vectors, pool_size(k, len(items)), sparse=sparse)
     relevant = UserLists.build(test.ratings.users.numpy(), test.ratings.items.numpy(), n_users=len(vectors))
     found = []
     for diversity in diversities:

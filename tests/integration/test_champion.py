@@ -70,6 +70,28 @@ def test_inspect_and_the_service_show_every_model(champion: tuple[Bundle, str]) 
     assert (model["model"], model["metrics"]) == (bundle.manifest.model, bundle.manifest.metrics)
 
 
+def test_without_a_name_diffcdr_has_to_show_itself_against_plain_models(
+    rating_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bundle, screen = trained(rating_files, tmp_path / "bundle")
+    manifest = bundle.manifest
+    assert (manifest.provenance.selected_by, manifest.provenance.favoured) == ("ndcg@20", "diffcdr")
+    others = set(LISTS) - {manifest.model}
+    assert set(manifest.paired["validation"]) == set(manifest.paired["test"]) == others
+    shown = said("inspect", bundle.path)
+    for scope in ("validation", "test"):
+        figures = manifest.metrics[scope]
+        for name in others:
+            paired = manifest.paired[scope][name]
+            gain = figures[manifest.model]["ndcg@20"] - figures[name]["ndcg@20"]
+            assert paired.difference == pytest.approx(gain, abs=1e-9)
+            assert paired.standard_error is not None
+            assert f"{paired.difference:+.4f} ± {1.96 * paired.standard_error:.4f}" in shown
+    assert f"{manifest.model} against ridge on validation users: ndcg@20" in screen
+    named = trained(rating_files, tmp_path / "named", "--model", "popular")[0].manifest
+    assert (named.model, named.provenance.selected_by, named.provenance.favoured) == ("popular", None, None)
+
+
 def test_another_figure_may_choose_another_model(tmp_path: Path) -> None:
     manifest = trained(write_domains(tmp_path), tmp_path / "bundle", "--select", "rmse_clipped")[0].manifest
     validation = manifest.metrics["validation"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from diffcdr.arrays import Float32Array
 from training.base_models.config import ALSConfig
 from training.fitting.loop import Progress
 from training.problem import FactorTables, ImplicitFeedback, RatingTable
@@ -29,32 +32,60 @@ def fit_als(
     against the final item vectors, so that it is what a fold-in of the user's items gives. Users and items without
     interactions get zeros.
     """
-    items = sparse.csr_matrix(interactions(table))  # the library knows no sparse arrays
-    dim = max(1, min(dim or config.dims()[0], table.n_users - 1, table.n_items - 1))
 
-    def report(iteration: int, seconds: float, loss: float | None) -> None:
+    def report(iteration: int) -> None:
         if progress is not None:
-            progress(epoch=iteration + 1, epochs=config.iterations, rows=len(table), figures={})
+            progress(epoch=iteration, epochs=config.iterations, rows=len(table), figures={})
+
+    feedback = ImplicitFeedback(confidence=config.confidence, regularisation=config.regularisation)
+    users, vectors = factorise(
+        interactions(table),
+        feedback,
+        dim=dim or config.dims()[0],
+        iterations=config.iterations,
+        seed=draw_seed(generator),
+        report=report,
+    )
+    return FactorTables(
+        user_vectors=torch.from_numpy(users),
+        item_vectors=torch.from_numpy(vectors),
+        item_biases=torch.zeros(table.n_items),
+        offset=0.0,
+        feedback=feedback,
+    )
+
+
+def factorise(
+    items: sparse.csr_array,
+    feedback: ImplicitFeedback,
+    *,
+    dim: int,
+    iterations: int,
+    seed: int,
+    report: Callable[[int], None] = lambda iteration: None,
+) -> tuple[Float32Array, Float32Array]:
+    """User vectors [n, k] and item vectors [m, k] of ``items``, binary [n, m]; k is ``dim`` or what n and m allow.
+
+    ``report`` is told each iteration's number, from 1, when it is done.
+    """
+    given = sparse.csr_matrix(items)  # the library knows no sparse arrays
+
+    def callback(iteration: int, seconds: float, loss: float | None) -> None:
+        report(iteration + 1)
 
     # One thread: sums then do not depend on the number of cores, and tables of this size gain little from more.
     with threadpool_limits(limits=1):
         model = AlternatingLeastSquares(
-            factors=dim,
-            regularization=config.regularisation,
-            alpha=config.confidence,
-            iterations=config.iterations,
+            factors=max(1, min(dim, items.shape[0] - 1, items.shape[1] - 1)),
+            regularization=feedback.regularisation,
+            alpha=feedback.confidence,
+            iterations=iterations,
             num_threads=1,
-            random_state=draw_seed(generator),
+            random_state=seed,
         )
-        model.fit(items, show_progress=False, callback=report)
-        users = model.recalculate_user(np.arange(table.n_users), items)
-    return FactorTables(
-        user_vectors=torch.from_numpy(users),
-        item_vectors=torch.from_numpy(np.asarray(model.item_factors)),
-        item_biases=torch.zeros(table.n_items),
-        offset=0.0,
-        feedback=ImplicitFeedback(confidence=config.confidence, regularisation=config.regularisation),
-    )
+        model.fit(given, show_progress=False, callback=callback)
+        users = model.recalculate_user(np.arange(items.shape[0]), given)
+    return users, np.asarray(model.item_factors)
 
 
 def interactions(table: RatingTable) -> sparse.csr_array:

@@ -10,6 +10,7 @@ from diffcdr.metric_names import best_of, is_better, lower_is_better
 from diffcdr.progress import Reporter
 from training.data.findings import NOTES
 from training.evaluation.evaluate import Metrics
+from training.evaluation.paired import paired_difference
 from training.fitting.loop import Progress
 
 SHOWN_METRICS = ("rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20")
@@ -85,6 +86,18 @@ def show_tunings(reporter: Reporter, tunings: Mapping[str, Tuning]) -> None:
             f"{name}: chose {chosen} of {len(tuning.trials)} combinations "
             f"({tuning.metric} {best.validation[tuning.metric]:.4f} on validation users)"
         )
+
+
+def evidence_notes(published: str, validation: Mapping[str, Metrics]) -> list[str]:
+    """One sentence for each other model: how far the published one is ahead on validation users."""
+    notes = []
+    for name, theirs in validation.items():
+        found = paired_difference(validation[published], theirs)
+        if name == published or found is None or found.standard_error is None:
+            continue
+        gain = f"ndcg@{theirs.k} {found.ndcg:+.4f}, standard error {found.standard_error:.4f}"
+        notes.append(f"{published} against {name} on validation users: {gain}")
+    return notes
 
 
 def honest_warnings(model: str, models: Mapping[str, Metrics]) -> list[str]:

@@ -32,7 +32,7 @@ from training.commands.options import (
     TargetTitleColumns,
     TensorBoard,
 )
-from training.commands.screen import epoch_bar, honest_warnings, metrics_table, show_tunings
+from training.commands.screen import epoch_bar, evidence_notes, honest_warnings, metrics_table, show_tunings
 from training.commands.sources import GivenSource, GivenTables, GivenTarget, load
 from training.export.bundle import STEPS, check_destination, reserving_space
 from training.export.onnx import has_onnx_runtime
@@ -82,7 +82,12 @@ def train(
     source: GivenSource = None,
     target: GivenTarget = None,
     tables: GivenTables = None,
-    model: Annotated[str, typer.Option(help="The model to publish.")] = "diffcdr",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model to publish; without it DiffCDR, or for lists a plain model better by one standard error."
+        ),
+    ] = None,
     models: Annotated[
         str,
         typer.Option(help="To train for comparison: plain (mean,bias,popular), all, paper (its systems), or a list."),
@@ -187,6 +192,9 @@ def train(
         show_tunings(reporter, trained.tunings)
         if select is not None:
             reporter.note(f"{trained.published} has the best {select} on validation users")
+        elif plan.on_evidence:
+            for sentence in evidence_notes(trained.published, trained.validation):
+                reporter.note(sentence)
         release_space()
         with reporter.task("publish", total=len(STEPS), unit="steps") as task:
             bundle_id = trained.publish(bundle, histories=histories, index=index, on_step=task.begin)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from diffcdr.errors import InputError
+from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import MaskedRows, TopK
 from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
 from training.evaluation.ranking import UserLists, ranking_metrics
@@ -26,7 +27,8 @@ class Metrics:
     not ratings; ``ndcg``, ``hr`` and ``recall`` are at
     ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings). ``beyond``: what
     the lists of all these users are like besides accurate (:mod:`training.evaluation.beyond`), where it was measured.
-    ``standard_errors``: of the figures above, over these users; None of a single user.
+    ``standard_errors``: of the figures above, over these users; None of a single user. ``ndcg_by_user`` [users]: for
+    paired differences.
     """
 
     mae: float | None
@@ -41,6 +43,7 @@ class Metrics:
     ratings: int
     beyond: BeyondAccuracy | None = None
     standard_errors: StandardErrors | None = None
+    ndcg_by_user: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, float]:
         """The figures there are, by their public names: ``mae``, …, ``ndcg@20``, …, ``coverage@20``, …."""
@@ -67,7 +70,7 @@ def _named(figures: Metrics | StandardErrors, *, k: int) -> dict[str, float]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def evaluate_vectors(
+def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
     vectors: npt.NDArray[np.float32],
     head: ScoringHead,
     ratings: RatingTable,
@@ -77,6 +80,7 @@ def evaluate_vectors(
     k: int = 20,
     seen: MaskedRows | None = None,
     known: RatingTable | None = None,
+    sparse: SparsePart | None = None,
 ) -> Metrics:
     """Measure target vectors of held-out users.
 
@@ -89,24 +93,25 @@ def evaluate_vectors(
         k: length of the ranked lists.
         seen: target items each user has in training, never listed; None for cold-start users.
         known: the target training ratings, for the figures beyond accuracy; without it they are left out.
+        sparse: what the users' histories add to the scores.
 
     Raises:
         InputError: no held-out ratings, or vectors or predictions that are not finite.
     """
     if not np.isfinite(vectors).all():
         raise InputError(f"the {name} model gives vectors that are not finite: its training diverged; lower its lr")
-    errors: dict[str, float | None] = dict.fromkeys(field.name for field in fields(RatingMetrics))
+    errors: dict[str, float | None] = dict.fromkeys(each.name for each in fields(RatingMetrics))
     by_rating = None
     if head.objective == "rating":
         actual = ratings.ratings.numpy().astype(np.float64)
-        predicted = predict(vectors, head, ratings)
+        predicted = predict(vectors, head, ratings, sparse=sparse)
         errors |= asdict(rating_metrics(predicted, actual, rating_range=rating_range))
         clipped = np.clip(predicted, *rating_range)
         by_rating = RatingErrors(ratings.users.numpy(), raw=predicted - actual, clipped=clipped - actual)
     relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
     # The very search that serves: a list is judged as users get it, equal scores by item row.
     search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
-    lists, _ = search.search(vectors, k, masked=seen)
+    lists, _ = search.search(vectors, k, masked=seen, sparse=sparse)
     ranking = ranking_metrics(lists, relevant)
     return Metrics(
         **errors,
@@ -118,11 +123,17 @@ def evaluate_vectors(
         ratings=len(ratings),
         beyond=None if known is None else beyond_accuracy(lists[relevant.counts() > 0], known),
         standard_errors=standard_errors(ranking, by_rating),
+        ndcg_by_user=ranking.ndcg,
     )
 
 
-def predict(vectors: npt.NDArray[np.floating], head: ScoringHead, pairs: RatingTable) -> npt.NDArray[np.float64]:
-    """Predicted rating, float64 [R], of each pair in ``pairs``; ``pairs.users`` index rows of ``vectors`` [U, d]."""
+def predict(
+    vectors: npt.NDArray[np.floating], head: ScoringHead, pairs: RatingTable, *, sparse: SparsePart | None = None
+) -> npt.NDArray[np.float64]:
+    """Predicted rating, float64 [R], of each pair in ``pairs``; ``pairs.users`` index rows of ``vectors`` [U, d].
+
+    ``sparse``: what the histories of these users add.
+    """
     users, items = pairs.users.numpy(), pairs.items.numpy()
     item_vectors, biases = head.item_vectors.numpy(), head.item_biases.numpy()
     predicted = np.empty(len(users), dtype=np.float64)
@@ -130,4 +141,4 @@ def predict(vectors: npt.NDArray[np.floating], head: ScoringHead, pairs: RatingT
         part = slice(start, start + PAIRS_AT_ONCE)
         left = vectors[users[part]].astype(np.float64)
         predicted[part] = np.einsum("rd,rd->r", left, item_vectors[items[part]]) + biases[items[part]] + head.offset
-    return predicted
+    return predicted if sparse is None else predicted + sparse.at(users, items)

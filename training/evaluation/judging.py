@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffcdr.arrays import Float32Array, Float64Array
+from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import TopK
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.problem import HeldOut, ScoringHead
@@ -33,28 +35,54 @@ class Judge:
         """Are there held-out ratings? Without, everything is judged equal."""
         return len(self._held_out.ratings) > 0
 
-    def __call__(self, vectors: Tensor) -> float:
-        """Judge ``vectors`` [U, target_dim] of the held-out users, in their order."""
+    def __call__(self, vectors: Tensor, *, sparse: SparsePart | None = None) -> float:
+        """Judge ``vectors`` [U, target_dim] of the held-out users, in their order.
+
+        ``sparse``: what their histories add to the scores.
+        """
         if not self.has_evidence:
             return 0.0
         if self._head.objective == "rating":
-            errors = held_out_errors(vectors, self._held_out, head=self._head, rating_range=self._rating_range)
+            errors = held_out_errors(
+                vectors, self._held_out, head=self._head, rating_range=self._rating_range, sparse=sparse
+            )
             return -errors["rmse"]
-        lists, _ = self._search.search(vectors.float().numpy(), CUTOFFS[-1])
+        lists, _ = self._search.search(vectors.float().numpy(), CUTOFFS[-1], sparse=sparse)
         return float(np.mean([ranking_metrics(lists[:, :k], self._relevant).ndcg.mean() for k in CUTOFFS]))
 
 
+def list_qualities(scores: Float32Array, relevant: UserLists) -> Float64Array:
+    """The mean of NDCG@20, @50, @100 and @200 of each user with ``relevant`` items, by ``scores`` [U, n_items]."""
+    length = min(CUTOFFS[-1], scores.shape[1])
+    # In row order before the sort by score, so that equal scores keep it, as in the search that serves.
+    found = np.sort(np.argpartition(-scores, length - 1, axis=1)[:, :length], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, found, axis=1), axis=1, kind="stable")
+    lists = np.take_along_axis(found, order, axis=1)
+    figures: Float64Array = np.mean([ranking_metrics(lists[:, :k], relevant).ndcg for k in CUTOFFS], axis=0)
+    return figures
+
+
 def held_out_figures(
-    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+    vectors: Tensor,
+    held_out: HeldOut,
+    *,
+    head: ScoringHead,
+    rating_range: tuple[float, float],
+    sparse: SparsePart | None = None,
 ) -> dict[str, float]:
     """What to report of ``vectors`` [U, target_dim]: rating errors, or where scores are not ratings, the judgement."""
     if head.objective == "rating":
-        return held_out_errors(vectors, held_out, head=head, rating_range=rating_range)
-    return {"ndcg": Judge(held_out, head=head, rating_range=rating_range)(vectors)}
+        return held_out_errors(vectors, held_out, head=head, rating_range=rating_range, sparse=sparse)
+    return {"ndcg": Judge(held_out, head=head, rating_range=rating_range)(vectors, sparse=sparse)}
 
 
 def held_out_errors(
-    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+    vectors: Tensor,
+    held_out: HeldOut,
+    *,
+    head: ScoringHead,
+    rating_range: tuple[float, float],
+    sparse: SparsePart | None = None,
 ) -> dict[str, float]:
     """RMSE and MAE over the held-out ratings, predictions clipped to ``rating_range``; empty without ratings.
 
@@ -64,14 +92,23 @@ def held_out_errors(
     if not len(ratings):
         return {}
     with torch.no_grad():
-        errors = clipped_predictions(vectors, held_out, head=head, rating_range=rating_range) - ratings.ratings
+        predicted = clipped_predictions(vectors, held_out, head=head, rating_range=rating_range, sparse=sparse)
+        errors = predicted - ratings.ratings
         return {"rmse": float(errors.double().square().mean().sqrt()), "mae": float(errors.double().abs().mean())}
 
 
 def clipped_predictions(
-    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+    vectors: Tensor,
+    held_out: HeldOut,
+    *,
+    head: ScoringHead,
+    rating_range: tuple[float, float],
+    sparse: SparsePart | None = None,
 ) -> Tensor:
     """Predicted ratings of the held-out pairs, [R], within ``rating_range``."""
     users, items = held_out.ratings.users, held_out.ratings.items
     products = (vectors[users] * head.item_vectors[items]).sum(dim=1)
-    return (head.offset + head.item_biases[items] + products).clamp(*rating_range)
+    predicted = head.offset + head.item_biases[items] + products
+    if sparse is not None:
+        predicted = predicted + torch.from_numpy(sparse.at(users.numpy(), items.numpy())).to(predicted.dtype)
+    return predicted.clamp(*rating_range)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.search.sparse_part import SparsePart
 from training.evaluation.ranking import UserLists
 from training.problem import ScoringHead
 
@@ -39,6 +40,7 @@ def sampled_metrics(
     keys: npt.NDArray[np.int64],
     negatives: int,
     seed: int,
+    sparse: SparsePart | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """NDCG@10 and HR@10 of each user with relevant items, in user order: float64 [U'] each.
 
@@ -49,6 +51,7 @@ def sampled_metrics(
         keys: int64 [U], what stands for each user in the draw.
         negatives: drawn for each held-out item; all there are where there are fewer.
         seed: of the draw.
+        sparse: what the users' histories add to the scores.
     """
     items, biases = head.item_vectors.double().numpy(), head.item_biases.double().numpy()
     ndcg, hr = [], []
@@ -57,6 +60,8 @@ def sampled_metrics(
         drawn = draw_negatives(own, len(items), count=negatives, seed=seed, key=int(keys[user]))
         # One user at a time: a product of another shape may sum in another order.
         scores = items @ vectors[user].astype(np.float64) + biases
+        if sparse is not None:
+            scores = scores + sparse.of(np.array([user])).sums()[0]
         mine, theirs = scores[own][:, None], scores[drawn]
         ahead = (theirs > mine) | ((theirs == mine) & (drawn < own[:, None]))
         ranks = 1 + ahead.sum(axis=1)

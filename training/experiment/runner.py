@@ -118,7 +118,11 @@ def _run_model(
             metrics = evaluate_test(fitted, prepared)
             if setup.sampled_negatives:
                 sampled = evaluate_sampled(
-                    fitted.model, prepared.test, negatives=setup.sampled_negatives, seed=run.seed
+                    fitted.model,
+                    prepared.test,
+                    negatives=setup.sampled_negatives,
+                    seed=run.seed,
+                    source=prepared.problem.source,
                 )
         else:
             figures = warm_figures(fitted, prepared, seed=run.seed)

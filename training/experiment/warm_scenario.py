@@ -40,6 +40,8 @@ def warm_figures(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmF
     spec = choose_warm(fitted, prepared, seed=seed)
     model, limits = fitted.model, prepared.problem.rating_range
     test = halve(prepared.pair, prepared.split.test, prepared.test, seed=seed)
+    part = test.part(model, prepared.problem.source)
+    kept = part if spec is None or spec.sparse else None
 
     def measure(count: int | None) -> Metrics:
         vectors = adapt(model, test, spec, count=count).astype(np.float32)
@@ -51,6 +53,7 @@ def warm_figures(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmF
             rating_range=limits,
             seen=test.seen(),
             known=prepared.problem.target if count is None else None,
+            sparse=part if count == 0 else kept,
         )
 
     measured = {count: measure(count) for count in (0, *COUNTS)}

@@ -24,6 +24,7 @@ from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
     Counts,
     Manifest,
+    Paired,
     Provenance,
     ScoringSpec,
     SearchSpec,
@@ -37,6 +38,7 @@ from diffcdr.search.build_index import MEASURED_USERS, IndexOptions, build_index
 from training.config import TrainConfig
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
+from training.evaluation.paired import paired_difference
 from training.export.onnx import export_transfer
 from training.export.user_map import draw_map, source_history
 from training.models.contract import TransferModel
@@ -65,6 +67,8 @@ class RunFacts:
     """What was tried for the models whose settings were chosen from grids."""
     selected_by: str | None = None
     """The validation figure that chose the published model; None where it was named."""
+    favoured: str | None = None
+    """The model that is published unless another has a better figure by one standard error; None: none was."""
     histories: bool = True
     """Whether the bundle is to hold who rated what in the source domain, for people to look at."""
     index: IndexOptions | None = None
@@ -121,6 +125,8 @@ def publish_bundle(
         InputError: the destination cannot be written, the disk is full, or the item index finds too little. What was
             there before is untouched.
     """
+    if finished.model.sparse_term() is not None:
+        raise InputError(f"bundles hold no sparse term, which the {finished.model.name} model scores with")
     exporting, writing, mapping, closing = STEPS[1:]
     on_step(exporting)
     exported = export_transfer(finished.model, generator=step_generator(facts.seed, "parity"))
@@ -227,6 +233,7 @@ def _manifest(
             config=_settings(facts),
             tuning=dict(facts.tuning),
             selected_by=facts.selected_by,
+            favoured=facts.favoured,
             versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
         ),
         metrics={
@@ -237,7 +244,19 @@ def _manifest(
             scope: {name: metrics.errors_as_dict() for name, metrics in models.items()}
             for scope, models in facts.metrics.items()
         },
+        paired={scope: _paired(finished.model.name, models) for scope, models in facts.metrics.items()},
     )
+
+
+def _paired(published: str, models: Mapping[str, Metrics]) -> dict[str, Paired]:
+    if published not in models:
+        return {}
+    found = {name: paired_difference(models[published], theirs) for name, theirs in models.items() if name != published}
+    return {
+        name: Paired(metric=f"ndcg@{models[name].k}", difference=each.ndcg, standard_error=each.standard_error)
+        for name, each in found.items()
+        if each is not None
+    }
 
 
 def _settings(facts: RunFacts) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a bundle shows people: who rated what, and a map of users and items as the model sees them.
 
 The map is the paper's Figure 4: users known in both domains, as their source vectors, as the target vectors they are
-carried to, by the bundle's model and by others that score the same items, and as the target vectors that their own
+carried to, by the bundle's model and by others that can be compared with it, and as the target vectors that their own
 target ratings give. Only training users stand on it: of held-out users the bundle holds no target vector.
 """
 
@@ -46,8 +46,8 @@ def draw_map(
 ) -> UserMap:
     """Place up to ``MAP_USERS`` training overlap users, drawn at random, and the ``MAP_ITEMS`` most rated items.
 
-    ``others``: further models by name, best first; the first ``MAP_OTHERS`` that carry users among the very item
-    vectors of the model are on the map too: with other items there is no common plane.
+    ``others``: further models by name, best first; the first ``MAP_OTHERS`` that :func:`_comparable` can place among
+    the model's item vectors are on the map too.
 
     Vectors count by their direction alone: users whose vectors point the same way get the same order of items, up to
     what items' biases add.
@@ -55,14 +55,17 @@ def draw_map(
     model, problem = finished.model, finished.problem
     drawn = torch.randperm(len(problem.overlap_source), generator=generator)[:MAP_USERS].sort().values
     users = problem.overlap_source[drawn]
-    beside = _sharing_items(model, others or {})
+    beside = _comparable(model, others or {})
     target = finished.vectors_of(problem.overlap_target[drawn].numpy())
     popularity = np.bincount(problem.target.items.numpy(), minlength=problem.target.n_items)
     items = np.argsort(-popularity, kind="stable")[:MAP_ITEMS].astype(np.int32)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
     (source_points,) = _plane([model.source_vectors()[users].numpy()], seed=seed)
     groups = [_carried(model, users), target, model.head().item_vectors.numpy()[items]]
-    groups += [_carried(other, users) for other in beside.values()]
+    groups += [
+        _carried(other, users) if turn is None else (_carried(other, users) @ turn).astype(np.float32)
+        for other, turn in beside.values()
+    ]
     transferred, own, item_points, *rivals = _plane(groups, seed=seed)
     return UserMap(
         users=users.numpy().astype(np.int32),
@@ -75,10 +78,26 @@ def draw_map(
     )
 
 
-def _sharing_items(model: TransferModel, others: Mapping[str, TransferModel]) -> dict[str, TransferModel]:
-    items = model.head().item_vectors
-    sharing = {name: other for name, other in others.items() if torch.equal(other.head().item_vectors, items)}
-    return dict(islice(sharing.items(), MAP_OTHERS))
+def _comparable(
+    model: TransferModel, others: Mapping[str, TransferModel]
+) -> dict[str, tuple[TransferModel, Float32Array | None]]:
+    """Others that score the same item vectors, and for lists those with other ones too; there, with a matrix [k', k].
+
+    It takes target vectors of the other to those whose scores on the model's items are nearest, by least squares.
+    Predicted ratings of other item vectors have no common plane.
+    """
+    head = model.head()
+    found: dict[str, tuple[TransferModel, Float32Array | None]] = {}
+    for name, other in others.items():
+        theirs = other.head()
+        if torch.equal(theirs.item_vectors, head.item_vectors):
+            found[name] = other, None
+        elif (head.objective, theirs.objective) == ("ranking", "ranking") and theirs.item_vectors.any():
+            with threadpool_limits(1):
+                mine = head.item_vectors.double().numpy()
+                turn = np.linalg.lstsq(mine, theirs.item_vectors.double().numpy(), rcond=None)[0]
+            found[name] = other, turn.T.astype(np.float32)
+    return dict(islice(found.items(), MAP_OTHERS))
 
 
 def _carried(model: TransferModel, users: torch.Tensor) -> Float32Array:

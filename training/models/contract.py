@@ -1,7 +1,8 @@
 """What every model learns from, and what every model must offer: the one contract of training.
 
 A model is trained on two frozen base models (one per domain) and the training overlap users. It carries source
-vectors into the target space and scores items there by ``offset + biases[j] + vectors[j] . target_vector``.
+vectors into the target space and scores items there by ``offset + biases[j] + vectors[j] . target_vector``, and may
+add what the neighbours of a user's source items say (:mod:`training.models.sparse_term`).
 Models with other needs (a bias model, the popular list) fit the same form with tables of their own, so that
 evaluation, export and serving know a single shape.
 """
@@ -20,7 +21,8 @@ from diffcdr.errors import DiffCDRError
 from training.fitting.checkpoint import CheckpointFile
 from training.fitting.loop import FitReport, Progress
 from training.models.history import HistoryMap
-from training.problem import ScoringHead, TransferProblem
+from training.models.sparse_term import SparseTerm
+from training.problem import ImplicitFeedback, ScoringHead, TransferProblem
 
 T = TypeVar("T")
 
@@ -84,6 +86,18 @@ class TransferModel(ABC):
     def source_history(self) -> HistoryMap | None:
         """The history features that :meth:`source_vectors` hold before the base model's vectors; None without any."""
         return None
+
+    def sparse_term(self) -> SparseTerm | None:
+        """What is added to the scores of :meth:`head` for the items of a user's source history; None for nothing."""
+        return None
+
+    def feedback(self, problem: TransferProblem) -> ImplicitFeedback | None:
+        """How target ratings of users count where scores order items; None where nothing says it.
+
+        That of the target's base model, where the model scores with its items.
+        """
+        same = torch.equal(self.head().item_vectors, problem.target_base.item_vectors)
+        return problem.target_base.feedback if same else None
 
     def details(self) -> dict[str, Any]:
         """The settings that shaped the transfer, for the manifest."""

@@ -29,17 +29,18 @@ class HistoryMap:
     vector_weight: float
 
     @classmethod
-    def fit(cls, interactions: sparse.csr_array, *, dim: int, vector_weight: float, seed: int) -> Self:
+    def fit(
+        cls, interactions: sparse.csr_array, *, dim: int, vector_weight: float, seed: int, idf_power: float = 1.0
+    ) -> Self:
         """From all users' items: binary [n_users, n_items].
 
-        The idf is ln((n_users + 1) / (users of the item + 1)); the basis are the ``dim`` leading right singular
-        vectors (fewer where the matrix has fewer) of the unit-length tf-idf rows.
+        The idf is ln((n_users + 1) / (users of the item + 1)) to the power ``idf_power``; the basis are the ``dim``
+        leading right singular vectors (fewer where the matrix has fewer) of the unit-length tf-idf rows.
         """
         n_users, n_items = interactions.shape
-        holders = np.asarray(interactions.sum(axis=0), dtype=np.float64).ravel()
-        idf = np.log((n_users + 1) / (holders + 1)).astype(np.float32)
+        idf = inverse_frequencies(interactions, power=idf_power)
         _, _, directions = randomized_svd(
-            sparse.csr_matrix(_unit_rows(interactions, idf)),
+            sparse.csr_matrix(unit_rows(interactions, idf)),
             max(1, min(dim, n_users - 1, n_items - 1)),
             n_iter=POWER_ITERATIONS,
             random_state=seed,
@@ -53,15 +54,22 @@ class HistoryMap:
 
     def conditions(self, interactions: sparse.csr_array, vectors: npt.NDArray[np.floating]) -> Float32Array:
         """Float32 [n, d + k] of users with these items (binary [n, n_items]) and base ``vectors`` [n, k]."""
-        features = _unit_rows(interactions, self.idf) @ self.basis.astype(np.float64)
+        features = unit_rows(interactions, self.idf) @ self.basis.astype(np.float64)
         wide = vectors.astype(np.float64)
         lengths = np.linalg.norm(wide, axis=1, keepdims=True)
         directions = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
         return np.hstack([features, self.vector_weight * directions]).astype(np.float32)
 
 
-def _unit_rows(interactions: sparse.csr_array, idf: Float32Array) -> sparse.csr_array:
-    """Each row times ``idf``, at length 1; rows without weight stay zero."""
+def inverse_frequencies(interactions: sparse.csr_array, *, power: float) -> Float32Array:
+    """ln((n_users + 1) / (users of the item + 1)) ** ``power`` of each item, float32 [n_items]."""
+    holders = np.asarray(interactions.sum(axis=0), dtype=np.float64).ravel()
+    weights: Float32Array = (np.log((interactions.shape[0] + 1) / (holders + 1)) ** power).astype(np.float32)
+    return weights
+
+
+def unit_rows(interactions: sparse.csr_array, idf: Float32Array) -> sparse.csr_array:
+    """Each row of binary ``interactions`` times ``idf``, at length 1, in float64; rows without weight stay zero."""
     weighted = sparse.csr_array(interactions.astype(np.float64) * idf.astype(np.float64)[None, :])
     lengths = np.sqrt(np.asarray(weighted.power(2).sum(axis=1)).ravel())
     inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)

@@ -22,6 +22,8 @@ from training.models.baselines.ridge import Ridge, RidgeConfig
 from training.models.baselines.sscdr import SSCDR, SSCDRConfig
 from training.models.baselines.tgt import TGT, TGTConfig
 from training.models.baselines.tmcdr import TMCDR, TMCDRConfig
+from training.models.closed_form.blend import BlendDiffCDR
+from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
 from training.models.contract import TransferModel
@@ -55,6 +57,7 @@ BaseConfig = Annotated[
 AnyDiffCDRConfig = Annotated[
     Annotated[DiffCDRConfig, Tag("network")]
     | Annotated[GaussianDiffCDRConfig, Tag("gaussian")]
+    | Annotated[BlendDiffCDRConfig, Tag("blend")]
     | Annotated[RobustDiffCDRConfig, Tag("robust")],
     _kind_of("diffcdr", "network"),
 ]
@@ -81,6 +84,8 @@ def make_diffcdr(config: AnyDiffCDRConfig) -> TransferModel:
     """DiffCDR in the form of its settings."""
     if isinstance(config, RobustDiffCDRConfig):
         return RobustDiffCDR(config)
+    if isinstance(config, BlendDiffCDRConfig):
+        return BlendDiffCDR(config)
     return GaussianDiffCDR(config) if isinstance(config, GaussianDiffCDRConfig) else DiffCDR(config)
 
 

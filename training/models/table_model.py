@@ -16,6 +16,7 @@ from training.fitting.checkpoint import CheckpointFile
 from training.fitting.loop import FitReport, Progress
 from training.models.batching import affine_blockwise
 from training.models.contract import TransferModel, fitted
+from training.models.sparse_term import SparseTerm, sparse_part
 from training.problem import RatingTable, ScoringHead, TransferProblem
 
 
@@ -23,13 +24,14 @@ from training.problem import RatingTable, ScoringHead, TransferProblem
 class Tables:
     """A fitted closed-form model: ``source_vectors`` [n, s], target vector = source vector @ ``matrix`` + ``offset``.
 
-    ``matrix`` [s, t]; ``offset`` [t], None for zero.
+    ``matrix`` [s, t]; ``offset`` [t], None for zero; ``sparse_term``: added to the scores of ``head``.
     """
 
     source_vectors: Tensor
     matrix: Tensor
     head: ScoringHead
     offset: Tensor | None = None
+    sparse_term: SparseTerm | None = None
 
 
 class TabularModel(TransferModel):
@@ -74,7 +76,13 @@ class TabularModel(TransferModel):
             self._tables = self.solve(problem, generator=generator)
         held_out, rows = problem.validation, self.rows(problem)
         vectors = self.transfer(self.source_vectors()[held_out.source_rows])
-        figures = held_out_figures(vectors, held_out, head=self.head(), rating_range=problem.rating_range)
+        figures = held_out_figures(
+            vectors,
+            held_out,
+            head=self.head(),
+            rating_range=problem.rating_range,
+            sparse=sparse_part(self.sparse_term(), problem.source, held_out.source_rows),
+        )
         if progress is not None:
             progress(epoch=1, epochs=1, rows=rows, figures=figures)
         return FitReport(epochs=[figures], best_epoch=1, rows=rows)
@@ -86,6 +94,10 @@ class TabularModel(TransferModel):
     def head(self) -> ScoringHead:
         """This model's own item tables."""
         return fitted(self._tables).head
+
+    def sparse_term(self) -> SparseTerm | None:
+        """This model's own sparse term, or None."""
+        return fitted(self._tables).sparse_term
 
     def transfer(self, vectors: Tensor) -> Tensor:
         """The affine map, in the dtype of ``vectors``."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from pydantic import BaseModel
 
+from diffcdr.errors import DiffCDRError
+from diffcdr.search.sparse_part import SparsePart
 from training.data.splits import all_ratings
 from training.evaluation.evaluate import Metrics, evaluate_vectors
 from training.evaluation.ranking import UserLists
@@ -14,6 +16,7 @@ from training.evaluation.sampled import SampledRanking, sampled_metrics
 from training.fitting.loop import FitReport
 from training.models.contract import TransferModel
 from training.models.registry import MODELS, section_of
+from training.models.sparse_term import sparse_part
 from training.models.table_model import TabularModel
 from training.problem import FactorTables, HeldOut, RatingTable
 from training.run.prepare import Prepared, fit_base, rating_table
@@ -27,16 +30,43 @@ def evaluate(
     rating_range: tuple[float, float],
     k: int = 20,
     known: RatingTable | None = None,
+    source: RatingTable | None = None,
 ) -> Metrics:
-    """Measure ``model``, fitted, on the cold-start users of ``held_out``; see :func:`evaluate_vectors`."""
+    """Measure ``model``, fitted, on the cold-start users of ``held_out``; see :func:`evaluate_vectors`.
+
+    ``source``: all source ratings; a model with a sparse term is not measured without them.
+    """
     with torch.no_grad():
         vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
     return evaluate_vectors(
-        vectors, model.head(), held_out.ratings, name=model.name, rating_range=rating_range, k=k, known=known
+        vectors,
+        model.head(),
+        held_out.ratings,
+        name=model.name,
+        rating_range=rating_range,
+        k=k,
+        known=known,
+        sparse=part_of(model, held_out, source),
     )
 
 
-def evaluate_sampled(model: TransferModel, held_out: HeldOut, *, negatives: int, seed: int) -> SampledRanking:
+def part_of(model: TransferModel, held_out: HeldOut, source: RatingTable | None) -> SparsePart | None:
+    """What the histories of the users of ``held_out`` in ``source`` add to the scores of ``model``; None for nothing.
+
+    Raises:
+        DiffCDRError: the model has a sparse term, and no source ratings are given.
+    """
+    term = model.sparse_term()
+    if term is None:
+        return None
+    if source is None:
+        raise DiffCDRError(f"the {model.name} model scores by source histories too; give the source ratings")
+    return sparse_part(term, source, held_out.source_rows)
+
+
+def evaluate_sampled(
+    model: TransferModel, held_out: HeldOut, *, negatives: int, seed: int, source: RatingTable | None = None
+) -> SampledRanking:
     """Measure ``model``, fitted, on the cold-start users of ``held_out``, who have held-out ratings at least once.
 
     The negatives of a user follow from the seed and the user's row in the source domain alone, and are the same for
@@ -47,7 +77,13 @@ def evaluate_sampled(model: TransferModel, held_out: HeldOut, *, negatives: int,
     ratings = held_out.ratings
     relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
     ndcg, hr = sampled_metrics(
-        vectors, model.head(), relevant, keys=held_out.source_rows.numpy(), negatives=negatives, seed=seed
+        vectors,
+        model.head(),
+        relevant,
+        keys=held_out.source_rows.numpy(),
+        negatives=negatives,
+        seed=seed,
+        sparse=part_of(model, held_out, source),
     )
     return SampledRanking(negatives, float(ndcg.mean()), float(hr.mean()))
 
@@ -89,7 +125,9 @@ def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
             prepared.problem, generator=run.generator(name), progress=progress, checkpoint=run.checkpoint(name)
         )
     problem = prepared.problem
-    validation = evaluate(model, problem.validation, rating_range=run.rating_range, known=problem.target)
+    validation = evaluate(
+        model, problem.validation, rating_range=run.rating_range, known=problem.target, source=problem.source
+    )
     final = model
     if prepared.complete is not None and isinstance(model, TabularModel):
         final = model.refit(prepared.complete, generator=run.generator(name))
@@ -99,4 +137,10 @@ def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
 def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
     """The figures on the test users. Once, after every choice has been made; nothing may be chosen by them."""
     problem = prepared.problem
-    return evaluate(fitted.model, prepared.test, rating_range=problem.rating_range, known=problem.target)
+    return evaluate(
+        fitted.model,
+        prepared.test,
+        rating_range=problem.rating_range,
+        known=problem.target,
+        source=problem.source,
+    )

@@ -9,6 +9,7 @@ from diffcdr.metric_names import lower_is_better
 from training.base_models.config import ALSConfig
 from training.config import TrainConfig, nearest
 from training.evaluation.evaluate import Metrics
+from training.evaluation.paired import paired_difference
 from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS
 
@@ -16,6 +17,11 @@ METRICS = ("mae", "rmse", "mae_clipped", "rmse_clipped", "ndcg@20", "hr@20", "re
 
 OF_INTERACTIONS = frozenset({"mean", "bias", "popular", "ridge", "diffcdr"})
 """Models that mean something on base models of interactions; the others fit ratings with their vectors."""
+CONTENDERS = ("popular", "ridge")
+"""Plain models of interactions that cost seconds: what DiffCDR has to show itself against before it is published."""
+EVIDENCE_METRIC = "ndcg@20"
+FAVOURED = "diffcdr"
+"""Published for lists, unless a plain model is better by one standard error."""
 ABLATIONS = frozenset({"diffcdr-da", "diffcdr-at", "diffcdr-at-task"})
 """Parts of the trained network; its closed forms leave nothing out."""
 OF_THE_PAPER = frozenset({"tgt", "cmf", "emcdr", "sscdr", "lacdr", "ptupcdr", "diffcdr"}) | ABLATIONS
@@ -62,6 +68,16 @@ def check_metric(metric: str) -> None:
     """Raises InputError where ``metric`` is not one that champions can be chosen by."""
     if metric not in METRICS:
         raise InputError(f"there is no metric {metric!r}{nearest(metric, METRICS)}; metrics are: {', '.join(METRICS)}")
+
+
+def on_evidence(validation: Mapping[str, Metrics]) -> str:
+    """:data:`FAVOURED`, unless the model with the best NDCG@20 on the validation users is better than it by more than
+    one standard error of the paired difference."""
+    best = max(validation, key=lambda name: validation[name].ndcg)
+    found = paired_difference(validation[best], validation[FAVOURED])
+    if found is None or found.standard_error is None:
+        return FAVOURED
+    return best if found.ndcg > found.standard_error else FAVOURED
 
 
 def champion(validation: Mapping[str, Metrics], metric: str) -> str:

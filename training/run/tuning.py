@@ -89,5 +89,7 @@ def _resampled(trained: FittedModel, sampling: Mapping[str, float], prepared: Pr
     assert isinstance(trained.model, DiffCDR)  # the models that have such settings
     model = trained.model.with_guidance(sampling["guidance_scale"])
     problem = prepared.problem
-    validation = evaluate(model, problem.validation, rating_range=run.rating_range, known=problem.target)
+    validation = evaluate(
+        model, problem.validation, rating_range=run.rating_range, known=problem.target, source=problem.source
+    )
     return replace(trained, model=model, judged=model, validation=validation)

@@ -16,12 +16,14 @@ from torch import Tensor
 from diffcdr.arrays import Float64Array, Int64Array
 from diffcdr.bundle.manifest import WarmSpec
 from diffcdr.recommend.warm_start import Blend
+from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import MaskedRows
 from training.base_models.half_step import prior_regularisation, ridge_vectors
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import evaluate_vectors, predict
 from training.models.contract import TransferModel
-from training.problem import HeldOut, ImplicitFeedback, RatingTable, ScoringHead, TransferProblem
+from training.models.sparse_term import sparse_part
+from training.problem import HeldOut, RatingTable, ScoringHead, TransferProblem
 from training.run.fit import FittedModel
 from training.run.prepare import Prepared
 
@@ -49,6 +51,10 @@ class Halves:
         """The items of the known half, which are not listed again."""
         indptr = np.searchsorted(self.known.users.numpy(), np.arange(self.known.n_users + 1))
         return MaskedRows(indptr.astype(np.int64), self.known.items.numpy().astype(np.int32))
+
+    def part(self, model: TransferModel, source: RatingTable) -> SparsePart | None:
+        """What the users' histories in ``source`` add to the scores of ``model``."""
+        return sparse_part(model.sparse_term(), source, self.source_rows)
 
     def first(self, count: int | None) -> RatingTable:
         """The first ``count`` known ratings of each user, or as many as there are; all of them for None."""
@@ -93,7 +99,7 @@ def warm_spec(model: TransferModel, problem: TransferProblem, *, strength: float
         return None
     if head.objective == "rating":
         return WarmSpec(kind="ridge", strength=strength)
-    feedback = _feedback(model, problem)
+    feedback = model.feedback(problem)
     if feedback is None:
         return None
     unit = float(head.item_vectors.double().square().sum()) / head.item_vectors.shape[1]
@@ -104,7 +110,8 @@ def choose_warm(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmSp
     """The rule for ``fitted.model``, chosen with ``fitted.judged`` on validation users; None as in :func:`warm_spec`.
 
     The strength is the best on average with 1, 2, 5, 10 and all known ratings; of equals, the most cautious.
-    ``stored`` is ``blended`` where that does better than the users' own vectors with all known ratings.
+    ``stored`` is ``blended`` where that does better than the users' own vectors with all known ratings. A sparse term
+    is kept unless one of the strengths does better without it.
     """
     judged, problem = fitted.judged, prepared.problem
     halves = halve(prepared.pair, prepared.split.validation, problem.validation, seed=seed)
@@ -117,15 +124,20 @@ def choose_warm(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmSp
     if not specs:
         return None
 
-    def cost(vectors: Float64Array) -> float:
-        return _cost(vectors, judged, halves, rating_range=problem.rating_range)
+    def cost(vectors: Float64Array, part: SparsePart | None) -> float:
+        return _cost(vectors, judged, halves, part, rating_range=problem.rating_range)
 
-    costs = [[cost(adapt(judged, halves, spec, count=count)) for count in (*COUNTS, None)] for _, spec in specs]
+    part = halves.part(judged, problem.source)
+    parts = [part] if part is None else [part, None]
+    moved = [[adapt(judged, halves, spec, count=count) for count in (*COUNTS, None)] for _, spec in specs]
+    choices = [(strength, kept) for kept in range(len(parts)) for strength in range(len(specs))]
+    costs = [[cost(vectors, parts[kept]) for vectors in moved[strength]] for strength, kept in choices]
     best = int(np.argmin([sum(each) for each in costs]))
-    own = cost(own_vectors(judged, problem, halves.known))
+    strength, kept = choices[best]
+    own = cost(own_vectors(judged, problem, halves.known), parts[kept])
     stored = "blended" if costs[best][-1] < own else "own"
-    spec = warm_spec(fitted.model, prepared.final(fitted.model), strength=specs[best][0])
-    return None if spec is None else spec.model_copy(update={"stored": stored})
+    spec = warm_spec(fitted.model, prepared.final(fitted.model), strength=specs[strength][0])
+    return None if spec is None else spec.model_copy(update={"stored": stored, "sparse": kept == 0})
 
 
 def adapt(model: TransferModel, halves: Halves, spec: WarmSpec | None, *, count: int | None = None) -> Float64Array:
@@ -152,7 +164,7 @@ def own_vectors(model: TransferModel, problem: TransferProblem, ratings: RatingT
 
     Ratings: ridge solutions, regularised as the transferred vectors of the training overlap users suggest.
     """
-    head, feedback = model.head(), _feedback(model, problem)
+    head, feedback = model.head(), model.feedback(problem)
     if head.objective == "ranking" and feedback is not None:
         spec = WarmSpec(kind="als", strength=feedback.regularisation, confidence=feedback.confidence)
         return blended(head, spec, np.zeros((ratings.n_users, head.item_vectors.shape[1])), ratings)
@@ -186,21 +198,24 @@ def stored_vectors(
     return vectors[rows]
 
 
-def _feedback(model: TransferModel, problem: TransferProblem) -> ImplicitFeedback | None:
-    """The half-step of the target's base model, where ``model`` scores with its items."""
-    same = torch.equal(model.head().item_vectors, problem.target_base.item_vectors)
-    return problem.target_base.feedback if same else None
-
-
-def _cost(vectors: Float64Array, model: TransferModel, halves: Halves, *, rating_range: tuple[float, float]) -> float:
+def _cost(
+    vectors: Float64Array,
+    model: TransferModel,
+    halves: Halves,
+    part: SparsePart | None,
+    *,
+    rating_range: tuple[float, float],
+) -> float:
     head, judged = model.head(), halves.judged
     if not len(judged):
         return 0.0
     if head.objective == "rating":
-        predictions = np.clip(predict(vectors, head, judged), *rating_range)
+        predictions = np.clip(predict(vectors, head, judged, sparse=part), *rating_range)
         return float(np.square(predictions - judged.ratings.numpy()).mean())
     given = vectors.astype(np.float32)
-    return -evaluate_vectors(given, head, judged, name=model.name, rating_range=rating_range, seen=halves.seen()).ndcg
+    return -evaluate_vectors(
+        given, head, judged, name=model.name, rating_range=rating_range, seen=halves.seen(), sparse=part
+    ).ndcg
 
 
 def _part(table: RatingTable, keep: npt.NDArray[np.bool_]) -> RatingTable:

@@ -117,7 +117,7 @@ def test_any_text_is_a_setting_or_an_input_error(text: str) -> None:
 
 def test_the_ranking_preset_is_interactions_carried_in_closed_form() -> None:
     config = load_preset("ranking")
-    assert (config.base.kind, config.diffcdr.form) == ("als", "gaussian")
+    assert (config.base.kind, config.diffcdr.form) == ("als", "blend")
     assert load_preset("ranking", ["base.dim=16", "diffcdr.guidance_scales=[1.0]"]).base.dim == 16
 
 

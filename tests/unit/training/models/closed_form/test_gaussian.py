@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -14,66 +12,16 @@ from sklearn.linear_model import Ridge
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.reader import SourceItems
 from diffcdr.recommend.fold_in import FoldIn
-from training.base_models.als import fit_als
-from training.base_models.config import ALSConfig
+from tests.unit.training.models.closed_form.tastes import ITEMS, USERS, Domains, make_domains, table
 from training.evaluation.evaluate import Metrics
 from training.models.baselines.popular import Popular, PopularConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
-from training.problem import HeldOut, RatingTable, TransferProblem
+from training.problem import HeldOut, TransferProblem
 from training.run.fit import evaluate
 from training.run.source_fold import source_fold
 
-USERS, ITEMS, TASTES, PER_USER = 400, 120, 5, 18
-TRAINING, VALIDATION = 240, 60
 CONFIG: dict[str, Any] = {"history_dim": 32}
-
-
-@dataclass(frozen=True)
-class Domains:
-    problem: TransferProblem
-    test: HeldOut
-
-
-def chosen(tastes: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """[USERS, ITEMS]: each user's favourites among items that are popular to different degrees."""
-    appeal = tastes @ random.normal(size=(TASTES, ITEMS)) + random.normal(size=ITEMS)
-    noisy = appeal + random.gumbel(size=appeal.shape)
-    picked = np.zeros(appeal.shape, dtype=bool)
-    np.put_along_axis(picked, np.argsort(-noisy, axis=1)[:, :PER_USER], True, axis=1)
-    return picked
-
-
-def table(picked: npt.NDArray[np.bool_]) -> RatingTable:
-    users, items = np.nonzero(picked)
-    return RatingTable(torch.from_numpy(users), torch.from_numpy(items), torch.full((len(users),), 5.0), *picked.shape)
-
-
-def make_domains(seed: int = 0) -> Domains:
-    random = np.random.default_rng(seed)
-    tastes = random.normal(size=(USERS, TASTES))
-    first, second = chosen(tastes, random), chosen(tastes, random)
-    known = second.copy()
-    known[TRAINING:] = False
-    training = torch.arange(TRAINING)
-
-    def base(ratings: RatingTable) -> Any:
-        return fit_als(ratings, ALSConfig(dim=16), generator=torch.Generator().manual_seed(1))
-
-    def held_out(start: int, stop: int) -> HeldOut:
-        return HeldOut(torch.arange(start, stop), table(second[start:stop]))
-
-    problem = TransferProblem(
-        source=table(first),
-        target=table(known),
-        source_base=base(table(first)),
-        target_base=base(table(known)),
-        overlap_source=training,
-        overlap_target=training,
-        validation=held_out(TRAINING, TRAINING + VALIDATION),
-        rating_range=(1.0, 5.0),
-    )
-    return Domains(problem, held_out(TRAINING + VALIDATION, USERS))
 
 
 @pytest.fixture(scope="module")
