@@ -178,8 +178,8 @@ class Recommender:
         """Target vectors float32 [B, target_dim] of ``user_ids``; NaN where a user is unknown.
 
         >>> vectors = recommender.embed(["ann", "a new user"])
-        >>> vectors.shape, vectors.dtype
-        ((2, 64), dtype('float32'))
+        >>> len(vectors), vectors.dtype
+        (2, dtype('float32'))
         >>> np.isnan(vectors).any(axis=1)
         array([False,  True])
         """
