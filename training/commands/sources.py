@@ -20,6 +20,7 @@ from diffcdr.progress import Reporter
 from training.commands.options import parse_rating_range
 from training.commands.screen import cleaning_table, reading_notes
 from training.data.domains import DomainPair, near_misses
+from training.data.events import EventFile, read_events
 from training.data.findings import EXCLUDED
 from training.data.sense import Rules, doubt, parse_accepted
 from training.data.tables import Division, open_tables
@@ -83,12 +84,14 @@ class Files:
     source: DomainFile
     target: DomainFile
     exclude_users: Path | None
+    events: Path | None = None
 
     def load(self, run: Run, reporter: Reporter) -> tuple[DomainPair, Run]:
         """Read, clean and pair them; raises InputError where that cannot be done."""
         encoding = self.source.reading.encoding
         excluded = None if self.exclude_users is None else read_users(self.exclude_users, encoding=encoding)[0]
-        pair = read_pair(reporter, self.source, self.target, excluded_users=excluded)
+        events = None if self.events is None else read_events(self.events)
+        pair = read_pair(reporter, self.source, self.target, excluded_users=excluded, events=events)
         source, target = self.source.rating_range, self.target.rating_range
         return pair, replace(run, rating_range=target, source_range=None if source == target else source)
 
@@ -132,6 +135,7 @@ def choose_start(
     tables: Path | None,
     exclude_users: Path | None,
     common: CommonOptions | None = None,
+    events: Path | None = None,
 ) -> Files | PreparedTables:
     """What the options of a command ask to start from.
 
@@ -141,6 +145,8 @@ def choose_start(
     common = common or CommonOptions()
     files = source.file(common), target.file(common)
     if tables is not None:
+        if events is not None:
+            raise InputError("--events is added to --source and --target; leave out --tables")
         if source.of_ratings() or target.of_ratings() or exclude_users is not None:
             raise InputError(
                 "--tables stands for --source and --target, how they are read, their ranges and --exclude-users; give "
@@ -149,7 +155,7 @@ def choose_start(
         return PreparedTables(tables, *files)
     if source.path is None or target.path is None:
         raise InputError("give two rating files as --source and --target, or --tables with what diffcdr prepare wrote")
-    return Files(*files, exclude_users)
+    return Files(*files, exclude_users, events)
 
 
 def domain_file(
@@ -200,11 +206,12 @@ def read_pair(
     target: DomainFile,
     *,
     excluded_users: pl.Series | None = None,
+    events: EventFile | None = None,
 ) -> DomainPair:
     """Read, clean and pair both domains; raises as :func:`training.run.prepare.load_pair`."""
     found: set[str] = set()
     with reporter.task("read and clean", total=2, unit="files") as task:
-        pair = load_pair(source, target, excluded_users=excluded_users, excluded_found=found)
+        pair = load_pair(source, target, excluded_users=excluded_users, excluded_found=found, events=events)
         task.advance(2)
     if excluded_users is not None:
         show_excluded(reporter, excluded_users, found, accepted=source.rules.accepted)

@@ -67,6 +67,7 @@ from training.train import Trained, TrainPlan, one_thread, train_models
             "source_titles",
             "target_titles",
             "exclude_users",
+            "events",
         ),
         "Files that are not as expected": (
             "encoding",
@@ -126,6 +127,10 @@ def train(
         Path | None,
         typer.Option(help="Users to leave out of both domains: ids, as `diffcdr erasures --out` writes them."),
     ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Ratings sent since, to learn from too: what `diffcdr events export --out` wrote."),
+    ] = None,
     histories: Annotated[
         bool, typer.Option("--histories/--no-histories", help="Keep who rated what in the source, for the console.")
     ] = True,
@@ -163,6 +168,7 @@ def train(
         tables=tables,
         exclude_users=exclude_users,
         common=CommonOptions(rating_range, encoding, accept or []),
+        events=events,
     )
     check_destination(bundle)
     index = None
