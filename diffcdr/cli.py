@@ -40,6 +40,7 @@ SUMMARIES = {
     "rollout": "Bring a bundle to every replica, one after the other.",
     "push": "Copy a bundle's source vectors to Redis.",
     "erasures": "List the users who asked to be forgotten.",
+    "events": "Write what users sent to a file, for the next training.",
 }
 """Shown in ``diffcdr --help``; no command is imported for it."""
 OWN_COMMANDS = {

@@ -52,6 +52,7 @@ from service.routes import (
     models,
     privacy,
     recommendations,
+    similar,
 )
 from service.settings import Settings
 from service.state.opening import open_store, open_vectors
@@ -168,6 +169,7 @@ def create_app(
         embeddings.router,
         events.router,
         items.router,
+        similar.router,
         models.router,
         models.admin,
         privacy.router,

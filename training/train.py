@@ -230,6 +230,7 @@ def fit(
     source_title_columns: str | None = None,
     target_title_columns: str | None = None,
     exclude_users: str | Path | Sequence[str] | None = None,
+    events: str | Path | None = None,
     accept: Collection[str] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -262,6 +263,7 @@ def fit(
         source_titles, target_titles: a file with item_id and title.
         source_title_columns, target_title_columns: names of its columns, ``item=asin,title=name``.
         exclude_users: users to leave out of both domains: a file that lists them, or their ids.
+        events: ratings that users sent since, as ``diffcdr events export --out`` wrote them.
         accept: names of doubts (``training.data.sense.DOUBTS``) that are meant as they are.
         checkpoint: a directory to keep the state of training in.
         resume: go on from the state in ``checkpoint``.
@@ -307,6 +309,7 @@ def fit(
         tables=_path(tables),
         exclude_users=_listed(exclude_users),
         common=CommonOptions(_range(rating_range), encoding, list(accept)),
+        events=_path(events),
     )
     ready_checkpoints(_path(checkpoint), resume=resume)
     run = Run(config=plan.config, seed=seed, rating_range=DEFAULT_RANGE, checkpoints=_path(checkpoint), watch=watch)

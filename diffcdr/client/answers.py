@@ -208,6 +208,22 @@ class FoundItems(Answer):
     bundle: str
 
 
+class SimilarItem(FoundItem):
+    """An item like another; ``similarity``: the cosine of their vectors, -1 to 1; ``rank`` counts from 1."""
+
+    similarity: float
+    rank: int
+
+
+class SimilarItems(Answer):
+    """Items like ``item``, of the same ``domain``, most alike first; none where nothing was learnt of it."""
+
+    item: FoundItem
+    items: tuple[SimilarItem, ...]
+    domain: str
+    bundle: str
+
+
 class RatedItem(FoundItem):
     """An item of the source domain, and what the user gave it."""
 

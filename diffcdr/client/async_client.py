@@ -56,6 +56,7 @@ class AsyncClient(Connected[httpx.AsyncClient]):
     erase = _method(questions.erase)
     find_users = _method(questions.find_users)
     find_items = _method(questions.find_items)
+    similar_items = _method(questions.similar_items)
     history = _method(questions.history)
     user_map = _method(questions.user_map)
     place = _method(questions.place)

@@ -28,6 +28,7 @@ from diffcdr.client.answers import (
     Readiness,
     RecommendationList,
     ShadowShare,
+    SimilarItems,
     UserList,
     UserMap,
 )
@@ -163,6 +164,14 @@ def find_items(
 ) -> Call[FoundItems]:
     """Up to 100 items whose id begins with ``q``, then those that have it in their title."""
     return Call("GET", "/v1/items", FoundItems.read, parameters=_given(q=q, domain=domain, limit=limit, model=model))
+
+
+def similar_items(
+    item_id: str, *, k: int = 20, domain: Literal["source", "target"] = "target", model: str | None = None
+) -> Call[SimilarItems]:
+    """Items like this one, of the same domain."""
+    path = f"/v1/items/{_segment(item_id)}/similar"
+    return Call("GET", path, SimilarItems.read, parameters=_given(k=k, domain=domain, model=model))
 
 
 def history(user_id: str, *, limit: int = 50, model: str | None = None) -> Call[History]:

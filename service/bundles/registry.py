@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from diffcdr.bundle.manifest import Manifest
 from diffcdr.bundle.reader import Bundle, SourceUsers, open_bundle
 from diffcdr.device.names import Device
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
+from diffcdr.recommend.similar_items import SimilarItems
 from diffcdr.search.approximate import check_recall
 
 State = Literal["stable", "previous", "canary", "shadow", "loaded"]
@@ -89,6 +91,17 @@ class Model:
             "provider": f"{placement.provider} {placement.version}".strip(),
             "search_device": self.recommender.search_device,
         }
+
+    @cached_property
+    def _similar(self) -> dict[str, SimilarItems]:
+        return {}
+
+    def similar(self, domain: Literal["source", "target"]) -> SimilarItems:
+        """Finds items of ``domain`` that are alike; the first call looks at all of them, some tenths of a second."""
+        if domain not in self._similar:
+            table = self.bundle.source_items if domain == "source" else self.bundle.target_items
+            self._similar[domain] = SimilarItems(table.vectors)
+        return self._similar[domain]
 
     def compile(self) -> None:
         """Load compiled search loops where there are any and the items are many; no list is another for it."""

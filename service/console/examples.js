@@ -28,7 +28,7 @@ export async function examples() {
 
   return {
     /** The path with its parameters filled in. */
-    address: (path) => path.replace("{user_id}", encodeURIComponent(users[0] ?? "somebody")).replace("{model_id}", stable),
+    address: (path) => path.replace("{user_id}", encodeURIComponent(users[0] ?? "somebody")).replace("{model_id}", stable).replace("{item_id}", encodeURIComponent(target[0] ?? "something")),
     /** A body as text. */
     body(operation, path) {
       const content = operation.requestBody.content;

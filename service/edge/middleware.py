@@ -38,6 +38,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 USERS = "/v1/users/"
+ITEMS, SIMILAR = "/v1/items/", "/similar"
 BATCH_URL = BATCH.encode()
 WITH_BODIES = frozenset({"/v1/recommendations", BATCH, "/v1/embeddings", "/v1/events"})
 """Addresses that may become labels before a route was looked for."""
@@ -147,7 +148,7 @@ class Edge:
 
     async def _let_in(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         raw_path = scope["raw_path"]
-        if scope["path"].startswith(USERS):
+        if scope["path"].startswith(USERS) or (scope["path"].startswith(ITEMS) and scope["path"].endswith(SIMILAR)):
             # As it was sent: an id with a slash in it (%2F) must not become another address.
             scope["path"] = raw_path.decode("ascii")
         scope_needed = required_scope(scope["method"], scope["path"])

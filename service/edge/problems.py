@@ -31,6 +31,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "cross_origin": (403, "A web page of another origin may not ask this"),
     "not_found": (404, "There is nothing at this address"),
     "user_unknown": (404, "Nothing personal is known about this user"),
+    "item_unknown": (404, "The bundle does not know this item"),
     "model_unknown": (404, "No such model is loaded"),
     "not_in_bundle": (404, "The bundle does not hold this"),
     "method_not_allowed": (405, "This address does not take this method"),

@@ -23,6 +23,7 @@ _RATED = {"item_id": FILMS[0], "rating": 5.0}
 _FILM = {"item_id": FILMS[0], "title": "The Awkward Plumber (comedy)"}
 _BOOK = {"item_id": BOOK, "title": "The Lawless Trail 2 (frontier tale)"}
 _ITEM = {**_BOOK, "score": 0.8054507374763489, "rank": 1}
+_ALIKE = {"item_id": "t00012", "title": "Saddle and Ash (frontier tale)", "similarity": 0.9713, "rank": 1}
 _POPULAR = {**_BOOK, "score": 951.0, "rank": 1}
 _LIST = {"items": [_ITEM], "strategy": "transfer", "fallback_reason": None, "bundle": MODEL_ID}
 _EVENTS: Sequence[Example] = [
@@ -172,6 +173,8 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "RejectedEvent": [_REJECTED],
     "Sample": [_SAMPLE],
     "ShadowShare": [_SHADOW],
+    "SimilarAnswer": [{"item": _BOOK, "items": [_ALIKE], "domain": "target", "bundle": MODEL_ID}],
+    "SimilarItem": [_ALIKE],
     "TrafficSplit": [_SPLIT, {"canary": None}],
     "UsersAnswer": [{"users": [USER], "bundle": MODEL_ID}],
 }

@@ -24,6 +24,7 @@ from service.state.store import (
     Erasure,
     Event,
     History,
+    KeptEvent,
     Outcome,
     StateBroken,
     StateUnavailable,
@@ -72,6 +73,12 @@ class NowhereStore:
     async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
         """None."""
         return {}
+
+    async def events(self) -> AsyncIterator[KeptEvent]:
+        """None."""
+        nothing: tuple[KeptEvent, ...] = ()
+        for event in nothing:
+            yield event
 
     async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
         """Raises StateUnavailable."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from service.state.event_hours import EventHours, hour_of
 from service.state.redis_connection import RedisAddress, ask_primary, close_client, is_from_replica
 from service.state.store import (
     MAX_EVENTS_PER_USER,
@@ -30,6 +32,7 @@ from service.state.store import (
     Erasure,
     Event,
     History,
+    KeptEvent,
     Outcome,
     StateBroken,
     StateUnavailable,
@@ -46,6 +49,7 @@ CLUSTER_PREFIX = "{diffcdr:state}:"
 """In a Cluster all keys share a hash tag: a script's keys have to be on one node."""
 _NAMES = ("sequence", "opted_out", "erased", "changed", "identity")
 _PAGE = 10_000
+_SCANNED = 1_000
 _PASSING = (ClusterError, NoPermissionError, OutOfMemoryError)
 _MARKS: dict[Domain, str] = {"source": "", "target": "t"}
 
@@ -67,14 +71,15 @@ redis.call('DEL', KEYS[6], KEYS[7])
 return redis.call('HGET', KEYS[3], ARGV[1])
 """
 # A user's events are a hash, id -> "number rating item", the rating followed by "t" where the item is of the target,
-# and a sorted set of ids by number to find the oldest.
+# and a sorted set of ids by number to find the oldest. For all users together: the number of each hour's first event.
 _ADD_EVENTS = """
-local user, keep, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local user, keep, most, hour = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 if redis.call('HGET', KEYS[2], user) == '1' or redis.call('HEXISTS', KEYS[3], user) == 1 then
     return false
 end
+redis.call('ZADD', KEYS[9], 'NX', string.format('%.0f', (redis.call('GET', KEYS[8]) or 0) + 1), hour)
 local added = {}
-for i = 4, #ARGV, 3 do
+for i = 5, #ARGV, 3 do
     local fresh = redis.call('HEXISTS', KEYS[6], ARGV[i]) == 0
     if fresh then
         local number = string.format('%.0f', redis.call('INCR', KEYS[8]))
@@ -153,12 +158,13 @@ class RedisStore:
         for index, event in enumerate(events):
             by_user.setdefault(event.user_id, []).append(index)
         keep = max(1, round(keep_seconds * 1000))
-        calls = []
+        numbering = (self._prefix + "event_number", self._prefix + "event_hours")
+        hour, calls = hour_of(time.time()), []
         for user_id, indices in by_user.items():
-            args: list[str | int] = [user_id, keep, MAX_EVENTS_PER_USER]
+            args: list[str | int] = [user_id, keep, MAX_EVENTS_PER_USER, hour]
             for event in (events[index] for index in indices):
                 args += (event.event_id, repr(event.rating) + _MARKS[event.domain], event.item_id)
-            calls.append(((*self._keys, *self._event_keys(user_id), self._prefix + "event_number"), args))
+            calls.append(((*self._keys, *self._event_keys(user_id), *numbering), args))
 
         async def add() -> list[Any]:
             if self._is_cluster:
@@ -188,6 +194,41 @@ class RedisStore:
         found = await self._answered(read) if user_ids else []
         histories = {user: _history(texts, domain) for user, texts in zip(user_ids, found, strict=True) if texts}
         return {user: history for user, history in histories.items() if history}
+
+    async def events(self) -> AsyncIterator[KeptEvent]:
+        """As :class:`service.state.store.Store` says."""
+        prefix, seen = self._event_keys("")[0], set[str]()
+        async for keys in self._key_pages(f"{prefix}*"):
+            fresh = [key for key in dict.fromkeys(keys) if key not in seen]
+            seen.update(fresh)
+
+            async def read(keys: Sequence[str] = fresh) -> list[Any]:
+                async with self._client.pipeline(transaction=False) as pipe:
+                    for key in keys:
+                        pipe.hvals(key)
+                    pipe.zrange(self._prefix + "event_hours", 0, -1, withscores=True)
+                    replies: list[Any] = await pipe.execute()
+                    return replies
+
+            *found, entries = await self._answered(read)
+            hours = EventHours((int(first), int(hour)) for hour, first in entries)
+            for key, texts in zip(fresh, found, strict=True):
+                for event in _kept(key.removeprefix(prefix), texts, hours):
+                    yield event
+
+    async def _key_pages(self, pattern: str) -> AsyncIterator[list[str]]:
+        """Keys of ``pattern``, a page at a time; some may come twice."""
+        # All keys of a state share a hash tag: in a Cluster one node has them.
+        node = {"target_nodes": self._client.get_node_from_key(self._identity)} if self._is_cluster else {}
+        cursor: Any = 0
+        while True:
+            reply = await self._answered(partial(self._client.scan, cursor, match=pattern, count=_SCANNED, **node))
+            cursor, keys = reply
+            if isinstance(cursor, dict):
+                cursor = next(iter(cursor.values()))
+            yield keys
+            if not int(cursor):
+                return
 
     async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
         """As :class:`service.state.store.Store` says."""
@@ -321,6 +362,15 @@ def _history(texts: Sequence[str], domain: Domain) -> History:
         for _, rating, item_id in parts
         if rating.endswith(mark) == (domain == "target")
     )
+
+
+def _kept(user_id: str, texts: Sequence[str], hours: EventHours) -> Iterator[KeptEvent]:
+    mark = _MARKS["target"]
+    for text in texts:
+        number, rating, item_id = text.split(" ", 2)
+        domain: Domain = "target" if rating.endswith(mark) else "source"
+        value = float(rating.removesuffix(mark))
+        yield KeptEvent(int(number), user_id, item_id, value, domain, at=hours.of(int(number)))
 
 
 def _erasure(user_id: str, text: str) -> Erasure:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from service.state.event_hours import EventHours, hour_of
 from service.state.sqlite_access import Access
 from service.state.sqlite_file import VERSION
 from service.state.store import (
@@ -21,6 +22,7 @@ from service.state.store import (
     Erasure,
     Event,
     History,
+    KeptEvent,
     Outcome,
     StateBroken,
     Version,
@@ -33,6 +35,7 @@ LEAP_SECONDS = 3600.0
 CLOCK_AHEAD_SECONDS = 3600.0
 """... so nothing is forgotten before it has been ahead for this long."""
 
+_PAGE = 10_000
 _HAS_EVENTS = "SELECT 1 FROM newcomers WHERE user_id = ?"
 _NEXT = "(SELECT COALESCE(MAX(sequence), 0) + 1 FROM people)"
 
@@ -92,6 +95,11 @@ class SqliteStore:
                 connection.execute("BEGIN IMMEDIATE")
                 if self._believes(connection, now):
                     connection.execute("DELETE FROM newcomers WHERE expires <= ?", (now,))
+                connection.execute(
+                    "INSERT OR IGNORE INTO event_hours VALUES "
+                    "(?, COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) + 1)",
+                    (hour_of(now),),
+                )
                 outcomes = _insert(connection, events, expires=now + keep_seconds)
                 for user_id in {event.user_id for event in events}:
                     connection.execute(
@@ -125,6 +133,27 @@ class SqliteStore:
             return found
 
         return await self._access.run(read) if having else {}
+
+    async def events(self) -> AsyncIterator[KeptEvent]:
+        """As :class:`service.state.store.Store` says."""
+        last = 0
+
+        def page(connection: sqlite3.Connection) -> list[KeptEvent]:
+            hours = EventHours(connection.execute("SELECT first, hour FROM event_hours"))
+            rows = connection.execute(
+                "SELECT number, user_id, item_id, rating, domain FROM events JOIN newcomers USING (user_id) "
+                "WHERE number > ? AND expires > ? ORDER BY number LIMIT ?",
+                (last, time.time(), _PAGE),
+            )
+            return [
+                KeptEvent(number, user, item, rating, domain, hours.of(number))
+                for number, user, item, rating, domain in rows
+            ]
+
+        while found := await self._access.run(page):
+            for event in found:
+                yield event
+            last = found[-1].number
 
     async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
         """As :class:`service.state.store.Store` says."""

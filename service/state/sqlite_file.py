@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS events (
     UNIQUE (user_id, event_id)
 );
 CREATE INDEX IF NOT EXISTS by_user ON events (user_id, number);
+CREATE TABLE IF NOT EXISTS event_hours (hour INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS claims (
     key TEXT PRIMARY KEY,
     asked TEXT NOT NULL,
@@ -260,7 +261,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _complete(connection: sqlite3.Connection) -> None:
     """Bring a file of an earlier version up to this one, and look through what protects people."""
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "identity" not in tables or "clock" not in tables:
+    if not {"identity", "clock", "event_hours"} <= tables:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
     columns = [row[1] for row in connection.execute("PRAGMA table_info(events)")]
     if "domain" not in columns:  # the file of a version that knew source items only

@@ -58,6 +58,21 @@ class Event:
     domain: Domain = "source"
 
 
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """An event as it is kept. ``number`` grows with every event.
+
+    ``at``: the beginning of the hour in which it was taken, in seconds since 1970; None where hours were not kept yet.
+    """
+
+    number: int
+    user_id: str
+    item_id: str
+    rating: float
+    domain: Domain
+    at: int | None
+
+
 @dataclass(frozen=True)
 class Claim:
     """What is known under an idempotency key: what was asked (a hash), and the answer once there is one."""
@@ -114,6 +129,13 @@ class Store(Protocol):
         """What is remembered of those of ``user_ids`` who have any events of ``domain``.
 
         Cheap where nobody has: it may be asked before every answer.
+        """
+        ...
+
+    def events(self) -> AsyncIterator[KeptEvent]:
+        """Every event that is kept, in any order, those of users who opted out meanwhile too.
+
+        Who wants to use them asks ``changes`` afterwards; :mod:`service.state.exporting` does.
         """
         ...
 

@@ -105,6 +105,7 @@ PROVOKED: dict[str, Callable[[Place], httpx.Response]] = {
     "cross_origin": lambda place: place.calm.post(ONE, json=ASKED, headers={"Origin": "https://elsewhere.example"}),
     "not_found": lambda place: place.calm.get("/v1/nothing"),
     "user_unknown": lambda place: place.calm.post(ONE, json={"user_id": "nobody", "fallback": "deny"}),
+    "item_unknown": lambda place: place.calm.get("/v1/items/nothing/similar"),
     "model_unknown": lambda place: place.calm.post(ONE, json={**ASKED, "model": "other"}),
     "not_in_bundle": lambda place: place.hasty.get("/v1/map"),
     "method_not_allowed": lambda place: place.calm.delete(ONE),

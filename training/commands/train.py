@@ -56,6 +56,7 @@ from training.train import Trained, TrainPlan, check_plan, one_thread, train_mod
             "source_titles",
             "target_titles",
             "exclude_users",
+            "events",
         ),
         "Files that are not as expected": (
             "encoding",
@@ -120,6 +121,10 @@ def train(
         Path | None,
         typer.Option(help="Users to leave out of both domains: ids, as `diffcdr erasures --out` writes them."),
     ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Ratings sent since, to learn from too: what `diffcdr events export --out` wrote."),
+    ] = None,
     histories: Annotated[
         bool, typer.Option("--histories/--no-histories", help="Keep who rated what in the source, for the console.")
     ] = True,
@@ -157,6 +162,7 @@ def train(
         tables=tables,
         exclude_users=exclude_users,
         common=CommonOptions(rating_range, encoding, accept or []),
+        events=events,
     )
     check_destination(bundle)
     index = None

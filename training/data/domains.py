@@ -16,6 +16,7 @@ from diffcdr.errors import InputError
 from diffcdr.files.reading import Reading
 from diffcdr.files.users import closest
 from training.data.cleaning import clean, ids_of
+from training.data.events import EventFile
 from training.data.findings import CleaningReport
 from training.data.readers import read_ratings
 from training.data.sense import Rules
@@ -80,7 +81,7 @@ class DomainPair:
         )
 
 
-def load_domain(
+def load_domain(  # noqa: PLR0913 - all that can be said of one input
     path: Path,
     *,
     rating_range: tuple[float, float] = (1.0, 5.0),
@@ -90,6 +91,7 @@ def load_domain(
     excluded_found: set[str] | None = None,
     reading: Reading | None = None,
     rules: Rules | None = None,
+    events: EventFile | None = None,
 ) -> Domain:
     """Read, clean and encode the ratings at ``path``.
 
@@ -103,6 +105,7 @@ def load_domain(
         excluded_found: takes those of ``excluded_users`` that occur.
         reading: how the file is to be read.
         rules: what is refused, and how messages name the options.
+        events: ratings that users sent since, of which those of the domain that ``rules`` names are added.
 
     Raises:
         InputError: as :func:`training.data.readers.read_ratings` and :func:`training.data.cleaning.clean`, or the
@@ -110,6 +113,8 @@ def load_domain(
     """
     raw = read_ratings(path, reading=reading)
     rules = rules or Rules()
+    if events is not None:
+        raw = events.join(raw, rules.side)
     sha256 = raw.sha256
     cleaned = clean(raw, rating_range=rating_range, excluded_users=excluded_users, rules=rules)
     if excluded_found is not None:

@@ -16,6 +16,7 @@ from diffcdr.files.encodings import known_encoding
 from diffcdr.files.reading import Reading
 from diffcdr.files.users import read_users
 from training.data.domains import DomainPair
+from training.data.events import read_events
 from training.data.findings import EXCLUDED
 from training.data.sense import Rules, doubt, parse_accepted
 from training.data.tables import Division, open_tables
@@ -97,6 +98,8 @@ class Files:
     source: DomainFile
     target: DomainFile
     exclude_users: Path | pl.Series | None = None
+    events: Path | None = None
+    """Ratings that users sent since, added to both."""
 
     doing = "read and clean"
 
@@ -105,7 +108,8 @@ class Files:
         excluded, found = self.exclude_users, set[str]()
         if isinstance(excluded, Path):
             excluded = read_users(excluded, encoding=self.source.reading.encoding)[0]
-        pair = load_pair(self.source, self.target, excluded_users=excluded, excluded_found=found)
+        events = None if self.events is None else read_events(self.events)
+        pair = load_pair(self.source, self.target, excluded_users=excluded, excluded_found=found, events=events)
         source, target = self.source.rating_range, self.target.rating_range
         run = replace(run, rating_range=target, source_range=None if source == target else source)
         if excluded is None:
@@ -152,6 +156,7 @@ def choose_start(
     tables: Path | None,
     exclude_users: Path | pl.Series | None,
     common: CommonOptions | None = None,
+    events: Path | None = None,
 ) -> Files | PreparedTables:
     """What the options of a command ask to start from.
 
@@ -161,6 +166,8 @@ def choose_start(
     common = common or CommonOptions()
     files = source.file(common), target.file(common)
     if tables is not None:
+        if events is not None:
+            raise InputError("--events is added to --source and --target; leave out --tables")
         if source.of_ratings() or target.of_ratings() or exclude_users is not None:
             raise InputError(
                 "--tables stands for --source and --target, how they are read, their ranges and --exclude-users; give "
@@ -169,7 +176,7 @@ def choose_start(
         return PreparedTables(tables, *files)
     if source.path is None or target.path is None:
         raise InputError("give two rating files as --source and --target, or --tables with what diffcdr prepare wrote")
-    return Files(*files, exclude_users)
+    return Files(*files, exclude_users, events)
 
 
 def say_excluded(

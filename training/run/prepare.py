@@ -25,6 +25,7 @@ from training.base_models.als import fit_als
 from training.base_models.config import ALSConfig
 from training.base_models.mf import fit_mf
 from training.data.domains import DomainPair, load_domain, pair_domains
+from training.data.events import EventFile
 from training.data.sense import Rules
 from training.data.splits import RatingColumns, Split, all_ratings, hold_out, split_overlap
 from training.data.titles import TitleFile
@@ -73,10 +74,12 @@ def load_pair(
     rating_range: tuple[float, float] | None = None,
     excluded_users: pl.Series | None = None,
     excluded_found: set[str] | None = None,
+    events: EventFile | None = None,
 ) -> DomainPair:
     """Read, clean and pair both domains, as if the ``excluded_users`` (ids) had rated nothing in either.
 
-    ``rating_range``: of both, where it is not those of the files; ``excluded_found``: takes those that occur.
+    ``rating_range``: of both, where it is not those of the files; ``excluded_found``: takes those that occur;
+    ``events``: what users sent since, added to both.
 
     Raises:
         InputError: a file yields nothing usable, or the domains share too few users.
@@ -90,6 +93,7 @@ def load_pair(
             excluded_users=excluded_users,
             excluded_found=excluded_found,
             rules=file.rules,
+            events=events,
         )
         for file in (source, target)
     )

@@ -9,7 +9,7 @@ from typing import Any
 from diffcdr.client import AsyncClient, Client, answers, batches, calls
 from diffcdr.client.calls import Call
 from service import schemas
-from service.schemas import console
+from service.schemas import console, similar
 from tests import web
 
 
@@ -31,6 +31,8 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
         answers.UserList: console.UsersAnswer,
         answers.FoundItem: console.FoundItem,
         answers.FoundItems: console.ItemsAnswer,
+        answers.SimilarItem: similar.SimilarItem,
+        answers.SimilarItems: similar.SimilarAnswer,
         answers.RatedItem: console.RatedItem,
         answers.History: console.HistoryAnswer,
         answers.MapUser: console.MapUser,
@@ -72,6 +74,7 @@ def test_every_operation_of_v1_has_a_method(address: str) -> None:
         calls.set_traffic(),
         calls.find_users(),
         calls.find_items(),
+        calls.similar_items("ID"),
         calls.history("ID"),
         calls.user_map(),
         calls.place("ID"),

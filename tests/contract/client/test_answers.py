@@ -73,6 +73,8 @@ def test_models_are_loaded_split_and_rolled_back(client: Client) -> None:
 def test_what_a_bundle_knows_is_looked_up(client: Client) -> None:
     assert client.find_users("u0000", limit=2).users == ("u00000", "u00001")
     assert [item.item_id for item in client.find_items("s0001", domain="source", limit=1).items] == ["s00010"]
+    alike = client.similar_items("s00010", domain="source", k=2)
+    assert (alike.item.item_id, len(alike.items), alike.domain) == ("s00010", 2, "source")
     assert client.activity().samples[-1].requests >= 0
     with pytest.raises(ServiceError, match="not_in_bundle"):
         client.user_map()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
+from service.state.exporting import export_events
 from service.state.push_vectors import connect, push_vectors
 from service.state.redis_connection import parse_address
 from service.state.redis_vectors import RedisVectors
@@ -178,6 +179,7 @@ def test_a_cluster_holds_state_and_vectors(tmp_path: Path) -> None:
                 [event("1", "a"), event("1", "b"), event("1", "a"), event("1", "out")], keep_seconds=60
             ) == ["accepted", "accepted", "duplicate", "suppressed"]
             assert await store.histories(["a", "b", "c"]) == {"a": (("s1", 5.0),), "b": (("s1", 5.0),)}
+            assert [one.user_id for one in (await export_events(store)).events] == ["a", "b"]
             assert await suppressed(store) == {"out": True, "gone": True}
             assert await erased(store) == ["gone"]
             assert (await store.version()).sequence == 2
@@ -210,6 +212,7 @@ def test_acl_users_with_odd_passwords_may_do_what_they_need(tmp_path: Path) -> N
         async def body(store: Store) -> None:
             await store.set_opt_out("out", True)
             await store.add_events([event("1", "a")], keep_seconds=60)
+            assert [one.user_id for one in (await export_events(store)).events] == ["a"]
             assert await suppressed(store) == {"out": True}
             assert (await store.version()).sequence == 1
 

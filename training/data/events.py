@@ -1,0 +1,85 @@
+"""What users sent since the last training, as ``diffcdr events export`` writes it, to be learnt from with the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from diffcdr.atomic import file_sha256
+from diffcdr.errors import InputError
+from diffcdr.files.id_rule import apply_rule
+from training.data.readers import DEFECTS, RawRatings
+
+_SCHEMA = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "rating": pl.Float64,
+    "domain": pl.String,
+    "timestamp": pl.Int64,
+}
+_READERS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".jsonl": lambda path: pl.read_ndjson(path, schema=_SCHEMA),
+}
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """Ratings of both domains. ``frame``: user_id, item_id, domain str, rating f64, timestamp i64 (null: unknown)."""
+
+    frame: pl.DataFrame
+    name: str
+    sha256: str
+
+    def join(self, raw: RawRatings, side: str) -> RawRatings:
+        """``raw`` and, after it, its domain's events (``side``: source or target), as if of one file."""
+        own = self.frame.filter(pl.col("domain") == side)
+        if not own.height:
+            return raw
+        users, items = apply_rule(own["user_id"]), apply_rule(own["item_id"])
+        rows = pl.DataFrame(
+            {
+                "user_id": users.ids,
+                "item_id": items.ids,
+                "rating": own["rating"],
+                "timestamp": own["timestamp"],
+                "defect": pl.repeat(None, own.height, dtype=DEFECTS, eager=True),
+                "text": pl.repeat(None, own.height, dtype=pl.String, eager=True),
+                "time_text": pl.repeat(None, own.height, dtype=pl.String, eager=True),
+                "has_time": pl.repeat(True, own.height, dtype=pl.Boolean, eager=True),
+            }
+        )
+        how = {**raw.how, "events": f"{own.height:,} of {self.name} ({self.sha256[:12]})"}
+        frame = pl.concat([raw.frame, rows.select(raw.frame.columns)])
+        return replace(raw, frame=frame, how=how)
+
+
+def read_events(path: Path) -> EventFile:
+    """Read the file at ``path``, .parquet, .csv or .jsonl.
+
+    Raises:
+        InputError: it cannot be read, is not what ``diffcdr events export`` writes, or holds nothing.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise InputError(f"--events {path}: give what diffcdr events export wrote, ending in {', '.join(_READERS)}")
+    try:
+        found = read(path)
+        missing = [name for name in _SCHEMA if name not in found.columns]
+        if missing:
+            raise InputError(f"--events {path} has no column {missing[0]}; give what diffcdr events export wrote")
+        frame = found.select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items())
+        digest = file_sha256(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise InputError(f"--events {path} cannot be read: {reason}; export it again") from error
+    strange = frame.filter(~pl.col("domain").is_in(["source", "target"]).fill_null(False))
+    if strange.height:
+        raise InputError(f"--events {path}: a domain is {strange['domain'][0]!r}; each is source or target")
+    if not frame.height:
+        raise InputError(f"--events {path} holds no events; leave the option out to train on the files alone")
+    return EventFile(frame, path.absolute().name, digest)
