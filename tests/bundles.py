@@ -19,9 +19,11 @@ from diffcdr.bundle.manifest import (
     Manifest,
     Provenance,
     ScoringSpec,
+    SparseSpec,
     TransferSpec,
     WarmSpec,
 )
+from diffcdr.bundle.neighbours import NEIGHBOURS_FOLDER
 from diffcdr.bundle.reader import ONNX_FILE, BundleWriter
 
 METRICS = {
@@ -57,6 +59,7 @@ def write_bundle(
     warm: Literal["ridge", "als"] | None = "ridge",
     titles: bool = True,
     console: bool = False,
+    neighbours: bool = False,
 ) -> str:
     """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
 
@@ -64,6 +67,7 @@ def write_bundle(
     ``target_only_users`` users ``v00000``, … that the source has never seen. Each warm user has seen five items.
     Source items are ``s00000``, …; target items ``t00000``, …; ``users`` and ``items`` also take the ids themselves.
     ``console`` adds what the console shows: each source user's three ratings, and a map of the warm ones.
+    ``neighbours`` adds a sparse term: each source user's two to six items, and what some source items' neighbours are.
     ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
     """
     rng = np.random.default_rng(seed)
@@ -97,6 +101,8 @@ def write_bundle(
             writer.titles("target_items", [f"Title {row}" if row % 7 else "" for row in range(len(item_table))])
         if console:
             _console_tables(seed, len(user_table), source_items, len(overlap), len(item_table), writer)
+        if neighbours:
+            _neighbours(seed, len(user_table), source_items, len(item_table), writer)
         if kind == "affine":
             writer.array("transfer/matrix.npy", matrix)
             writer.array("transfer/offset.npy", offset)
@@ -112,6 +118,7 @@ def write_bundle(
                 scoring=ScoringSpec(
                     objective=objective, offset=3.5, rating_range=(1.0, 5.0) if objective == "rating" else None
                 ),
+                sparse=SparseSpec(length_power=1.0) if neighbours else None,
                 fold_in=_fold_in(fold_in, source_dim),
                 warm=WarmSpec(kind=warm, strength=2.0, confidence=10.0 if warm == "als" else 1.0) if warm else None,
                 counts=Counts(
@@ -144,6 +151,23 @@ def _console_tables(seed: int, users: int, source_items: int, overlap: int, item
         item_points=_normal(rng, min(8, items), 2),
         others={"ridge": _normal(rng, overlap, 2)},
     ).write(writer)
+
+
+def _neighbours(seed: int, users: int, source_items: int, items: int, writer: BundleWriter) -> None:
+    rng = np.random.default_rng([seed, 2])
+    rated = [np.sort(rng.choice(source_items, rng.integers(2, 7), replace=False)) for _ in range(users)]
+    related = [np.sort(rng.choice(items, rng.integers(0, items // 4), replace=False)) for _ in range(source_items)]
+    indptr = np.concatenate([[0], np.cumsum([len(each) for each in related])])
+    tables = {
+        "indptr": indptr.astype(np.int64),
+        "items": np.concatenate(related).astype(np.int32),
+        "values": rng.uniform(0.1, 2.0, int(indptr[-1])).astype(np.float32),
+        "item_weights": rng.uniform(0.5, 3.0, source_items).astype(np.float32),
+        "user_indptr": np.concatenate([[0], np.cumsum([len(each) for each in rated])]).astype(np.int64),
+        "user_items": np.concatenate(rated).astype(np.int32),
+    }
+    for name, table in tables.items():
+        writer.array(f"{NEIGHBOURS_FOLDER}/{name}.npy", table)
 
 
 def tanh_graph(matrix: npt.NDArray[np.float32], offset: npt.NDArray[np.float32]) -> bytes:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from diffcdr.bundle.display_tables import SourceHistory, UserMap
 from diffcdr.bundle.ids import MAX_ID_BYTES, IdTable
+from diffcdr.bundle.neighbours import LARGEST_VALUE, LARGEST_WEIGHT, LEAST_WEIGHT, NeighbourTables
 from diffcdr.bundle.reader import Bundle
 from diffcdr.bundle.titles import TitleTable
 from diffcdr.errors import BundleError
@@ -42,6 +43,8 @@ def check_tables(bundle: Bundle) -> None:
         ):
             if titles is not None:
                 _check_titles(name, titles, rows)
+        if bundle.neighbours is not None:
+            _check_neighbours(bundle, bundle.neighbours)
         _check_display(bundle)
     except _Unfit as unfit:
         raise BundleError(f"{unfit.args[0]} of bundle {bundle.path} {unfit.args[1]}; publish it again") from unfit
@@ -129,6 +132,31 @@ def _check_rows(name: str, indptr: Array, items: Array, *, rows: int, below: int
         raise _Unfit(name, "does not divide its entries into rows")
     if len(items) and (items.min() < 0 or items.max() >= below):
         raise _Unfit(name, f"names a row from 0 to {below - 1} that is none")
+
+
+def _check_neighbours(bundle: Bundle, tables: NeighbourTables) -> None:
+    source, target = len(bundle.source_items.ids), len(bundle.target_items.ids)
+    users = len(bundle.source_users.ids)
+    _check_rows("neighbours/items", tables.indptr, tables.items, rows=source, below=target)
+    _check_ascending("neighbours/items", tables.indptr, tables.items)
+    _check_rows("neighbours/user_items", tables.user_indptr, tables.user_items, rows=users, below=source)
+    _check_ascending("neighbours/user_items", tables.user_indptr, tables.user_items)
+    _check_values("neighbours/values", tables.values, tables.items.shape, np.floating)
+    _check_values("neighbours/item_weights", tables.item_weights, (source,), np.floating)
+    if len(tables.values) and not (tables.values.min() > 0 and tables.values.max() <= LARGEST_VALUE):
+        raise _Unfit("neighbours/values", f"holds a value that is not above 0, or beyond {LARGEST_VALUE:g}")
+    weights = tables.item_weights
+    if not ((weights == 0) | ((weights >= LEAST_WEIGHT) & (weights <= LARGEST_WEIGHT))).all():
+        raise _Unfit("neighbours/item_weights", f"holds neither 0 nor {LEAST_WEIGHT:g} to {LARGEST_WEIGHT:g}")
+
+
+def _check_ascending(name: str, indptr: Array, items: Array) -> None:
+    """Each row of a CSR ascends, nothing twice."""
+    for start in range(0, len(items) - 1, ROWS_AT_A_TIME):
+        part = items[start : start + ROWS_AT_A_TIME + 1]
+        falls = np.flatnonzero(part[1:] <= part[:-1]) + start + 1
+        if not np.isin(falls, indptr).all():
+            raise _Unfit(name, "does not ascend within a row")
 
 
 def _check_titles(folder: str, titles: TitleTable, rows: int) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diffcdr.bundle.neighbours import LARGEST_POWER
+
 SCHEMA_VERSION: Final = 1
 
 
@@ -114,6 +116,15 @@ class FoldInSpec(_Frozen):
     """Where given, the source vector is [u ; rating shape ; history features]."""
 
 
+class SparseSpec(_Frozen):
+    """score(u, j) is raised by the sum over the user's source items i of w_i S_ij; ``neighbours/`` holds S and g.
+
+    w_i = g_i / (sum over own items of g^2)^(``length_power`` / 2).
+    """
+
+    length_power: float = Field(ge=0.0, le=LARGEST_POWER)
+
+
 class WarmSpec(_Frozen):
     """How target ratings r of a user move the vector u0 that the user has without them.
 
@@ -214,6 +225,8 @@ class Manifest(_Frozen):
     scoring: ScoringSpec
     search: SearchSpec | None = None
     """None where all items are looked at: the exact search."""
+    sparse: SparseSpec | None = None
+    """None where scores are of vectors and biases alone."""
     fold_in: FoldInSpec | None = None
     warm: WarmSpec | None = None
     """None where target ratings cannot move a user's list: the popular list, for one."""

@@ -22,6 +22,7 @@ from diffcdr.bundle.format import (
 )
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import Manifest
+from diffcdr.bundle.neighbours import NeighbourTables
 from diffcdr.bundle.npy import map_array
 from diffcdr.bundle.titles import TitleTable
 from diffcdr.bundle.writer import BundleWriter
@@ -121,6 +122,8 @@ class Bundle:
     """(matrix [source_dim, target_dim], offset [target_dim]) where the transfer folds."""
     graph: npt.NDArray[np.uint8] | None
     """The bytes of the transfer's ONNX file, where the bundle carries one; mapped now, as the path may be replaced."""
+    neighbours: NeighbourTables | None = None
+    """What raises scores besides vectors and biases, where the manifest has ``sparse``."""
     console: ConsoleTables = field(default_factory=ConsoleTables)
     """What there is to show of histories and of the model's geometry; nothing is computed with it."""
 
@@ -224,5 +227,6 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
         ),
         affine=affine,
         graph=graph,
+        neighbours=NeighbourTables.open(array) if manifest.sparse is not None else None,
         console=ConsoleTables.open(manifest.files, array, source_users=len(users)),
     )

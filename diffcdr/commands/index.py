@@ -46,6 +46,8 @@ def index_bundle(source: Path, destination: Path, *, floor: float) -> tuple[Sear
     """
     bundle = open_bundle(source)
     items, manifest = bundle.target_items, bundle.manifest
+    if manifest.sparse is not None:
+        raise InputError(f"bundle {source} scores with a sparse term, which an item index leaves out; serve it exactly")
     users = Recommender(bundle, device="cpu").sampled_vectors(MEASURED_USERS)
     if not len(users):
         raise InputError(f"bundle {source} has no source users, so nobody's recall can be measured; serve it exactly")

@@ -53,9 +53,7 @@ class FoldIn:
         The last rating of an item counts. Unknown items and ratings that float32 cannot hold are left out; None where
         nothing is left, or where it cannot hold the result.
         """
-        rows, ratings = known_ratings(self._items.ids, history)
-        usable = np.abs(ratings) <= LARGEST_RATING
-        rows, ratings = rows[usable], ratings[usable]
+        rows, ratings = usable_ratings(self._items.ids, history)
         if not len(rows):
             return None
         vectors = self._items.vectors[rows].astype(np.float64)
@@ -112,6 +110,13 @@ def known_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[n
     pairs = sorted((row, rating) for row, rating in kept.items() if row >= 0 and np.isfinite(rating))
     rows = np.array([row for row, _ in pairs], dtype=np.int64)
     return rows, np.array([rating for _, rating in pairs], dtype=np.float64)
+
+
+def usable_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:
+    """As :func:`known_ratings`, without ratings that float32 cannot hold."""
+    rows, ratings = known_ratings(ids, history)
+    usable = np.abs(ratings) <= LARGEST_RATING
+    return rows[usable], ratings[usable]
 
 
 def _over_length(values: Float64Array, vector: Float64Array) -> Float64Array:

@@ -31,7 +31,7 @@ from diffcdr.bundle.reader import Bundle
 from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
 from diffcdr.device.placement import Placement
-from diffcdr.errors import InputError
+from diffcdr.errors import BundleError, DeviceError, InputError
 from diffcdr.recommend.list_table import ScoreOptions, ranked_table
 from diffcdr.recommend.query import (
     ROW_STRATEGIES,
@@ -48,6 +48,7 @@ from diffcdr.search.approximate import open_search
 from diffcdr.search.device_search import DeviceTopK
 from diffcdr.search.diversity import diversify, pool_size
 from diffcdr.search.placing import search_on
+from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import MaskedRows, TopK, typical_norm
 from diffcdr.stage_times import stage
 
@@ -99,6 +100,9 @@ class Recommender:
         )
         listed = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
         self._stage = "topk" if listed is exact else "approximate"
+        if bundle.manifest.sparse is not None:
+            check_searchable(bundle, search_device)
+            search_device = "cpu"
         placed = search_on(
             search_device, listed, items=items, device=device, sample=sample, health=self.health, bundle=bundle.path
         )
@@ -206,6 +210,7 @@ class Recommender:
                     max(queries[i].k for i in group),
                     masked=MaskedRows.pack([excluded[i] for i in group]),
                     diversity=np.array([queries[i].diversity for i in group]),
+                    sparse=None if resolved.histories is None else resolved.histories.of(np.array(group)),
                 )
             for i, row, score in zip(group, rows, scores, strict=True):
                 count = min(queries[i].k, int(np.count_nonzero(row >= 0)))
@@ -261,7 +266,11 @@ class Recommender:
         vectors, strategies = self._resolver.known(source, warm)
         seen = self._bundle.target_users.seen_of(warm if exclude_seen else np.full_like(warm, -1))
         rows, scores = self._search(
-            vectors, k, masked=MaskedRows(*seen), diversity=np.full(len(vectors), float(diversity))
+            vectors,
+            k,
+            masked=MaskedRows(*seen),
+            diversity=np.full(len(vectors), float(diversity)),
+            sparse=self._resolver.histories(source, strategies),
         )
         scores = np.where(rows >= 0, self._in_range(scores), scores)
         fallback = np.flatnonzero(strategies == ROW_STRATEGIES.index("popular"))
@@ -278,12 +287,22 @@ class Recommender:
         return scores if limits is None else np.clip(scores, np.float32(limits[0]), np.float32(limits[1]))
 
     def _search(
-        self, vectors: Float32Array, k: int, *, masked: MaskedRows, diversity: Float64Array
+        self,
+        vectors: Float32Array,
+        k: int,
+        *,
+        masked: MaskedRows,
+        diversity: Float64Array,
+        sparse: SparsePart | None,
     ) -> tuple[Int32Array, Float32Array]:
         """The lists of ``vectors`` [B, dim], as :meth:`TopK.search`; ``diversity`` [B] is zero for all or for none."""
+        wanted = pool_size(k, self._topk.n_items) if diversity.any() else k
+        if isinstance(self._topk, TopK):
+            pool, scores = self._topk.search(vectors, wanted, masked=masked, sparse=sparse)
+        else:  # never of a bundle with a sparse term
+            pool, scores = self._topk.search(vectors, wanted, masked=masked)
         if not diversity.any():
-            return self._topk.search(vectors, k, masked=masked)
-        pool, scores = self._topk.search(vectors, pool_size(k, self._topk.n_items), masked=masked)
+            return pool, scores
         return diversify(pool, scores, self._bundle.target_items.vectors, k=k, diversity=diversity)
 
     def _excluded(self, queries: Sequence[Query], resolved: Resolved) -> list[Int32Array]:
@@ -309,6 +328,17 @@ class Recommender:
         if not query.allow_fallback and reason != "opted_out":
             return UserUnknown(reason)
         return self._listing.popular(query.k, excluded=excluded, reason=reason)
+
+
+def check_searchable(bundle: Bundle, device: Device) -> None:
+    """Refuse what cannot add a sparse term: an item index, or a GPU that must be used."""
+    if bundle.manifest.search is not None:
+        raise BundleError(f"bundle {bundle.path} has a sparse term and an item index; publish it without the index")
+    if device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"bundle {bundle.path} scores with a sparse term, which is searched on the CPU; set the search's device to "
+            "auto or cpu"
+        )
 
 
 def _searched_together(queries: Sequence[Query], chosen: Sequence[int], *, alike: bool) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
 from diffcdr.device.placement import Placement
 from diffcdr.errors import InputError
-from diffcdr.recommend.fold_in import LARGEST_RATING, FoldIn, known_ratings
+from diffcdr.recommend.fold_in import LARGEST_RATING, FoldIn, known_ratings, usable_ratings
 from diffcdr.recommend.query import ROW_STRATEGIES, FallbackReason, Query, Strategy
 from diffcdr.recommend.transfer import load_transfer
+from diffcdr.recommend.user_histories import UserHistories
 from diffcdr.recommend.warm_start import Blend
+from diffcdr.search.sparse_part import SparsePart
 
 NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 
@@ -36,6 +38,8 @@ class Resolved:
     warm_rows: Int64Array
     rated: list[Int32Array]
     """Target item rows that each query brought ratings of."""
+    histories: SparsePart | None = None
+    """What the users' source items add to the scores, where the bundle's scores have a sparse term."""
 
 
 class Resolver:
@@ -47,6 +51,7 @@ class Resolver:
         self._transfer = load_transfer(bundle, device=device, threads=threads, health=health)
         manifest, items = bundle.manifest, bundle.target_items
         self._fold_in = FoldIn(manifest.fold_in, bundle.source_items) if manifest.fold_in else None
+        self._histories = UserHistories.of(bundle)
         self._blend = (
             Blend(manifest.warm, items.vectors, items.biases, offset=manifest.scoring.offset) if manifest.warm else None
         )
@@ -86,6 +91,13 @@ class Resolver:
         strategies[carried] = ROW_STRATEGIES.index("transfer")
         return vectors, _drop_not_finite(vectors, strategies)
 
+    def histories(self, source: Int64Array, strategies: UInt8Array) -> SparsePart | None:
+        """What is added to the scores of users whose vectors :meth:`known` gave; None without a sparse term."""
+        if self._histories is None:
+            return None
+        warm = (strategies == ROW_STRATEGIES.index("warm")).tolist()
+        return self._histories.part(source, warm=warm, given=[None] * len(source))
+
     def resolve(self, queries: Sequence[Query]) -> Resolved:
         """Each query by itself, first match first (see :mod:`diffcdr.recommend.recommender`)."""
         ids = [(query.user_id or "") if query.personalise else "" for query in queries]
@@ -114,7 +126,23 @@ class Resolver:
         for i, query in enumerate(queries):
             if query.personalise and query.target_history:
                 self._warm_up(resolved, i, query, source=int(source[i]))
-        return resolved
+        if self._histories is None:
+            return resolved
+        return replace(resolved, histories=self._part(self._histories, queries, resolved, source))
+
+    def _part(
+        self, histories: UserHistories, queries: Sequence[Query], resolved: Resolved, source: Int64Array
+    ) -> SparsePart:
+        """By what each vector was made of: a history that was given, or what is stored of a source user."""
+        given: list[Int32Array | None] = [None] * len(queries)
+        rows = source.copy()
+        for i, query in enumerate(queries):
+            if query.personalise and query.history and self._fold_in is not None:
+                brought = usable_ratings(self._bundle.source_items.ids, query.history)[0].astype(np.int32)
+                given[i] = brought if len(brought) else None
+            elif query.source_vector is not None and resolved.warm_rows[i] < 0:
+                rows[i] = -1  # kept outside of the bundle, where no history is
+        return histories.part(rows, warm=[each == "warm" for each in resolved.strategies], given=given)
 
     def _warm_up(self, resolved: Resolved, i: int, query: Query, *, source: int) -> None:
         """Move the vector of query ``i`` by the target ratings that came with it."""

@@ -19,12 +19,6 @@ import numpy.typing as npt
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 
-LEAST_WEIGHT, LARGEST_WEIGHT = 1e-9, 1e9
-"""Between them, or 0, lies g_i: then no weight leaves float32, whatever the exponent."""
-LARGEST_VALUE = 1e15
-"""Of ``S``: then no sum leaves it."""
-LARGEST_POWER = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class Histories:

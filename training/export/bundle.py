@@ -28,9 +28,11 @@ from diffcdr.bundle.manifest import (
     Provenance,
     ScoringSpec,
     SearchSpec,
+    SparseSpec,
     TransferSpec,
     Tuning,
 )
+from diffcdr.bundle.neighbours import NEIGHBOURS_FOLDER, TABLES, NeighbourTables
 from diffcdr.bundle.writer import BundleWriter
 from diffcdr.errors import InputError
 from diffcdr.installation import library_versions
@@ -43,6 +45,7 @@ from training.export.onnx import export_transfer
 from training.export.user_map import draw_map, source_history
 from training.models.contract import TransferModel
 from training.models.registry import section_of
+from training.models.sparse_term import SparseTerm, source_histories
 from training.run.finish import FinishedModel
 from training.run.fit import FittedModel
 from training.run.run import step_generator
@@ -125,8 +128,11 @@ def publish_bundle(
         InputError: the destination cannot be written, the disk is full, or the item index finds too little. What was
             there before is untouched.
     """
-    if finished.model.sparse_term() is not None:
-        raise InputError(f"bundles hold no sparse term, which the {finished.model.name} model scores with")
+    sparse = finished.model.sparse_term()
+    if sparse is not None and facts.index is not None and len(finished.model.head().item_vectors) > facts.index.above:
+        raise InputError(
+            f"an item index knows nothing of the sparse term that {finished.model.name} scores with; leave out --index"
+        )
     exporting, writing, mapping, closing = STEPS[1:]
     on_step(exporting)
     exported = export_transfer(finished.model, generator=step_generator(facts.seed, "parity"))
@@ -136,6 +142,8 @@ def publish_bundle(
         _write_source(writer, finished)
         _write_target(writer, finished)
         search = _write_index(writer, finished.model, facts.index)
+        if sparse is not None:
+            _write_neighbours(writer, sparse, finished)
         if facts.histories:
             source_history(finished.prepared.pair.source).write(writer)
         on_step(mapping)
@@ -183,6 +191,16 @@ def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
         writer.titles("target_items", domain.titles)
 
 
+def _write_neighbours(writer: BundleWriter, term: SparseTerm, finished: FinishedModel) -> None:
+    source, table = finished.problem.source, term.table()
+    histories = source_histories(source, torch.arange(source.n_users))
+    tables = NeighbourTables(
+        table.indptr, table.items, table.values, table.item_weights, histories.indptr, histories.rows
+    )
+    for name in TABLES:
+        writer.array(f"{NEIGHBOURS_FOLDER}/{name}.npy", getattr(tables, name))
+
+
 def _write_index(writer: BundleWriter, model: TransferModel, options: IndexOptions | None) -> SearchSpec | None:
     """Write the item index where there are enough items for one, measured on users carried over by ``model``."""
     head = model.head()
@@ -203,6 +221,7 @@ def _manifest(
     finished: FinishedModel, facts: RunFacts, *, transfer: TransferSpec, search: SearchSpec | None
 ) -> Manifest:
     pair, split, head = finished.prepared.pair, finished.prepared.split, finished.model.head()
+    sparse = finished.model.sparse_term()
     return Manifest(
         created_at=datetime.now(UTC),
         generator=f"diffcdr {__version__}",
@@ -215,6 +234,7 @@ def _manifest(
             rating_range=facts.rating_range if head.objective == "rating" else None,
         ),
         search=search,
+        sparse=None if sparse is None else SparseSpec(length_power=sparse.length_power),
         fold_in=finished.fold.spec if finished.fold else None,
         warm=finished.warm,
         counts=Counts(

@@ -9,16 +9,9 @@ import numpy.typing as npt
 from scipy import sparse
 from torch import Tensor
 
+from diffcdr.bundle.neighbours import LARGEST_POWER, LARGEST_VALUE, LARGEST_WEIGHT, LEAST_WEIGHT
 from diffcdr.errors import DiffCDRError
-from diffcdr.search.sparse_part import (
-    LARGEST_POWER,
-    LARGEST_VALUE,
-    LARGEST_WEIGHT,
-    LEAST_WEIGHT,
-    Histories,
-    Neighbours,
-    SparsePart,
-)
+from diffcdr.search.sparse_part import Histories, Neighbours, SparsePart
 from training.problem import RatingTable
 
 
