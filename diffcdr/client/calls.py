@@ -56,6 +56,7 @@ class Options(TypedDict, total=False):
     """What may be wished of a list; what is left out is as the service has it by default."""
 
     k: int
+    offset: int
     exclude_items: Sequence[str]
     exclude_seen: bool
     diversity: float
@@ -134,9 +135,9 @@ def add_events(events: Iterable[Event]) -> Call[EventsResult]:
     return Call("POST", "/v1/events", EventsResult.read, body=body, keyed=True)
 
 
-def popular(*, k: int = 20) -> Call[ItemList]:
-    """The most rated items, as unknown users get them."""
-    return Call("GET", "/v1/items/popular", ItemList.read, parameters={"k": k})
+def popular(*, k: int = 20, offset: int | None = None) -> Call[ItemList]:
+    """The most rated items, as unknown users get them; all but the first ``offset``."""
+    return Call("GET", "/v1/items/popular", ItemList.read, parameters=_given(k=k, offset=offset))
 
 
 def opt_out(user_id: str) -> Call[None]:

@@ -43,6 +43,8 @@ class Query:
     """Why, should nothing be known about the user."""
     diversity: float = 0.0
     """0 to 1: how much items of a personal list give way to others unlike them (:mod:`diffcdr.search.diversity`)."""
+    offset: int | None = None
+    """A page: leave out so many items from the beginning. Pages of one list all name it, the first one 0."""
 
 
 class ListedItem(NamedTuple):
@@ -66,6 +68,8 @@ class Recommendation:
     titles: list[str | None]
     strategy: Strategy
     fallback_reason: FallbackReason | None
+    offset: int = 0
+    """How many items of the list come before these."""
 
     def __iter__(self) -> Iterator[ListedItem]:
         """The items, best first."""

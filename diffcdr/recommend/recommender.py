@@ -33,6 +33,7 @@ from diffcdr.device.names import Device
 from diffcdr.device.placement import Placement
 from diffcdr.errors import BundleError, DeviceError, InputError
 from diffcdr.recommend.list_table import ScoreOptions, ranked_table
+from diffcdr.recommend.paging import page, whole
 from diffcdr.recommend.query import (
     ROW_STRATEGIES,
     FallbackReason,
@@ -66,6 +67,8 @@ __all__ = [
 
 NONE_GIVEN: Mapping[str, Float32Array] = MappingProxyType({})
 
+SHORT = 100
+"""Longer lists are searched for apart: 500 items take some four times as long as 20, and no neighbour is to wait."""
 TYPICAL_USERS = 256
 """Whose vectors' lengths the top-k search is laid out for."""
 
@@ -154,8 +157,8 @@ class Recommender:
             wishes: further fields of :class:`Query`, such as ``history``, ``exclude_items`` or ``diversity``.
 
         Raises:
-            InputError: ``k`` is below 1, ``diversity`` is not between 0 and 1, or nothing is known about the user and
-                ``allow_fallback`` is False.
+            InputError: ``k`` is below 1, ``offset`` below 0, ``diversity`` is not between 0 and 1, or nothing is known
+                about the user and ``allow_fallback`` is False.
         """
         (answer,) = self.answer([Query(user_id, k=k, **wishes)])
         if isinstance(answer, UserUnknown):
@@ -194,10 +197,14 @@ class Recommender:
         """Answer ``queries``, in their order.
 
         Raises:
-            InputError: a ``k`` is below 1, or a ``diversity`` is not between 0 and 1.
+            InputError: a ``k`` is below 1, an ``offset`` below 0, or a ``diversity`` is not between 0 and 1.
         """
         for query in queries:
-            _check(query.k, query.diversity)
+            _check(query.k, query.diversity, offset=query.offset or 0)
+        found = self._answer([whole(query, prefixes=self._topk.prefixes) for query in queries])
+        return [page(answer, query) for answer, query in zip(found, queries, strict=True)]
+
+    def _answer(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         with stage("transfer"):
             resolved = self._resolver.resolve(queries)
         excluded = self._excluded(queries, resolved)
@@ -342,18 +349,21 @@ def check_searchable(bundle: Bundle, device: Device) -> None:
 
 
 def _searched_together(queries: Sequence[Query], chosen: Sequence[int], *, alike: bool) -> list[list[int]]:
-    """Places of ``chosen`` queries that one search answers: all plain ones, and diverse ones of one ``k``.
+    """Places of ``chosen`` queries that one search answers: short plain ones, long ones, and diverse ones of one ``k``.
 
     Where a shorter list is not ``alike`` the beginning of a longer one, plain ones of one ``k``, too.
     """
     groups: dict[tuple[bool, int], list[int]] = {}
     for i in chosen:
         diverse = queries[i].diversity > 0.0
-        groups.setdefault((diverse, 0 if alike and not diverse else queries[i].k), []).append(i)
+        k = queries[i].k
+        groups.setdefault((diverse, int(k > SHORT) if alike and not diverse else k), []).append(i)
     return list(groups.values())
 
 
-def _check(k: int, diversity: float) -> None:
+def _check(k: int, diversity: float, *, offset: int = 0) -> None:
+    if offset < 0:
+        raise InputError("offset must be at least 0")
     if k < 1:
         raise InputError("k must be at least 1")
     if not 0.0 <= diversity <= 1.0:

@@ -21,11 +21,11 @@ def json_response(content: Any, *, headers: dict[str, str] | None = None) -> Res
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), headers=headers, media_type=JSON)
 
 
-def item_list(answer: Recommendation, k: int | None = None) -> list[dict[str, Any]]:
-    """The first ``k`` items of ``answer`` (all of them by default)."""
+def item_list(answer: Recommendation) -> list[dict[str, Any]]:
+    """The items of ``answer``, by their places in the whole list."""
     items: list[dict[str, Any]] = []
     for rank, (item_id, score, title) in enumerate(
-        zip(answer.item_ids[:k], answer.scores[:k], answer.titles[:k], strict=True), start=1
+        zip(answer.item_ids, answer.scores, answer.titles, strict=True), start=answer.offset + 1
     ):
         item: dict[str, Any] = {"item_id": item_id, "score": score, "rank": rank}
         if title is not None:

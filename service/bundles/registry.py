@@ -23,14 +23,15 @@ from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import Manifest
 from diffcdr.bundle.reader import Bundle, SourceUsers, open_bundle
 from diffcdr.device.names import Device
+from diffcdr.recommend.paging import PAGED
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from diffcdr.recommend.similar_items import SimilarItems
 from diffcdr.search.approximate import check_recall
 
 State = Literal["stable", "previous", "canary", "shadow", "loaded"]
 
-MAX_K = 100
-"""Longest list anyone may ask for."""
+MAX_K = PAGED
+"""Longest list anyone may ask for, page by page or at once."""
 COMPILED_ITEMS = 10_000
 """From how many items on it pays to load compiled search loops, where there are any: half a second, once."""
 MAX_MODELS = 4

@@ -11,7 +11,7 @@ import { said, trouble } from "./trouble.js";
 const HISTORY_SHOWN = 20;
 
 /** A list's length as the service takes it. */
-const length = (text) => Math.min(100, Math.max(1, Math.round(Number(text)) || 20));
+const length = (text) => Math.min(500, Math.max(1, Math.round(Number(text)) || 20));
 
 /** "5 film-1" as the address has it. */
 function readRated(text) {
@@ -261,7 +261,7 @@ function ratedItem(item) {
 }
 
 function settings(q, { hasDiversity, ask, drawPast, chips }) {
-  const k = h("input", { type: "number", min: 1, max: 100, value: String(q.k), onchange: () => ((q.k = length(k.value)), (k.value = String(q.k)), ask()) });
+  const k = h("input", { type: "number", min: 1, max: 500, value: String(q.k), onchange: () => ((q.k = length(k.value)), (k.value = String(q.k)), ask()) });
   const shown = h("output", { class: "num" }, q.diversity.toFixed(2));
   const diversity = h("input", {
     type: "range",

@@ -7,6 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from diffcdr.recommend.paging import page
+from diffcdr.recommend.query import Query as ListQuery
 from service.bodies.responses import etag_response, item_list
 from service.bundles.registry import MAX_K
 from service.components import runtime_of
@@ -22,6 +24,7 @@ class PopularParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")] = 20
+    offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Leave out so many from the beginning.")] = 0
 
 
 @router.get(
@@ -37,5 +40,6 @@ class PopularParameters(BaseModel):
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
     """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
     model = runtime_of(request).registry.lineup.stable
-    content = {"items": item_list(model.popular, parameters.k), "bundle": model.id}
-    return etag_response(request, f"{model.id}-{parameters.k}", content)
+    shown = page(model.popular, ListQuery(None, k=parameters.k, offset=parameters.offset))
+    content = {"items": item_list(shown), "bundle": model.id}
+    return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}", content)

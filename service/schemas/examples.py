@@ -36,14 +36,15 @@ _USERS: Sequence[Example] = [
     {"user_id": USER, "k": 20},
     {"user_id": USER, "k": 5, "exclude_items": [BOOK], "fallback": "deny"},
     {"user_id": USER, "diversity": 0.2},
+    {"user_id": USER, "k": 10, "offset": 10},
     {"history": [{"item_id": FILMS[0], "rating": 5}, {"item_id": FILMS[1], "rating": 2}]},
     {"user_id": USER, "target_history": [{"item_id": BOOK, "rating": 4}]},
 ]
-_FIELD_ERROR = {"pointer": "/k", "detail": "Input should be less than or equal to 100"}
+_FIELD_ERROR = {"pointer": "/k", "detail": "Input should be less than or equal to 500"}
 _FAULT: Example = {
     "code": "invalid_request",
     "status": 422,
-    "detail": "/k: Input should be less than or equal to 100",
+    "detail": "/k: Input should be less than or equal to 500",
     "errors": [_FIELD_ERROR],
 }
 _EMBEDDING = {"index": 0, "user_id": USER, "found": True, "vector": [0.2523946, 1.1753496, 0.5885836]}

@@ -28,6 +28,17 @@ class _Options(Body):
     """What both forms of the request have in common."""
 
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.", examples=[20]), WHOLE] = 20
+    offset: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            lt=MAX_K,
+            description="A page: leave out so many items from the beginning. Name it with every page, 0 with the "
+            f"first: all are cut from one list of {MAX_K}, which changes only with the bundle and the user's ratings.",
+            examples=[0],
+        ),
+        WHOLE,
+    ] = None
     exclude_seen: Annotated[bool, Field(description="Leave out what the user has already rated.")] = True
     diversity: Annotated[
         float,
@@ -44,6 +55,11 @@ class _Options(Body):
         Field(description="`deny`: answer 404 rather than with the popular list."),
     ] = "allow"
     model: ModelName = None
+
+    @property
+    def length(self) -> int:
+        """How many items there may be, as the list that pages are cut from ends."""
+        return min(self.k, MAX_K - (self.offset or 0))
 
 
 class BatchUser(_Options):
@@ -90,10 +106,11 @@ class BatchUser(_Options):
         """What to ask the recommender."""
         return Query(
             user_id=self.user_id,
-            k=self.k,
+            k=self.length,
             exclude_items=self.exclude_items,
             exclude_seen=self.exclude_seen,
             diversity=self.diversity,
+            offset=self.offset,
             history=tuple((rating.item_id, rating.rating) for rating in self.history),
             target_history=tuple((rating.item_id, rating.rating) for rating in self.target_history),
             allow_fallback=self.fallback == "allow",
@@ -127,10 +144,11 @@ class RecommendationParameters(_Options):
         """What to ask the recommender."""
         return Query(
             user_id=user_id,
-            k=self.k,
+            k=self.length,
             exclude_items=self.exclude_items,
             exclude_seen=self.exclude_seen,
             diversity=self.diversity,
+            offset=self.offset,
             allow_fallback=self.fallback == "allow",
         )
 
@@ -140,14 +158,16 @@ class Item(Body):
 
     item_id: str
     score: Annotated[float, Field(description="Predicted score; on the popular list, the number of ratings.")]
-    rank: Annotated[int, Field(ge=1)]
+    rank: Annotated[int, Field(ge=1, description="Place in the whole list, from 1.")]
     title: Annotated[str | None, Field(description="Left out where unknown.")] = None
 
 
 class RecommendationAnswer(Body):
     """A ranked list, best first, and why it is what it is."""
 
-    items: Annotated[list[Item], Field(description="At most k; fewer where the catalogue has no more to offer.")]
+    items: Annotated[
+        list[Item], Field(description="At most k; fewer, or none, where the catalogue has no more to offer.")
+    ]
     strategy: Strategy
     fallback_reason: FallbackReason | None
     bundle: Annotated[str, Field(description="Id of the bundle that answered.")]

@@ -31,7 +31,9 @@ def test_malformed_json_is_400(client: httpx.Client, text: bytes) -> None:
     ("body", "pointer"),
     [
         ({"user_id": "u", "k": 0}, "/k"),
-        ({"user_id": "u", "k": 101}, "/k"),
+        ({"user_id": "u", "k": 501}, "/k"),
+        ({"user_id": "u", "offset": -1}, "/offset"),
+        ({"user_id": "u", "offset": 500}, "/offset"),
         ({"user_id": "u", "k": "20"}, "/k"),
         ({"user_id": "u", "k": 2.5}, "/k"),
         ({"user_id": "u", "k": 1e300}, "/k"),
@@ -74,8 +76,9 @@ def test_a_rating_is_a_finite_number(client: httpx.Client, number: str) -> None:
     ("query", "pointer"),
     [
         ("k=0", "/query/k"),
-        ("k=101", "/query/k"),
+        ("k=501", "/query/k"),
         ("k=x", "/query/k"),
+        ("offset=500", "/query/offset"),
         ("kk=1", "/query/kk"),
         ("fallback=", "/query/fallback"),
     ],

@@ -28,7 +28,7 @@ bodies = st.fixed_dictionaries(
     {},
     optional={
         "user_id": ids | junk,
-        "k": st.integers(0, 101) | junk,
+        "k": st.integers(0, 501) | junk,
         "exclude_items": st.lists(ids, max_size=4) | st.lists(junk, max_size=3) | junk,
         "history": st.lists(rating, max_size=3),
         "events": st.lists(event, max_size=3) | junk,

@@ -142,7 +142,7 @@ def test_failures_are_kept_newest_first_and_bounded(models: list[Model]) -> None
 
 
 def test_popular_is_as_long_as_the_catalogue_allows(tmp_path: Path) -> None:
-    for items, length in ((30, 30), (150, MAX_K)):
+    for items, length in ((30, 30), (550, MAX_K)):
         write_bundle(tmp_path / str(items), items=items)
         popular = load_model(tmp_path / str(items), device="cpu", threads=1).popular
         assert len(popular.item_ids) == length

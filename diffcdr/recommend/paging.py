@@ -1,0 +1,40 @@
+"""Pages of a ranked list: each is cut from one list, so that no item comes twice and none is missed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from diffcdr.recommend.query import Query, Recommendation, UserUnknown
+
+PAGED = 500
+"""How long the list is that pages are cut from where its length shows in it; longer where a page lies behind."""
+
+A = TypeVar("A", Recommendation, UserUnknown, Recommendation | UserUnknown)
+
+
+def whole(query: Query, *, prefixes: bool) -> Query:
+    """The query for the list that the page asked for is cut from; ``query`` itself where it names no ``offset``.
+
+    ``prefixes``: a shorter list of the bundle is the beginning of a longer one. Where it is not, and for diverse lists,
+    all pages are cut from a list of one length.
+    """
+    if query.offset is None:
+        return query
+    needed = query.offset + query.k
+    alike = prefixes and query.diversity == 0.0
+    return replace(query, k=needed if alike else max(needed, PAGED), offset=None)
+
+
+def page(answer: A, query: Query) -> A:
+    """The part of ``answer`` that ``query`` asked for."""
+    if query.offset is None or isinstance(answer, UserUnknown):
+        return answer
+    part = slice(query.offset, query.offset + query.k)
+    return replace(
+        answer,
+        item_ids=answer.item_ids[part],
+        scores=answer.scores[part],
+        titles=answer.titles[part],
+        offset=query.offset,
+    )
