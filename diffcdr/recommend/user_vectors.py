@@ -135,14 +135,11 @@ class Resolver:
     ) -> SparsePart:
         """By what each vector was made of: a history that was given, or what is stored of a source user."""
         given: list[Int32Array | None] = [None] * len(queries)
-        rows = source.copy()
         for i, query in enumerate(queries):
             if query.personalise and query.history and self._fold_in is not None:
                 brought = usable_ratings(self._bundle.source_items.ids, query.history)[0].astype(np.int32)
                 given[i] = brought if len(brought) else None
-            elif query.source_vector is not None and resolved.warm_rows[i] < 0:
-                rows[i] = -1  # kept outside of the bundle, where no history is
-        return histories.part(rows, warm=[each == "warm" for each in resolved.strategies], given=given)
+        return histories.part(source, warm=[each == "warm" for each in resolved.strategies], given=given)
 
     def _warm_up(self, resolved: Resolved, i: int, query: Query, *, source: int) -> None:
         """Move the vector of query ``i`` by the target ratings that came with it."""

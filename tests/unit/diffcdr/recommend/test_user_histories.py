@@ -127,11 +127,9 @@ def test_warm_users_keep_the_term_where_validation_users_preferred_it(bundle: Bu
     assert (listed(recommender, moved) == listed(Recommender(dense), moved)) is not sparse
 
 
-def test_a_vector_from_elsewhere_has_no_history(bundle: Bundle) -> None:
-    vector = np.asarray(bundle.source_users.vectors[20])
-    found = listed(Recommender(bundle), Query("u00020", source_vector=vector, k=K))
-    dense = replace(bundle, manifest=bundle.manifest.model_copy(update={"sparse": None}))
-    assert found == listed(Recommender(dense), Query("u00020", k=K))
+def test_a_vector_that_is_kept_elsewhere_goes_with_the_history_that_the_bundle_holds(bundle: Bundle) -> None:
+    recommender, vector = Recommender(bundle), np.asarray(bundle.source_users.vectors[20])
+    assert listed(recommender, Query("u00020", source_vector=vector, k=K)) == listed(recommender, Query("u00020", k=K))
 
 
 def test_who_opted_out_has_no_history(bundle: Bundle) -> None:
