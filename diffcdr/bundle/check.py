@@ -141,8 +141,8 @@ def _check_neighbours(bundle: Bundle, tables: NeighbourTables) -> None:
     _check_ascending("neighbours/items", tables.indptr, tables.items)
     _check_rows("neighbours/user_items", tables.user_indptr, tables.user_items, rows=users, below=source)
     _check_ascending("neighbours/user_items", tables.user_indptr, tables.user_items)
-    _check_values("neighbours/values", tables.values, tables.items.shape, np.floating)
-    _check_values("neighbours/item_weights", tables.item_weights, (source,), np.floating)
+    _check_values("neighbours/values", tables.values, tables.items.shape, np.float32)
+    _check_values("neighbours/item_weights", tables.item_weights, (source,), np.float32)
     if len(tables.values) and not (tables.values.min() > 0 and tables.values.max() <= LARGEST_VALUE):
         raise _Unfit("neighbours/values", f"holds a value that is not above 0, or beyond {LARGEST_VALUE:g}")
     weights = tables.item_weights

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from diffcdr.bundle.display_tables import HISTORY_FOLDER, MAP_FOLDER
 from diffcdr.bundle.manifest import InputFile, Manifest, Paired, Provenance
+from diffcdr.bundle.neighbours import NEIGHBOURS_FOLDER
 from diffcdr.bundle.reader import open_bundle, read_manifest
 from diffcdr.metric_names import DESCRIPTIVE, TRAINED_BASELINES, base_name, best_of, is_better
 from diffcdr.progress import make_table, make_tables
@@ -74,6 +75,7 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
         ("chosen", _chosen(provenance)),
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
         ("transfer", f"{kind}, {transfer.source_dim} -> {transfer.target_dim} dimensions"),
+        ("neighbours", _neighbours(manifest)),
         ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),
         ("search", describe(manifest.search)),
         ("console", _console_tables(manifest)),
@@ -98,6 +100,13 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
     yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
+
+
+def _neighbours(manifest: Manifest) -> str:
+    if manifest.sparse is None:
+        return "none: scores are of vectors and biases"
+    table = manifest.files[f"{NEIGHBOURS_FOLDER}/values.npy"]
+    return f"of source items, {_size(table.bytes)} of values; searched exactly"
 
 
 def _chosen(provenance: Provenance) -> str:

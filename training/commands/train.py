@@ -126,7 +126,11 @@ def train(
         typer.Option(help="Ratings sent since, to learn from too: what `diffcdr events export --out` wrote."),
     ] = None,
     histories: Annotated[
-        bool, typer.Option("--histories/--no-histories", help="Keep who rated what in the source, for the console.")
+        bool,
+        typer.Option(
+            "--histories/--no-histories",
+            help="Keep what users rated in the source, for the console; neighbours keep which items it was anyway.",
+        ),
     ] = True,
     checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,

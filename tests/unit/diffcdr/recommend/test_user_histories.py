@@ -154,6 +154,7 @@ def test_neither_an_index_nor_a_gpu_that_must_be_used_leaves_the_term_out(bundle
 DAMAGE: dict[str, tuple[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]]] = {
     "values": ("above 0", lambda table: np.where(np.arange(len(table)) == 3, 0, table).astype(np.float32)),
     "values ": ("not finite", lambda table: np.where(np.arange(len(table)) == 3, np.nan, table).astype(np.float32)),
+    "values  ": ("not float32", lambda table: table.astype(np.float64)),
     "items": ("does not ascend", np.zeros_like),
     "items ": ("is none", lambda table: table + 60),
     "indptr": ("is no table", lambda table: table[:-1]),
