@@ -31,6 +31,12 @@ from training.models.baselines.ridge import RidgeConfig
 from training.models.baselines.sscdr import SSCDRConfig
 from training.models.baselines.tgt import TGTConfig
 from training.models.baselines.tmcdr import TMCDRConfig
+from training.models.interactions.dual_ridge import DualRidgeConfig
+from training.models.interactions.ease import EASEConfig
+from training.models.interactions.gfcf import GFCFConfig
+from training.models.interactions.itemknn import ItemKNNConfig
+from training.models.interactions.joint_als import JointALSConfig
+from training.models.interactions.userknn import UserKNNConfig
 from training.models.network.config import DiffCDRConfig
 from training.models.registry import KINDS, AnyDiffCDRConfig, BaseConfig
 
@@ -67,6 +73,12 @@ class TrainConfig(_Frozen):
     lacdr: LACDRConfig = LACDRConfig()
     ptupcdr: PTUPCDRConfig = PTUPCDRConfig()
     tmcdr: TMCDRConfig = TMCDRConfig()
+    itemknn: ItemKNNConfig = ItemKNNConfig()
+    dual_ridge: DualRidgeConfig = DualRidgeConfig()
+    ease: EASEConfig = EASEConfig()
+    joint_als: JointALSConfig = JointALSConfig()
+    userknn: UserKNNConfig = UserKNNConfig()
+    gfcf: GFCFConfig = GFCFConfig()
     diffcdr: AnyDiffCDRConfig = DiffCDRConfig()
 
 

@@ -75,17 +75,25 @@ def factorise(
 
     # One thread: sums then do not depend on the number of cores, and tables of this size gain little from more.
     with threadpool_limits(limits=1):
-        model = AlternatingLeastSquares(
-            factors=max(1, min(dim, items.shape[0] - 1, items.shape[1] - 1)),
-            regularization=feedback.regularisation,
-            alpha=feedback.confidence,
-            iterations=iterations,
-            num_threads=1,
-            random_state=seed,
-        )
+        model = _model(feedback, dim=max(1, min(dim, items.shape[0] - 1, items.shape[1] - 1)))
+        model.iterations, model.random_state = iterations, seed
         model.fit(given, show_progress=False, callback=callback)
         users = model.recalculate_user(np.arange(items.shape[0]), given)
     return users, np.asarray(model.item_factors)
+
+
+def half_step(items: sparse.csr_array, vectors: Float32Array, feedback: ImplicitFeedback) -> Float32Array:
+    """User vectors [n, k] of ``items`` (binary [n, m]) against item ``vectors`` [m, k], solved exactly."""
+    model = _model(feedback, dim=vectors.shape[1])
+    model.item_factors = np.ascontiguousarray(vectors)
+    with threadpool_limits(limits=1):
+        return np.asarray(model.recalculate_user(np.arange(items.shape[0]), sparse.csr_matrix(items)))
+
+
+def _model(feedback: ImplicitFeedback, *, dim: int) -> AlternatingLeastSquares:
+    return AlternatingLeastSquares(
+        factors=dim, regularization=feedback.regularisation, alpha=feedback.confidence, num_threads=1
+    )
 
 
 def interactions(table: RatingTable) -> sparse.csr_array:

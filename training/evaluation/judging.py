@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diffcdr.arrays import Float32Array, Float64Array
+from diffcdr.arrays import Float64Array
 from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import TopK
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.problem import HeldOut, ScoringHead
 
 CUTOFFS = (20, 50, 100, 200)
+USERS_AT_ONCE = 256
 
 
 class Judge:
@@ -51,15 +55,34 @@ class Judge:
         return float(np.mean([ranking_metrics(lists[:, :k], self._relevant).ndcg.mean() for k in CUTOFFS]))
 
 
-def list_qualities(scores: Float32Array, relevant: UserLists) -> Float64Array:
+def list_qualities(scores: npt.NDArray[np.floating], relevant: UserLists) -> Float64Array:
     """The mean of NDCG@20, @50, @100 and @200 of each user with ``relevant`` items, by ``scores`` [U, n_items]."""
     length = min(CUTOFFS[-1], scores.shape[1])
     # In row order before the sort by score, so that equal scores keep it, as in the search that serves.
-    found = np.sort(np.argpartition(-scores, length - 1, axis=1)[:, :length], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, found, axis=1), axis=1, kind="stable")
+    wanted = np.negative(scores)
+    found = np.sort(np.argpartition(wanted, length - 1, axis=1)[:, :length], axis=1)
+    order = np.argsort(np.take_along_axis(wanted, found, axis=1), axis=1, kind="stable")
     lists = np.take_along_axis(found, order, axis=1)
     figures: Float64Array = np.mean([ranking_metrics(lists[:, :k], relevant).ndcg for k in CUTOFFS], axis=0)
     return figures
+
+
+class ScoreJudge:
+    """As :class:`Judge` of lists, of scores in any form: for models that get their served form once all is chosen."""
+
+    def __init__(self, held_out: HeldOut) -> None:
+        ratings = held_out.ratings
+        self._relevant = UserLists.build(
+            ratings.users.numpy(), ratings.items.numpy(), n_users=len(held_out.source_rows)
+        )
+
+    def __call__(self, scores: Callable[[slice], Float64Array]) -> float:
+        """Judge ``scores``: of the held-out users of a slice, [users, n_items]. 0 without held-out ratings."""
+        if not len(self._relevant.items):
+            return 0.0
+        users = len(self._relevant.counts())
+        parts = [slice(start, min(start + USERS_AT_ONCE, users)) for start in range(0, users, USERS_AT_ONCE)]
+        return float(np.concatenate([list_qualities(scores(part), self._relevant.of(part)) for part in parts]).mean())
 
 
 def held_out_figures(

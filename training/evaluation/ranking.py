@@ -45,6 +45,12 @@ class UserLists:
         """Items per user, int64 [U]."""
         return np.diff(self.indptr)
 
+    def of(self, users: slice) -> UserLists:
+        """The lists of a run of ``users``, counted from its first."""
+        first, last, _ = users.indices(len(self.indptr) - 1)
+        starts = self.indptr[first : last + 1]
+        return UserLists(starts - starts[0], self.items[starts[0] : starts[-1]])
+
 
 @dataclass(frozen=True)
 class RankingMetrics:

@@ -27,6 +27,12 @@ from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
 from training.models.contract import TransferModel
+from training.models.interactions.dual_ridge import DualRidge, DualRidgeConfig
+from training.models.interactions.ease import EASE, EASEConfig
+from training.models.interactions.gfcf import GFCF, GFCFConfig
+from training.models.interactions.itemknn import ItemKNN, ItemKNNConfig
+from training.models.interactions.joint_als import JointALS, JointALSConfig
+from training.models.interactions.userknn import UserKNN, UserKNNConfig
 from training.models.network.ablations import DiffCDRTaskAlone, DiffCDRWithoutDiffusion, DiffCDRWithoutTask
 from training.models.network.config import DiffCDRConfig
 from training.models.network.model import DiffCDR
@@ -126,6 +132,12 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType(
         "lacdr": ModelEntry(LACDR, LACDRConfig),
         "ptupcdr": ModelEntry(PTUPCDR, PTUPCDRConfig),
         "tmcdr": ModelEntry(TMCDR, TMCDRConfig),
+        "itemknn": ModelEntry(ItemKNN, ItemKNNConfig),
+        "dual_ridge": ModelEntry(DualRidge, DualRidgeConfig),
+        "ease": ModelEntry(EASE, EASEConfig),
+        "joint_als": ModelEntry(JointALS, JointALSConfig),
+        "userknn": ModelEntry(UserKNN, UserKNNConfig),
+        "gfcf": ModelEntry(GFCF, GFCFConfig),
         "diffcdr": ModelEntry(make_diffcdr, DiffCDRConfig),
         "diffcdr-da": ModelEntry(make_without_task, DiffCDRConfig, section="diffcdr"),
         "diffcdr-at": ModelEntry(make_without_diffusion, DiffCDRConfig, section="diffcdr"),

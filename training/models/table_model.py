@@ -45,7 +45,10 @@ class TabularModel(TransferModel):
         """The tables of this model for ``problem``."""
 
     def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
-        """The tables for ``problem`` with the choices that :meth:`solve` has made; a model without choices solves."""
+        """The tables for ``problem`` with the choices that :meth:`solve` has made; a model without choices solves.
+
+        Called on a copy (:meth:`refit`): what it keeps in ``self`` besides is the refitted model's own.
+        """
         return self.solve(problem, generator=generator)
 
     def refit(self, problem: TransferProblem, *, generator: torch.Generator) -> Self:
@@ -55,7 +58,7 @@ class TabularModel(TransferModel):
         """
         again = copy.copy(self)
         with threadpool_limits(limits=1):
-            again._tables = self.settle(problem, generator=generator)
+            again._tables = again.settle(problem, generator=generator)
         return again
 
     def rows(self, problem: TransferProblem) -> int:

@@ -2,14 +2,21 @@ import pytest
 
 from diffcdr.errors import InputError
 from training.config import load_preset
+from training.evaluation.evaluate import Metrics
 from training.models.registry import MODELS
-from training.run.model_choice import parse_models, suited
+from training.run.model_choice import (
+    OF_HISTORIES,
+    ahead_but_unpublished,
+    champion,
+    parse_models,
+    suited,
+)
 
 REFERENCE = load_preset("reference")
 
 
 def test_names_of_models() -> None:
-    assert parse_models("all", REFERENCE) == tuple(MODELS)
+    assert parse_models("all", REFERENCE) == tuple(name for name in MODELS if name not in OF_HISTORIES)
     assert parse_models(" emcdr,mean, mean", REFERENCE) == ("mean", "emcdr")
     with pytest.raises(InputError, match="did you mean 'emcdr'"):
         parse_models("mean,emcd", REFERENCE)
@@ -19,9 +26,11 @@ def test_names_of_models() -> None:
 
 
 def test_all_leaves_out_what_the_settings_make_no_sense_of() -> None:
-    assert suited(load_preset("ranking")) == ("mean", "bias", "popular", "ridge", "diffcdr")
+    plain = ("mean", "bias", "popular", "ridge")
+    histories = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf")
+    assert suited(load_preset("ranking")) == (*plain, *histories, "diffcdr")
     robust = suited(load_preset("robust"))
-    assert set(MODELS) - set(robust) == {"diffcdr-da", "diffcdr-at", "diffcdr-at-task"}
+    assert set(MODELS) - set(robust) == {"diffcdr-da", "diffcdr-at", "diffcdr-at-task"} | OF_HISTORIES
 
 
 def test_the_paper_s_systems_by_one_word() -> None:
@@ -35,3 +44,17 @@ def test_the_paper_s_systems_by_one_word() -> None:
             parse_models("paper", load_preset(preset))
     with pytest.raises(InputError, match="did you mean 'paper'"):
         parse_models("papr", REFERENCE)
+
+
+def of_lists(ndcg: float) -> Metrics:
+    return Metrics(None, None, None, None, ndcg=ndcg, hr=0.5, recall=0.5, k=20, users=9, ratings=9)
+
+
+def test_what_no_bundle_holds_is_never_the_champion_and_never_passed_over_in_silence() -> None:
+    figures = {"itemknn": of_lists(0.3), "ridge": of_lists(0.1), "ease": of_lists(0.2)}
+    assert champion(figures, "ndcg@20") == "ease"
+    (sentence,) = ahead_but_unpublished(figures, published="ease")
+    assert sentence.startswith("itemknn has a better ndcg@20 on validation users (0.3000 against 0.2000)")
+    assert ahead_but_unpublished({**figures, "itemknn": of_lists(0.2)}, published="ease") == []
+    with pytest.raises(InputError, match="none of the models"):
+        champion({"itemknn": of_lists(0.3)}, "rmse")
