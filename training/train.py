@@ -40,7 +40,6 @@ from training.run.model_choice import (
     FAVOURED,
     champion,
     check_metric,
-    check_publishable,
     on_evidence,
     parse_models,
 )
@@ -99,8 +98,6 @@ class TrainPlan:
         config = load_preset(preset, settings)
         on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
         publish = FAVOURED if model is None else model
-        if select is None:
-            check_publishable(publish)
         wanted = {*parse_models(publish, config), *TRAINED_BASELINES, *(CONTENDERS if on_evidence else ())}
         if models != "plain":
             wanted.update(parse_models(models, config))

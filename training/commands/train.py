@@ -37,7 +37,6 @@ from training.commands.sources import GivenSource, GivenTables, GivenTarget, loa
 from training.export.bundle import STEPS, check_destination, reserving_space
 from training.export.onnx import has_onnx_runtime
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
-from training.run.model_choice import COMPARED_ONLY, ahead_but_unpublished
 from training.run.prepare import prepare
 from training.run.run import Run, ready_checkpoints
 from training.trackers.opening import open_trackers
@@ -202,13 +201,10 @@ def train(
                 tracking.final("test", name, trained.test[name].as_dict())
         show_tunings(reporter, trained.tunings)
         if select is not None:
-            among = "" if COMPARED_ONLY.isdisjoint(trained.validation) else ", of the models that can be published"
-            reporter.note(f"{trained.published} has the best {select} on validation users{among}")
+            reporter.note(f"{trained.published} has the best {select} on validation users")
         elif plan.on_evidence:
             for sentence in evidence_notes(trained.published, trained.validation):
                 reporter.note(sentence)
-        for sentence in ahead_but_unpublished(trained.validation, published=trained.published):
-            reporter.note(sentence)
         release_space()
         with reporter.task("publish", total=len(STEPS), unit="steps") as task:
             bundle_id = trained.publish(bundle, histories=histories, index=index, on_step=task.begin)

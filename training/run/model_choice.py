@@ -19,8 +19,6 @@ OF_HISTORIES = frozenset({"itemknn", "dual_ridge", "ease", "joint_als", "userknn
 """Models of who has which items, without base models; their scores order items."""
 OF_INTERACTIONS = frozenset({"mean", "bias", "popular", "ridge", "diffcdr"}) | OF_HISTORIES
 """Models that mean something on base models of interactions; the others fit ratings with their vectors."""
-COMPARED_ONLY = frozenset({"itemknn"})
-"""Models whose scores are all a sparse term, which bundles cannot hold: trained and compared, never published."""
 CONTENDERS = ("popular", "ridge")
 """Plain models of interactions that cost seconds: what DiffCDR has to show itself against before it is published."""
 EVIDENCE_METRIC = "ndcg@20"
@@ -76,8 +74,8 @@ def check_metric(metric: str) -> None:
 
 def on_evidence(validation: Mapping[str, Metrics]) -> str:
     """:data:`FAVOURED`, unless the model with the best NDCG@20 on the validation users is better than it by more than
-    one standard error of the paired difference. Of :data:`COMPARED_ONLY`, none is."""
-    best = max((name for name in validation if name not in COMPARED_ONLY), key=lambda name: validation[name].ndcg)
+    one standard error of the paired difference."""
+    best = max(validation, key=lambda name: validation[name].ndcg)
     found = paired_difference(validation[best], validation[FAVOURED])
     if found is None or found.standard_error is None:
         return FAVOURED
@@ -85,35 +83,14 @@ def on_evidence(validation: Mapping[str, Metrics]) -> str:
 
 
 def champion(validation: Mapping[str, Metrics], metric: str) -> str:
-    """The model with the best ``metric`` on the validation users, less :data:`COMPARED_ONLY`; of equals, the first.
+    """The model with the best ``metric`` on the validation users; of equals, the first.
 
     Raises:
-        InputError: no such model has the metric (scores of lists are not ratings, and have no rating errors).
+        InputError: no model has the metric (scores of lists are not ratings, and have no rating errors).
     """
     sign = -1.0 if lower_is_better(metric) else 1.0
     figures = {name: metrics.as_dict() for name, metrics in validation.items()}
-    scores = {
-        name: sign * each[metric] for name, each in figures.items() if metric in each and name not in COMPARED_ONLY
-    }
+    scores = {name: sign * each[metric] for name, each in figures.items() if metric in each}
     if not scores:
         raise InputError(f"none of the models predicts ratings, so {metric} cannot choose one; use --select ndcg@20")
     return max(scores, key=lambda name: scores[name])
-
-
-def check_publishable(name: str) -> None:
-    """Raises InputError where model ``name`` is one of :data:`COMPARED_ONLY`."""
-    if name in COMPARED_ONLY:
-        raise InputError(
-            f"{name} can be compared but not published: bundles cannot hold its table of neighbours; "
-            f"name it in --models, and publish another with --model, such as dual_ridge"
-        )
-
-
-def ahead_but_unpublished(validation: Mapping[str, Metrics], *, published: str) -> list[str]:
-    """A sentence for each of :data:`COMPARED_ONLY` with a better NDCG than the ``published`` model."""
-    return [
-        f"{name} has a better ndcg@{theirs.k} on validation users ({theirs.ndcg:.4f} against "
-        f"{validation[published].ndcg:.4f}), but is compared only: bundles cannot hold its table of neighbours"
-        for name, theirs in validation.items()
-        if name in COMPARED_ONLY and theirs.ndcg > validation[published].ndcg
-    ]
