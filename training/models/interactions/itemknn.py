@@ -40,7 +40,7 @@ class ItemKNNConfig(Settings):
     """a of the formula; 0.5 divides by the length of the source item's column."""
     target_exponents: tuple[float, ...] = Field(default=(0.0, 0.25), min_length=1)
     """b of the formula; the larger, the fewer popular items."""
-    neighbours: tuple[int, ...] = Field(default=(50, 300), min_length=1)
+    neighbours: tuple[int, ...] = Field(default=(50, 300, 1000), min_length=1)
     """K, source items that count for a target item."""
     idf_exponents: tuple[float, ...] = Field(default=(1.0, 0.0), min_length=1)
     """q of the formula."""
