@@ -170,6 +170,12 @@ def _look(population: Population, rng: Random) -> Question:
     return _get(path.partition("?")[0], path)
 
 
+def _similar(population: Population, rng: Random) -> Question:
+    domain, letter = rng.choice((("source", "s"), ("target", "t")))
+    (item,) = population.ratings(rng, letter, 1)
+    return _get("similar", f"/v1/items/{item['item_id']}/similar?domain={domain}&k={rng.randint(1, 100)}")
+
+
 def _absent(population: Population, rng: Random) -> Question:
     user = population.user(rng)
     paths = ("/v2", "/v1/models/none", "/v1/map", f"/v1/users/{user}/map", f"/v1/users/{user}/history", "/console/none")
@@ -192,7 +198,7 @@ def _bad(population: Population, rng: Random) -> Question:
 
 
 KINDS: Sequence[tuple[Maker, float]] = (
-    (_known, 30.0),
+    (_known, 28.0),
     (_by_address, 6.0),
     (_stranger, 6.0),
     (_fold_in, 8.0),
@@ -207,6 +213,7 @@ KINDS: Sequence[tuple[Maker, float]] = (
     (_opt_out, 4.0),
     (_erase, 1.0),
     (_look, 10.0),
+    (_similar, 2.0),
     (_absent, 2.0),
     (_bad, 4.0),
 )
