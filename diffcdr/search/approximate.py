@@ -96,12 +96,12 @@ class ApproximateTopK:
             step = max(1, VALUES_AT_ONCE // max(count * self._lists.d, self._spec.lists))
             for start in range(0, len(chosen), step):
                 part = chosen[start : start + step]
-                found = self._found(users[part], count, None if masked is None else masked.of(part))
+                found = self._found(users[part], count, None if masked is None else masked.take(part))
                 trusted[part], rows[part], scores[part] = self._best(users[part], found, k, margin=margin[part])
         rest = np.flatnonzero(~trusted)
         if len(rest):
             with stage("topk"):
-                only = None if masked is None else masked.of(rest)
+                only = None if masked is None else masked.take(rest)
                 rows[rest], scores[rest] = self._exact.search(users[rest], k, masked=only)
         return rows, scores
 

@@ -125,7 +125,7 @@ class DeviceTopK:
             rows[part, : best[0].shape[1]], scores[part, : best[1].shape[1]] = best
         rest = np.flatnonzero(~complete)
         if len(rest):
-            only = None if masked is None else masked.of(rest)
+            only = None if masked is None else masked.take(rest)
             rows[rest], scores[rest] = self._exact.search(users[rest], k, masked=only)
         return rows, scores
 

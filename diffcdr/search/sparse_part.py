@@ -10,7 +10,6 @@ among the k best is among the k best by the dense part or is touched by a histor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,34 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from diffcdr.search.row_lists import RowLists, spans
 
 
-@dataclass(frozen=True, slots=True)
-class Histories:
-    """Source items of user i of a batch, ascending, each once: ``rows[indptr[i]:indptr[i + 1]]``; none for nobody's."""
+class Histories(RowLists):
+    """Source items of each user of a batch, ascending, each once."""
 
-    indptr: Int64Array
-    rows: Int32Array
-
-    @classmethod
-    def pack(cls, lists: Sequence[npt.NDArray[np.integer[Any]]]) -> Self:
-        """One ascending array of rows per user."""
-        indptr = np.zeros(len(lists) + 1, dtype=np.int64)
-        np.cumsum([len(rows) for rows in lists], out=indptr[1:])
-        return cls(indptr, np.concatenate([np.empty(0, dtype=np.int32), *lists]).astype(np.int32))
-
-    def counts(self) -> Int64Array:
-        """Items per user, [U]."""
-        return np.diff(self.indptr)
-
-    def take(self, users: Int64Array) -> Self:
-        """Those of ``users`` alone, in their order; of -1 none."""
-        there = users >= 0
-        starts = np.where(there, self.indptr[users], 0)
-        counts = np.where(there, self.indptr[users + 1] - starts, 0)
-        indptr = np.zeros(len(users) + 1, dtype=np.int64)
-        np.cumsum(counts, out=indptr[1:])
-        return type(self)(indptr, self.rows[spans(starts, counts)])
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +109,3 @@ class SparsePart:
         for pairs in np.split(order, bounds):
             added[pairs] = self.of(users[pairs[:1]].astype(np.int64)).sums()[0, items[pairs]]
         return added
-
-
-def spans(starts: Int64Array, counts: Int64Array) -> Int64Array:
-    """``starts[0]``, ``starts[0] + 1``, … (``counts[0]`` of them), ``starts[1]``, …"""
-    before = np.cumsum(counts) - counts
-    flat: Int64Array = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
-    return flat

@@ -19,10 +19,9 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ import numpy.typing as npt
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from diffcdr.search.candidates import EMPTY, Ragged, above, pack, unpack
 from diffcdr.search.item_order import Pairs
+from diffcdr.search.row_lists import RowLists
 from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.tiles import USER_CHUNK, Added, ItemTiles
 
@@ -47,28 +47,15 @@ ADDED_CHUNK = 32
 """Users with a sparse part at a time: what is added to every item's score is held for each, twelve bytes an item."""
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedRows:
-    """Item rows that user i of a batch must not get: ``rows[indptr[i]:indptr[i + 1]]``, repeats allowed."""
+class MaskedRows(RowLists):
+    """Item rows that each user of a batch must not get; repeats allowed."""
 
-    indptr: Int64Array
-    rows: Int32Array
-
-    @classmethod
-    def pack(cls, lists: Sequence[npt.NDArray[np.integer[Any]]]) -> Self:
-        """One array of rows per user."""
-        indptr = np.zeros(len(lists) + 1, dtype=np.int64)
-        np.cumsum([len(rows) for rows in lists], out=indptr[1:])
-        return cls(indptr, np.concatenate([np.empty(0, dtype=np.int32), *lists]).astype(np.int32))
+    __slots__ = ()
 
     def part(self, start: int, stop: int) -> tuple[Int64Array, Int32Array]:
         """(user, counted from ``start``; item row) of every pair of users ``start`` to ``stop``."""
         counts = np.diff(self.indptr[start : stop + 1])
         return np.repeat(np.arange(stop - start), counts), self.rows[self.indptr[start] : self.indptr[stop]]
-
-    def of(self, users: Int64Array) -> Self:
-        """The part of ``users`` alone, in their order."""
-        return self.pack([self.rows[self.indptr[user] : self.indptr[user + 1]] for user in users.tolist()])
 
 
 class TopK:

@@ -28,6 +28,7 @@ from tests.attack.fuzz_requests import (
     bodies,
     conversations,
     done,
+    edit,
     entries,
     nothing_logged,
     try_body,
@@ -106,13 +107,7 @@ def mutated(seed: bytes) -> st.SearchStrategy[bytes]:
     """``seed`` with some of its bytes replaced, left out or repeated."""
     places = st.lists(st.tuples(st.integers(0, len(seed)), st.integers(0, 40), st.binary(max_size=12)), max_size=6)
 
-    def change(edits: list[tuple[int, int, bytes]]) -> bytes:
-        content = seed
-        for at, length, put in edits:
-            content = content[:at] + put + content[at + length :]
-        return content
-
-    return places.map(change)
+    return places.map(lambda edits: edit(seed, edits))
 
 
 def changed_manifests(seed: dict[str, Any]) -> st.SearchStrategy[bytes]:

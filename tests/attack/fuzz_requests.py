@@ -53,18 +53,19 @@ done: Counter[str] = Counter()
 """Inputs by what came of them."""
 
 
+def edit(content: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """``content`` after ``edits``, one after the other: from a place on, so many bytes give way to others."""
+    for at, length, put in edits:
+        content = content[:at] + put + content[at + length :]
+    return content
+
+
 def edited(seed: bytes, marks: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     """``seed`` with some of its bytes replaced by marks or by anything, left out or repeated."""
     puts = st.one_of(st.sampled_from(marks), st.binary(max_size=6), st.just(b""), st.just(seed))
     places = st.lists(st.tuples(st.integers(0, len(seed)), st.integers(0, 8), puts), max_size=5)
 
-    def change(edits: list[tuple[int, int, bytes]]) -> bytes:
-        content = seed
-        for at, length, put in edits:
-            content = content[:at] + put + content[at + length :]
-        return content
-
-    return places.map(change)
+    return places.map(lambda edits: edit(seed, edits))
 
 
 def cut(content: bytes, places: Sequence[int]) -> list[bytes]:

@@ -10,19 +10,14 @@ import pytest
 
 from diffcdr.bundle.reader import open_bundle
 from tests.command import run
+from tests.integration.training_run import train
 from tests.serving import serving
-from tests.unit.training.tiny import QUICK, write_domains
+from tests.unit.training.tiny import write_domains
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     return write_domains(tmp_path)
-
-
-def train(files: tuple[Path, Path], bundle: Path, *options: str | Path) -> int:
-    sets = [part for override in QUICK for part in ("--set", override)]
-    arguments = ["--source", files[0], "--target", files[1], "--bundle", bundle, "--preset", "reference", *sets]
-    return run("train", *arguments, *options)
 
 
 def sent(user: str, item: str, domain: str) -> dict[str, object]:

@@ -10,8 +10,9 @@ import pytest
 
 from diffcdr.bundle.reader import open_bundle
 from tests.command import run
+from tests.integration.training_run import train
 from tests.serving import serving
-from tests.unit.training.tiny import QUICK, write_domains
+from tests.unit.training.tiny import write_domains
 
 ERASED = ("u003", "u065", "u074")
 """Known in both domains, in films alone, and in books alone."""
@@ -20,12 +21,6 @@ ERASED = ("u003", "u065", "u074")
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     return write_domains(tmp_path)
-
-
-def train(files: tuple[Path, Path], bundle: Path, *options: str | Path) -> int:
-    sets = [part for override in QUICK for part in ("--set", override)]
-    arguments = ["--source", files[0], "--target", files[1], "--bundle", bundle, "--preset", "reference", *sets]
-    return run("train", *arguments, *options)
 
 
 def rows_of(file: Path, users: tuple[str, ...]) -> int:
