@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.waiting import LIMIT_SECONDS
 
 EXECUTABLES = ("chromium", "chromium-browser", "google-chrome")
 # As root, and in containers with a small /dev/shm.
 OPTIONS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
+PATIENCE_MS = LIMIT_SECONDS * 1000
+expect.set_options(timeout=PATIENCE_MS)  # its own five seconds are too few for a crowded machine
 
 
 @dataclass
@@ -62,4 +66,5 @@ def visit(browser: Browser, *, width: int = 1280, height: int = 900, dark: bool 
     with browser.new_context(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
     ) as context:
+        context.set_default_timeout(PATIENCE_MS)
         yield Visit(context.new_page())

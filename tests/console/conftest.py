@@ -17,8 +17,6 @@ __all__ = ["chromium"]
 
 Opening = Callable[..., AbstractContextManager[Page]]
 
-WAIT_MS = 10_000
-
 
 @pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
@@ -63,7 +61,6 @@ def at_console(
 ) -> Iterator[Visit]:
     """The console of the service at ``address``, at the hash ``view``, once something is shown."""
     with visit(browser, width=width, dark=dark) as shown:
-        shown.page.set_default_timeout(WAIT_MS)
         shown.page.goto(f"{address.rstrip('/')}/console/#/{view}")
         shown.page.wait_for_selector("main h1", state="attached")
         yield shown

@@ -151,10 +151,10 @@ def test_now_shows_what_happens(console: Opening, client: httpx.Client) -> None:
             for _ in range(5):
                 client.post("/v1/recommendations", json={"user_id": user})
         strategies = page.get_by_role("region", name="Lists/s by strategy")
-        expect(strategies.locator(".key", has_text="transfer")).to_be_visible(timeout=15_000)
+        expect(strategies.locator(".key", has_text="transfer")).to_be_visible()
         expect(strategies.locator("path.line").first).to_have_attribute("d", re.compile(r"^M[\d.]+ [\d.]+L"))
         reasons = page.get_by_role("region", name="Fallbacks/s by reason")
-        expect(reasons).to_contain_text("unknown user", timeout=15_000)
+        expect(reasons).to_contain_text("unknown user")
         assert float(page.locator(".tile", has_text="Requests/s").locator("b").inner_text()) > 0
         expect(page.locator(".tile", has_text="p50 latency")).to_contain_text("ms")
 
