@@ -43,7 +43,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _ValidationErrors:
     """Clipped RMSE on the validation users; without their ratings, all is judged equal."""
 
     held_out: HeldOut
@@ -77,13 +77,13 @@ class _Scorer:
     left_out: Float64Array
 
 
-class Search:
+class RobustSearch:
     """The choices, one after the other, each the best on the validation users; of equals, the first of its grid."""
 
     def __init__(self, config: RobustDiffCDRConfig, problem: TransferProblem, generator: torch.Generator) -> None:
         self._config, self._problem, self._bias = config, problem, Bias(BiasConfig())
         self._target = problem.target
-        self._judge = _Judge(problem.validation, problem.rating_range)
+        self._validation = _ValidationErrors(problem.validation, problem.rating_range)
         self._training = problem.overlap_source.numpy()
         self._overlap = problem.overlap_target.numpy()
         self._numbers = self._target.user_sums()[self._overlap]
@@ -148,7 +148,7 @@ class Search:
 
     def _predict_plain(self, plain: Tables) -> Float64Array:
         rows = self._problem.validation.source_rows
-        return self._judge.predict(
+        return self._validation.predict(
             (plain.source_vectors[rows] @ plain.matrix).double().numpy(),
             plain.head.item_vectors.double().numpy(),
             plain.head.item_biases.double().numpy() + plain.head.offset,
@@ -224,12 +224,12 @@ class Search:
     def _choose_gate(self, scorer: _Scorer, by_plain: Float64Array) -> tuple[float, float, _Scorer]:
         """(guidance scale, gate, guided scorer); the gate stays at 0 unless there is a gain to speak of."""
         config = self._config
-        best, found = self._judge.error(by_plain) * (1.0 - config.smallest_gain), (1.0, 0.0, scorer)
+        best, found = self._validation.error(by_plain) * (1.0 - config.smallest_gain), (1.0, 0.0, scorer)
         for scale in config.guidance_scales:
             guided = self._guided(scorer, scale)
             predictions = self._predict(guided)
             for gate in config.gates:
-                error = self._judge.error((1.0 - gate) * by_plain + gate * predictions)
+                error = self._validation.error((1.0 - gate) * by_plain + gate * predictions)
                 if error < best:
                     best, found = error, (scale, gate, guided)
         return found
@@ -253,7 +253,9 @@ class Search:
 
     def _predict(self, scorer: _Scorer) -> Float64Array:
         rows = self._problem.validation.source_rows.numpy()
-        return self._judge.predict(self._features[rows] @ scorer.matrix + scorer.offset, scorer.items, scorer.biases)
+        return self._validation.predict(
+            self._features[rows] @ scorer.matrix + scorer.offset, scorer.items, scorer.biases
+        )
 
     def _error(self, scorer: _Scorer) -> float:
-        return self._judge.error(self._predict(scorer))
+        return self._validation.error(self._predict(scorer))
