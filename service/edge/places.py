@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from service.edge.auth import required_scope
 from service.edge.in_flight import Gate, Pace
 from service.settings import Settings
 
+PLACE = "place"
+"""In the state of a request: the gate that it came through."""
 BATCH = "/v1/recommendations/batch"
 """Where bodies of any size are answered while they arrive."""
 
@@ -22,6 +25,28 @@ class Places:
         self.reads = Gate(settings.max_in_flight, retry_after=retry_after)
         self.writes = Gate(settings.max_writes_in_flight, retry_after=retry_after)
         self.bulk = Gate(settings.max_bulk_in_flight, retry_after=retry_after, burst=1)
+
+    def take(self, state: MutableMapping[str, Any], method: str, path: str, *, large: bool = False) -> bool:
+        """Take a place for a request, noted in its ``state``; False where there is none left.
+
+        Asked twice for one request, it takes one place: the connection asks as soon as the head is there, and the
+        middleware asks once the address has been decoded, which may be what tells that it needs one.
+        """
+        if PLACE in state:
+            return True
+        gate = self.gate(method, path, large=large)
+        if gate is None:
+            return True
+        if not gate.enter():
+            return False
+        state[PLACE] = gate
+        return True
+
+    def give_back(self, state: MutableMapping[str, Any]) -> None:
+        """The request of ``state`` is answered, or its client has left."""
+        gate: Gate | None = state.pop(PLACE, None)
+        if gate is not None:
+            gate.leave()
 
     def gate(self, method: str, path: str, *, large: bool = False) -> Gate | None:
         """The gate for a request; None for what always comes in: probes, documents, administration."""

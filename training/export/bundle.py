@@ -178,8 +178,8 @@ def _write_source(writer: BundleWriter, finished: FinishedModel) -> None:
 
 def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
     domain, ratings, head = finished.prepared.pair.target, finished.problem.target, finished.model.head()
-    items = ratings.items.numpy()
-    counts = np.unique(ratings.users.numpy(), return_counts=True)[1]
+    items = ratings.items
+    counts = np.unique(ratings.users, return_counts=True)[1]
     writer.ids("target_users", IdTable(domain.users.array[finished.warm_rows]))
     writer.array("target_users/vectors.npy", finished.warm_vectors)
     writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))

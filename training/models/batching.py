@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.models.layers import product_by_rows
-from training.problem import TransferProblem
+from training.problem import TransferProblem, rating_tensors
 
 BLOCK = 256
 
@@ -43,12 +43,13 @@ class OverlapRatings:
         count = len(problem.overlap_target)
         position = torch.full((problem.target.n_users,), -1, dtype=torch.int64)
         position[problem.overlap_target] = torch.arange(count)
-        users = position[problem.target.users]
+        target = rating_tensors(problem.target)
+        users = position[target.users]
         kept = torch.nonzero(users >= 0).squeeze(1)
         kept = kept[torch.argsort(users[kept], stable=True)]
         users = users[kept]
         starts = torch.searchsorted(users, torch.arange(count + 1))
-        return cls(users, problem.target.items[kept], problem.target.ratings[kept], starts)
+        return cls(users, target.items[kept], target.ratings[kept], starts)
 
     def batches(
         self, rows: Literal["users", "ratings"], *, batch_size: int, generator: torch.Generator

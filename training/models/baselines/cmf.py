@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from diffcdr.errors import InputError
 from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
 from training.models.epoch_model import LearnedModel, Learner
-from training.problem import RatingTable, ScoringHead, TransferProblem
+from training.problem import ScoringHead, TransferProblem, rating_tensors
+from training.rating_table import RatingTable
 from training.setting_types import EpochsConfig
 
 
@@ -53,7 +55,7 @@ class CMF(LearnedModel[CMFConfig]):
             weight_decay=config.weight_decay,
             optimizer=config.optimizer,
         )
-        model = MatrixFactorization(table, settings, generator=generator)
+        model, columns = MatrixFactorization(table, settings, generator=generator), rating_tensors(table)
         source_users, source_items = problem.source.n_users, problem.source.n_items
 
         def inputs() -> Tensor:
@@ -72,9 +74,9 @@ class CMF(LearnedModel[CMFConfig]):
             inputs=inputs,
             head=head,
             optimizers=[],
-            train_epoch=lambda generator: model.epoch(table, batch_size=config.batch_size, generator=generator),
+            train_epoch=lambda generator: model.epoch(columns, batch_size=config.batch_size, generator=generator),
             rows=len(table),
-            data=[table.users, table.items, table.ratings],
+            data=columns.all(),
         )
 
 
@@ -85,14 +87,15 @@ def joint_table(problem: TransferProblem) -> RatingTable:
     their source row. Items: the source's rows, then the target's.
     """
     source, target = problem.source, problem.target
-    own = torch.ones(target.n_users, dtype=torch.bool)
-    own[problem.overlap_target] = False
-    rows = source.n_users + torch.cumsum(own, 0) - 1
-    rows[problem.overlap_target] = problem.overlap_source
+    overlap = problem.overlap_target.numpy()
+    own = np.ones(target.n_users, dtype=bool)
+    own[overlap] = False
+    rows = source.n_users + np.cumsum(own) - 1
+    rows[overlap] = problem.overlap_source.numpy()
     return RatingTable(
-        users=torch.cat([source.users, rows[target.users]]),
-        items=torch.cat([source.items, source.n_items + target.items]),
-        ratings=torch.cat([source.ratings, target.ratings]),
+        users=np.concatenate([source.users, rows[target.users]]),
+        items=np.concatenate([source.items, source.n_items + target.items]),
+        ratings=np.concatenate([source.ratings, target.ratings]),
         n_users=source.n_users + int(own.sum()),
         n_items=source.n_items + target.n_items,
     )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from training.models.baselines.mapping import mapping_network
 from training.models.batching import OverlapRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
-from training.problem import RatingTable, TransferProblem
+from training.problem import TransferProblem, rating_tensors
+from training.rating_table import RatingTable
 from training.setting_types import EpochsConfig
 
 
@@ -65,11 +66,12 @@ class Triplets:
     @classmethod
     def of(cls, source: RatingTable, *, users: Tensor) -> Self:
         """From all ratings of ``users`` (rows) that leave at least one item unrated."""
+        columns = rating_tensors(source)
         usable = torch.zeros(source.n_users, dtype=torch.bool)
         usable[users] = True
-        usable &= torch.bincount(source.users, minlength=source.n_users) < source.n_items
-        kept = usable[source.users]
-        users, items = source.users[kept], source.items[kept]
+        usable &= torch.bincount(columns.users, minlength=source.n_users) < source.n_items
+        kept = usable[columns.users]
+        users, items = columns.users[kept], columns.items[kept]
         counts = torch.bincount(users, minlength=source.n_users)
         starts = torch.cumsum(counts, 0) - counts
         rank = torch.arange(len(users)) - starts[users]

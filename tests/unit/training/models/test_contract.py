@@ -13,6 +13,7 @@ from torch import Tensor
 from diffcdr.errors import DiffCDRError
 from tests.unit.training.models.likings import HALF, likings
 from tests.unit.training.models.planted import ITEMS, Planted, planted
+from tests.unit.training.rating_tables import no_ratings, rating_table
 from training.evaluation.judging import held_out_figures
 from training.fitting.loop import FitReport
 from training.models.closed_form.config import GaussianDiffCDRConfig
@@ -20,7 +21,7 @@ from training.models.contract import TransferModel
 from training.models.registry import MODELS
 from training.models.robust.config import RobustDiffCDRConfig
 from training.models.sparse_term import sparse_part
-from training.problem import HeldOut, RatingTable, TransferProblem
+from training.problem import HeldOut, TransferProblem
 
 FAST = {"lr": 0.01, "epochs": 8, "batch_size": 40, "hidden_dim": 32, "nfe": 12, "time_features": 8, "rows": "ratings"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -231,7 +232,7 @@ def test_validation_ratings_choose_and_teach_nothing(variant: str, report: FitRe
     held_out = data.problem.validation
     ratings = held_out.ratings
     items = (ratings.items + HALF) % ITEMS if variant in HISTORIES else ratings.items
-    flipped = RatingTable(ratings.users, items, 6.0 - ratings.ratings, ratings.n_users, ratings.n_items)
+    flipped = rating_table(ratings.users, items, 6.0 - ratings.ratings, ratings.n_users, ratings.n_items)
     _, other = fit(variant, replace(data.problem, validation=HeldOut(held_out.source_rows, flipped)))
 
     def losses(of: FitReport) -> list[dict[str, float]]:
@@ -249,7 +250,7 @@ def test_the_kept_epoch_is_the_best_on_validation(model: TransferModel, report: 
 
 
 def test_without_validation_ratings_the_last_epoch_is_kept(variant: str, data: Planted) -> None:
-    none = RatingTable(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 0, 40)
+    none = no_ratings(n_items=40)
     _, report = fit(variant, replace(data.problem, validation=HeldOut(torch.empty(0, dtype=torch.int64), none)))
     assert report.best_epoch == len(report.epochs)
 
@@ -277,5 +278,5 @@ def order_of(scores: Tensor) -> list[int]:
 def test_popular_ranks_by_number_of_ratings() -> None:
     data = planted()
     head = fit("popular", data.problem)[0].head()
-    counts = torch.bincount(data.problem.target.items, minlength=data.problem.target.n_items)
+    counts = torch.from_numpy(data.problem.target.item_sums())
     assert order_of(head.item_biases) == order_of(counts)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.gpu_check import as_table
+from scripts.checks.gpu_check import as_table
 
 ROOT = Path(__file__).resolve().parents[3]
 
