@@ -24,7 +24,6 @@ from diffcdr.search.sparse_part import SparsePart
 
 SAME_VECTOR = 1e-3
 """Farther apart than this, relative to its length, a stored vector is not what its user's ratings are said to give."""
-ITEMS_AT_ONCE = 64
 NO_ROWS: Int64Array = np.empty(0, dtype=np.int64)
 
 
@@ -72,19 +71,13 @@ class Explainer:
         if isinstance(rated, str):
             return rated
         rows = self._bundle.target_items.ids.rows(answer.item_ids).astype(np.int64)
-        found: list[Explanation] = []
         try:
-            line = self._line(way, rated)
-            for start in range(0, len(rows), ITEMS_AT_ONCE):
-                part = slice(start, start + ITEMS_AT_ONCE)
-                scores = np.array(answer.scores[part])
-                shares = self._shares(way, rated, line, resolved, rows[part], scores)
-                if not all(np.isfinite(each).all() for each in (shares.sources, shares.rest)):
-                    return "not_finite"
-                found += self._named(rated, shares)
+            shares = self._shares(way, rated, resolved, rows, np.array(answer.scores))
         except np.linalg.LinAlgError:  # values near the end of the float range
             return "not_finite"
-        return found
+        if not all(np.isfinite(each).all() for each in (shares.sources, shares.base, shares.own, shares.rest)):
+            return "not_finite"
+        return self._named(rated, shares)
 
     def _way(self, query: Query, resolved: Resolved) -> _Way:
         """As :meth:`Resolver.resolve` goes it."""
@@ -146,33 +139,31 @@ class Explainer:
 
     def _line(self, way: _Way, rated: _Rated) -> _Line:
         """From the user without ratings to this one, before and after the transfer."""
-        transfer, dim = self._resolver.carry, self._bundle.manifest.transfer.source_dim
+        transfer, spec = self._resolver.carry, self._bundle.manifest.transfer
+        nothing, none = np.zeros(spec.target_dim), np.zeros((len(rated.rows), spec.source_dim))
+        flat = np.zeros((spec.source_dim, spec.target_dim))
         if way.source is None or way.seen is None:
-            nothing = np.zeros(self._bundle.manifest.transfer.target_dim)
-            return _Line(nothing, nothing, np.zeros((len(rated.rows), len(nothing))))
+            return _Line(nothing, nothing, none, flat)
         reached = transfer(way.source[None])[0].astype(np.float64)
         if self._resolver.fold_in is None:
-            return _Line(np.zeros_like(reached), reached, np.zeros((len(rated.rows), len(reached))))
+            return _Line(nothing, reached, none, flat)
         base, parts = self._resolver.fold_in.parts(rated.rows, rated.ratings)
         began = base.astype(np.float32)
         if self._bundle.affine is not None:
             jacobian = np.asarray(self._bundle.affine[0], dtype=np.float64)
         else:
             jacobian = mean_jacobian(transfer, began, way.source)
-        assert jacobian.shape[0] == dim
-        return _Line(transfer(began[None])[0].astype(np.float64), reached, parts @ jacobian)
+        return _Line(transfer(began[None])[0].astype(np.float64), reached, parts, jacobian)
 
-    def _shares(
-        self, way: _Way, rated: _Rated, line: _Line, resolved: Resolved, items: Int64Array, scores: Float64Array
-    ) -> _Shares:
+    def _shares(self, way: _Way, rated: _Rated, resolved: Resolved, items: Int64Array, scores: Float64Array) -> _Shares:
         """The shares of the scores of ``items``."""
-        table = self._bundle.target_items
+        table, line = self._bundle.target_items, self._line(way, rated)
         vectors = np.asarray(table.vectors[items], dtype=np.float64).T
         left = vectors if way.seen is not None else np.zeros_like(vectors)
         for rows in way.seen or ():
             assert self._resolver.blend is not None  # it moved the vector
             left = self._resolver.blend.kept(rows, left)
-        sources = line.parts @ left
+        sources = line.parts @ (line.jacobian @ left)
         if resolved.histories is not None:
             sources += _sparse_shares(resolved.histories, rated.rows, items)
         base = table.biases[items].astype(np.float64) + self._bundle.manifest.scoring.offset + line.began @ left
@@ -181,34 +172,37 @@ class Explainer:
         return _Shares(sources, base, own, scores - base - own - sources.sum(axis=0))
 
     def _named(self, rated: _Rated, shares: _Shares) -> list[Explanation]:
+        """The explanation of each score, the best ``NAMED`` sources of each by name."""
         table = self._bundle.source_items
+        best = np.argsort(-shares.sources, axis=0, kind="stable")[:NAMED].T
+        amounts = np.take_along_axis(shares.sources.T, best, axis=1)
+        counts = np.count_nonzero(amounts > 0, axis=1).tolist()
+        places = np.unique(best)
+        rows = rated.rows[places]
+        titles = table.titles.take(rows) if table.titles is not None else [None] * len(rows)
+        told = zip(table.ids.take(rows), titles, rated.ratings[places].tolist(), strict=True)
+        named = dict(zip(places.tolist(), told, strict=True))
+        others = shares.sources.sum(axis=0) - np.where(amounts > 0, amounts, 0.0).sum(axis=1)
+        rests = zip(others.tolist(), shares.own.tolist(), shares.base.tolist(), shares.rest.tolist(), strict=True)
         found: list[Explanation] = []
-        for place in range(len(shares.base)):
-            mine = shares.sources[:, place]
-            best = np.argsort(-mine, kind="stable")[:NAMED]
-            best = best[mine[best] > 0]
-            rows = rated.rows[best]
-            titles = table.titles.take(rows) if table.titles is not None else [None] * len(rows)
-            named = zip(table.ids.take(rows), titles, rated.ratings[best].tolist(), mine[best].tolist(), strict=True)
-            found.append(
-                Explanation(
-                    sources=tuple(SourceShare(*each) for each in named),
-                    other_sources=float(np.delete(mine, best).sum()),
-                    target_ratings=float(shares.own[place]),
-                    base=float(shares.base[place]),
-                    rest=float(shares.rest[place]),
-                )
-            )
+        for mine, shared, count, rest in zip(best.tolist(), amounts.tolist(), counts, rests, strict=True):
+            sources = []
+            for place, share in zip(mine[:count], shared[:count], strict=True):
+                item, title, rating = named[place]
+                sources.append(SourceShare(item, title, rating, share))
+            found.append(Explanation(tuple(sources), *rest))
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Target vectors of the user without ratings, and of this one, and the parts [H, k] of source ratings between."""
+    """Target vectors of the user without ratings, and of this one; the parts [H, source_dim] of source ratings in
+    this one's source vector, and what becomes of them, [source_dim, target_dim]."""
 
     began: Float64Array
     reached: Float64Array
     parts: Float64Array
+    jacobian: Float64Array
 
 
 @dataclass(frozen=True, slots=True)

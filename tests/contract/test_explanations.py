@@ -10,9 +10,10 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from service.routes.batch_stream import EXPLAINED_AT_ONCE
 from service.schemas import BatchLine, RecommendationAnswer
 from tests.bundles import write_bundle
-from tests.serving import serving
+from tests.serving import gated_model, serving
 
 ADDRESS, USER, STRANGER = "/v1/recommendations", "u02500", "somebody new"
 HISTORY = [{"item_id": "s00003", "rating": 5}, {"item_id": "s00009", "rating": 1.5}]
@@ -113,6 +114,24 @@ def test_a_bundle_without_histories_tells_none(tmp_path: Path) -> None:
         assert all(item["explanation"] is None for item in answer["items"])
         assert client.get("/v1/users/u00030/history").status_code == 404
         assert sources(explained(client, history=HISTORY)) == {"s00003", "s00009"}
+
+
+def test_a_batch_of_many_explained_lists_is_answered_in_order_and_a_few_at_a_time(bundle_path: Path) -> None:
+    model, gate = gated_model(bundle_path)
+    users = [f"u{number:05d}" for number in range(2000, 2060)]
+    entries = [{"user_id": user, "k": 3, "explain": number % 3 > 0} for number, user in enumerate(users)]
+    with serving(bundle_path, model=model) as client:
+        lines = client.post(f"{ADDRESS}/batch", json=[{"k": 0}, *entries]).text.splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["index"] for answer in answers] == list(range(61))
+    assert answers[0]["error"]["status"] == 422
+    assert [answer["user_id"] for answer in answers[1:]] == users
+    assert [all("explanation" in item for item in answer["items"]) for answer in answers[1:]] == [
+        entry["explain"] for entry in entries
+    ]
+    costly = {str(entry["user_id"]) for entry in entries if entry["explain"]}
+    # One part computes, or waits, while the next is asked.
+    assert 1 <= max(sum(user in costly for user in call) for call in gate.calls) <= 2 * EXPLAINED_AT_ONCE < len(costly)
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
