@@ -67,7 +67,8 @@ def write_bundle(
     ``target_only_users`` users ``v00000``, … that the source has never seen. Each warm user has seen five items.
     Source items are ``s00000``, …; target items ``t00000``, …; ``users`` and ``items`` also take the ids themselves.
     ``console`` adds what the console shows: each source user's three ratings, and a map of the warm ones.
-    ``neighbours`` adds a sparse term: each source user's two to six items, and what some source items' neighbours are.
+    ``neighbours`` adds a sparse term: each source user's two to six items (with ``console``, the three that are shown),
+    and what some source items' neighbours are.
     ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
     """
     rng = np.random.default_rng(seed)
@@ -102,7 +103,7 @@ def write_bundle(
         if console:
             _console_tables(seed, len(user_table), source_items, len(overlap), len(item_table), writer)
         if neighbours:
-            _neighbours(seed, len(user_table), source_items, len(item_table), writer)
+            _neighbours(seed, len(user_table), source_items, len(item_table), writer, shown=console)
         if kind == "affine":
             writer.array("transfer/matrix.npy", matrix)
             writer.array("transfer/offset.npy", offset)
@@ -137,8 +138,8 @@ def write_bundle(
 
 def _console_tables(seed: int, users: int, source_items: int, overlap: int, items: int, writer: BundleWriter) -> None:
     rng = np.random.default_rng([seed, 1])
-    per_user = min(3, source_items)
-    rated = np.stack([np.sort(rng.choice(source_items, per_user, replace=False)) for _ in range(users)])
+    rated = _shown(rng, users, source_items)
+    per_user = rated.shape[1]
     ratings = rng.integers(1, 6, users * per_user).astype(np.float32)
     indptr = np.arange(users + 1, dtype=np.int64) * per_user
     SourceHistory(indptr, rated.astype(np.int32).reshape(-1), ratings).write(writer)
@@ -153,12 +154,21 @@ def _console_tables(seed: int, users: int, source_items: int, overlap: int, item
     ).write(writer)
 
 
-def _neighbours(seed: int, users: int, source_items: int, items: int, writer: BundleWriter) -> None:
+def _shown(rng: np.random.Generator, users: int, source_items: int) -> npt.NDArray[np.int64]:
+    per_user = min(3, source_items)
+    return np.stack([np.sort(rng.choice(source_items, per_user, replace=False)) for _ in range(users)])
+
+
+def _neighbours(
+    seed: int, users: int, source_items: int, items: int, writer: BundleWriter, *, shown: bool = False
+) -> None:
     rng = np.random.default_rng([seed, 2])
-    rated = [np.sort(rng.choice(source_items, rng.integers(2, 7), replace=False)) for _ in range(users)]
+    rated = [np.sort(rng.choice(source_items, int(rng.integers(2, 7)), replace=False)) for _ in range(users)]
+    if shown:
+        rated = list(_shown(np.random.default_rng([seed, 1]), users, source_items))
     related = [np.sort(rng.choice(items, rng.integers(0, items // 4), replace=False)) for _ in range(source_items)]
     indptr = np.concatenate([[0], np.cumsum([len(each) for each in related])])
-    tables = {
+    tables: dict[str, npt.NDArray[Any]] = {
         "indptr": indptr.astype(np.int64),
         "items": np.concatenate(related).astype(np.int32),
         "values": rng.uniform(0.1, 2.0, int(indptr[-1])).astype(np.float32),

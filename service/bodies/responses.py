@@ -9,6 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from diffcdr.recommend.query import Explanation
 from diffcdr.recommend.recommender import Query, Recommendation
 from service.bundles.registry import Model
 from service.edge.problems import Problem
@@ -22,7 +23,7 @@ def json_response(content: Any, *, headers: dict[str, str] | None = None) -> Res
 
 
 def item_list(answer: Recommendation) -> list[dict[str, Any]]:
-    """The items of ``answer``, by their places in the whole list."""
+    """The items of ``answer``, by their places in the whole list; explained where they are."""
     items: list[dict[str, Any]] = []
     for rank, (item_id, score, title) in enumerate(
         zip(answer.item_ids, answer.scores, answer.titles, strict=True), start=answer.offset + 1
@@ -31,15 +32,42 @@ def item_list(answer: Recommendation) -> list[dict[str, Any]]:
         if title is not None:
             item["title"] = title
         items.append(item)
+    if answer.explanations is not None:
+        for item, explanation in zip(items, answer.explanations, strict=True):
+            item["explanation"] = _shares(explanation)
+    elif answer.unexplained_reason is not None:
+        for item in items:
+            item["explanation"] = None
     return items
+
+
+def _shares(explanation: Explanation) -> dict[str, Any]:
+    sources = [
+        {
+            "item_id": source.item_id,
+            **({} if source.title is None else {"title": source.title}),
+            "rating": source.rating,
+            "share": source.share,
+        }
+        for source in explanation.sources
+    ]
+    return {
+        "sources": sources,
+        "other_sources": explanation.other_sources,
+        "target_ratings": explanation.target_ratings,
+        "base": explanation.base,
+        "rest": explanation.rest,
+    }
 
 
 def list_content(answer: Recommendation, model: Model) -> dict[str, Any]:
     """``answer`` as the members of a response."""
+    asked = answer.explanations is not None or answer.unexplained_reason is not None
     return {
         "items": item_list(answer),
         "strategy": answer.strategy,
         "fallback_reason": answer.fallback_reason,
+        **({"unexplained_reason": answer.unexplained_reason} if asked else {}),
         "bundle": model.id,
     }
 

@@ -39,7 +39,7 @@ class Shadow:
         if self._owed < 1:
             return
         self._owed -= 1
-        asked = replace(query, k=min(query.k, COMPARED), allow_fallback=True)
+        asked = replace(query, k=min(query.k, COMPARED), allow_fallback=True, explain=False)
         future = self._batcher.when_idle(lineup.models[lineup.traffic.shadow].recommender, asked)
         if future is None:
             self._metrics.shadowed.labels("dropped").inc()
