@@ -17,10 +17,19 @@ import numpy as np
 from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.recommend.fold_in import known_ratings, usable_ratings
-from diffcdr.recommend.query import NAMED, Explanation, Query, Recommendation, SourceShare, UnexplainedReason
+from diffcdr.recommend.query import (
+    NAMED,
+    Explanation,
+    Query,
+    Recommendation,
+    SourceShare,
+    UnexplainedReason,
+    UserUnknown,
+)
 from diffcdr.recommend.transfer import mean_jacobian
 from diffcdr.recommend.user_vectors import Resolved, Resolver
 from diffcdr.search.sparse_part import SparsePart
+from diffcdr.stage_times import stage
 
 SAME_VECTOR = 1e-3
 """Farther apart than this, relative to its length, a stored vector is not what its user's ratings are said to give."""
@@ -54,6 +63,13 @@ class Explainer:
 
     def __init__(self, bundle: Bundle, resolver: Resolver) -> None:
         self._bundle, self._resolver = bundle, resolver
+
+    def asked(self, answer: Recommendation | UserUnknown, query: Query) -> Recommendation | UserUnknown:
+        """``answer``, explained where ``query`` asks for it."""
+        if not query.explain or isinstance(answer, UserUnknown):
+            return answer
+        with stage("explain"):
+            return self.explained(answer, query)
 
     def explained(self, answer: Recommendation, query: Query) -> Recommendation:
         """``answer`` to ``query`` with an explanation for each of its items, or with the reason why there is none."""

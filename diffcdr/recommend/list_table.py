@@ -11,6 +11,7 @@ import polars as pl
 
 from diffcdr.errors import InputError
 from diffcdr.files.users import USER_COLUMN
+from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.recommend.query import ROW_STRATEGIES, TopRows
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class ScoreOptions:
     layout: Layout = "long"
     diversity: float = 0.0
     titles: bool = False
+    filter: ItemFilter | None = None
+    """Which items the lists may hold."""
 
 
 class Scorer:
@@ -61,7 +64,11 @@ class Scorer:
             # Nobody's id is empty: nothing stored of these users is looked at.
             asked = users.to_frame().select(pl.when(~pl.first().is_in(self._opted_out)).then(pl.first())).to_series()
         top = self._recommender.top_rows(
-            asked.fill_null("").to_list(), options.k, exclude_seen=options.exclude_seen, diversity=options.diversity
+            asked.fill_null("").to_list(),
+            options.k,
+            exclude_seen=options.exclude_seen,
+            diversity=options.diversity,
+            filter=options.filter,
         )
         strategies = self._strategies.gather(top.strategies)
         frame = self._long(users, strategies, top)

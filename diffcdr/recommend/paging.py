@@ -31,10 +31,12 @@ def page(answer: A, query: Query) -> A:
     if query.offset is None or isinstance(answer, UserUnknown):
         return answer
     part = slice(query.offset, query.offset + query.k)
+    passed = bool(answer.item_ids) and not answer.item_ids[part]
     return replace(
         answer,
         item_ids=answer.item_ids[part],
         scores=answer.scores[part],
         titles=answer.titles[part],
         offset=query.offset,
+        empty_reason="past_the_end" if passed else answer.empty_reason,
     )

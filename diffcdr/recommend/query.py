@@ -9,6 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.errors import InputError
+from diffcdr.filtering.changes import ItemChanges
+from diffcdr.filtering.item_filter import ItemFilter
+
 Strategy = Literal["transfer", "fold_in", "warm", "popular"]
 FallbackReason = Literal["unknown_user", "no_usable_history", "opted_out", "vectors_unavailable", "state_unavailable"]
 UnexplainedReason = Literal["not_personal", "no_histories", "no_item_vectors", "not_finite"]
@@ -17,6 +21,7 @@ UnexplainedReason = Literal["not_personal", "no_histories", "no_item_vectors", "
 
 NAMED = 5
 """Most source ratings that an explanation names."""
+EmptyReason = Literal["no_item_allowed", "all_excluded", "past_the_end"]
 
 ROW_STRATEGIES: tuple[Strategy, ...] = ("popular", "transfer", "warm")
 """What :attr:`TopRows.strategies` indexes."""
@@ -53,6 +58,19 @@ class Query:
     """A page: leave out so many items from the beginning. Pages of one list all name it, the first one 0."""
     explain: bool = False
     """Say of each item which ratings its score is the sum of (:mod:`diffcdr.recommend.explain`)."""
+    filter: ItemFilter | None = None
+    """Which items the list may hold; None for all that are available."""
+    changes: ItemChanges | None = field(default=None, compare=False)
+    """What was said of items since the bundle was made; None for nothing."""
+
+    def check(self) -> None:
+        """Raise InputError where ``k``, ``offset`` or ``diversity`` is out of its range."""
+        if (self.offset or 0) < 0:
+            raise InputError("offset must be at least 0")
+        if self.k < 1:
+            raise InputError("k must be at least 1")
+        if not 0.0 <= self.diversity <= 1.0:
+            raise InputError(f"diversity must lie between 0 and 1, and is {self.diversity}")
 
 
 class ListedItem(NamedTuple):
@@ -117,6 +135,9 @@ class Recommendation:
     """Where asked for, why each item is here, parallel to the items; None where it cannot be said."""
     unexplained_reason: UnexplainedReason | None = None
     """Where asked for, why that cannot be said."""
+    empty_reason: EmptyReason | None = None
+    """Why there is no item: by filter and availability none may be in a list, those that may are all seen or excluded,
+    or the page lies behind the end of the list."""
 
     def __iter__(self) -> Iterator[ListedItem]:
         """The items, best first."""

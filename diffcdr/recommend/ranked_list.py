@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.arrays import Int32Array
+from diffcdr.arrays import Float32Array, Int32Array, Int64Array
 from diffcdr.bundle.reader import TargetItems
-from diffcdr.recommend.query import FallbackReason, Recommendation, Strategy
+from diffcdr.filtering.catalogue import Allowed
+from diffcdr.recommend.query import FallbackReason, Query, Recommendation, Strategy, UserUnknown
+from diffcdr.recommend.user_vectors import NO_ITEMS
+
+FIRST_LOOK = 4_096
+"""Of the most rated items so many are looked at first for those that are allowed, then four times as many."""
 
 
 class Listing:
@@ -20,17 +25,53 @@ class Listing:
         self.order: Int32Array = np.argsort(-items.popularity.astype(np.int64), kind="stable").astype(np.int32)
         """Every item row, most rated first, ties in id order."""
 
-    def popular(self, k: int, *, excluded: Int32Array, reason: FallbackReason | None) -> Recommendation:
-        """The ``k`` most rated items that are not ``excluded``."""
+    def popular(
+        self, k: int, *, excluded: Int32Array, reason: FallbackReason | None, allowed: Allowed | None = None
+    ) -> Recommendation:
+        """The ``k`` most rated items that are ``allowed`` and not ``excluded``."""
+        rows = self.most_rated(k, excluded=excluded, allowed=allowed)
+        return self.of(rows, self._items.popularity[rows], strategy="popular", reason=reason, allowed=allowed)
+
+    def fall_back(
+        self, query: Query, reason: FallbackReason, *, excluded: Int32Array, allowed: Allowed | None
+    ) -> Recommendation | UserUnknown:
+        """The answer where nothing personal can be said, for this ``reason``."""
+        if not query.allow_fallback and reason != "opted_out":
+            return UserUnknown(reason)
+        return self.popular(query.k, excluded=excluded, reason=reason, allowed=allowed)
+
+    def fill(self, rows: Int32Array, scores: Float32Array, users: Int64Array, *, allowed: Allowed | None) -> None:
+        """Put the most rated items that are ``allowed`` into the lists [B, k] of ``users``, in place."""
+        popular = self.most_rated(rows.shape[1], excluded=NO_ITEMS, allowed=allowed)
+        rows[users], scores[users] = -1, -np.inf
+        rows[users, : len(popular)] = popular
+        scores[users, : len(popular)] = self._items.popularity[popular]
+
+    def most_rated(self, k: int, *, excluded: Int32Array, allowed: Allowed | None) -> Int32Array:
+        """Rows of the ``k`` most rated items that are ``allowed`` and not ``excluded``, most rated first."""
         # Enough of the head to lose every excluded item and still have k.
-        head = self.order[: k + len(excluded)]
-        rows = head[~np.isin(head, excluded)][:k] if len(excluded) else head
-        return self.of(rows, self._items.popularity[rows], strategy="popular", reason=reason)
+        needed = k + len(excluded)
+        if allowed is None:
+            head = self.order[:needed]
+        else:
+            parts: list[Int32Array] = []
+            start, step = 0, max(needed, FIRST_LOOK)
+            while start < len(self.order) and sum(map(len, parts)) < needed:
+                parts.append(allowed.rows(self.order, start=start, stop=start + step))
+                start, step = start + step, 4 * step
+            head = np.concatenate([np.empty(0, dtype=np.int32), *parts])[:needed]
+        return head[~np.isin(head, excluded)][:k] if len(excluded) else head
 
     def of(
-        self, rows: Int32Array, scores: npt.NDArray[Any], *, strategy: Strategy, reason: FallbackReason | None = None
+        self,
+        rows: Int32Array,
+        scores: npt.NDArray[Any],
+        *,
+        strategy: Strategy,
+        reason: FallbackReason | None = None,
+        allowed: Allowed | None = None,
     ) -> Recommendation:
-        """The items in ``rows`` with their ``scores``, by id and title."""
+        """The items in ``rows`` with their ``scores``, by id and title; ``allowed``: what there was to choose from."""
         titles = self._items.titles
         return Recommendation(
             item_ids=self._items.ids.take(rows),
@@ -38,4 +79,8 @@ class Listing:
             titles=titles.take(rows) if titles is not None else [None] * len(rows),
             strategy=strategy,
             fallback_reason=reason,
+            empty_reason=None if len(rows) else "no_item_allowed" if self._none(allowed) else "all_excluded",
         )
+
+    def _none(self, allowed: Allowed | None) -> bool:
+        return not len(self.order) or (allowed is not None and allowed.nothing)

@@ -93,6 +93,12 @@ class Resolver:
         strategies[carried] = ROW_STRATEGIES.index("transfer")
         return vectors, _drop_not_finite(vectors, strategies)
 
+    def sampled(self, count: int) -> Float32Array:
+        """Target vectors of about ``count`` source users, at even distances in the table."""
+        users = len(self._bundle.source_users.ids)
+        rows = np.arange(0, users, max(1, users // count))
+        return self.known(rows, np.full(len(rows), -1))[0]
+
     def histories(self, source: Int64Array, strategies: UInt8Array) -> SparsePart | None:
         """What is added to the scores of users whose vectors :meth:`known` gave; None without a sparse term."""
         if self._histories is None:
@@ -173,6 +179,26 @@ class Resolver:
             if np.isfinite(carried).all():
                 return carried
         return np.zeros(self._bundle.manifest.transfer.target_dim, dtype=np.float32)
+
+
+def excluded_rows(bundle: Bundle, queries: Sequence[Query], resolved: Resolved) -> list[Int32Array]:
+    """Item rows that each query must not be answered with; may repeat."""
+    named = [NO_ITEMS] * len(queries)
+    if any(query.exclude_items for query in queries):
+        flat = bundle.target_items.ids.rows([item for query in queries for item in query.exclude_items])
+        named = np.split(flat, np.cumsum([len(query.exclude_items) for query in queries])[:-1])
+    excluded: list[Int32Array] = []
+    for query, warm, rated, rows in zip(queries, resolved.warm_rows.tolist(), resolved.rated, named, strict=True):
+        if warm < 0 and not len(rows) and not len(rated):
+            excluded.append(NO_ITEMS)
+            continue
+        parts = [rows[rows >= 0].astype(np.int32)]
+        if query.exclude_seen:
+            parts.append(rated)
+        if query.exclude_seen and warm >= 0:
+            parts.append(bundle.target_users.seen(warm))
+        excluded.append(np.concatenate(parts))
+    return excluded
 
 
 def _drop_not_finite(vectors: Float32Array, strategies: UInt8Array) -> UInt8Array:

@@ -152,6 +152,12 @@ class TopK:
         """Exact scores float32 [len(rows)] of item ``rows`` for one user vector float32 [dim]."""
         return self._exact(np.asarray(user, dtype=np.float32)[None], rows)
 
+    def scores(
+        self, users: Float32Array, rows: npt.NDArray[np.integer[Any]], more: Float64Array | None = None
+    ) -> Float32Array:
+        """Exact scores float32 [R] of pairs of ``users`` [R, dim] and item ``rows`` [R]; ``more`` [R]: sparse parts."""
+        return self._exact(users, rows, more)
+
     def margin(self, users: Float32Array, added: Added | None = None) -> Float64Array:
         """Largest error of a float32 score of each of ``users`` [U, dim], float64 [U]; inf where float32 may overflow.
 

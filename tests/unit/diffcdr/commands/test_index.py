@@ -14,6 +14,8 @@ from diffcdr.bundle.reader import open_bundle
 from diffcdr.cli import main
 from diffcdr.commands.index import index_bundle
 from diffcdr.errors import BundleError, InputError
+from diffcdr.filtering.changes import ChangeLog, ItemChange
+from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from diffcdr.search.build_index import recall_of
 from diffcdr.stage_times import measured
@@ -56,9 +58,23 @@ def test_recall_is_that_of_the_manifest(bundles: tuple[Path, Path]) -> None:
     exact, indexed = (Recommender(open_bundle(path)) for path in bundles)
     users = exact.sampled_vectors(2_000)
     assert len(users) == 400
-    best, found = (recommender._topk.search(users, 20)[0] for recommender in (exact, indexed))
+    best, found = (recommender._search._topk.search(users, 20)[0] for recommender in (exact, indexed))
     spec = indexed.bundle.manifest.search
     assert spec is not None and recall_of(found, best) == spec.recall
+
+
+def test_filtered_lists_are_exact_and_none_holds_what_is_withheld(bundles: tuple[Path, Path]) -> None:
+    exact, indexed = (Recommender(open_bundle(path)) for path in bundles)
+    ids = exact.bundle.target_items.ids
+    best = lists(exact, [Query("u00042", k=40)])[0].item_ids
+    log = ChangeLog()
+    log.take({item: ItemChange(available=False) for item in best[:30]})
+    for share in (3, 2_000):
+        wanted = ItemFilter(items=tuple(ids.take(np.arange(0, len(ids), max(1, len(ids) // share)))))
+        queries = [Query("u00042", k=5, filter=wanted), Query("u00042", k=5, filter=wanted, changes=log.now)]
+        assert lists(exact, queries) == lists(indexed, queries)
+    (found,) = lists(indexed, [Query("u00042", k=20, changes=log.now)])
+    assert len(found) == 20 and not set(found.item_ids) & set(best[:30])
 
 
 def test_exclusions_seen_items_opt_outs_and_diversity_hold(bundles: tuple[Path, Path]) -> None:

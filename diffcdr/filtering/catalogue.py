@@ -1,0 +1,176 @@
+"""The items of one bundle as filters see them: which are allowed, which withheld; worked out once and kept a while."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from diffcdr.arrays import BoolArray, Int32Array, Int64Array
+from diffcdr.bundle.attributes import AVAILABLE, TAGS
+from diffcdr.bundle.reader import TargetItems
+from diffcdr.filtering.changes import ItemChanges
+from diffcdr.filtering.item_filter import ItemFilter
+from diffcdr.filtering.masks import check_filter, meeting
+from diffcdr.filtering.subset import Subset
+from diffcdr.search.topk import TopK
+
+KEPT_BYTES = 256 << 20
+"""Of filters that were asked for last, and what they allow."""
+KEPT_FILTERS = 1_000
+FEW = 0.5
+"""Where a smaller share of the items is allowed, these alone are searched."""
+
+Key = tuple[object, ...]
+
+
+class Meeting:
+    """The items that meet one filter. ``mask`` bool [m]; ``subset`` where they are few enough to be searched alone."""
+
+    def __init__(self, mask: BoolArray, subset: Subset | None) -> None:
+        self.mask, self.subset = mask, subset
+
+    @cached_property
+    def others(self) -> BoolArray:
+        """Those that do not meet it."""
+        return ~self.mask
+
+    @property
+    def nbytes(self) -> int:
+        """What is held of it."""
+        return 2 * self.mask.nbytes + (0 if self.subset is None else self.subset.nbytes)
+
+
+@dataclass(frozen=True, eq=False)
+class Allowed:
+    """What one query may be answered with. ``key`` is the same for the same items.
+
+    ``meeting``: the filter's word; ``withheld`` bool [m]: items that are not available. None: all, and none.
+    """
+
+    key: Key
+    meeting: Meeting | None
+    withheld: BoolArray | None
+
+    @property
+    def subset(self) -> Subset | None:
+        """The items to search, where not all are searched."""
+        return None if self.meeting is None else self.meeting.subset
+
+    @cached_property
+    def passed_over(self) -> BoolArray | None:
+        """Of the items that are searched, those that are not to be in a list; None for none."""
+        if self.meeting is None or self.meeting.subset is not None:
+            return self.withheld
+        return self.meeting.others if self.withheld is None else self.meeting.others | self.withheld
+
+    @cached_property
+    def mask(self) -> BoolArray | None:
+        """All that may be in a list, bool [m]; None for everything."""
+        if self.meeting is None:
+            return None if self.withheld is None else ~self.withheld
+        return self.meeting.mask if self.withheld is None else self.meeting.mask & ~self.withheld
+
+    def rows(self, order: Int32Array, *, start: int, stop: int) -> Int32Array:
+        """Those of ``order[start:stop]`` that may be in a list."""
+        part = order[start:stop]
+        if self.meeting is not None:
+            part = part[self.meeting.mask[part]]
+        return part if self.withheld is None else part[~self.withheld[part]]
+
+    @cached_property
+    def nothing(self) -> bool:
+        """Whether no item may be in a list."""
+        return self.mask is not None and not self.mask.any()
+
+
+class Catalogue:
+    """Answers for one bundle's target items. Threads may share it."""
+
+    def __init__(self, items: TargetItems, exact: TopK, *, offset: float, typical_norm: float) -> None:
+        """``exact``: the search among all ``items``, laid out with ``offset`` and ``typical_norm``."""
+        self._items, self._exact = items, exact
+        self._layout = {"offset": offset, "typical_norm": typical_norm}
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Key, Meeting] = OrderedDict()
+        self._bytes = 0
+        column = items.attributes.columns.get(AVAILABLE)
+        self._said = None if column is None else ~column.values
+        if column is not None and column.present is not None and self._said is not None:
+            self._said &= column.present
+        if self._said is not None and not self._said.any():
+            self._said = None
+        self._latest: tuple[ItemChanges, BoolArray | None] | None = None
+
+    def check(self, wanted: ItemFilter) -> None:
+        """Raise FilterError where the bundle cannot be asked ``wanted``; takes microseconds."""
+        check_filter(wanted, self._items.attributes.columns)
+
+    def allowed(self, wanted: ItemFilter | None, changes: ItemChanges | None) -> Allowed | None:
+        """What ``wanted`` allows once ``changes`` hold; None for every item. Takes long for a filter that is new.
+
+        Raises:
+            FilterError: the bundle cannot be asked ``wanted``.
+        """
+        key: Key = ()
+        found: Meeting | None = None
+        if wanted is not None and not wanted.is_open():
+            key, found = self._meeting(wanted, changes)
+        everything = wanted is not None and not wanted.available
+        withheld = None if everything else self._withheld(changes)
+        if found is None and withheld is None:
+            return None
+        number = changes.key if withheld is not None and changes is not None else None
+        return Allowed((*key, everything, number), found, withheld)
+
+    def _meeting(self, wanted: ItemFilter, changes: ItemChanges | None) -> tuple[Key, Meeting]:
+        key: Key = (wanted.key(),)
+        if TAGS in wanted.where and changes is not None and changes.tags_serial:
+            key = (*key, id(changes.origin), changes.tags_serial)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return key, self._kept[key]
+        mask = meeting(wanted, self._items, changes)
+        rows: Int64Array = np.flatnonzero(mask)
+        subset = None
+        if len(rows) < FEW * len(mask):
+            subset = Subset(self._exact, (self._items.vectors, self._items.biases), rows, layout=self._layout)
+        made = Meeting(mask, subset)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made
+                self._bytes += made.nbytes
+            while self._bytes > KEPT_BYTES or len(self._kept) > KEPT_FILTERS:
+                _, gone = self._kept.popitem(last=False)
+                self._bytes -= gone.nbytes
+        return key, made
+
+    def _withheld(self, changes: ItemChanges | None) -> BoolArray | None:
+        if changes is None or not changes.serial:
+            return self._said
+        with self._lock:
+            latest = self._latest
+            if latest is None or latest[0].origin is not changes.origin:
+                latest = None
+            elif latest[0].serial == changes.serial:
+                return latest[1]
+            found = self._applied(changes, latest)
+            self._latest = changes, found
+            return found
+
+    def _applied(self, changes: ItemChanges, latest: tuple[ItemChanges, BoolArray | None] | None) -> BoolArray | None:
+        ids = self._items.ids
+        changed = None if latest is None else changes.since(latest[0].serial)
+        before = self._said if latest is None or changed is None else latest[1]
+        if changed is None:
+            changed = [item for item, change in list(changes.entries.items()) if change.available is not None]
+        mask = np.zeros(len(ids), dtype=np.bool_) if before is None else before.copy()
+        for item, row in zip(changed, ids.rows(changed).tolist(), strict=True):
+            if row >= 0:
+                said = changes.entries[item].available
+                mask[row] = not said if said is not None else (self._said is not None and self._said[row])
+        return mask if mask.any() else None

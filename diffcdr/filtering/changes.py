@@ -1,0 +1,71 @@
+"""What was said of items since the bundle was made: whether they are available, and their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+REMEMBERED = 64
+"""Of so many updates it is known what they changed; whoever is farther behind looks at everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """What holds for an item in place of what the bundle says; None: what the bundle says."""
+
+    available: bool | None = None
+    tags: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChanges:
+    """All changes up to number ``serial`` of one ``origin``.
+
+    ``entries`` is shared by all numbers of an origin and may know more than this one; it only ever grows.
+    """
+
+    entries: Mapping[str, ItemChange] = field(default_factory=dict)
+    serial: int = 0
+    tags_serial: int = 0
+    """The number of the last change of a tag."""
+    recent: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    origin: object = field(default_factory=object)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The same for the same changes."""
+        return id(self.origin), self.serial
+
+    def since(self, serial: int) -> list[str] | None:
+        """Items that changed after number ``serial``; None where that is not known any more."""
+        if serial == self.serial:
+            return []
+        later = [(number, items) for number, items in self.recent if number > serial]
+        if not later or later[0][0] != serial + 1:
+            return None
+        return list(dict.fromkeys(item for _, items in later for item in items))
+
+
+class ChangeLog:
+    """Collects changes. Use it on one thread; others may read what :attr:`now` was."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, ItemChange] = {}
+        self.now = ItemChanges(self._entries)
+        """Everything so far."""
+
+    def take(self, changed: Mapping[str, ItemChange]) -> None:
+        """Let ``changed`` hold from now on."""
+        known = self.now
+        if not changed:
+            return
+        retagged = any(
+            change.tags is not None or self._entries.get(item, ItemChange()).tags is not None
+            for item, change in changed.items()
+        )
+        self._entries.update(changed)
+        serial = known.serial + 1
+        recent = (*known.recent[-(REMEMBERED - 1) :], (serial, tuple(changed)))
+        self.now = ItemChanges(
+            self._entries, serial, serial if retagged else known.tags_serial, recent, origin=known.origin
+        )

@@ -1,0 +1,129 @@
+"""What a caller wants of the items of a list, as it is written in a request: checked by shape here, by bundle later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from diffcdr.bundle.attributes import MAX_NAME, MAX_WORD_BYTES
+from diffcdr.bundle.ids import MAX_ID_BYTES
+from diffcdr.errors import InputError
+
+MAX_ALLOWED = 100_000
+"""Most items of an allow-list."""
+MAX_CONDITIONS = 16
+"""Most attributes that one filter names."""
+MAX_WORDS = 100
+"""Most words of one list."""
+
+
+class FilterError(InputError):
+    """A filter that the bundle cannot be asked; ``pointer`` (JSON) says which part of it."""
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(f"filter{pointer}: {detail}")
+        self.pointer, self.detail = pointer, detail
+
+
+def _text(value: Any) -> Any:
+    """A whole number as its text, as rating files of numbers have ids."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+AllowedId = Annotated[
+    Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)],
+    BeforeValidator(_text, json_schema_input_type=Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)] | int),
+]
+Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD_BYTES)]
+Words = Annotated[tuple[Word, ...], Field(min_length=1, max_length=MAX_WORDS)]
+Scalar = bool | int | float | Annotated[str, Field(max_length=MAX_WORD_BYTES)]
+Ordered = int | float | Annotated[str, Field(max_length=MAX_WORD_BYTES)]
+ORDERED = ("lt", "lte", "gt", "gte")
+COMPARED = ("eq", "ne", *ORDERED)
+
+
+class _Part(BaseModel):
+    # Strict: "20" is not a number and 1 is not true.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Condition(_Part):
+    """What is asked of one attribute; all that is given has to hold. An item without a value meets `none` alone."""
+
+    any: Annotated[Words | None, Field(description="Categories, text: at least one of these.", examples=[["a"]])] = None
+    all: Annotated[Words | None, Field(description="Categories: every one of these.", examples=[["a"]])] = None
+    none: Annotated[Words | None, Field(description="Categories, text: not one of these.", examples=[["b"]])] = None
+    eq: Annotated[Scalar | None, Field(description="Numbers, text, booleans: equal to this.")] = None
+    ne: Annotated[Scalar | None, Field(description="Numbers, text, booleans: another value than this.")] = None
+    lt: Annotated[Ordered | None, Field(description="Numbers, text (by its UTF-8 bytes): below this.")] = None
+    lte: Annotated[Ordered | None, Field(description="Numbers, text: this or below.")] = None
+    gt: Annotated[Ordered | None, Field(description="Numbers, text: above this.")] = None
+    gte: Annotated[Ordered | None, Field(description="Numbers, text: this or above.")] = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.given():
+            raise ValueError(f"give one of {', '.join(type(self).model_fields)}")
+        return self
+
+    def given(self) -> dict[str, Any]:
+        """What is asked, by name."""
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+
+class ItemFilter(_Part):
+    """Which items a list may hold: those that meet all of this."""
+
+    items: Annotated[
+        tuple[AllowedId, ...] | None,
+        Field(max_length=MAX_ALLOWED, fail_fast=True, description="These items alone; unknown ids are ignored."),
+    ] = None
+    where: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=MAX_NAME)], Condition],
+        Field(max_length=MAX_CONDITIONS, description="Attribute of the items: what is asked of it."),
+    ] = {}
+    available: Annotated[
+        bool, Field(description="False: whether items are available or not; else only those that are.")
+    ] = True
+
+    @classmethod
+    def of(cls, wanted: FilterLike | None) -> ItemFilter | None:
+        """``wanted``, a filter or what one looks like in JSON. Raises FilterError where it is not one."""
+        if wanted is None or isinstance(wanted, ItemFilter):
+            return wanted
+        return cls.parse(json.dumps(wanted, default=list))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The filter that ``text`` (JSON) writes. Raises FilterError where it is none."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            pointer = "".join(f"/{part}" for part in first["loc"])
+            raise FilterError(pointer, first["msg"]) from None
+
+    def is_open(self) -> bool:
+        """Whether it lets every item through that is available."""
+        return self.items is None and not self.where
+
+    def key(self) -> bytes:
+        """The same for filters that say the same of items, whatever the order; ``available`` apart."""
+        parts: dict[str, Any] = {
+            name: {
+                asked: sorted(set(value)) if isinstance(value, tuple) else [type(value).__name__, value]
+                for asked, value in condition.given().items()
+            }
+            for name, condition in self.where.items()
+        }
+        items = None if self.items is None else sorted(set(self.items))
+        text = json.dumps([items, parts], sort_keys=True, ensure_ascii=True)
+        return hashlib.blake2b(text.encode(), digest_size=20).digest()
+
+
+FilterLike = ItemFilter | Mapping[str, Any]
+"""A filter, or what one looks like in JSON: ``{"where": {"price": {"lt": 20}}}``."""
