@@ -114,8 +114,8 @@ class Settings(BaseSettings):
     vectors_kept: int = Field(100_000, ge=0)
     """Source vectors from Redis that each process keeps in memory."""
 
-    max_body_bytes: int = Field(1 << 20, ge=1024)
-    """Largest body of a request about one user. Larger ones get 413."""
+    max_body_bytes: int = Field(4 << 20, ge=1024)
+    """Largest body of a request about one user. Larger ones get 413. A filter of 100,000 items takes some 2 MB."""
     max_bulk_body_bytes: int = Field(16 << 20, ge=1024)
     """Largest body of an embeddings or events request."""
     max_stream_bytes: int = Field(4 << 30, ge=1024)

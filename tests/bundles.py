@@ -61,7 +61,7 @@ def write_bundle(
     titles: bool = True,
     console: bool = False,
     neighbours: bool = False,
-    attributes: bool = False,
+    attributes: bool | Sequence[str] = False,
 ) -> str:
     """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
 
@@ -71,7 +71,7 @@ def write_bundle(
     ``console`` adds what the console shows: each source user's three ratings, and a map of the warm ones.
     ``neighbours`` adds a sparse term: each source user's two to six items (with ``console``, the three that are shown),
     and what some source items' neighbours are.
-    ``attributes`` adds those of :func:`item_attributes`.
+    ``attributes`` adds those of :func:`item_attributes`, or those named.
     ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
     """
     rng = np.random.default_rng(seed)
@@ -83,6 +83,8 @@ def write_bundle(
     matrix = _normal(rng, source_dim, target_dim)
     offset = _normal(rng, target_dim)
     known_items = item_attributes(seed, len(item_table)) if attributes else NO_ATTRIBUTES
+    if not isinstance(attributes, bool):
+        known_items = ItemAttributes({name: known_items.columns[name] for name in attributes})
     seen_per_user = min(5, len(item_table))
     seen = np.stack(
         [np.sort(rng.choice(len(item_table), seen_per_user, replace=False)) for _ in range(len(warm_table))]

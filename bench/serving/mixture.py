@@ -19,7 +19,7 @@ LEFT_USERS = 5_000
 """A batch that nobody waits for is large enough not to be done before its client has left."""
 FEW = 40
 """How many people there are of each kind that the service has to remember."""
-TOO_LARGE = (1 << 20) + 1
+TOO_LARGE = (4 << 20) + 1
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,14 @@ def _known(population: Population, rng: Random) -> Question:
 
 def _by_address(population: Population, rng: Random) -> Question:
     return _get("by address", f"/v1/users/{population.user(rng)}/recommendations?k={rng.randint(1, 100)}")
+
+
+def _filtered(population: Population, rng: Random) -> Question:
+    items = [rated["item_id"] for rated in population.ratings(rng, "t", rng.choice((3, 300)))]
+    wanted = rng.choice(
+        ({"items": items}, {"where": {"tags": {"none": ["sale"]}}}, {"where": {"tags": {"any": ["sale"]}}})
+    )
+    return _single("filtered", user_id=population.user(rng), k=rng.randint(1, 100), filter=wanted)
 
 
 def _stranger(population: Population, rng: Random) -> Question:
@@ -198,7 +206,8 @@ def _bad(population: Population, rng: Random) -> Question:
 
 
 KINDS: Sequence[tuple[Maker, float]] = (
-    (_known, 28.0),
+    (_known, 25.0),
+    (_filtered, 3.0),
     (_by_address, 6.0),
     (_stranger, 6.0),
     (_fold_in, 8.0),

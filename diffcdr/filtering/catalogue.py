@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from diffcdr.search.topk import TopK
 KEPT_BYTES = 256 << 20
 """Of filters that were asked for last, and what they allow."""
 KEPT_FILTERS = 1_000
+ITEMS_AT_ONCE = 4_096
 FEW = 0.5
 """Where a smaller share of the items is allowed, these alone are searched."""
 
@@ -127,14 +129,15 @@ class Catalogue:
         return Allowed((*key, everything, number), found, withheld)
 
     def _meeting(self, wanted: ItemFilter, changes: ItemChanges | None) -> tuple[Key, Meeting]:
-        key: Key = (wanted.key(),)
+        named = None if wanted.items is None else self._rows(wanted.items)
+        key: Key = (wanted.key(), None if named is None else hashlib.blake2b(named.data).digest())
         if TAGS in wanted.where and changes is not None and changes.tags_serial:
             key = (*key, id(changes.origin), changes.tags_serial)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return key, self._kept[key]
-        mask = meeting(wanted, self._items, changes)
+        mask = meeting(wanted, self._items, changes, rows=named)
         rows: Int64Array = np.flatnonzero(mask)
         subset = None
         if len(rows) < FEW * len(mask):
@@ -148,6 +151,15 @@ class Catalogue:
                 _, gone = self._kept.popitem(last=False)
                 self._bytes -= gone.nbytes
         return key, made
+
+    def _rows(self, items: tuple[str, ...]) -> Int64Array:
+        """Rows of ``items``, ascending, each once, without those of unknown items."""
+        # A few at a time: the interpreter's lock is free in between.
+        parts = [
+            self._items.ids.rows(items[start : start + ITEMS_AT_ONCE]) for start in range(0, len(items), ITEMS_AT_ONCE)
+        ]
+        rows = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+        return np.ascontiguousarray(rows[rows >= 0])
 
     def _withheld(self, changes: ItemChanges | None) -> BoolArray | None:
         if changes is None or not changes.serial:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -111,8 +110,8 @@ class ItemFilter(_Part):
         """Whether it lets every item through that is available."""
         return self.items is None and not self.where
 
-    def key(self) -> bytes:
-        """The same for filters that say the same of items, whatever the order; ``available`` apart."""
+    def key(self) -> str:
+        """The same for filters that ask the same of attributes, whatever the order."""
         parts: dict[str, Any] = {
             name: {
                 asked: sorted(set(value)) if isinstance(value, tuple) else [type(value).__name__, value]
@@ -120,9 +119,7 @@ class ItemFilter(_Part):
             }
             for name, condition in self.where.items()
         }
-        items = None if self.items is None else sorted(set(self.items))
-        text = json.dumps([items, parts], sort_keys=True, ensure_ascii=True)
-        return hashlib.blake2b(text.encode(), digest_size=20).digest()
+        return json.dumps(parts, sort_keys=True)
 
 
 FilterLike = ItemFilter | Mapping[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcdr.arrays import BoolArray
+from diffcdr.arrays import BoolArray, Int64Array
 from diffcdr.bundle.attributes import AVAILABLE, TAGS, Attribute, AttributeKind
 from diffcdr.bundle.reader import TargetItems
 from diffcdr.filtering.changes import ItemChanges
@@ -57,8 +57,12 @@ def _is_of(kind: AttributeKind, value: Any) -> bool:
     return isinstance(value, bool if kind == "boolean" else str)
 
 
-def meeting(wanted: ItemFilter, items: TargetItems, changes: ItemChanges | None) -> BoolArray:
+def meeting(
+    wanted: ItemFilter, items: TargetItems, changes: ItemChanges | None, *, rows: Int64Array | None
+) -> BoolArray:
     """Which of ``items`` meet ``wanted``, bool [m], whether they are available or not.
+
+    ``rows``: of the items that it names, None where it names none.
 
     Raises:
         FilterError: as :func:`check_filter`.
@@ -66,10 +70,9 @@ def meeting(wanted: ItemFilter, items: TargetItems, changes: ItemChanges | None)
     columns = items.attributes.columns
     check_filter(wanted, columns)
     found = np.ones(len(items.ids), dtype=np.bool_)
-    if wanted.items is not None:
-        rows = items.ids.rows(wanted.items)
+    if rows is not None:
         found[:] = False
-        found[rows[rows >= 0]] = True
+        found[rows] = True
     for name, condition in wanted.where.items():
         found &= _tags(condition, items, changes) if name == TAGS else _of_column(columns[name], condition)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.arrays import Float32Array, Float64Array
+from diffcdr.arrays import BoolArray, Float32Array, Float64Array
 
 BLOCK_ROWS = 8192
 
@@ -20,14 +20,20 @@ class SimilarItems:
         self._vectors = vectors
         self._lengths = np.sqrt(self._products(None))
 
-    def nearest(self, row: int, k: int) -> tuple[npt.NDArray[np.int64], Float64Array]:
+    def nearest(
+        self, row: int, k: int, *, among: BoolArray | None = None
+    ) -> tuple[npt.NDArray[np.int64], Float64Array]:
         """The up to ``k`` items most like the one at ``row``, which is not among them, and their cosines, -1 to 1.
+
+        ``among`` bool [m]: the items that may be named; None for all.
 
         Most alike first, of equally alike ones the lower row. An item whose vector is zero is like none.
         """
         lengths, own = self._lengths, self._lengths[row]
         others = lengths > 0.0
         others[row] = False
+        if among is not None:
+            others &= among
         rows = np.flatnonzero(others)
         if not own or not len(rows) or k < 1:
             return np.empty(0, dtype=np.int64), np.empty(0)

@@ -68,8 +68,14 @@ def list_content(answer: Recommendation, model: Model) -> dict[str, Any]:
         "strategy": answer.strategy,
         "fallback_reason": answer.fallback_reason,
         **({"unexplained_reason": answer.unexplained_reason} if asked else {}),
+        **empty_reason(answer),
         "bundle": model.id,
     }
+
+
+def empty_reason(answer: Recommendation) -> dict[str, Any]:
+    """The member that says why ``answer`` is empty; none where it is not."""
+    return {} if answer.empty_reason is None else {"empty_reason": answer.empty_reason}
 
 
 def user_unknown(query: Query) -> Problem:

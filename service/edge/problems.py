@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
+from diffcdr.filtering.item_filter import FilterError
 from service.bundles.loader import LoadRefused, LoadRunning
 from service.bundles.registry import ModelUnknown, NothingToRollBack
 from service.edge.auth import Forbidden, Unauthenticated
@@ -155,6 +156,8 @@ def from_exception(error: Exception) -> Problem:
         case Unauthenticated():
             detail = "send a known key as Authorization: Bearer KEY, or as X-API-Key"
             problem = Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+        case FilterError():
+            problem = filter_refused(error)
         case RequestValidationError():
             problem = _from_details(error.errors())
         case HTTPException(status_code=status):
@@ -164,6 +167,14 @@ def from_exception(error: Exception) -> Problem:
         case _:
             problem = Problem("internal_error", "something went wrong here; the log has more under this request_id")
     return problem
+
+
+def filter_refused(error: FilterError, *, place: str = "/filter") -> Problem:
+    """422 for a filter at ``place`` in the request that the bundle cannot be asked."""
+    pointer = place + error.pointer
+    return Problem(
+        "invalid_request", f"{pointer}: {error.detail}", errors=[FieldError(pointer=pointer, detail=error.detail)]
+    )
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:

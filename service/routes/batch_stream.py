@@ -18,6 +18,7 @@ from service.components import Runtime
 from service.edge.problems import Problem, from_exception
 from service.engine.jobs import Answer, QueueFull
 from service.routes.enrich import informed
+from service.routes.filters import require_askable
 from service.schemas import BatchUser
 
 TURN_SECONDS = 0.005
@@ -115,7 +116,12 @@ class Bulk:
             model = self._lineup.choose(user.model, user.user_id)
         except ModelUnknown as error:
             return _Entry(index, user.user_id, problem=from_exception(error))
-        return _Entry(index, user.user_id, user.query(), model)
+        query = user.query()
+        try:
+            require_askable(model, query)
+        except Problem as problem:
+            return _Entry(index, user.user_id, problem=problem.with_traceback(None))
+        return _Entry(index, user.user_id, query, model)
 
     async def _answer(self, entries: list[_Entry], *, patient: bool) -> bytes:
         certain = await self._runtime.guard.refresh()

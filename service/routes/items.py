@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from diffcdr.recommend.paging import page
 from diffcdr.recommend.query import Query as ListQuery
-from service.bodies.responses import etag_response, item_list
+from service.bodies.responses import content_response, empty_reason, etag_response, item_list
 from service.bundles.registry import MAX_K
 from service.components import runtime_of
 from service.edge.problems import responses
+from service.routes.filters import require_askable
 from service.schemas import PopularAnswer
+from service.schemas.filters import FilterText, filter_in
 
 router = APIRouter(tags=["items"])
 
@@ -25,6 +28,7 @@ class PopularParameters(BaseModel):
 
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")] = 20
     offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Leave out so many from the beginning.")] = 0
+    filter: FilterText = None
 
 
 @router.get(
@@ -40,6 +44,12 @@ class PopularParameters(BaseModel):
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
     """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
     model = runtime_of(request).registry.lineup.stable
-    shown = page(model.popular, ListQuery(None, k=parameters.k, offset=parameters.offset))
-    content = {"items": item_list(shown), "bundle": model.id}
-    return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}", content)
+    wanted = ListQuery(None, k=parameters.k, offset=parameters.offset, filter=filter_in(parameters.filter))
+    require_askable(model, wanted, place="/query/filter")
+    if wanted.filter is None:
+        shown = page(model.popular, wanted)
+        content = {"items": item_list(shown), **empty_reason(shown), "bundle": model.id}
+        return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}", content)
+    most = await asyncio.to_thread(model.recommender.popular, MAX_K, filter=wanted.filter)
+    shown = page(most, wanted)
+    return content_response(request, {"items": item_list(shown), **empty_reason(shown), "bundle": model.id})

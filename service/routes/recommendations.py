@@ -18,6 +18,7 @@ from service.edge.middleware import from_console
 from service.edge.problems import responses
 from service.edge.server_timing import timing_headers
 from service.routes.enrich import informed
+from service.routes.filters import require_askable
 from service.routes.parameters import UserInAddress
 from service.schemas import RecommendationAnswer, RecommendationParameters, RecommendationRequest
 
@@ -69,11 +70,18 @@ async def recommend_by_address(
 ) -> Response:
     """The same as `POST /v1/recommendations`, for a user with an id."""
     query = parameters.query(user_id)
-    return await _answer(request, query, model_id=parameters.model, timeout_ms=parameters.timeout_ms)
+    return await _answer(
+        request, query, model_id=parameters.model, timeout_ms=parameters.timeout_ms, place="/query/filter"
+    )
 
 
 async def _answer(
-    request: Request, query: recommender.Query, *, model_id: str | None, timeout_ms: int | None
+    request: Request,
+    query: recommender.Query,
+    *,
+    model_id: str | None,
+    timeout_ms: int | None,
+    place: str = "/filter",
 ) -> Response:
     runtime = runtime_of(request)
     clock = asyncio.get_running_loop().time
@@ -83,6 +91,7 @@ async def _answer(
     certain = await runtime.guard.refresh(within=timeout / 2)
     lineup = runtime.registry.lineup
     model = lineup.choose(model_id, query.user_id)
+    require_askable(model, query, place=place)
     asked = await informed(runtime, model, (query,), certain=certain, until=began + timeout / 2)
     timed = await runtime.batcher.recommend(
         model.recommender,

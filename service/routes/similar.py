@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Query, Request, Response
 
+from diffcdr.arrays import Float64Array
+from diffcdr.recommend.query import Query as ListQuery
 from service.bodies.responses import content_response
 from service.components import runtime_of
-from service.edge.problems import Problem, responses
+from service.edge.problems import FieldError, Problem, responses
+from service.routes.filters import require_askable
 from service.routes.lookup import LOOKUP_PROBLEMS, named
 from service.routes.parameters import ItemInAddress
+from service.schemas.filters import filter_in
 from service.schemas.similar import SimilarAnswer, SimilarParameters
 
 router = APIRouter(tags=["items"])
@@ -45,11 +51,26 @@ async def similar(
         raise Problem(
             "item_unknown", f"the {parameters.domain} of this bundle has no such item; GET /v1/items finds ids"
         )
-    rows, cosines = await asyncio.to_thread(lambda: model.similar(parameters.domain).nearest(row, parameters.k))
+    wanted = ListQuery(None, filter=filter_in(parameters.filter))
+    if wanted.filter is not None and parameters.domain == "source":
+        detail = "items of the source have no attributes to filter by; leave filter out, or ask for domain=target"
+        raise Problem("invalid_request", detail, errors=[FieldError(pointer="/query/filter", detail=detail)])
+    require_askable(model, wanted, place="/query/filter")
+
+    def find() -> tuple[npt.NDArray[np.int64], Float64Array, bool]:
+        allowed = None
+        if parameters.domain == "target":
+            allowed = model.recommender.catalogue.allowed(wanted.filter, None)
+        among = None if allowed is None else allowed.mask
+        nearest = model.similar(parameters.domain).nearest(row, parameters.k, among=among)
+        return (*nearest, allowed is not None and allowed.nothing)
+
+    rows, cosines, nothing = await asyncio.to_thread(find)
     found = zip(named(table, rows.tolist()), cosines.tolist(), strict=True)
     content = {
         "item": named(table, [row])[0],
         "items": [item | {"similarity": cosine, "rank": rank} for rank, (item, cosine) in enumerate(found, start=1)],
+        **({"empty_reason": "no_item_allowed"} if nothing else {}),
         "domain": parameters.domain,
         "bundle": model.id,
     }

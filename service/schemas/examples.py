@@ -39,12 +39,14 @@ _EVENTS: Sequence[Example] = [
     {"event_id": "9f1e", "user_id": NEWCOMER, "item_id": BOOK, "rating": 4, "domain": "target"},
 ]
 _REJECTED = {"index": 2, "event_id": "9f1e", "code": "opted_out"}
+_FILTER: Example = {"where": {"tags": {"none": ["sale"]}}}
 _USERS: Sequence[Example] = [
     {"user_id": USER, "k": 20},
     {"user_id": USER, "k": 5, "exclude_items": [BOOK], "fallback": "deny"},
     {"user_id": USER, "diversity": 0.2},
     {"user_id": USER, "k": 10, "offset": 10},
     {"user_id": USER, "explain": True},
+    {"user_id": USER, "filter": _FILTER},
     {"history": [{"item_id": FILMS[0], "rating": 5}, {"item_id": FILMS[1], "rating": 2}]},
     {"user_id": USER, "target_history": [{"item_id": BOOK, "rating": 4}]},
 ]
@@ -119,6 +121,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "BatchError": [_FAULT],
     "BatchLine": [{"index": 0, "user_id": USER, **_LIST}, {"index": 1, "user_id": None, "error": _FAULT}],
     "BatchUser": _USERS,
+    "Condition": [{"any": ["crime", "drama"], "none": ["poetry"]}, {"gte": 5, "lt": 20}],
     "DataSummary": [_DATA],
     "Embedding": [_EMBEDDING],
     "EmbeddingsAnswer": [
@@ -137,6 +140,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         {"user_id": USER, "items": [{**_FILM, "rating": 5.0}], "total": 38, "origin": "training", "bundle": MODEL_ID}
     ],
     "Item": [_ITEM, {**_ITEM, "explanation": _WHY}],
+    "ItemFilter": [_FILTER, {"items": [BOOK], "available": False}],
     "ItemsAnswer": [{"items": [_BOOK], "bundle": MODEL_ID}],
     "LoadRequest": [{"path": "candidate"}, {"path": "candidate", "activate": True}],
     "MapAnswer": [

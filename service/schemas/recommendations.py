@@ -6,11 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from diffcdr.recommend.query import NAMED, UnexplainedReason
+from diffcdr.filtering.item_filter import ItemFilter
+from diffcdr.recommend.query import NAMED, EmptyReason, UnexplainedReason
 from diffcdr.recommend.recommender import FallbackReason, Query, Strategy
 from service.bundles.registry import MAX_K
 from service.schemas.base import WHOLE, Body, Id, ModelName, SentId, Timeout
 from service.schemas.examples import BOOK
+from service.schemas.filters import FilterText, filter_in
 
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""
@@ -99,6 +101,10 @@ class BatchUser(_Options):
             description="Target-domain ratings: they move the list, and count as seen.",
         ),
     ] = ()
+    filter: Annotated[
+        ItemFilter | None,
+        Field(description="Which items the list may hold. The best of these are found, however few they are."),
+    ] = None
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -118,6 +124,7 @@ class BatchUser(_Options):
             explain=self.explain,
             history=tuple((rating.item_id, rating.rating) for rating in self.history),
             target_history=tuple((rating.item_id, rating.rating) for rating in self.target_history),
+            filter=self.filter,
             allow_fallback=self.fallback == "allow",
         )
 
@@ -143,6 +150,7 @@ class RecommendationParameters(_Options):
             examples=[[BOOK]],
         ),
     ] = ()
+    filter: FilterText = None
     timeout_ms: Timeout = None
 
     def query(self, user_id: str) -> Query:
@@ -155,6 +163,7 @@ class RecommendationParameters(_Options):
             diversity=self.diversity,
             offset=self.offset,
             explain=self.explain,
+            filter=filter_in(self.filter),
             allow_fallback=self.fallback == "allow",
         )
 
@@ -204,6 +213,16 @@ Unexplained = Annotated[
 ]
 
 
+Empty = Annotated[
+    EmptyReason | None,
+    Field(
+        description="Of a list without items: filter and availability leave no item at all (`no_item_allowed`); those "
+        "they leave are all seen or excluded (`all_excluded`); the page lies behind the end of the list "
+        "(`past_the_end`). Left out where there are items."
+    ),
+]
+
+
 class RecommendationAnswer(Body):
     """A ranked list, best first, and why it is what it is."""
 
@@ -213,6 +232,7 @@ class RecommendationAnswer(Body):
     strategy: Strategy
     fallback_reason: FallbackReason | None
     unexplained_reason: Unexplained = None
+    empty_reason: Empty = None
     bundle: Annotated[str, Field(description="Id of the bundle that answered.")]
     request_id: str
 
@@ -235,6 +255,7 @@ class BatchLine(Body):
     strategy: Strategy | None = None
     fallback_reason: FallbackReason | None = None
     unexplained_reason: Unexplained = None
+    empty_reason: Empty = None
     bundle: str | None = None
     error: BatchError | None = None
 
@@ -243,4 +264,5 @@ class PopularAnswer(Body):
     """The most rated items, most first."""
 
     items: Annotated[list[Item], Field(description="At most k; all items where there are fewer.")]
+    empty_reason: Empty = None
     bundle: str

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.bundles.registry import MAX_K
 from service.schemas.base import WHOLE, Body, ModelName
 from service.schemas.console import FoundItem
+from service.schemas.filters import FilterText
 
 
 class SimilarParameters(BaseModel):
@@ -21,6 +22,7 @@ class SimilarParameters(BaseModel):
         Literal["source", "target"],
         Field(description="Where the item and those like it are from.", examples=["target"]),
     ] = "target"
+    filter: FilterText = None
     model: ModelName = None
 
 
@@ -36,5 +38,9 @@ class SimilarAnswer(Body):
 
     item: Annotated[FoundItem, Field(description="The item asked for.")]
     items: Annotated[list[SimilarItem], Field(description="At most k; none where the item's vector is zero.")]
+    empty_reason: Annotated[
+        Literal["no_item_allowed"] | None,
+        Field(description="Filter and availability leave no item at all. Left out where they leave some."),
+    ] = None
     domain: Literal["source", "target"]
     bundle: str

@@ -111,7 +111,7 @@ PROVOKED: dict[str, Callable[[Place], httpx.Response]] = {
     "method_not_allowed": lambda place: place.calm.delete(ONE),
     "request_timeout": _too_late,
     "conflict": lambda place: place.calm.post("/v1/admin/models/rollback"),
-    "body_too_large": lambda place: place.calm.post(ONE, json={"user_id": "u" * (1 << 20)}),
+    "body_too_large": lambda place: place.calm.post(ONE, json={"user_id": "u" * (4 << 20)}),
     "unsupported_media_type": lambda place: place.calm.post(ONE, content=b"{}", headers={"Content-Type": "text/plain"}),
     "host_unknown": lambda place: place.calm.get("/v1/models", headers={"Host": "rebound.example"}),
     "invalid_request": lambda place: place.calm.post(ONE, json={**ASKED, "k": 0}),

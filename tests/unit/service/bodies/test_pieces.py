@@ -30,6 +30,16 @@ bodies = st.fixed_dictionaries(
         "user_id": ids | junk,
         "k": st.integers(0, 501) | junk,
         "exclude_items": st.lists(ids, max_size=4) | st.lists(junk, max_size=3) | junk,
+        "filter": st.fixed_dictionaries(
+            {},
+            optional={
+                "items": st.lists(ids, max_size=6) | st.lists(junk, max_size=3) | junk,
+                "where": st.dictionaries(ids, st.fixed_dictionaries({}, optional={"any": st.lists(ids)}) | junk),
+                "available": junk,
+                "x": junk,
+            },
+        )
+        | junk,
         "history": st.lists(rating, max_size=3),
         "events": st.lists(event, max_size=3) | junk,
         "user_ids": st.lists(ids, max_size=3),

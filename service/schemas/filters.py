@@ -1,0 +1,36 @@
+"""A filter in a query string: the JSON that a body has for it, as text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from diffcdr.filtering.item_filter import FilterError, ItemFilter
+
+MAX_TEXT = 4096
+"""Longest filter in an address; servers and proxies bound how long one may be."""
+
+
+def _readable(text: str | None) -> str | None:
+    try:
+        filter_in(text)
+    except FilterError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+FilterText = Annotated[
+    str | None,
+    Field(
+        max_length=MAX_TEXT,
+        description="Which items the list may hold: the JSON of the `filter` of `POST /v1/recommendations`.",
+        examples=['{"where": {"tags": {"none": ["sale"]}}}'],
+    ),
+    AfterValidator(_readable),
+]
+
+
+def filter_in(text: str | None) -> ItemFilter | None:
+    """The filter that ``text`` writes. Raises FilterError."""
+    return None if text is None else ItemFilter.parse(text)
