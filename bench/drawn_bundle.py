@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.bundle.attributes import Attribute, AttributeSpec, ItemAttributes
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
     Counts,
@@ -36,6 +37,7 @@ def write_drawn_bundle(
 
     ``seen``: if above 0, every source user is also a warm user who has rated that many items.
     ``graph``: the transfer, an ONNX model; affine if not given.
+    Each item has an attribute ``price``, drawn evenly between 0 and 1.
     ``source_items``: if above 0, ratings of that many source items fold in, and target ratings move lists.
     """
     rng = np.random.default_rng(0)
@@ -43,6 +45,8 @@ def write_drawn_bundle(
     def drawn(*shape: int) -> npt.NDArray[np.float32]:
         return rng.standard_normal(shape, dtype=np.float32)
 
+    price = Attribute.numbers(np.random.default_rng(1).random(items), np.ones(items, dtype=np.bool_))
+    attributes = ItemAttributes({"price": price})
     user_ids, item_ids = numbered("u", users), numbered("t", items)
     warm = users if seen else 0
     with BundleWriter(path) as writer:
@@ -57,6 +61,7 @@ def write_drawn_bundle(
         rated = np.sort(rng.integers(items, size=(warm, seen), dtype=np.int32), axis=1)
         writer.array("target_users/seen_items.npy", rated.reshape(-1))
         writer.ids("target_items", item_ids)
+        attributes.write(writer)
         writer.array("target_items/vectors.npy", drawn(items, dim))
         writer.array("target_items/biases.npy", drawn(items))
         writer.array("target_items/popularity.npy", rng.permutation(items).astype(np.int64) + 1)
@@ -89,6 +94,7 @@ def _manifest(*, users: int, source_items: int, items: int, warm: int, dim: int)
         preset="none",
         transfer=TransferSpec(kind="affine", source_dim=dim, target_dim=dim),
         scoring=ScoringSpec(objective="ranking"),
+        attributes=(AttributeSpec(name="price", kind="number"),),
         counts=Counts(
             source_users=users, source_items=source_items, target_users=warm, target_items=items, overlap_users=warm
         ),

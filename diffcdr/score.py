@@ -74,6 +74,7 @@ class Plan:
     part_users: int
     opted_out: str | None = None
     titles: bool = False
+    filter: str | None = None
 
 
 def score_users(
@@ -212,6 +213,9 @@ def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_
         part_users=max(BATCH_USERS, PART_ROWS // options.k),
         opted_out=None if opted_out is None else _digest(opted_out.sort()),
         titles=options.titles,
+        filter=None
+        if options.filter is None
+        else hashlib.sha256(options.filter.model_dump_json().encode()).hexdigest(),
     )
 
 

@@ -46,6 +46,7 @@ from service.routes import (
     embeddings,
     events,
     health,
+    item_changes,
     items,
     lookup,
     maps,
@@ -55,6 +56,7 @@ from service.routes import (
     similar,
 )
 from service.settings import Settings
+from service.state.items.following import ItemFollower
 from service.state.opening import open_store, open_vectors
 from service.state.suppression import Guard
 
@@ -169,6 +171,7 @@ def create_app(
         embeddings.router,
         events.router,
         items.router,
+        item_changes.router,
         similar.router,
         models.router,
         models.admin,
@@ -227,7 +230,8 @@ async def _running(
         require_durable=settings.state_durable == "require",
     )
     guard = Guard(store, on_suppressed=vectors.forget if vectors else None, copy_seconds=settings.state_copy_seconds)
-    await guard.refresh()
+    items = ItemFollower(store.items)
+    await asyncio.gather(guard.refresh(), items.refresh())
     batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
     try:
         loaded.recommender.health.listen(metrics.count_device_failure)
@@ -244,6 +248,7 @@ async def _running(
             shadow=Shadow(batcher, metrics),
             store=store,
             guard=guard,
+            items=items,
             vectors=vectors,
             intake=Intake(settings.event_queue),
             lifecycle=lifecycle,
@@ -266,6 +271,7 @@ def _background_work(runtime: Runtime) -> Iterator[None]:
     tasks = [
         keep("following the other workers", loader.follow, metrics),
         keep("watching the state", partial(_watch_state, runtime.guard, metrics), metrics),
+        keep("following the items", runtime.items.watch, metrics),
         keep("sampling activity", runtime.activity.watch, metrics),
         keep("watching the loop", LoopWatch(metrics.longest_hold.set).watch, metrics),
     ]

@@ -17,6 +17,7 @@ from service.engine.shadow import Shadow
 from service.metrics import Metrics
 from service.recent_activity import Activity
 from service.settings import Settings
+from service.state.items.following import ItemFollower
 from service.state.store import Store
 from service.state.suppression import Guard
 
@@ -61,6 +62,7 @@ class Runtime:
     shadow: Shadow
     store: Store
     guard: Guard
+    items: ItemFollower
     vectors: RedisVectors | None
     intake: Intake
     lifecycle: Lifecycle

@@ -152,6 +152,16 @@ def _opt_out(population: Population, rng: Random) -> Question:
     return Question("opt-out", method, f"/v1/users/u{rng.randrange(FEW):07d}/opt-out", frozenset({204}))
 
 
+def _item_change(population: Population, rng: Random) -> Question:
+    items = [f"t{rng.randrange(FEW):07d}", f"t{FEW + rng.randrange(FEW):07d}"]
+    change = {"available": rng.choice((True, False, None)), "tags": rng.choice((["sale"], None))}
+    if rng.random() < 0.5:
+        body = json.dumps(change).encode()
+        return Question("item change", "PUT", f"/v1/items/{items[0]}", frozenset({204}), body)
+    body = json.dumps({"items": [{"item_id": item, **change} for item in items]}).encode()
+    return Question("item changes", "PUT", "/v1/items", frozenset({200}), body)
+
+
 def _erase(population: Population, rng: Random) -> Question:
     return Question("erasure", "DELETE", f"/v1/users/u{rng.randrange(FEW, 2 * FEW):07d}", frozenset({202}))
 
@@ -167,6 +177,7 @@ def _look(population: Population, rng: Random) -> Question:
         "/v1/models",
         f"/v1/users?prefix=u0{digits:03d}",
         f"/v1/items?q=t0{digits:03d}",
+        f"/v1/items/t{rng.randrange(population.target_items):07d}",
         f"/v1/items?domain=source&q={digits}",
         "/v1/activity",
         "/metrics",
@@ -175,7 +186,7 @@ def _look(population: Population, rng: Random) -> Question:
         "/openapi.json",
     )
     path = rng.choice(paths)
-    return _get(path.partition("?")[0], path)
+    return _get("item" if path.startswith("/v1/items/t") else path.partition("?")[0], path)
 
 
 def _similar(population: Population, rng: Random) -> Question:
@@ -206,22 +217,23 @@ def _bad(population: Population, rng: Random) -> Question:
 
 
 KINDS: Sequence[tuple[Maker, float]] = (
-    (_known, 25.0),
-    (_filtered, 3.0),
+    (_known, 28.0),
+    (_filtered, 2.0),
     (_by_address, 6.0),
     (_stranger, 6.0),
     (_fold_in, 8.0),
     (_warm, 5.0),
     (_opted_out, 4.0),
     (_hurried, 2.0),
-    (_newcomer, 6.0),
+    (_newcomer, 5.0),
     (_batch, 2.0),
     (_left, 1.0),
     (_embeddings, 3.0),
     (_events, 6.0),
     (_opt_out, 4.0),
     (_erase, 1.0),
-    (_look, 10.0),
+    (_item_change, 1.0),
+    (_look, 8.0),
     (_similar, 2.0),
     (_absent, 2.0),
     (_bad, 4.0),

@@ -37,6 +37,7 @@ from diffcdr.client.async_client import AsyncClient
 from diffcdr.client.calls import Event, User
 from diffcdr.client.client import Client
 from diffcdr.client.errors import ClientError, Problem, ServiceError, Unreachable
+from diffcdr.client.items import ItemChange, ItemsChanged, KnownItem
 from diffcdr.client.sending import Retries
 
 __all__ = [
@@ -50,7 +51,10 @@ __all__ = [
     "EventsResult",
     "Explanation",
     "Item",
+    "ItemChange",
     "ItemList",
+    "ItemsChanged",
+    "KnownItem",
     "LineError",
     "ModelSummary",
     "ModelsResult",

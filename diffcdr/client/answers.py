@@ -65,6 +65,7 @@ class RecommendationList(Answer):
     bundle: str
     request_id: str
     unexplained_reason: str | None = None
+    empty_reason: str | None = None
 
 
 class LineError(Answer):
@@ -84,6 +85,7 @@ class BatchLine(Answer):
     strategy: str | None = None
     fallback_reason: str | None = None
     unexplained_reason: str | None = None
+    empty_reason: str | None = None
     bundle: str | None = None
     error: LineError | None = None
 
@@ -93,6 +95,7 @@ class ItemList(Answer):
 
     items: tuple[Item, ...]
     bundle: str
+    empty_reason: str | None = None
 
 
 class RejectedEvent(Answer):
@@ -247,6 +250,7 @@ class SimilarItems(Answer):
     items: tuple[SimilarItem, ...]
     domain: str
     bundle: str
+    empty_reason: str | None = None
 
 
 class RatedItem(FoundItem):

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx2 as httpx
 
 from diffcdr.client import calls as questions
+from diffcdr.client import items
 from diffcdr.client.answers import BatchLine
 from diffcdr.client.batches import HEADERS, PATH, AsyncUsers, Lines, async_pieces
 from diffcdr.client.calls import Call
@@ -51,6 +52,9 @@ class AsyncClient(Connected[httpx.AsyncClient]):
     embed_vectors = _method(questions.embed_vectors)
     add_events = _method(questions.add_events)
     popular = _method(questions.popular)
+    item = _method(items.item)
+    change_item = _method(items.change_item)
+    change_items = _method(items.change_items)
     opt_out = _method(questions.opt_out)
     opt_in = _method(questions.opt_in)
     erase = _method(questions.erase)

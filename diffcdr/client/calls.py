@@ -5,6 +5,7 @@ Both clients take their methods from here (:mod:`diffcdr.client.client`, :mod:`d
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
@@ -62,6 +63,7 @@ class Options(TypedDict, total=False):
     diversity: float
     fallback: Literal["allow", "deny"]
     explain: bool
+    filter: Mapping[str, Any]
     model: str
 
 
@@ -81,7 +83,7 @@ class User:
 
     def body(self) -> dict[str, Any]:
         """As the service takes it."""
-        body = _given(user_id=self.user_id) | dict(self.wishes)
+        body = given(user_id=self.user_id) | dict(self.wishes)
         if "history" in self.wishes:
             body["history"] = _ratings(self.wishes["history"])
         if "target_history" in self.wishes:
@@ -104,7 +106,7 @@ def recommend(
     user_id: str | None = None, *, timeout_ms: int | None = None, **wishes: Unpack[Wishes]
 ) -> Call[RecommendationList]:
     """A ranked list for a user, or for whoever has this ``history``; ``wishes`` as in :class:`Wishes`."""
-    body = User(user_id, **wishes).body() | _given(timeout_ms=timeout_ms)
+    body = User(user_id, **wishes).body() | given(timeout_ms=timeout_ms)
     return Call("POST", "/v1/recommendations", RecommendationList.read, body=body)
 
 
@@ -112,7 +114,7 @@ def recommend_user(
     user_id: str, *, timeout_ms: int | None = None, **options: Unpack[Options]
 ) -> Call[RecommendationList]:
     """The same by address, with GET: for callers behind a cache or a proxy that knows addresses alone."""
-    parameters = _given(timeout_ms=timeout_ms, **options)
+    parameters = given(timeout_ms=timeout_ms, **options | _filtered(options.get("filter")))
     return Call("GET", f"{_address(user_id)}/recommendations", RecommendationList.read, parameters=parameters)
 
 
@@ -136,19 +138,20 @@ def add_events(events: Iterable[Event]) -> Call[EventsResult]:
     return Call("POST", "/v1/events", EventsResult.read, body=body, keyed=True)
 
 
-def popular(*, k: int = 20, offset: int | None = None) -> Call[ItemList]:
-    """The most rated items, as unknown users get them; all but the first ``offset``."""
-    return Call("GET", "/v1/items/popular", ItemList.read, parameters=_given(k=k, offset=offset))
+def popular(*, k: int = 20, offset: int | None = None, filter: Mapping[str, Any] | None = None) -> Call[ItemList]:
+    """The most rated items that ``filter`` allows, as unknown users get them; all but the first ``offset``."""
+    parameters = given(k=k, offset=offset) | _filtered(filter)
+    return Call("GET", "/v1/items/popular", ItemList.read, parameters=parameters)
 
 
 def opt_out(user_id: str) -> Call[None]:
     """From now on nothing is personalised for this user."""
-    return Call("PUT", f"{_address(user_id)}/opt-out", _nothing)
+    return Call("PUT", f"{_address(user_id)}/opt-out", nothing)
 
 
 def opt_in(user_id: str) -> Call[None]:
     """Take an opt-out back."""
-    return Call("DELETE", f"{_address(user_id)}/opt-out", _nothing)
+    return Call("DELETE", f"{_address(user_id)}/opt-out", nothing)
 
 
 def erase(user_id: str) -> Call[ErasureReceipt]:
@@ -158,38 +161,44 @@ def erase(user_id: str) -> Call[ErasureReceipt]:
 
 def find_users(prefix: str = "", *, limit: int = 20, model: str | None = None) -> Call[UserList]:
     """Up to 100 known user ids that begin with ``prefix``."""
-    return Call("GET", "/v1/users", UserList.read, parameters=_given(prefix=prefix, limit=limit, model=model))
+    return Call("GET", "/v1/users", UserList.read, parameters=given(prefix=prefix, limit=limit, model=model))
 
 
 def find_items(
     q: str = "", *, domain: Literal["source", "target"] = "target", limit: int = 20, model: str | None = None
 ) -> Call[FoundItems]:
     """Up to 100 items whose id begins with ``q``, then those that have it in their title."""
-    return Call("GET", "/v1/items", FoundItems.read, parameters=_given(q=q, domain=domain, limit=limit, model=model))
+    return Call("GET", "/v1/items", FoundItems.read, parameters=given(q=q, domain=domain, limit=limit, model=model))
 
 
 def similar_items(
-    item_id: str, *, k: int = 20, domain: Literal["source", "target"] = "target", model: str | None = None
+    item_id: str,
+    *,
+    k: int = 20,
+    domain: Literal["source", "target"] = "target",
+    filter: Mapping[str, Any] | None = None,
+    model: str | None = None,
 ) -> Call[SimilarItems]:
-    """Items like this one, of the same domain."""
-    path = f"/v1/items/{_segment(item_id)}/similar"
-    return Call("GET", path, SimilarItems.read, parameters=_given(k=k, domain=domain, model=model))
+    """Items like this one, of the same domain, of those that ``filter`` allows."""
+    path = f"/v1/items/{segment(item_id)}/similar"
+    parameters = given(k=k, domain=domain, model=model) | _filtered(filter)
+    return Call("GET", path, SimilarItems.read, parameters=parameters)
 
 
 def history(user_id: str, *, limit: int = 50, model: str | None = None) -> Call[History]:
     """What a user rated in the source domain, best first; up to 1,000 ratings."""
-    parameters = _given(limit=limit, model=model)
+    parameters = given(limit=limit, model=model)
     return Call("GET", f"{_address(user_id)}/history", History.read, parameters=parameters)
 
 
 def user_map(*, model: str | None = None) -> Call[UserMap]:
     """A sample of users, and items, in two dimensions."""
-    return Call("GET", "/v1/map", UserMap.read, parameters=_given(model=model))
+    return Call("GET", "/v1/map", UserMap.read, parameters=given(model=model))
 
 
 def place(user_id: str, *, model: str | None = None) -> Call[Place]:
     """Where a user stands on that map."""
-    return Call("GET", f"{_address(user_id)}/map", Place.read, parameters=_given(model=model))
+    return Call("GET", f"{_address(user_id)}/map", Place.read, parameters=given(model=model))
 
 
 def activity(*, since: float = 0.0) -> Call[Activity]:
@@ -204,7 +213,7 @@ def models() -> Call[ModelsResult]:
 
 def model(model_id: str) -> Call[ModelSummary]:
     """One loaded bundle."""
-    return Call("GET", f"/v1/models/{_segment(model_id)}", ModelSummary.read)
+    return Call("GET", f"/v1/models/{segment(model_id)}", ModelSummary.read)
 
 
 def load_model(path: str, *, activate: bool = False) -> Call[ModelSummary]:
@@ -229,7 +238,7 @@ def set_traffic(
 ) -> Call[ModelsResult]:
     """Have ``percent`` of the users answered by ``canary``, and ``shadow`` asked unseen; nothing given ends both."""
     asked = None if shadow is None else shadow.model_dump()
-    body = {"canary": canary, "percent": percent, "salt": salt, **_given(shadow=asked)}
+    body = {"canary": canary, "percent": percent, "salt": salt, **given(shadow=asked)}
     return Call("PUT", "/v1/admin/traffic", ModelsResult.read, body=body)
 
 
@@ -239,7 +248,7 @@ def readiness() -> Call[Readiness]:
 
 
 def _embed(asked: dict[str, Any], *, model: str | None, timeout_ms: int | None) -> Call[Embeddings]:
-    body = {**asked, "encoding": "base64", **_given(model=model, timeout_ms=timeout_ms)}
+    body = {**asked, "encoding": "base64", **given(model=model, timeout_ms=timeout_ms)}
     return Call("POST", "/v1/embeddings", Embeddings.read, body=body)
 
 
@@ -247,19 +256,24 @@ def _ratings(pairs: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
     return [{"item_id": item_id, "rating": rating} for item_id, rating in pairs]
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def _filtered(filter: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``filter`` as a query string has it."""
+    return {} if filter is None else {"filter": json.dumps(filter, default=list)}
+
+
+def given(**values: Any) -> dict[str, Any]:
     """The ``values`` that are there."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _address(user_id: str) -> str:
-    return f"/v1/users/{_segment(user_id)}"
+    return f"/v1/users/{segment(user_id)}"
 
 
-def _segment(text: str) -> str:
+def segment(text: str) -> str:
     """``text`` as one segment of an address. An id of dots alone would name a folder above."""
     return text.replace(".", "%2E") if not text.strip(".") else quote(text, safe="")
 
 
-def _nothing(response: httpx.Response) -> None:
+def nothing(response: httpx.Response) -> None:
     """There is no body."""

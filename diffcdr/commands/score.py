@@ -18,6 +18,7 @@ from diffcdr.device.names import Device, parse_device
 from diffcdr.errors import InputError
 from diffcdr.files.encodings import known_encoding
 from diffcdr.files.users import read_users
+from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.help import help_groups
 from diffcdr.list_files import format_of
 from diffcdr.progress import Reporter, amount, hint_on_interrupt
@@ -50,7 +51,7 @@ MOSTLY = 0.9
 @help_groups(
     {
         "Files": ("bundle", "users", "out", "opted_out", "encoding"),
-        "Lists": ("k", "lists", "titles", "include_seen", "diversity"),
+        "Lists": ("k", "lists", "titles", "include_seen", "diversity", "filter"),
         "Work": ("resume", "device", "search_device", "threads", "engine", "master", "spark_conf"),
     }
 )
@@ -67,6 +68,10 @@ def score(
         float,
         typer.Option(min=0.0, max=1.0, help="Above 0, items of a personal list give way to others unlike them."),
     ] = 0.0,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help='Which items lists may hold, such as \'{"where": {"price": {"lt": 20}}}\'.'),
+    ] = None,
     opted_out: Annotated[
         Path | None,
         typer.Option(help="File of users who opted out or asked to be forgotten: the popular list for them."),
@@ -112,6 +117,7 @@ def score(
             layout="lists" if lists else "long",
             diversity=diversity,
             titles=titles,
+            filter=None if filter is None else ItemFilter.parse(filter),
         ),
         resume=resume,
         opted_out=None if opted_out is None else _read(reporter, opted_out, codec),
@@ -133,6 +139,8 @@ def score(
             threads=threads or len(os.sched_getaffinity(0)),
         )
     _warn_of_unknown(reporter, report, asked)
+    if not report.rows:
+        reporter.warn("no list holds an item: what may be in them is not available, or the filter allows none")
     by_strategy = ", ".join(f"{count:,} {strategy}" for strategy, count in sorted(report.strategies.items()))
     reporter.note(f"wrote {amount(report.rows, 'rows')} for {amount(report.users, 'users')} ({by_strategy}) to {out}")
 

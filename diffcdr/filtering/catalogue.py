@@ -56,6 +56,8 @@ class Allowed:
     key: Key
     meeting: Meeting | None
     withheld: BoolArray | None
+    unknown: bool = False
+    """Whether all are withheld because nobody can tell which are available."""
 
     @property
     def subset(self) -> Subset | None:
@@ -126,7 +128,8 @@ class Catalogue:
         if found is None and withheld is None:
             return None
         number = changes.key if withheld is not None and changes is not None else None
-        return Allowed((*key, everything, number), found, withheld)
+        unknown = changes is not None and not changes.known and not everything
+        return Allowed((*key, everything, number), found, withheld, unknown=unknown)
 
     def _meeting(self, wanted: ItemFilter, changes: ItemChanges | None) -> tuple[Key, Meeting]:
         named = None if wanted.items is None else self._rows(wanted.items)
@@ -162,6 +165,8 @@ class Catalogue:
         return np.ascontiguousarray(rows[rows >= 0])
 
     def _withheld(self, changes: ItemChanges | None) -> BoolArray | None:
+        if changes is not None and not changes.known:
+            return np.ones(len(self._items.ids), dtype=np.bool_)
         if changes is None or not changes.serial:
             return self._said
         with self._lock:

@@ -30,6 +30,8 @@ class ItemChanges:
     """The number of the last change of a tag."""
     recent: tuple[tuple[int, tuple[str, ...]], ...] = ()
     origin: object = field(default_factory=object)
+    known: bool = True
+    """False while nobody can tell what was said: then no item counts as available."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -44,6 +46,10 @@ class ItemChanges:
         if not later or later[0][0] != serial + 1:
             return None
         return list(dict.fromkeys(item for _, items in later for item in items))
+
+
+UNKNOWN = ItemChanges(known=False)
+"""What is known where nothing can be read."""
 
 
 class ChangeLog:

@@ -12,6 +12,7 @@ import polars as pl
 from diffcdr.errors import InputError
 from diffcdr.files.users import USER_COLUMN
 from diffcdr.filtering.item_filter import ItemFilter
+from diffcdr.filtering.masks import check_filter
 from diffcdr.recommend.query import ROW_STRATEGIES, TopRows
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Scorer:
         self._options = options
         self._opted_out = None if opted_out is None else opted_out.implode()
         self._item_ids = decode_ids(recommender.bundle.target_items.ids.array)
-        check_titles(recommender.bundle, options)
+        check_options(recommender.bundle, options)
         self._titles = _titles(recommender.bundle) if options.titles else None
         self._strategies = pl.Series("strategy", ROW_STRATEGIES, dtype=pl.Enum(ROW_STRATEGIES))
 
@@ -96,8 +97,10 @@ class Scorer:
         )
 
 
-def check_titles(bundle: Bundle, options: ScoreOptions) -> None:
-    """Raise InputError where titles are wanted of a bundle that has none of its target items."""
+def check_options(bundle: Bundle, options: ScoreOptions) -> None:
+    """Raise InputError where ``bundle`` has no titles, or attributes, that are wanted of its target items."""
+    if options.filter is not None:
+        check_filter(options.filter, bundle.target_items.attributes.columns)
     if options.titles and bundle.target_items.titles is None:
         raise InputError(
             "the bundle has no titles of target items; train it with --target-titles, or leave out --titles"

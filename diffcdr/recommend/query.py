@@ -21,7 +21,7 @@ UnexplainedReason = Literal["not_personal", "no_histories", "no_item_vectors", "
 
 NAMED = 5
 """Most source ratings that an explanation names."""
-EmptyReason = Literal["no_item_allowed", "all_excluded", "past_the_end"]
+EmptyReason = Literal["no_item_allowed", "all_excluded", "past_the_end", "availability_unknown"]
 
 ROW_STRATEGIES: tuple[Strategy, ...] = ("popular", "transfer", "warm")
 """What :attr:`TopRows.strategies` indexes."""
@@ -137,7 +137,7 @@ class Recommendation:
     """Where asked for, why that cannot be said."""
     empty_reason: EmptyReason | None = None
     """Why there is no item: by filter and availability none may be in a list, those that may are all seen or excluded,
-    or the page lies behind the end of the list."""
+    the page lies behind the end of the list, or nobody can tell which items are available."""
 
     def __iter__(self) -> Iterator[ListedItem]:
         """The items, best first."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from diffcdr.arrays import Float32Array, Int32Array, Int64Array
 from diffcdr.bundle.reader import TargetItems
 from diffcdr.filtering.catalogue import Allowed
-from diffcdr.recommend.query import FallbackReason, Query, Recommendation, Strategy, UserUnknown
+from diffcdr.recommend.query import EmptyReason, FallbackReason, Query, Recommendation, Strategy, UserUnknown
 from diffcdr.recommend.user_vectors import NO_ITEMS
 
 FIRST_LOOK = 4_096
@@ -79,8 +79,11 @@ class Listing:
             titles=titles.take(rows) if titles is not None else [None] * len(rows),
             strategy=strategy,
             fallback_reason=reason,
-            empty_reason=None if len(rows) else "no_item_allowed" if self._none(allowed) else "all_excluded",
+            empty_reason=None if len(rows) else self._why_empty(allowed),
         )
 
-    def _none(self, allowed: Allowed | None) -> bool:
-        return not len(self.order) or (allowed is not None and allowed.nothing)
+    def _why_empty(self, allowed: Allowed | None) -> EmptyReason:
+        if allowed is not None and allowed.unknown:
+            return "availability_unknown"
+        nothing = not len(self.order) or (allowed is not None and allowed.nothing)
+        return "no_item_allowed" if nothing else "all_excluded"

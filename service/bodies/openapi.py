@@ -20,6 +20,7 @@ from service.schemas import (
     TrafficSplit,
 )
 from service.schemas.examples import EXAMPLES
+from service.schemas.items import ItemChangeRequest, ItemChangesRequest
 
 BODIES = (
     RecommendationRequest,
@@ -27,6 +28,8 @@ BODIES = (
     BatchLine,
     EmbeddingsRequest,
     EventsRequest,
+    ItemChangeRequest,
+    ItemChangesRequest,
     LoadRequest,
     ActivateRequest,
     TrafficSplit,

@@ -27,12 +27,15 @@ async def informed(
 ) -> list[Query]:
     """``queries`` as ``model`` may be asked them, in their order; ``certain`` is what ``runtime.guard.refresh()`` said.
 
-    Suppressed users are not personalised; while it is not certain who is suppressed, nobody is. For other users whose
-    query holds no ratings, their events from the store are added: ratings of source items if the bundle does not know
-    the user, ratings of target items in any case. If the store does not answer before ``until`` (on the loop's clock),
-    none are added.
+    Lists hold what is available now. Suppressed users are not personalised; while it is not certain who is suppressed,
+    nobody is. For other users whose query holds no ratings, their events from the store are added: ratings of source
+    items if the bundle does not know the user, ratings of target items in any case. If the store does not answer before
+    ``until`` (on the loop's clock), none are added.
     """
     denied: Literal["opted_out", "state_unavailable"] = "opted_out" if certain else "state_unavailable"
+    changes = runtime.items.now
+    if changes.serial or not changes.known:
+        queries = [replace(query, changes=changes) for query in queries]
     allowed = [
         query
         if certain and runtime.guard.allows(query.user_id)

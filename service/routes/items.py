@@ -43,13 +43,14 @@ class PopularParameters(BaseModel):
 )
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
     """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
-    model = runtime_of(request).registry.lineup.stable
+    runtime = runtime_of(request)
+    model, changes = runtime.registry.lineup.stable, runtime.items.now
     wanted = ListQuery(None, k=parameters.k, offset=parameters.offset, filter=filter_in(parameters.filter))
     require_askable(model, wanted, place="/query/filter")
-    if wanted.filter is None:
+    if wanted.filter is None and changes.known and not changes.serial:
         shown = page(model.popular, wanted)
         content = {"items": item_list(shown), **empty_reason(shown), "bundle": model.id}
         return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}", content)
-    most = await asyncio.to_thread(model.recommender.popular, MAX_K, filter=wanted.filter)
+    most = await asyncio.to_thread(model.recommender.popular, MAX_K, filter=wanted.filter, changes=changes)
     shown = page(most, wanted)
     return content_response(request, {"items": item_list(shown), **empty_reason(shown), "bundle": model.id})

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Query, Request, Response
 
 from diffcdr.arrays import Float64Array
+from diffcdr.recommend.query import EmptyReason
 from diffcdr.recommend.query import Query as ListQuery
 from service.bodies.responses import content_response
 from service.components import runtime_of
@@ -41,7 +42,8 @@ async def similar(
     All items are looked at; the answer stays the same for a bundle. It is empty where nothing was learnt of the item:
     its vector is zero.
     """
-    model = runtime_of(request).registry.lineup.choose(parameters.model, None)
+    runtime = runtime_of(request)
+    model, changes = runtime.registry.lineup.choose(parameters.model, None), runtime.items.now
     bundle = model.bundle
     table = bundle.source_items if parameters.domain == "source" else bundle.target_items
     if not len(table.ids):
@@ -57,20 +59,22 @@ async def similar(
         raise Problem("invalid_request", detail, errors=[FieldError(pointer="/query/filter", detail=detail)])
     require_askable(model, wanted, place="/query/filter")
 
-    def find() -> tuple[npt.NDArray[np.int64], Float64Array, bool]:
+    def find() -> tuple[npt.NDArray[np.int64], Float64Array, EmptyReason | None]:
         allowed = None
         if parameters.domain == "target":
-            allowed = model.recommender.catalogue.allowed(wanted.filter, None)
+            allowed = model.recommender.catalogue.allowed(wanted.filter, changes)
         among = None if allowed is None else allowed.mask
         nearest = model.similar(parameters.domain).nearest(row, parameters.k, among=among)
-        return (*nearest, allowed is not None and allowed.nothing)
+        if allowed is None or not allowed.nothing:
+            return (*nearest, None)
+        return (*nearest, "availability_unknown" if allowed.unknown else "no_item_allowed")
 
-    rows, cosines, nothing = await asyncio.to_thread(find)
+    rows, cosines, reason = await asyncio.to_thread(find)
     found = zip(named(table, rows.tolist()), cosines.tolist(), strict=True)
     content = {
         "item": named(table, [row])[0],
         "items": [item | {"similarity": cosine, "rank": rank} for rank, (item, cosine) in enumerate(found, start=1)],
-        **({"empty_reason": "no_item_allowed"} if nothing else {}),
+        **({} if reason is None else {"empty_reason": reason}),
         "domain": parameters.domain,
         "bundle": model.id,
     }

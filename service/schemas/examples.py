@@ -39,6 +39,7 @@ _EVENTS: Sequence[Example] = [
     {"event_id": "9f1e", "user_id": NEWCOMER, "item_id": BOOK, "rating": 4, "domain": "target"},
 ]
 _REJECTED = {"index": 2, "event_id": "9f1e", "code": "opted_out"}
+_CHANGED: Example = {"item_id": BOOK, "available": True, "tags": ["sale", "gift"]}
 _FILTER: Example = {"where": {"tags": {"none": ["sale"]}}}
 _USERS: Sequence[Example] = [
     {"user_id": USER, "k": 20},
@@ -140,6 +141,12 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
         {"user_id": USER, "items": [{**_FILM, "rating": 5.0}], "total": 38, "origin": "training", "bundle": MODEL_ID}
     ],
     "Item": [_ITEM, {**_ITEM, "explanation": _WHY}],
+    "ItemAnswer": [
+        {**_BOOK, "attributes": {"price": 12.5, "genre": ["crime"]}, "available": True, "bundle": MODEL_ID},
+    ],
+    "ItemChangeRequest": [{"available": False}, {"tags": ["sale"]}, {"available": None, "tags": None}],
+    "ItemChangesAnswer": [{"changed": 2, "request_id": REQUEST_ID}],
+    "ItemChangesRequest": [{"items": [_CHANGED, {"item_id": "t00012", "available": None}]}],
     "ItemFilter": [_FILTER, {"items": [BOOK], "available": False}],
     "ItemsAnswer": [{"items": [_BOOK], "bundle": MODEL_ID}],
     "LoadRequest": [{"path": "candidate"}, {"path": "candidate", "activate": True}],
@@ -153,6 +160,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "MapItem": [{**_BOOK, "point": [0.3, 0.2]}],
     "MapUser": [{"user_id": OTHER_USER, **_PLACE, "others": {"als": [0.3, 0.1]}}],
     "ModelSummary": [_SUMMARY],
+    "NamedItemChange": [_CHANGED],
     "ModelsAnswer": [{"models": [_SUMMARY], "traffic": _SPLIT, "refused": [_REFUSAL]}],
     "PlaceAnswer": [
         {"user_id": USER, "on_map": False, **_PLACE, "target": None, "near": [_BOOK], "bundle": MODEL_ID},

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from diffcdr.filtering.item_filter import FilterError, ItemFilter
 
-MAX_TEXT = 4096
+MAX_TEXT = 1024
 """Longest filter in an address; servers and proxies bound how long one may be."""
 
 

@@ -218,7 +218,8 @@ Empty = Annotated[
     Field(
         description="Of a list without items: filter and availability leave no item at all (`no_item_allowed`); those "
         "they leave are all seen or excluded (`all_excluded`); the page lies behind the end of the list "
-        "(`past_the_end`). Left out where there are items."
+        "(`past_the_end`); which items are available cannot be read since the start (`availability_unknown`). Left out "
+        "where there are items."
     ),
 ]
 

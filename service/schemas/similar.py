@@ -39,8 +39,8 @@ class SimilarAnswer(Body):
     item: Annotated[FoundItem, Field(description="The item asked for.")]
     items: Annotated[list[SimilarItem], Field(description="At most k; none where the item's vector is zero.")]
     empty_reason: Annotated[
-        Literal["no_item_allowed"] | None,
-        Field(description="Filter and availability leave no item at all. Left out where they leave some."),
+        Literal["no_item_allowed", "availability_unknown"] | None,
+        Field(description="Filter and availability leave no item at all, or cannot be read. Left out otherwise."),
     ] = None
     domain: Literal["source", "target"]
     bundle: str

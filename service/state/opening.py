@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from diffcdr.errors import InputError
 from service.settings import Settings
+from service.state.items.store import ItemStore, NoItems
 from service.state.sqlite import SqliteStore
 from service.state.sqlite_file import NeverWas
 from service.state.store import (
@@ -57,6 +58,7 @@ class NowhereStore:
     def __init__(self, reason: str, *, path: Path | None = None) -> None:
         self._reason = reason
         self._path = path
+        self.items: ItemStore = NoItems(reason)
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """Raises StateUnavailable."""

@@ -23,6 +23,7 @@ from redis.exceptions import (
 )
 
 from service.state.event_hours import EventHours, hour_of
+from service.state.items.redis import RedisItems
 from service.state.redis_connection import RedisAddress, ask_primary, close_client, is_from_replica
 from service.state.store import (
     MAX_EVENTS_PER_USER,
@@ -137,6 +138,7 @@ class RedisStore:
         self._set_opt_out = self._client.register_script(_SET_OPT_OUT)
         self._erase = self._client.register_script(_ERASE)
         self._add_events = self._client.register_script(_ADD_EVENTS)
+        self.items = RedisItems(self._client, self._answered, prefix=self._prefix)
         self._claim = self._client.register_script(_CLAIM)
         self._record_answer = self._client.register_script(_RECORD_ANSWER)
 

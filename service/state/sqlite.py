@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.state.event_hours import EventHours, hour_of
+from service.state.items.sqlite import SqliteItems
 from service.state.sqlite_access import Access
 from service.state.sqlite_file import VERSION
 from service.state.store import (
@@ -50,6 +51,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         """Open the file at ``path``, or make it where there provably never was one. Raises NeverWas."""
         self._access = Access(path)
+        self.items = SqliteItems(self._access)
         self._ahead_since: float | None = None
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:

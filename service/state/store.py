@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from service.state.items.store import ItemStore
 
 MAX_EVENTS_PER_USER = 1000
 """Of each user the last so many are kept; what is kept of one person never grows without end."""
@@ -107,6 +110,11 @@ class Store(Protocol):
     Every method raises StateUnavailable where the store does not answer in time, and StateBroken where what answers is
     not what was left there.
     """
+
+    @property
+    def items(self) -> ItemStore:
+        """What was said of items."""
+        ...
 
     async def set_opt_out(self, user_id: str, opted_out: bool) -> None:
         """Note that the user wants no personal lists, or wants them again. Repeating it changes nothing."""

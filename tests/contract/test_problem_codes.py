@@ -154,10 +154,12 @@ def test_the_code_is_answered_as_the_catalogue_has_it(place: Place, code: str) -
 def test_the_status_is_documented_where_it_was_met(place: Place, code: str) -> None:
     response = PROVOKED[code](place)
     documented = place.calm.get("/openapi.json").json()["paths"]
+    here = response.request.url.path
+    # /v1/items/popular is no item's address.
     (operations,) = [
         operations
         for path, operations in documented.items()
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), response.request.url.path)
+        if path == here or (here not in documented and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), here))
     ]
     if response.status_code == 405:
         assert response.request.method.lower() not in operations

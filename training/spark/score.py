@@ -32,7 +32,7 @@ from diffcdr.device.names import Device
 from diffcdr.errors import BundleError, InputError
 from diffcdr.files.users import USER_COLUMN
 from diffcdr.progress import Reporter
-from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, check_titles, decode_ids
+from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, check_options, decode_ids
 from diffcdr.recommend.recommender import Recommender
 from diffcdr.score import COMPILED_USERS, Plan, ScoreReport, ScoreRequest, make_plan, recommender_for, say_found
 from training.spark.arrow import numbers, on_numbers
@@ -96,7 +96,7 @@ def score_on_spark(
     place, target = Storage.at(bundle), Storage.at(out)
     opened = _open(place)
     say_found(opened, asked, reporter=reporter)
-    check_titles(opened, asked.options)
+    check_options(opened, asked.options)
     users = decode_ids(opened.source_users.ids.array) if asked.users is None else asked.users
     plan = make_plan(opened.id, users, asked.options, opted_out=asked.opted_out)
     with open_session(master, settings) as session:

@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from diffcdr.client import AsyncClient, Client, answers, batches, calls
+from diffcdr.client import items as client_items
 from diffcdr.client.calls import Call
 from service import schemas
-from service.schemas import console, similar
+from service.schemas import console, items, similar
 from tests import web
 
 
@@ -22,6 +23,8 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
         answers.BatchLine: schemas.BatchLine,
         answers.LineError: schemas.BatchError,
         answers.ItemList: schemas.PopularAnswer,
+        client_items.KnownItem: items.ItemAnswer,
+        client_items.ItemsChanged: items.ItemChangesAnswer,
         answers.EventsResult: schemas.EventsAnswer,
         answers.RejectedEvent: schemas.RejectedEvent,
         answers.ErasureReceipt: schemas.ErasureReceipt,
@@ -77,6 +80,9 @@ def test_every_operation_of_v1_has_a_method(address: str) -> None:
         calls.find_users(),
         calls.find_items(),
         calls.similar_items("ID"),
+        client_items.item("ID"),
+        client_items.change_item("ID"),
+        client_items.change_items({}),
         calls.history("ID"),
         calls.user_map(),
         calls.place("ID"),

@@ -27,6 +27,24 @@ def test_a_list_is_the_same_by_body_by_address_and_in_a_batch(client: Client) ->
     assert client.recommend(history=[("s00003", 5.0)]).strategy == "fold_in"
 
 
+def test_items_are_filtered_changed_and_looked_at(client: Client) -> None:
+    sale = {"where": {"tags": {"any": ["sale"]}}}
+    assert client.recommend(USERS[0], filter=sale).empty_reason == "no_item_allowed"
+    client.change_item("t00007", tags=["sale"])
+    assert client.change_items({"t00008": {"tags": ["sale"]}, "t00009": {"available": False}}).changed == 2
+    by_body = client.recommend(USERS[0], filter=sale)
+    assert {item.item_id for item in by_body.items} == {"t00007", "t00008"}
+    assert client.recommend_user(USERS[0], filter=sale).items == by_body.items
+    (line,) = client.recommend_batch([User(USERS[0], filter=sale)])
+    assert line.items == by_body.items
+    assert {item.item_id for item in client.popular(filter=sale).items} == {"t00007", "t00008"}
+    assert [item.item_id for item in client.similar_items("t00007", filter=sale).items] == ["t00008"]
+    known = client.item("t00007"), client.item("t00009")
+    assert ([each.available for each in known], known[0].attributes) == ([True, False], {"tags": ["sale"]})
+    client.change_items({item: {"tags": None, "available": None} for item in ("t00007", "t00008", "t00009")})
+    assert client.popular(filter=sale).empty_reason == "no_item_allowed"
+
+
 def test_vectors_cross_the_wire_bit_by_bit(client: Client, folder: Path) -> None:
     found = client.embed_users([USERS[0], "nobody"])
     assert (found.found.tolist(), found.vectors.dtype) == ([True, False], np.float32)

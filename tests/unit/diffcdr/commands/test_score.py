@@ -16,11 +16,13 @@ import diffcdr.score
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from diffcdr.files.users import read_users
+from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from diffcdr.score import ScoreReport, all_users, score_users
 from tests.bundles import write_bundle
+from tests.command import run as command_line
 
 PLAIN = ScoreOptions()
 USERS = ["u00250", "nobody", "u00001", "v00002", "ü", "u00000"]
@@ -225,3 +227,31 @@ def test_bad_arguments(recommender: Recommender, tmp_path: Path) -> None:
         run(recommender, USERS, tmp_path)
     with pytest.raises(InputError, match="cannot write"):
         run(recommender, USERS, Path("/proc/out.parquet"))
+
+
+def test_filtered_lists_are_those_of_the_recommender_and_a_run_of_another_filter_is_not_gone_on_with(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path / "bundle", items=70, attributes=True)
+    known = Recommender(open_bundle(tmp_path / "bundle"))
+    wanted = '{"where": {"genre": {"any": ["crime"]}}}'
+    (tmp_path / "users.txt").write_text("u00020\nnobody\n")
+    command = ["score", "--bundle", f"{tmp_path / 'bundle'}", "--users", f"{tmp_path / 'users.txt'}", "--k", "4"]
+    command += ["--out", f"{tmp_path / 'out.parquet'}", "--filter"]
+    assert command_line(*command, wanted) == 0
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    for user in ("u00020", "nobody"):
+        mine = found.filter(pl.col("user_id") == user)["item_id"].to_list()
+        assert mine == known.recommend(user, k=4, filter={"where": {"genre": {"any": ["crime"]}}}).item_ids
+    assert command_line(*command, '{"where": {"colour": {"eq": "red"}}}') == InputError.exit_code
+    assert command_line(*command, "{") == InputError.exit_code
+    said = capfd.readouterr().err
+    assert "filter/where/colour: the bundle has no such attribute" in said and "filter: Invalid JSON" in said
+    assert command_line(*command, '{"items": []}') == 0
+    assert "the filter allows none" in " ".join(capfd.readouterr().err.split())
+    users = pl.Series("user_id", ["u00020"])
+    plans = [
+        diffcdr.score.make_plan("b", users, ScoreOptions(filter=ItemFilter.of(each)), opted_out=None)
+        for each in (None, {"items": ["a"]}, {"items": ["b"]})
+    ]
+    assert len({plan.filter for plan in plans}) == 3

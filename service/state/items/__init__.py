@@ -1,0 +1,1 @@
+"""What was said of items while the service runs: whether they are available, and their tags."""

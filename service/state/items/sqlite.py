@@ -1,0 +1,78 @@
+"""Changes of items in the state's SQLite file: a table that is made with the first of them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from diffcdr.filtering.changes import ItemChange
+from service.state.items.store import ItemVersion, ItemWish
+from service.state.sqlite_access import Access
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS items "
+    "(item_id TEXT PRIMARY KEY, available INTEGER, tags TEXT, sequence INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE UNIQUE INDEX IF NOT EXISTS by_item_sequence ON items (sequence)",
+)
+_LAST = "SELECT COALESCE(MAX(sequence), 0) FROM items"
+
+
+class SqliteItems:
+    """A :class:`service.state.items.store.ItemStore` in the file of ``access``."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def change(self, wishes: Mapping[str, ItemWish]) -> None:
+        """As :class:`service.state.items.store.ItemStore` says."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                self._access.file.check(connection)
+                for statement in _TABLE:
+                    connection.execute(statement)
+                last = connection.execute(_LAST).fetchone()[0]
+                for number, (item, wish) in enumerate(wishes.items(), start=last + 1):
+                    available = None if wish.keep_available else wish.available
+                    tags = None if wish.keep_tags or wish.tags is None else json.dumps(wish.tags)
+                    connection.execute(
+                        "INSERT INTO items VALUES (?1, ?2, ?3, ?6) ON CONFLICT (item_id) DO UPDATE SET "
+                        "available = CASE WHEN ?4 THEN available ELSE excluded.available END, "
+                        "tags = CASE WHEN ?5 THEN tags ELSE excluded.tags END, sequence = excluded.sequence",
+                        (item, available, tags, wish.keep_available, wish.keep_tags, number),
+                    )
+
+        await self._access.run(write)
+
+    async def version(self) -> ItemVersion:
+        """As :class:`service.state.items.store.ItemStore` says."""
+
+        def read(connection: sqlite3.Connection) -> ItemVersion:
+            store = connection.execute("SELECT store FROM identity").fetchone()
+            there = _there(connection)
+            return ItemVersion(str(store[0]) if store else "", connection.execute(_LAST).fetchone()[0] if there else 0)
+
+        return await self._access.look(read)
+
+    async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:
+        """As :class:`service.state.items.store.ItemStore` says."""
+
+        def read(connection: sqlite3.Connection) -> tuple[int, dict[str, ItemChange]]:
+            if not _there(connection):
+                return after, {}
+            rows = connection.execute("SELECT * FROM items WHERE sequence > ?", (after,)).fetchall()
+            found = {
+                item: ItemChange(
+                    None if available is None else bool(available), None if tags is None else tuple(json.loads(tags))
+                )
+                for item, available, tags, _ in rows
+            }
+            return max((row[3] for row in rows), default=after), found
+
+        return await self._access.run(read)
+
+
+def _there(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'items'").fetchone())
