@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.bundle.attributes import NO_ATTRIBUTES, Attribute, ItemAttributes
 from diffcdr.bundle.display_tables import SourceHistory, UserMap
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
@@ -60,6 +61,7 @@ def write_bundle(
     titles: bool = True,
     console: bool = False,
     neighbours: bool = False,
+    attributes: bool = False,
 ) -> str:
     """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
 
@@ -69,6 +71,7 @@ def write_bundle(
     ``console`` adds what the console shows: each source user's three ratings, and a map of the warm ones.
     ``neighbours`` adds a sparse term: each source user's two to six items (with ``console``, the three that are shown),
     and what some source items' neighbours are.
+    ``attributes`` adds those of :func:`item_attributes`.
     ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
     """
     rng = np.random.default_rng(seed)
@@ -79,6 +82,7 @@ def write_bundle(
     warm_table = IdTable.build([*overlap, *_ids("v", target_only_users)])
     matrix = _normal(rng, source_dim, target_dim)
     offset = _normal(rng, target_dim)
+    known_items = item_attributes(seed, len(item_table)) if attributes else NO_ATTRIBUTES
     seen_per_user = min(5, len(item_table))
     seen = np.stack(
         [np.sort(rng.choice(len(item_table), seen_per_user, replace=False)) for _ in range(len(warm_table))]
@@ -104,6 +108,7 @@ def write_bundle(
             _console_tables(seed, len(user_table), source_items, len(overlap), len(item_table), writer)
         if neighbours:
             _neighbours(seed, len(user_table), source_items, len(item_table), writer, shown=console)
+        known_items.write(writer)
         if kind == "affine":
             writer.array("transfer/matrix.npy", matrix)
             writer.array("transfer/offset.npy", offset)
@@ -122,6 +127,7 @@ def write_bundle(
                 sparse=SparseSpec(length_power=1.0) if neighbours else None,
                 fold_in=_fold_in(fold_in, source_dim),
                 warm=WarmSpec(kind=warm, strength=2.0, confidence=10.0 if warm == "als" else 1.0) if warm else None,
+                attributes=known_items.specs(),
                 counts=Counts(
                     source_users=len(user_table),
                     source_items=source_items,
@@ -152,6 +158,32 @@ def _console_tables(seed: int, users: int, source_items: int, overlap: int, item
         item_points=_normal(rng, min(8, items), 2),
         others={"ridge": _normal(rng, overlap, 2)},
     ).write(writer)
+
+
+def item_attributes(seed: int, items: int) -> ItemAttributes:
+    """Of ``items`` items, some without a value each: price, pages, language, new, genre, tags and available."""
+    rng = np.random.default_rng([seed, 3])
+    languages, genres, tags = ["de", "en", "fr"], ["crime", "drama", "poetry", "travel"], ["gift", "sale"]
+
+    def some() -> npt.NDArray[np.bool_]:
+        return rng.random(items) < 0.9
+
+    def lists(words: list[str]) -> Attribute:
+        has = rng.random((items, len(words))) < 0.3
+        indptr = np.concatenate([[0], np.cumsum(has.sum(axis=1))]).astype(np.int64)
+        return Attribute.categories(indptr, np.nonzero(has)[1], words)
+
+    return ItemAttributes(
+        {
+            "price": Attribute.numbers(rng.integers(1, 9, items) / 4, some()),
+            "pages": Attribute.numbers(rng.integers(50, 900, items), some()),
+            "language": Attribute.texts(rng.integers(0, 3, items), some(), languages),
+            "new": Attribute.booleans(rng.random(items) < 0.3, some()),
+            "genre": lists(genres),
+            "tags": lists(tags),
+            "available": Attribute.booleans(rng.random(items) < 0.95, some()),
+        }
+    )
 
 
 def _shown(rng: np.random.Generator, users: int, source_items: int) -> npt.NDArray[np.int64]:

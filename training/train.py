@@ -227,6 +227,7 @@ def fit(
     encoding: str | None = None,
     source_titles: str | Path | None = None,
     target_titles: str | Path | None = None,
+    target_items: str | Path | None = None,
     source_title_columns: str | None = None,
     target_title_columns: str | None = None,
     exclude_users: str | Path | Sequence[str] | None = None,
@@ -261,6 +262,8 @@ def fit(
         source_separator, target_separator: what separates fields, such as ``::``, where it is not to be found out.
         encoding: of text that is not UTF-8 and does not say it, such as ``latin-1``.
         source_titles, target_titles: a file with item_id and title.
+        target_items: a file with item_id, title and further columns, kept as attributes; in place of
+            ``target_titles``.
         source_title_columns, target_title_columns: names of its columns, ``item=asin,title=name``.
         exclude_users: users to leave out of both domains: a file that lists them, or their ids.
         events: ratings that users sent since, as ``diffcdr events export --out`` wrote them.
@@ -305,6 +308,7 @@ def fit(
             target_separator,
             _range(target_range),
             target_title_columns,
+            _path(target_items),
         ),
         tables=_path(tables),
         exclude_users=_listed(exclude_users),

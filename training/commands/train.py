@@ -55,6 +55,7 @@ from training.train import Trained, TrainPlan, check_plan, one_thread, train_mod
             "rating_range",
             "source_titles",
             "target_titles",
+            "target_items",
             "exclude_users",
             "events",
         ),
@@ -114,6 +115,10 @@ def train(
     target_range: TargetRange = None,
     source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
     target_titles: Annotated[Path | None, typer.Option(help="As --source-titles.")] = None,
+    target_items: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --target-titles: item_id, title, and further columns, kept as attributes."),
+    ] = None,
     source_title_columns: SourceTitleColumns = None,
     target_title_columns: TargetTitleColumns = None,
     accept: Accept = None,
@@ -161,7 +166,14 @@ def train(
             "source", source, source_columns, source_titles, source_separator, source_range, source_title_columns
         ),
         DomainOptions(
-            "target", target, target_columns, target_titles, target_separator, target_range, target_title_columns
+            "target",
+            target,
+            target_columns,
+            target_titles,
+            target_separator,
+            target_range,
+            target_title_columns,
+            target_items,
         ),
         tables=tables,
         exclude_users=exclude_users,

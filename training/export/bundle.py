@@ -190,6 +190,7 @@ def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
     writer.array("target_items/popularity.npy", np.bincount(items, minlength=ratings.n_items).astype(np.int64))
     if domain.titles is not None:
         writer.titles("target_items", domain.titles)
+    domain.attributes.write(writer)
 
 
 def _write_neighbours(writer: BundleWriter, term: SparseTerm, finished: FinishedModel) -> None:
@@ -238,6 +239,7 @@ def _manifest(
         sparse=None if sparse is None else SparseSpec(length_power=sparse.length_power),
         fold_in=finished.fold.spec if finished.fold else None,
         warm=finished.warm,
+        attributes=pair.target.attributes.specs(),
         counts=Counts(
             source_users=len(pair.source.users),
             source_items=len(pair.source.items),

@@ -25,6 +25,7 @@ from training.base_models.config import ALSConfig
 from training.base_models.mf import fit_mf
 from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.events import EventFile
+from training.data.item_file import ItemFile
 from training.data.sense import Rules
 from training.data.splits import Split, all_ratings, hold_out, split_overlap
 from training.data.titles import TitleFile
@@ -41,11 +42,12 @@ PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class DomainFile:
-    """One domain's input: a rating file or folder and a file of titles, how they are to be read, and how judged."""
+    """One domain's input: a rating file or folder, a file of titles or items, how they are read, and how judged."""
 
     path: Path
     reading: Reading = field(default_factory=Reading)
     titles: TitleFile | None = None
+    items: ItemFile | None = None
     rating_range: tuple[float, float] = (1.0, 5.0)
     rules: Rules = field(default_factory=Rules)
 
@@ -94,7 +96,7 @@ def load_pair(
             excluded_found=excluded_found,
             rules=file.rules,
             events=events,
-        )
+        ).with_items(file.items)
         for file in (source, target)
     )
     return pair_domains(first, second)
