@@ -40,7 +40,8 @@ from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, cho
 from training.run.prepare import prepare
 from training.run.run import Run, ready_checkpoints
 from training.trackers.opening import open_trackers
-from training.train import Trained, TrainPlan, check_plan, one_thread, train_models
+from training.train import Trained, one_thread, train_models
+from training.train_plan import TrainPlan, check_plan
 
 
 @help_groups(
