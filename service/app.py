@@ -35,6 +35,7 @@ from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
+from service.feedback.recommendation_ids import RecommendationIds, open_ids
 from service.loop_watch import LoopWatch
 from service.metrics import Metrics
 from service.recent_activity import Activity
@@ -134,11 +135,14 @@ def create_app(
     shared = LineupFile(folder) if folder is not None else None
     tracing = open_tracing(settings)
     vectors = open_vectors(settings)
+    ids = open_ids(settings, folder)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
         try:
-            async with _running(settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared) as runtime:
+            async with _running(
+                settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared, ids=ids
+            ) as runtime:
                 app.state.runtime = runtime
                 with _background_work(runtime):
                     yield {"edge": edge, "limits": limits}
@@ -216,6 +220,7 @@ async def _running(
     model: Model | None,
     vectors: RedisVectors | None,
     shared: LineupFile | None,
+    ids: RecommendationIds,
 ) -> AsyncIterator[Runtime]:
     """The parts of the service, made and warmed with ``model`` or the settings' bundle; closed at the end."""
     loaded = model
@@ -246,6 +251,7 @@ async def _running(
             guard=guard,
             vectors=vectors,
             intake=Intake(settings.event_queue),
+            ids=ids,
             lifecycle=lifecycle,
             activity=Activity(metrics),
         )

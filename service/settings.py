@@ -24,7 +24,7 @@ OPTIONS = frozenset(
     {"bundle", "host", "port", "uds", "root_path", "device", "threads", "log_format", "access_log", "workers"}
 )
 """Settings that are options of ``diffcdr serve`` too."""
-SECRETS = frozenset({"api_keys", "state_url", "vectors_url"})
+SECRETS = frozenset({"api_keys", "feedback_key", "state_url", "vectors_url"})
 """Settings whose values are never shown."""
 
 
@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     personalised and no write is taken."""
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are forgotten this long after the last of them was sent."""
+
+    feedback_key: SecretStr = SecretStr("")
+    """The key that recommendation ids are signed with, the same for all replicas; after a comma, older ones that are
+    still believed. Without it: drawn at the start, so ids end with a restart."""
 
     event_queue: int = Field(10_000, ge=1)
     """Events that may wait to be written, in each process. More get 503 with Retry-After."""

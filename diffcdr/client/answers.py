@@ -57,7 +57,10 @@ class Item(Answer):
 
 
 class RecommendationList(Answer):
-    """A ranked list, best first; ``strategy`` is who spoke, ``fallback_reason`` why it had to be the popular list."""
+    """A ranked list, best first; ``strategy`` is who spoke, ``fallback_reason`` why it had to be the popular list.
+
+    ``recommendation_id``: names the list in events; empty from an older service.
+    """
 
     items: tuple[Item, ...]
     strategy: str
@@ -65,6 +68,7 @@ class RecommendationList(Answer):
     bundle: str
     request_id: str
     unexplained_reason: str | None = None
+    recommendation_id: str = ""
 
 
 class LineError(Answer):
@@ -85,6 +89,7 @@ class BatchLine(Answer):
     fallback_reason: str | None = None
     unexplained_reason: str | None = None
     bundle: str | None = None
+    recommendation_id: str | None = None
     error: LineError | None = None
 
 
@@ -93,6 +98,7 @@ class ItemList(Answer):
 
     items: tuple[Item, ...]
     bundle: str
+    recommendation_id: str = ""
 
 
 class RejectedEvent(Answer):

@@ -33,6 +33,7 @@ class _Entry:
     user_id: str | None = None
     query: Query | None = None
     model: Model | None = None
+    named: bool = False
     problem: Problem | None = None
 
 
@@ -115,7 +116,7 @@ class Bulk:
             model = self._lineup.choose(user.model, user.user_id)
         except ModelUnknown as error:
             return _Entry(index, user.user_id, problem=from_exception(error))
-        return _Entry(index, user.user_id, user.query(), model)
+        return _Entry(index, user.user_id, user.query(), model, named=user.model is not None)
 
     async def _answer(self, entries: list[_Entry], *, patient: bool) -> bytes:
         certain = await self._runtime.guard.refresh()
@@ -150,8 +151,14 @@ class Bulk:
     def _line(self, entry: _Entry, answer: Answer | None) -> bytes:
         content: dict[str, Any] = {"index": entry.index, "user_id": entry.user_id}
         problem = entry.problem
-        if isinstance(answer, Recommendation) and entry.model is not None:
+        if isinstance(answer, Recommendation) and entry.model is not None and entry.query is not None:
             content |= list_content(answer, entry.model)
+            content["recommendation_id"] = self._runtime.ids.issue(
+                self._lineup,
+                entry.model,
+                named=entry.named,
+                user_id=entry.query.user_id if entry.query.personalise else None,
+            )
             if self._counted:
                 self._runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
         elif entry.query is not None:

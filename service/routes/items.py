@@ -39,7 +39,11 @@ class PopularParameters(BaseModel):
 )
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
     """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
-    model = runtime_of(request).registry.lineup.stable
+    runtime = runtime_of(request)
+    lineup = runtime.registry.lineup
+    model = lineup.stable
     shown = page(model.popular, ListQuery(None, k=parameters.k, offset=parameters.offset))
-    content = {"items": item_list(shown), "bundle": model.id}
-    return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}", content)
+    # The same for an hour: the ETag names it too, so who keeps the answer keeps an id that is still young.
+    recommendation_id = runtime.ids.issue_popular(lineup, model)
+    content = {"items": item_list(shown), "bundle": model.id, "recommendation_id": recommendation_id}
+    return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}-{recommendation_id}", content)

@@ -17,6 +17,7 @@ FILMS = ("s00003", "s00019")
 BOOK = "t00007"
 MODEL_ID = "6aa59623ceb8a15c5d878804738bd7e8b3efcb1ba858b572ceb28b3c046da806"
 REQUEST_ID = "266dc7a8425574dd26f352b54f1eee6c"
+RECOMMENDATION_ID = "ETVjOolva0EgAACrq6urq6urqwGiIV9yetaVD1Hgg-U29sqFh752203Cf6Tz"
 IDEMPOTENCY_KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 
 _RATED = {"item_id": FILMS[0], "rating": 5.0}
@@ -32,7 +33,13 @@ _WHY: Example = {
 }
 _ALIKE = {"item_id": "t00012", "title": "Saddle and Ash (frontier tale)", "similarity": 0.9713, "rank": 1}
 _POPULAR = {**_BOOK, "score": 951.0, "rank": 1}
-_LIST = {"items": [_ITEM], "strategy": "transfer", "fallback_reason": None, "bundle": MODEL_ID}
+_LIST = {
+    "items": [_ITEM],
+    "strategy": "transfer",
+    "fallback_reason": None,
+    "bundle": MODEL_ID,
+    "recommendation_id": RECOMMENDATION_ID,
+}
 _EVENTS: Sequence[Example] = [
     {"event_id": "9f1c", "user_id": NEWCOMER, "item_id": FILMS[0], "rating": 5},
     {"event_id": "9f1d", "user_id": NEWCOMER, "item_id": FILMS[1], "rating": 2},
@@ -153,7 +160,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "PlaceAnswer": [
         {"user_id": USER, "on_map": False, **_PLACE, "target": None, "near": [_BOOK], "bundle": MODEL_ID},
     ],
-    "PopularAnswer": [{"items": [_POPULAR], "bundle": MODEL_ID}],
+    "PopularAnswer": [{"items": [_POPULAR], "bundle": MODEL_ID, "recommendation_id": RECOMMENDATION_ID}],
     "ProblemBody": [
         {
             "type": "urn:diffcdr:problem:invalid_request",

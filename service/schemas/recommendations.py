@@ -10,12 +10,22 @@ from diffcdr.recommend.query import NAMED, UnexplainedReason
 from diffcdr.recommend.recommender import FallbackReason, Query, Strategy
 from service.bundles.registry import MAX_K
 from service.schemas.base import WHOLE, Body, Id, ModelName, SentId, Timeout
-from service.schemas.examples import BOOK
+from service.schemas.examples import BOOK, RECOMMENDATION_ID
 
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""
 MAX_LISTED_IN_ADDRESS = 50
 """Most excluded items in a query string; servers and proxies bound how long an address may be."""
+
+
+RecommendationId = Annotated[
+    str,
+    Field(
+        description="Names the list in the events that come of it (POST /v1/events). Signed; holds bundle, arm and "
+        "time, and no user id.",
+        examples=[RECOMMENDATION_ID],
+    ),
+]
 
 
 class Rating(Body):
@@ -214,6 +224,7 @@ class RecommendationAnswer(Body):
     fallback_reason: FallbackReason | None
     unexplained_reason: Unexplained = None
     bundle: Annotated[str, Field(description="Id of the bundle that answered.")]
+    recommendation_id: RecommendationId
     request_id: str
 
 
@@ -236,6 +247,7 @@ class BatchLine(Body):
     fallback_reason: FallbackReason | None = None
     unexplained_reason: Unexplained = None
     bundle: str | None = None
+    recommendation_id: RecommendationId | None = None
     error: BatchError | None = None
 
 
@@ -244,3 +256,4 @@ class PopularAnswer(Body):
 
     items: Annotated[list[Item], Field(description="At most k; all items where there are fewer.")]
     bundle: str
+    recommendation_id: RecommendationId
