@@ -35,7 +35,8 @@ from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
-from service.feedback.recommendation_ids import RecommendationIds, open_ids
+from service.feedback.intake import EventIntake
+from service.feedback.recommendation_ids import open_ids
 from service.loop_watch import LoopWatch
 from service.metrics import Metrics
 from service.recent_activity import Activity
@@ -135,13 +136,13 @@ def create_app(
     shared = LineupFile(folder) if folder is not None else None
     tracing = open_tracing(settings)
     vectors = open_vectors(settings)
-    ids = open_ids(settings, folder)
+    feedback = EventIntake.of(settings, open_ids(settings, folder))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
         try:
             async with _running(
-                settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared, ids=ids
+                settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared, feedback=feedback
             ) as runtime:
                 app.state.runtime = runtime
                 with _background_work(runtime):
@@ -220,7 +221,7 @@ async def _running(
     model: Model | None,
     vectors: RedisVectors | None,
     shared: LineupFile | None,
-    ids: RecommendationIds,
+    feedback: EventIntake,
 ) -> AsyncIterator[Runtime]:
     """The parts of the service, made and warmed with ``model`` or the settings' bundle; closed at the end."""
     loaded = model
@@ -251,7 +252,7 @@ async def _running(
             guard=guard,
             vectors=vectors,
             intake=Intake(settings.event_queue),
-            ids=ids,
+            feedback=feedback,
             lifecycle=lifecycle,
             activity=Activity(metrics),
         )

@@ -15,8 +15,9 @@ from diffcdr.errors import InputError
 from diffcdr.list_files import format_of, write_lists
 from diffcdr.progress import Reporter
 from service.commands import open_state
-from service.state.exporting import Exported, export_events
-from service.state.store import KeptEvent, StateUnavailable
+from service.state.events.exporting import Exported, export_events
+from service.state.events.kinds import KeptEvent
+from service.state.store import StateUnavailable
 
 SCHEMA = {
     "user_id": pl.String,
@@ -24,8 +25,12 @@ SCHEMA = {
     "rating": pl.Float64,
     "domain": pl.String,
     "timestamp": pl.Int64,
+    "type": pl.String,
+    "recommendation_id": pl.String,
+    "position": pl.Int64,
 }
-"""Columns of the file; ``timestamp`` is the beginning of the hour, in seconds since 1970, null where unknown."""
+"""Columns of the file. ``rating``: null where none was given. ``timestamp``: in seconds since 1970, as the sender said,
+else the beginning of the hour; null where unknown. ``recommendation_id`` and ``position``: of the list it came of."""
 
 
 def events(
@@ -38,7 +43,7 @@ def events(
         str | None, typer.Option(help="Only of this time or later, in UTC: 2026-01-31 or 2026-01-31T18:00.")
     ] = None,
 ) -> None:
-    """Write the ratings that users sent to a file, for diffcdr train --events.
+    """Write the events that users sent to a file, for diffcdr train --events.
 
     Those of users who opted out or were erased are left out. The file appears whole or not at all.
     """
@@ -79,5 +84,17 @@ def _seconds(text: str) -> float:
 
 
 def _table(found: list[KeptEvent]) -> pl.DataFrame:
-    rows = [(event.user_id, event.item_id, event.rating, event.domain, event.at) for event in found]
+    rows = [
+        (
+            event.user_id,
+            event.item_id,
+            event.rating,
+            event.domain,
+            event.at,
+            event.type,
+            event.recommendation_id,
+            event.position,
+        )
+        for event in found
+    ]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")

@@ -108,6 +108,15 @@ class Settings(BaseSettings):
     """The key that recommendation ids are signed with, the same for all replicas; after a comma, older ones that are
     still believed. Without it: drawn at the start, so ids end with a restart."""
 
+    event_weights: str = ""
+    """Types of events, and what one without a rating says of a liking, from 0 (nothing) to 1 (as the best rating):
+    ``TYPE=WEIGHT``, separated by commas. ``impression=0, click=0, purchase=1`` are there in any case, and may be given
+    another weight."""
+    conversion_types: str = "purchase"
+    """Types of events that count as conversions, separated by commas."""
+    attribution_hours: float = Field(168.0, gt=0, le=8_760)
+    """For so long after a list was given, events may name its recommendation id. Later ones are refused."""
+
     event_queue: int = Field(10_000, ge=1)
     """Events that may wait to be written, in each process. More get 503 with Retry-After."""
 

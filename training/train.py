@@ -149,6 +149,7 @@ def fit(
     target_title_columns: str | None = None,
     exclude_users: str | Path | Sequence[str] | None = None,
     events: str | Path | None = None,
+    event_weights: str | None = None,
     accept: Collection[str] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -183,7 +184,9 @@ def fit(
             ``target_titles``.
         source_title_columns, target_title_columns: names of its columns, ``item=asin,title=name``.
         exclude_users: users to leave out of both domains: a file that lists them, or their ids.
-        events: ratings that users sent since, as ``diffcdr events export --out`` wrote them.
+        events: what users sent since, as ``diffcdr events export --out`` wrote it.
+        event_weights: what an event without a rating counts as, by type, from 0 (left out) to 1 (the best rating), such
+            as ``click=0.4``; a purchase 1 and a click 0 where nothing else is said.
         accept: names of doubts (``training.data.sense.DOUBTS``) that are meant as they are.
         checkpoint: a directory to keep the state of training in.
         resume: go on from the state in ``checkpoint``.
@@ -231,6 +234,7 @@ def fit(
         exclude_users=_listed(exclude_users),
         common=CommonOptions(_range(rating_range), encoding, list(accept)),
         events=_path(events),
+        event_weights=event_weights,
     )
     ready_checkpoints(_path(checkpoint), resume=resume)
     run = Run(config=plan.config, seed=seed, rating_range=DEFAULT_RANGE, checkpoints=_path(checkpoint), watch=watch)

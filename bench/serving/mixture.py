@@ -134,6 +134,9 @@ def _events(population: Population, rng: Random) -> Question:
         {"event_id": f"{rng.getrandbits(64):x}", "user_id": user, "domain": domain, **rating}
         for rating in population.ratings(rng, domain[0], rng.randint(1, 20))
     ]
+    kind = rng.choice(("rating", "rating", "impression", "click", "purchase"))
+    for event in events if kind != "rating" else ():
+        event |= {"type": kind, "rating": None, "position": rng.randint(1, 20)}
     key = f"{rng.getrandbits(64):x}" if rng.random() < 0.5 else None
     body = json.dumps({"events": events}).encode()
     return Question("events", "POST", "/v1/events", frozenset({200}), body, key=key)

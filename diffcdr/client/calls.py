@@ -91,13 +91,21 @@ class User:
 
 @dataclass(frozen=True)
 class Event:
-    """A rating of an item; ``event_id`` is drawn by the sender, another for each rating of a user."""
+    """A rating of an item, or an event of another ``type``: impression, click, purchase, or one that the service knows.
+
+    ``event_id`` is drawn by the sender, another for each event of a user. ``domain``: the target where there is a
+    ``recommendation_id``, else the source. ``position``: the item's ``rank``. ``timestamp``: seconds since 1970.
+    """
 
     event_id: str
     user_id: str
     item_id: str
-    rating: float
-    domain: Literal["source", "target"] = "source"
+    rating: float | None = None
+    domain: Literal["source", "target"] | None = None
+    type: str | None = None
+    recommendation_id: str | None = None
+    position: int | None = None
+    timestamp: int | None = None
 
 
 def recommend(
@@ -131,8 +139,9 @@ def embed_vectors(
 
 
 def add_events(events: Iterable[Event]) -> Call[EventsResult]:
-    """Have up to 1,000 ratings remembered, oldest first. Event ids make a repetition harmless."""
-    body = {"events": [asdict(event) for event in events]}
+    """Have up to 1,000 events remembered, oldest first. Event ids make a repetition harmless."""
+    # What is not given is not sent: an older service takes ratings alone, and refuses fields that it does not know.
+    body = {"events": [_given(**asdict(event)) for event in events]}
     return Call("POST", "/v1/events", EventsResult.read, body=body, keyed=True)
 
 

@@ -153,7 +153,7 @@ class Bulk:
         problem = entry.problem
         if isinstance(answer, Recommendation) and entry.model is not None and entry.query is not None:
             content |= list_content(answer, entry.model)
-            content["recommendation_id"] = self._runtime.ids.issue(
+            content["recommendation_id"] = self._runtime.feedback.ids.issue(
                 self._lineup,
                 entry.model,
                 named=entry.named,

@@ -44,6 +44,6 @@ async def popular(request: Request, parameters: Annotated[PopularParameters, Que
     model = lineup.stable
     shown = page(model.popular, ListQuery(None, k=parameters.k, offset=parameters.offset))
     # The same for an hour: the ETag names it too, so who keeps the answer keeps an id that is still young.
-    recommendation_id = runtime.ids.issue_popular(lineup, model)
+    recommendation_id = runtime.feedback.ids.issue_popular(lineup, model)
     content = {"items": item_list(shown), "bundle": model.id, "recommendation_id": recommendation_id}
     return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}-{recommendation_id}", content)

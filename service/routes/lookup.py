@@ -134,7 +134,8 @@ def _trained(bundle: Bundle, row: int) -> list[dict[str, Any]]:
 
 async def _sent(runtime: Runtime, bundle: Bundle, user_id: str) -> list[dict[str, Any]]:
     """What the user rated since, best first. Raises Problem 404 where there is nothing, StateUnavailable."""
-    found = (await runtime.store.histories([user_id], "source")).get(user_id, ())
+    worth = runtime.feedback.types.worth(bundle.manifest, "source")
+    found = (await runtime.store.histories([user_id], "source", worth=worth)).get(user_id, ())
     if not found:
         raise user_hidden()
     rows = bundle.source_items.ids.rows([item for item, _ in found]).tolist()

@@ -97,7 +97,7 @@ async def _answer(
         runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
     runtime.shadow.observe(lineup, model, query=asked[0], answer=answer)
     content = list_content(answer, model)
-    content["recommendation_id"] = runtime.ids.issue(
+    content["recommendation_id"] = runtime.feedback.ids.issue(
         lineup, model, named=model_id is not None, user_id=asked[0].user_id if asked[0].personalise else None
     )
     content["request_id"] = request.scope["state"]["request_id"]

@@ -44,6 +44,7 @@ _EVENTS: Sequence[Example] = [
     {"event_id": "9f1c", "user_id": NEWCOMER, "item_id": FILMS[0], "rating": 5},
     {"event_id": "9f1d", "user_id": NEWCOMER, "item_id": FILMS[1], "rating": 2},
     {"event_id": "9f1e", "user_id": NEWCOMER, "item_id": BOOK, "rating": 4, "domain": "target"},
+    {"event_id": "9f1f", "user_id": NEWCOMER, "item_id": BOOK, "type": "purchase", "domain": "target"},
 ]
 _REJECTED = {"index": 2, "event_id": "9f1e", "code": "opted_out"}
 _USERS: Sequence[Example] = [

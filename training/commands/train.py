@@ -59,6 +59,7 @@ from training.train_plan import TrainPlan, check_plan
             "target_items",
             "exclude_users",
             "events",
+            "event_weights",
         ),
         "Files that are not as expected": (
             "encoding",
@@ -129,7 +130,14 @@ def train(
     ] = None,
     events: Annotated[
         Path | None,
-        typer.Option(help="Ratings sent since, to learn from too: what `diffcdr events export --out` wrote."),
+        typer.Option(help="Events sent since, to learn from too: what `diffcdr events export --out` wrote."),
+    ] = None,
+    event_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE=WEIGHT,…",
+            help="What an event without a rating counts as: 0 is left out, 1 the best rating. purchase=1 if not said.",
+        ),
     ] = None,
     histories: Annotated[
         bool,
@@ -180,6 +188,7 @@ def train(
         exclude_users=exclude_users,
         common=CommonOptions(rating_range, encoding, accept or []),
         events=events,
+        event_weights=event_weights,
     )
     check_destination(bundle)
     index = None

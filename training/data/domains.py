@@ -126,7 +126,7 @@ def load_domain(  # noqa: PLR0913 - all that can be said of one input
     raw = read_ratings(path, reading=reading)
     rules = rules or Rules()
     if events is not None:
-        raw = events.join(raw, rules.side)
+        raw = events.join(raw, rules.side, rating_range=rating_range)
     sha256 = raw.sha256
     cleaned = clean(raw, rating_range=rating_range, excluded_users=excluded_users, rules=rules)
     if excluded_found is not None:

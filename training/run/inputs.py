@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from diffcdr.errors import InputError
+from diffcdr.event_weights import EventWeights
 from diffcdr.files.columns import Columns
 from diffcdr.files.dialect import parse_separator
 from diffcdr.files.encodings import known_encoding
@@ -105,7 +106,8 @@ class Files:
     target: DomainFile
     exclude_users: Path | pl.Series | None = None
     events: Path | None = None
-    """Ratings that users sent since, added to both."""
+    """What users sent since, added to both."""
+    event_weights: EventWeights | None = None
 
     doing = "read and clean"
 
@@ -114,7 +116,7 @@ class Files:
         excluded, found = self.exclude_users, set[str]()
         if isinstance(excluded, Path):
             excluded = read_users(excluded, encoding=self.source.reading.encoding)[0]
-        events = None if self.events is None else read_events(self.events)
+        events = None if self.events is None else read_events(self.events, weights=self.event_weights)
         pair = load_pair(self.source, self.target, excluded_users=excluded, excluded_found=found, events=events)
         source, target = self.source.rating_range, self.target.rating_range
         run = replace(run, rating_range=target, source_range=None if source == target else source)
@@ -164,6 +166,7 @@ def choose_start(
     exclude_users: Path | pl.Series | None,
     common: CommonOptions | None = None,
     events: Path | None = None,
+    event_weights: str | None = None,
 ) -> Files | PreparedTables:
     """What the options of a command ask to start from.
 
@@ -172,6 +175,9 @@ def choose_start(
     """
     common = common or CommonOptions()
     files = source.file(common), target.file(common)
+    weights = None if event_weights is None else EventWeights.parse(event_weights, name="--event-weights")
+    if weights is not None and events is None:
+        raise InputError("--event-weights says what those of --events count as; give --events too")
     if tables is not None:
         if events is not None:
             raise InputError("--events is added to --source and --target; leave out --tables")
@@ -183,7 +189,7 @@ def choose_start(
         return PreparedTables(tables, *files)
     if source.path is None or target.path is None:
         raise InputError("give two rating files as --source and --target, or --tables with what diffcdr prepare wrote")
-    return Files(*files, exclude_users, events)
+    return Files(*files, exclude_users, events, weights)
 
 
 def say_excluded(
