@@ -114,7 +114,7 @@ class Store(Protocol):
     def events(self) -> AsyncIterator[KeptEvent]:
         """Every event that is kept, in any order, those of users who opted out meanwhile too.
 
-        Who wants to use them asks ``changes`` afterwards; :mod:`service.state.events.exporting` does.
+        Who wants to use them asks ``changes`` afterwards; :mod:`service.state.exporting` does.
         """
         ...
 

@@ -12,9 +12,9 @@ import pytest
 from service.state import sqlite
 from service.state.events import redis
 from service.state.events import sqlite as event_tables
-from service.state.events.exporting import export_events
 from service.state.events.hours import EventHours, hour_of
 from service.state.events.kinds import Event, KeptEvent
+from service.state.exporting import export_events
 from service.state.opening import open_store
 from service.state.store import StateBroken, Store
 from tests.unit.service.state.stores import BUNDLE, event, run

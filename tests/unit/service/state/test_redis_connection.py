@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
-from service.state.events.exporting import export_events
+from service.state.exporting import export_events
 from service.state.push_vectors import connect, push_vectors
 from service.state.redis_connection import parse_address
 from service.state.redis_vectors import RedisVectors
