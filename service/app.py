@@ -46,7 +46,6 @@ from service.routes import (
     console,
     docs,
     embeddings,
-    events,
     health,
     items,
     lookup,
@@ -56,6 +55,7 @@ from service.routes import (
     recommendations,
     similar,
 )
+from service.routes.feedback import events, experiments
 from service.settings import Settings
 from service.state.opening import open_store, open_vectors
 from service.state.suppression import Guard
@@ -173,6 +173,7 @@ def create_app(
         batch.router,
         embeddings.router,
         events.router,
+        experiments.router,
         items.router,
         similar.router,
         models.router,

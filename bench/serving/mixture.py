@@ -164,6 +164,7 @@ def _look(population: Population, rng: Random) -> Question:
         f"/v1/items?q=t0{digits:03d}",
         f"/v1/items?domain=source&q={digits}",
         "/v1/activity",
+        "/v1/experiments",
         "/metrics",
         "/livez",
         "/readyz",

@@ -32,6 +32,7 @@ from diffcdr.client.answers import (
     UserList,
     UserMap,
 )
+from diffcdr.client.experiment_answers import ExperimentsResult
 
 T = TypeVar("T")
 
@@ -214,6 +215,11 @@ def models() -> Call[ModelsResult]:
 def model(model_id: str) -> Call[ModelSummary]:
     """One loaded bundle."""
     return Call("GET", f"/v1/models/{_segment(model_id)}", ModelSummary.read)
+
+
+def experiments() -> Call[ExperimentsResult]:
+    """Canary against stable, by the events that came of their lists."""
+    return Call("GET", "/v1/experiments", ExperimentsResult.read)
 
 
 def load_model(path: str, *, activate: bool = False) -> Call[ModelSummary]:

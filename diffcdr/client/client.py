@@ -66,6 +66,7 @@ class Client(Connected[httpx.Client]):
     activity = _method(questions.activity)
     models = _method(questions.models)
     model = _method(questions.model)
+    experiments = _method(questions.experiments)
     load_model = _method(questions.load_model)
     activate_model = _method(questions.activate_model)
     roll_back = _method(questions.roll_back)

@@ -63,6 +63,29 @@ _FAULT: Example = {
     "detail": "/k: Input should be less than or equal to 500",
     "errors": [_FIELD_ERROR],
 }
+_RATE = {"share": 0.0739, "low": 0.0648, "high": 0.0839}
+_SAMPLE_RATIO = {"expected_percent": 5.0, "found_percent": 5.11, "p_value": 1.0, "mismatch": False}
+_COMPARED = {"metric": "clicks", "ratio": 1.11, "low": 0.62, "high": 1.78, "p_value": 1.0, "verdict": "undecided"}
+_ARM: Example = {
+    "arm": "stable",
+    "bundle": MODEL_ID,
+    "users": 9_500,
+    "impressions": 61_200,
+    "clicks": 1_310,
+    "conversions": 96,
+    "clickers": 702,
+    "converters": 88,
+    "click_rate": _RATE,
+    "conversion_rate": {"share": 0.0093, "low": 0.0061, "high": 0.0136},
+}
+_EXPERIMENT: Example = {
+    "id": "35633a896f6b",
+    "running": True,
+    "percent": 5.0,
+    "arms": [_ARM, {**_ARM, "arm": "canary", "users": 512, "clickers": 41}],
+    "sample_ratio": _SAMPLE_RATIO,
+    "comparisons": [_COMPARED],
+}
 _EMBEDDING = {"index": 0, "user_id": USER, "found": True, "vector": [0.2523946, 1.1753496, 0.5885836]}
 _FILE = {"name": "films.parquet", "rows_read": 163_507, "rows_kept": 163_507, "left_out": {"few_ratings": 0}}
 _DATA: Example = {
@@ -136,7 +159,13 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "ErasureReceipt": [{"receipt": "bfab4c81baaa4ffebd6bbfd99f4cb75b", "erased_at": "2026-01-09T10:30:00+00:00"}],
     "EventsAnswer": [{"accepted": 2, "duplicates": 0, "rejected": [_REJECTED], "request_id": REQUEST_ID}],
     "EventsRequest": [{"events": _EVENTS}],
+    "ArmComparison": [_COMPARED],
+    "ExperimentArm": [_ARM],
+    "ExperimentReport": [_EXPERIMENT],
+    "ExperimentsAnswer": [{"experiments": [_EXPERIMENT], "attribution_hours": 168.0}],
     "Explanation": [_WHY],
+    "RateShare": [_RATE],
+    "SampleRatioCheck": [_SAMPLE_RATIO],
     "FieldError": [_FIELD_ERROR],
     "FileSummary": [_FILE],
     "FoundItem": [_BOOK],
