@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from diffcdr.bundle.ids import IdArray
+
 Objective = Literal["rating", "ranking"]
 """What a score is: a predicted rating, or a number whose order alone has a meaning."""
 
@@ -85,6 +87,7 @@ class TransferProblem:
     ``overlap_source`` / ``overlap_target``: int64 [O], rows of the training overlap users in each domain.
     ``rating_range``: (lowest, highest) rating of the target domain; ``source_range``: of the source, None for the same.
     ``source_times``: int64, when each rating of ``source`` was given; None where that is not known of all.
+    ``source_ids``: ids of the source users, UTF-8, in the order of their rows; for models that draw by user.
     """
 
     source: RatingTable
@@ -97,6 +100,7 @@ class TransferProblem:
     rating_range: tuple[float, float]
     source_range: tuple[float, float] | None = None
     source_times: Tensor | None = None
+    source_ids: IdArray | None = None
 
 
 @dataclass(frozen=True)

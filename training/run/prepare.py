@@ -130,6 +130,7 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
             rating_range=run.rating_range,
             source_range=run.source_range,
             source_times=times,
+            source_ids=pair.source.users.array,
         )
 
     base = run.config.base

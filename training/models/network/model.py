@@ -8,12 +8,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from diffcdr.errors import InputError
 from training.evaluation.judging import held_out_errors
 from training.fitting.checkpoint import CheckpointFile, run_settings
 from training.fitting.loop import FitReport, Progress, Training, run_epochs
 from training.models.batching import blockwise
 from training.models.contract import TransferModel, fitted
 from training.models.diffusion.sampler import Sampler
+from training.models.diffusion.user_draws import user_draws
 from training.models.network.affine_updates import AffineUpdates
 from training.models.network.alternating import AlternatingUpdates
 from training.models.network.config import DiffCDRConfig
@@ -46,9 +48,11 @@ class DiffCDR(TransferModel):
         network = DiffCDRNetwork(config, source_dim=problem.source_base.dim, target_dim=target.dim, generator=generator)
         self._network = network
         self._head = target.head()
-        self._source_vectors = problem.source_base.user_vectors
+        draws = _draws(config, problem, generator=generator)
+        vectors = problem.source_base.user_vectors
+        self._source_vectors = vectors if draws is None else torch.cat([vectors, draws], dim=1)
         kind = AffineUpdates if network.noise_predictor.is_affine else AlternatingUpdates
-        updates = kind(network, config, problem=problem)
+        updates = kind(network, config, problem=problem, draws=draws)
         held_out = problem.validation
 
         def validate() -> dict[str, float]:
@@ -71,6 +75,11 @@ class DiffCDR(TransferModel):
             checkpoint=checkpoint,
         )
 
+    @property
+    def draws(self) -> bool:
+        """Whether the sampler draws noise."""
+        return solver_plan(self.config).draws > 0
+
     def with_guidance(self, scale: float) -> Self:
         """The same trained weights, sampled with guidance ``scale`` (s of Eq. 3)."""
         other = copy.copy(self)
@@ -78,7 +87,7 @@ class DiffCDR(TransferModel):
         return other
 
     def source_vectors(self) -> Tensor:
-        """The source base model's user vectors."""
+        """The source base model's user vectors; beside each, what the sampler draws for that user, if it draws."""
         return fitted(self._source_vectors)
 
     def head(self) -> ScoringHead:
@@ -92,11 +101,21 @@ class DiffCDR(TransferModel):
             return blockwise(sampler, vectors, width=fitted(self._network).noise_predictor.target_dim)
 
     def diffuse(self, vectors: Tensor, *, nfe: int) -> Tensor:
-        """What guidance and solver alone make of ``vectors`` in ``nfe`` evaluations, before the ALM."""
+        """What guidance and solver alone make of ``vectors`` in ``nfe`` evaluations, before the ALM.
+
+        Raises:
+            InputError: the sampler draws, and ``vectors`` hold too little noise: that of the settings' evaluations.
+        """
         network = copy.deepcopy(fitted(self._network)).to(vectors.dtype).requires_grad_(False).eval()
+        plan = solver_plan(self.config.model_copy(update={"nfe": nfe}))
+        if self.draws and nfe > self.config.nfe:
+            raise InputError(
+                f"{self.config.sampler} keeps noise for {self.config.nfe} evaluations, and {nfe} are asked for; "
+                f"set diffcdr.nfe={nfe}"
+            )
         sampler = Sampler(
             network.noise_predictor,
-            solver_plan(self.config.model_copy(update={"nfe": nfe})),
+            plan,
             guidance_scale=self.config.guidance_scale,
             initial_state=network.initial_state,
             alignment=nn.Identity(),
@@ -134,3 +153,17 @@ class DiffCDR(TransferModel):
             initial_state=network.initial_state,
             alignment=network.alignment,
         ).eval()
+
+
+def _draws(config: DiffCDRConfig, problem: TransferProblem, *, generator: torch.Generator) -> Tensor | None:
+    """What the sampler draws for each source user, float32 [n_source_users, draws * k]; None where it draws nothing."""
+    count = solver_plan(config).draws
+    if not count:
+        return None
+    if problem.source_ids is None:
+        raise InputError(
+            f"{config.sampler} draws noise by user id, and the source users have no ids here; use a sampler that draws "
+            "nothing: diffcdr.sampler=dpm-solver"
+        )
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return user_draws(problem.source_ids, seed=seed, width=count * problem.target_base.dim)

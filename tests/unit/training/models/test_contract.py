@@ -74,6 +74,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "diffcdr-gaussian": ("diffcdr", {**FAST, "activation": "none", "initial_state": "gaussian", "guidance_scale": 1.0}),
+    "diffcdr-ddim": ("diffcdr", {**FAST, "sampler": "ddim", "guidance_scale": 1.0, "activation": "none"}),
+    "diffcdr-ddpm": ("diffcdr", {**FAST, "sampler": "ddpm", "guidance_scale": 1.0, "activation": "none"}),
+    "diffcdr-ddim-noisy": (
+        "diffcdr",
+        {**FAST, "sampler": "ddim", "eta": 0.5, "guidance_scale": 1.0, "epochs": 3, "skip": "time"},
+    ),
+    "diffcdr-multistep": ("diffcdr", {**FAST, "sampler": "dpm-solver++", "guidance_scale": 1.0, "activation": "none"}),
     "diffcdr-closed": ("diffcdr", {"form": "gaussian", "ridge_strengths": (1e-4, 1e-2, 1.0), "nfe": 12}),
     "diffcdr-robust": ("diffcdr", {"form": "robust", "history_dim": 8, "taste_dim": 4}),
     "diffcdr-da": ("diffcdr-da", {**FAST, "activation": "none", "guidance_scale": 1.0}),
@@ -109,6 +116,10 @@ BOUNDS = {
     "diffcdr-users": 0.5,
     "diffcdr-released": 0.5,
     "diffcdr-gaussian": 0.5,
+    "diffcdr-ddim": 0.4,
+    "diffcdr-ddpm": 0.55,
+    "diffcdr-ddim-noisy": 0.6,
+    "diffcdr-multistep": 0.4,
     "diffcdr-closed": 0.06,
     "diffcdr-robust": 0.75,
     "diffcdr-da": 0.4,
@@ -198,7 +209,16 @@ def test_batch_of_one_equals_batch_of_many_to_the_bit(model: TransferModel) -> N
 
 def test_fold_is_the_transfer(variant: str, model: TransferModel) -> None:
     folded = model.fold()
-    if variant in {"emcdr-mlp", "tmcdr-mlp", "sscdr-mlp", "lacdr-tanh", "ptupcdr", "ptupcdr-padded", "diffcdr-silu"}:
+    if variant in {
+        "emcdr-mlp",
+        "tmcdr-mlp",
+        "sscdr-mlp",
+        "lacdr-tanh",
+        "ptupcdr",
+        "ptupcdr-padded",
+        "diffcdr-silu",
+        "diffcdr-ddim-noisy",
+    }:
         assert folded is None
         return
     assert folded is not None
