@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class _Fitted:
+    module: nn.Module
     transfer: nn.Module
     is_affine: bool
     source_vectors: Tensor
@@ -75,8 +76,30 @@ class LearnedModel(TransferModel, Generic[C]):
         checkpoint: CheckpointFile | None = None,
     ) -> FitReport:
         """Train; the epoch with the lowest validation error is kept."""
-        config, held_out = self.config, problem.validation
         learner = self.learner(problem, generator=generator)
+        return self._train(learner, problem, generator=generator, progress=progress, checkpoint=checkpoint)
+
+    def fine_tuned(self, problem: TransferProblem, *, generator: torch.Generator) -> tuple[Self, FitReport]:
+        """A copy that goes on training, with optimisers begun anew, for as many epochs as :meth:`fit`."""
+        learner = self.learner(problem, generator=generator)
+        self.adopt(learner.module, fitted(self._fitted).module)
+        again = copy.copy(self)
+        return again, again._train(learner, problem, generator=generator)
+
+    def adopt(self, module: nn.Module, trained: nn.Module) -> None:
+        """Give ``module``, made for another problem, the weights of ``trained``."""
+        module.load_state_dict(trained.state_dict())
+
+    def _train(
+        self,
+        learner: Learner,
+        problem: TransferProblem,
+        *,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+        checkpoint: CheckpointFile | None = None,
+    ) -> FitReport:
+        config, held_out = self.config, problem.validation
 
         def validate() -> dict[str, float]:
             with torch.no_grad():
@@ -94,7 +117,9 @@ class LearnedModel(TransferModel, Generic[C]):
             checkpoint=checkpoint,
         )
         with torch.no_grad():
-            self._fitted = _Fitted(learner.transfer, learner.is_affine, learner.inputs(), learner.head())
+            self._fitted = _Fitted(
+                learner.module, learner.transfer, learner.is_affine, learner.inputs(), learner.head()
+            )
         return report
 
     def source_vectors(self) -> Tensor:

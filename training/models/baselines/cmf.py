@@ -77,6 +77,16 @@ class CMF(LearnedModel[CMFConfig]):
             data=[table.users, table.items, table.ratings],
         )
 
+    def adopt(self, module: nn.Module, trained: nn.Module) -> None:
+        """All items and source users, with their Adam's state; the other target users are other ones, or none."""
+        assert isinstance(module, MatrixFactorization)
+        assert isinstance(trained, MatrixFactorization)
+        module.offset = trained.offset
+        mine = module.state_dict()
+        for name, values in trained.state_dict().items():
+            rows = slice(0, min(len(values), len(mine[name]))) if values.dim() else ...
+            mine[name][rows] = values[rows]
+
 
 def joint_table(problem: TransferProblem) -> RatingTable:
     """Source ratings, then target ratings, as one table.

@@ -43,14 +43,31 @@ class DiffCDR(TransferModel):
         checkpoint: CheckpointFile | None = None,
     ) -> FitReport:
         """Alg. 1, lines 3 to 12; the epoch with the lowest validation error is kept."""
-        config = self.config
-        target = problem.target_base
-        network = DiffCDRNetwork(config, source_dim=problem.source_base.dim, target_dim=target.dim, generator=generator)
-        self._network = network
-        self._head = target.head()
+        config, vectors = self.config, problem.source_base.user_vectors
+        self._network = DiffCDRNetwork(
+            config, source_dim=problem.source_base.dim, target_dim=problem.target_base.dim, generator=generator
+        )
         draws = _draws(config, problem, generator=generator)
-        vectors = problem.source_base.user_vectors
         self._source_vectors = vectors if draws is None else torch.cat([vectors, draws], dim=1)
+        return self._train(problem, generator=generator, progress=progress, checkpoint=checkpoint)
+
+    def fine_tuned(self, problem: TransferProblem, *, generator: torch.Generator) -> tuple[Self, FitReport]:
+        """A copy that goes on with Alg. 1, with optimisers begun anew, for as many epochs as :meth:`fit`."""
+        again = copy.copy(self)
+        again._network = copy.deepcopy(fitted(self._network))
+        return again, again._train(problem, generator=generator)
+
+    def _train(
+        self,
+        problem: TransferProblem,
+        *,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+        checkpoint: CheckpointFile | None = None,
+    ) -> FitReport:
+        config, network = self.config, fitted(self._network)
+        self._head = problem.target_base.head()
+        draws = self.source_vectors()[:, problem.source_base.dim :] if self.draws else None
         kind = AffineUpdates if network.noise_predictor.is_affine else AlternatingUpdates
         updates = kind(network, config, problem=problem, draws=draws)
         held_out = problem.validation

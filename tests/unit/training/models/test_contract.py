@@ -274,6 +274,30 @@ def test_without_validation_ratings_the_last_epoch_is_kept(variant: str, data: P
     assert report.best_epoch == len(report.epochs)
 
 
+def test_fine_tuning_goes_on_from_what_was_learnt(variant: str, model: TransferModel, data: Planted) -> None:
+    known, rows = data.test.ratings, data.test.source_rows
+    order = torch.argsort(rows[known.users], stable=True)
+    table = RatingTable(
+        rows[known.users][order], known.items[order], known.ratings[order], *_sizes(data.problem.target)
+    )
+    warm = replace(data.problem, target=table, overlap_source=rows.sort().values, overlap_target=rows.sort().values)
+    before = model.transfer(model.source_vectors())
+    tuned = model.fine_tuned(warm, generator=torch.Generator().manual_seed(5))
+    assert (tuned is not None) == ("epochs" in model.details())
+    if tuned is None:
+        return
+    further, report = tuned
+    assert report.epochs
+    assert torch.equal(model.transfer(model.source_vectors()), before)
+    assert not torch.equal(further.transfer(further.source_vectors()), before)
+    # So few users would teach far less than this from the start.
+    assert figures_of(further, data.test, data)["rmse"] < 1.2 * BOUNDS[variant]
+
+
+def _sizes(table: RatingTable) -> tuple[int, int]:
+    return table.n_users, table.n_items
+
+
 @pytest.mark.parametrize("name", list(MODELS))
 def test_an_untrained_model_says_so(name: str) -> None:
     model = MODELS[name].create(MODELS[name].config())
