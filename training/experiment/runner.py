@@ -18,6 +18,7 @@ import torch
 
 from diffcdr.errors import DiffCDRError
 from diffcdr.installation import library_versions
+from training.base_models.config import MFConfig
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
 from training.experiment.plan import Block, Cell, Scenario, Setup
@@ -127,7 +128,9 @@ def _run_model(
         else:
             figures = warm_figures(fitted, prepared, seed=run.seed)
             metrics, points = figures.metrics, figures.points
-            tuned_further = fine_tuned_figures(fitted, prepared, seed=run.seed)
+            base = run.config.base
+            negatives = base.negatives if isinstance(base, MFConfig) else 0
+            tuned_further = fine_tuned_figures(fitted, prepared, seed=run.seed, negatives=negatives)
         seconds = training + time.perf_counter() - begun
         result = _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
         update = {"first_ratings": points, "tuning": tuned.tuning, "sampled": sampled, "served_rate": served}

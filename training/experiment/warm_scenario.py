@@ -76,9 +76,11 @@ def warm_figures(fitted: FittedModel, prepared: Prepared, *, seed: int) -> WarmF
     return WarmFigures(measure(None), points)
 
 
-def fine_tuned_figures(fitted: FittedModel, prepared: Prepared, *, seed: int) -> FineTunedFigures | None:
+def fine_tuned_figures(
+    fitted: FittedModel, prepared: Prepared, *, seed: int, negatives: int = 0
+) -> FineTunedFigures | None:
     """The same judged half, after training further on the known one; None for a model without epochs."""
-    tuned = fine_tune(fitted, prepared, seed=seed)
+    tuned = fine_tune(fitted, prepared, seed=seed, negatives=negatives)
     if tuned is None:
         return None
     metrics, report = tuned.metrics, tuned.report

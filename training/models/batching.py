@@ -9,6 +9,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from training.base_models.unrated import joined
 from training.models.layers import product_by_rows
 from training.problem import TransferProblem
 
@@ -39,16 +40,17 @@ class OverlapRatings:
 
     @classmethod
     def of(cls, problem: TransferProblem) -> Self:
-        """Gather them from ``problem``; users are numbered as in ``problem.overlap_target``."""
+        """Gather them from ``problem``, added zeros included; users are numbered as in ``problem.overlap_target``."""
+        target = joined(problem.target, problem.target_zeros)
         count = len(problem.overlap_target)
         position = torch.full((problem.target.n_users,), -1, dtype=torch.int64)
         position[problem.overlap_target] = torch.arange(count)
-        users = position[problem.target.users]
+        users = position[target.users]
         kept = torch.nonzero(users >= 0).squeeze(1)
         kept = kept[torch.argsort(users[kept], stable=True)]
         users = users[kept]
         starts = torch.searchsorted(users, torch.arange(count + 1))
-        return cls(users, problem.target.items[kept], problem.target.ratings[kept], starts)
+        return cls(users, target.items[kept], target.ratings[kept], starts)
 
     def batches(
         self, rows: Literal["users", "ratings"], *, batch_size: int, generator: torch.Generator

@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from training.evaluation.judging import held_out_errors
+from training.evaluation.judging import epoch_criterion, epoch_figures
 from training.fitting.checkpoint import CheckpointFile, EpochSettings, run_settings
 from training.fitting.loop import FitReport, Progress, Training, run_epochs
 from training.models.batching import blockwise
@@ -105,12 +105,12 @@ class LearnedModel(TransferModel, Generic[C]):
             with torch.no_grad():
                 head = learner.head()
                 vectors = _carry(learner.transfer, learner.inputs()[held_out.source_rows], width=_width(head))
-            return held_out_errors(vectors, held_out, head=head, rating_range=problem.rating_range)
+            return epoch_figures(vectors, held_out, head=head, rating_range=problem.rating_range)
 
         report = run_epochs(
             Training(learner.module, learner.optimizers, learner.train_epoch, rows=learner.rows, validate=validate),
             epochs=config.epochs,
-            select_by=config.select_by,
+            select_by=epoch_criterion(learner.head(), config.select_by),
             generator=generator,
             settings=run_settings(self.name, config, generator=generator, data=learner.data),
             progress=progress,

@@ -14,6 +14,7 @@ import torch
 
 from diffcdr.bundle.manifest import WarmSpec
 from training.base_models.half_step import prior_regularisation, ridge_vectors
+from training.base_models.unrated import drawn_zeros, joined
 from training.evaluation.evaluate import Metrics, evaluate_vectors
 from training.fitting.loop import FitReport
 from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
@@ -31,13 +32,15 @@ class FineTuned:
     report: FitReport
 
 
-def fine_tune(fitted: FittedModel, prepared: Prepared, *, seed: int) -> FineTuned | None:
+def fine_tune(fitted: FittedModel, prepared: Prepared, *, seed: int, negatives: int = 0) -> FineTuned | None:
     """Train ``fitted`` further, and measure it; None for a model without epochs, and where nobody's ratings are known.
+
+    ``negatives``: zeros drawn for each rating, as in the training before.
 
     Raises:
         InputError: the model cannot learn from so little, or its training diverges.
     """
-    problem, test = warm_problem(prepared, seed=seed)
+    problem, test = warm_problem(prepared, seed=seed, negatives=negatives)
     if not len(problem.overlap_target):
         return None
     tuned = fitted.model.fine_tuned(problem, generator=step_generator(seed, f"fine-tune {fitted.name}"))
@@ -59,11 +62,12 @@ def fine_tune(fitted: FittedModel, prepared: Prepared, *, seed: int) -> FineTune
     return FineTuned(metrics, report)
 
 
-def warm_problem(prepared: Prepared, *, seed: int) -> tuple[TransferProblem, Halves]:
+def warm_problem(prepared: Prepared, *, seed: int, negatives: int = 0) -> tuple[TransferProblem, Halves]:
     """What there is to learn from warm users, and the test users' halves.
 
     Overlap users are the validation and test users with known ratings, whose target vectors are what the base model
-    makes of these; target ratings are the known ones alone. Validation: the validation users' judged halves.
+    makes of these; target ratings are the known ones alone, with ``negatives`` zeros drawn for each. Validation: the
+    validation users' judged halves.
     """
     pair, split, problem = prepared.pair, prepared.split, prepared.problem
     validation = halve(pair, split.validation, problem.validation, seed=seed)
@@ -78,11 +82,16 @@ def warm_problem(prepared: Prepared, *, seed: int) -> tuple[TransferProblem, Hal
     base = problem.target_base
     vectors = base.user_vectors.clone()
     rows = torch.from_numpy(np.unique(owners))
-    vectors[rows] = _own_vectors(base, known=table, learnt=target)[rows]
+    zeros = None
+    if negatives:
+        zeros = drawn_zeros(table, per_rating=negatives, generator=step_generator(seed, "negatives-warm"))
+    learnt = joined(target, problem.target_zeros)
+    vectors[rows] = _own_vectors(base, known=joined(table, zeros), learnt=learnt)[rows]
     return (
         replace(
             problem,
             target=table,
+            target_zeros=zeros,
             target_base=replace(base, user_vectors=vectors),
             overlap_source=torch.from_numpy(pair.overlap_source[np.sort(overlap)]),
             overlap_target=torch.from_numpy(pair.overlap_target[np.sort(overlap)]),

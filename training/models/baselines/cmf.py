@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from diffcdr.errors import InputError
 from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
+from training.base_models.unrated import joined
 from training.models.epoch_model import LearnedModel, Learner
 from training.problem import RatingTable, ScoringHead, TransferProblem
 from training.setting_types import EpochsConfig
@@ -52,6 +54,7 @@ class CMF(LearnedModel[CMFConfig]):
             lr=config.lr,
             weight_decay=config.weight_decay,
             optimizer=config.optimizer,
+            negatives=int(problem.target_zeros is not None),
         )
         model = MatrixFactorization(table, settings, generator=generator)
         source_users, source_items = problem.source.n_users, problem.source.n_items
@@ -61,8 +64,11 @@ class CMF(LearnedModel[CMFConfig]):
 
         def head() -> ScoringHead:
             tables = model.tables()
-            return ScoringHead(
-                tables.item_vectors[source_items:].clone(), tables.item_biases[source_items:].clone(), tables.offset
+            head = tables.head()
+            return replace(
+                head,
+                item_vectors=head.item_vectors[source_items:].clone(),
+                item_biases=head.item_biases[source_items:].clone(),
             )
 
         return Learner(
@@ -94,7 +100,8 @@ def joint_table(problem: TransferProblem) -> RatingTable:
     Users: the source's rows, then the target users that are no training overlap users, in order; the latter have
     their source row. Items: the source's rows, then the target's.
     """
-    source, target = problem.source, problem.target
+    source = joined(problem.source, problem.source_zeros)
+    target = joined(problem.target, problem.target_zeros)
     own = torch.ones(target.n_users, dtype=torch.bool)
     own[problem.overlap_target] = False
     rows = source.n_users + torch.cumsum(own, 0) - 1

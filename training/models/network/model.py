@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcdr.errors import InputError
-from training.evaluation.judging import held_out_errors
+from training.evaluation.judging import epoch_criterion, epoch_figures
 from training.fitting.checkpoint import CheckpointFile, run_settings
 from training.fitting.loop import FitReport, Progress, Training, run_epochs
 from training.models.batching import blockwise
@@ -74,7 +74,7 @@ class DiffCDR(TransferModel):
 
         def validate() -> dict[str, float]:
             vectors = self.transfer(self.source_vectors()[held_out.source_rows])
-            return held_out_errors(vectors, held_out, head=self.head(), rating_range=problem.rating_range)
+            return epoch_figures(vectors, held_out, head=self.head(), rating_range=problem.rating_range)
 
         return run_epochs(
             Training(
@@ -85,7 +85,7 @@ class DiffCDR(TransferModel):
                 validate=validate,
             ),
             epochs=config.epochs,
-            select_by=config.select_by,
+            select_by=epoch_criterion(self.head(), config.select_by),
             generator=generator,
             settings=run_settings(self.name, config, generator=generator, data=updates.data()),
             progress=progress,
