@@ -42,7 +42,7 @@ check: $(DEV_STAMP) ## lint, format, types, import rules, docs without dead link
 	@echo "mypy --strict"; $(BIN)/mypy
 	@echo "lint-imports"; $(BIN)/lint-imports
 	@echo "docs"; $(BIN)/python -m scripts.docs_site
-	@$(BIN)/python -m scripts.audit --secrets
+	@$(BIN)/python -m scripts.checks.audit --secrets
 
 # In the order of the files: modules that take long and have few tests come first, so that none is left for the end.
 .PHONY: test
@@ -70,7 +70,7 @@ bench-check: $(DEV_STAMP) ## speed against reference implementations, short; fai
 # On a machine without a network, WHEELS names a folder with what its Python lacks (docs/how-to/gpu.md).
 .PHONY: gpu-check
 gpu-check: ## tests and benches that want an NVIDIA GPU, and a table of what they measured (PYTHON= WHEELS= OUT=)
-	@$(PYTHON) -m scripts.gpu_check $(if $(WHEELS),--wheels '$(WHEELS)') $(if $(OUT),--out '$(OUT)')
+	@$(PYTHON) -m scripts.checks.gpu_check $(if $(WHEELS),--wheels '$(WHEELS)') $(if $(OUT),--out '$(OUT)')
 
 .PHONY: soak
 soak: $(DEV_STAMP) ## two minutes of mixed load on a service: no surprising answer, no memory that runs away
@@ -98,33 +98,33 @@ openapi: reference ## another name of reference
 
 .PHONY: audit
 audit: $(AUDIT_STAMP) ## known vulnerabilities of what is pinned, and secrets (status 2: a part could not be audited)
-	@$(BIN)/python -m scripts.audit
+	@$(BIN)/python -m scripts.checks.audit
 
 .PHONY: extras
 extras: $(RELEASE_STAMP) ## try every extra, and those that go together, in fresh environments (EXTRAS="train,serve …")
-	@$(BIN)/python -m scripts.installs extras $(EXTRAS)
+	@$(BIN)/python -m scripts.checks.installs extras $(EXTRAS)
 
 .PHONY: pythons
 pythons: $(RELEASE_STAMP) ## try all extras under each Python from 3.11 to 3.14 that is found (PYTHONS="/path/to/python3.14 …")
-	@$(BIN)/python -m scripts.installs pythons $(PYTHONS)
+	@$(BIN)/python -m scripts.checks.installs pythons $(PYTHONS)
 
 .PHONY: lowest
 lowest: $(RELEASE_STAMP) ## unit and contract tests with the oldest libraries that pyproject.toml allows (JOBS=2, PYTEST_ARGS=…)
-	@$(BIN)/python -m scripts.installs lowest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
+	@$(BIN)/python -m scripts.checks.installs lowest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 
 .PHONY: dist
 dist: $(RELEASE_STAMP) ## wheel and source archive into dist/, checked, and tried in a fresh environment
-	@$(BIN)/python -m scripts.installs dist
+	@$(BIN)/python -m scripts.checks.installs dist
 
 .PHONY: image-check
 image-check: | $(BIN)/python ## build both images without a daemon, run and ask them (root; BASE=image to build on; some 10 minutes)
 	@command -v buildah >/dev/null || scripts/ensure-package.sh buildah
 	@command -v debootstrap >/dev/null || scripts/ensure-package.sh debootstrap
-	@$(BIN)/python -m scripts.image_check $(if $(BASE),--base '$(BASE)')
+	@$(BIN)/python -m scripts.checks.image_check $(if $(BASE),--base '$(BASE)')
 
 .PHONY: provider-check
 provider-check: $(DEV_STAMP) ## ONNX Runtime's CUDA provider lacks nothing but a driver with what pip brings (2.5 GB, no GPU)
-	@$(BIN)/python -m scripts.provider_check
+	@$(BIN)/python -m scripts.checks.provider_check
 
 .PHONY: clean
 clean: ## remove .venv, the demo's files and caches

@@ -21,7 +21,7 @@ from diffcdr.errors import BundleError, DeviceError, DiffCDRError, InputError, M
 
 if TYPE_CHECKING:
     from diffcdr.device.names import Device
-    from diffcdr.recommend.query import ListedItem, Query, Recommendation
+    from diffcdr.recommend.query import Explanation, ListedItem, Query, Recommendation, SourceShare
     from diffcdr.recommend.recommender import Recommender
 
 __version__ = "0.1.0"
@@ -30,20 +30,24 @@ __all__ = [
     "BundleError",
     "DeviceError",
     "DiffCDRError",
+    "Explanation",
     "InputError",
     "ListedItem",
     "MissingExtraError",
     "Query",
     "Recommendation",
     "Recommender",
+    "SourceShare",
     "load",
 ]
 
 _HOMES: Final = {
+    "Explanation": "diffcdr.recommend.query",
     "ListedItem": "diffcdr.recommend.query",
     "Query": "diffcdr.recommend.query",
     "Recommendation": "diffcdr.recommend.query",
     "Recommender": "diffcdr.recommend.recommender",
+    "SourceShare": "diffcdr.recommend.query",
 }
 """Imported when first asked for: the command line starts without them."""
 

@@ -1,4 +1,4 @@
-"""The application: routes, the edge around them, and what has to exist before the first request."""
+"""The FastAPI application: its routes, the middleware around them, and what it sets up before the first request."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every ans
 
 
 class Front:
-    """The application as it is served: requests that go straight to their endpoints do not pass through FastAPI.
+    """The ASGI entry point. Requests to direct routes bypass FastAPI.
 
-    Its own layers would cost them as much as all that the edge does.
+    FastAPI's own layers would cost them as much as everything the edge does.
     """
 
     def __init__(self, app: FastAPI, edge: Edge, tracing: Tracing | None) -> None:
-        """Put ``edge``, and ``tracing`` where there is any, around ``app`` and around what goes past it."""
+        """Wrap ``app``, and the direct routes, in ``edge`` and in ``tracing`` if there is any."""
         self._app, self._edge, self._direct = app, edge, edge.before(app.router)
         app.add_middleware(edge.before)
         if tracing is not None:
@@ -116,7 +116,7 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     folder: Path | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application; what a server is to call is its ``state.front``.
+    """The service as an ASGI application. A server calls its ``state.front``.
 
     Args:
         settings: read from the environment if not given.

@@ -1,4 +1,4 @@
-"""What every route works with, made once by the application's lifespan."""
+"""The parts that every route works with, made once by the application's lifespan."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Intake:
-    """Bounds how many events are being written at a time; Retry-After tells the others when to come back."""
+    """Limits how many events are written at a time. Requests beyond get 503 with Retry-After."""
 
     def __init__(self, events: int) -> None:
         self._free = self._all = events
@@ -44,7 +44,7 @@ class Intake:
 
 @dataclass
 class Lifecycle:
-    """Whether new work is wanted. ``draining`` is the only thing here that ever changes."""
+    """Whether the service takes new work. Only ``draining`` ever changes."""
 
     draining: bool = False
 

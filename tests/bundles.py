@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.bundle.attributes import NO_ATTRIBUTES, Attribute, ItemAttributes
 from diffcdr.bundle.display_tables import SourceHistory, UserMap
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
@@ -60,6 +61,7 @@ def write_bundle(
     titles: bool = True,
     console: bool = False,
     neighbours: bool = False,
+    attributes: bool = False,
 ) -> str:
     """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
 
@@ -67,7 +69,9 @@ def write_bundle(
     ``target_only_users`` users ``v00000``, … that the source has never seen. Each warm user has seen five items.
     Source items are ``s00000``, …; target items ``t00000``, …; ``users`` and ``items`` also take the ids themselves.
     ``console`` adds what the console shows: each source user's three ratings, and a map of the warm ones.
-    ``neighbours`` adds a sparse term: each source user's two to six items, and what some source items' neighbours are.
+    ``neighbours`` adds a sparse term: each source user's two to six items (with ``console``, the three that are shown),
+    and what some source items' neighbours are.
+    ``attributes`` adds those of :func:`item_attributes`.
     ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
     """
     rng = np.random.default_rng(seed)
@@ -78,6 +82,7 @@ def write_bundle(
     warm_table = IdTable.build([*overlap, *_ids("v", target_only_users)])
     matrix = _normal(rng, source_dim, target_dim)
     offset = _normal(rng, target_dim)
+    known_items = item_attributes(seed, len(item_table)) if attributes else NO_ATTRIBUTES
     seen_per_user = min(5, len(item_table))
     seen = np.stack(
         [np.sort(rng.choice(len(item_table), seen_per_user, replace=False)) for _ in range(len(warm_table))]
@@ -102,7 +107,8 @@ def write_bundle(
         if console:
             _console_tables(seed, len(user_table), source_items, len(overlap), len(item_table), writer)
         if neighbours:
-            _neighbours(seed, len(user_table), source_items, len(item_table), writer)
+            _neighbours(seed, len(user_table), source_items, len(item_table), writer, shown=console)
+        known_items.write(writer)
         if kind == "affine":
             writer.array("transfer/matrix.npy", matrix)
             writer.array("transfer/offset.npy", offset)
@@ -121,6 +127,7 @@ def write_bundle(
                 sparse=SparseSpec(length_power=1.0) if neighbours else None,
                 fold_in=_fold_in(fold_in, source_dim),
                 warm=WarmSpec(kind=warm, strength=2.0, confidence=10.0 if warm == "als" else 1.0) if warm else None,
+                attributes=known_items.specs(),
                 counts=Counts(
                     source_users=len(user_table),
                     source_items=source_items,
@@ -137,8 +144,8 @@ def write_bundle(
 
 def _console_tables(seed: int, users: int, source_items: int, overlap: int, items: int, writer: BundleWriter) -> None:
     rng = np.random.default_rng([seed, 1])
-    per_user = min(3, source_items)
-    rated = np.stack([np.sort(rng.choice(source_items, per_user, replace=False)) for _ in range(users)])
+    rated = _shown(rng, users, source_items)
+    per_user = rated.shape[1]
     ratings = rng.integers(1, 6, users * per_user).astype(np.float32)
     indptr = np.arange(users + 1, dtype=np.int64) * per_user
     SourceHistory(indptr, rated.astype(np.int32).reshape(-1), ratings).write(writer)
@@ -153,12 +160,47 @@ def _console_tables(seed: int, users: int, source_items: int, overlap: int, item
     ).write(writer)
 
 
-def _neighbours(seed: int, users: int, source_items: int, items: int, writer: BundleWriter) -> None:
+def item_attributes(seed: int, items: int) -> ItemAttributes:
+    """Of ``items`` items, some without a value each: price, pages, language, new, genre, tags and available."""
+    rng = np.random.default_rng([seed, 3])
+    languages, genres, tags = ["de", "en", "fr"], ["crime", "drama", "poetry", "travel"], ["gift", "sale"]
+
+    def some() -> npt.NDArray[np.bool_]:
+        return rng.random(items) < 0.9
+
+    def lists(words: list[str]) -> Attribute:
+        has = rng.random((items, len(words))) < 0.3
+        indptr = np.concatenate([[0], np.cumsum(has.sum(axis=1))]).astype(np.int64)
+        return Attribute.categories(indptr, np.nonzero(has)[1], words)
+
+    return ItemAttributes(
+        {
+            "price": Attribute.numbers(rng.integers(1, 9, items) / 4, some()),
+            "pages": Attribute.numbers(rng.integers(50, 900, items), some()),
+            "language": Attribute.texts(rng.integers(0, 3, items), some(), languages),
+            "new": Attribute.booleans(rng.random(items) < 0.3, some()),
+            "genre": lists(genres),
+            "tags": lists(tags),
+            "available": Attribute.booleans(rng.random(items) < 0.95, some()),
+        }
+    )
+
+
+def _shown(rng: np.random.Generator, users: int, source_items: int) -> npt.NDArray[np.int64]:
+    per_user = min(3, source_items)
+    return np.stack([np.sort(rng.choice(source_items, per_user, replace=False)) for _ in range(users)])
+
+
+def _neighbours(
+    seed: int, users: int, source_items: int, items: int, writer: BundleWriter, *, shown: bool = False
+) -> None:
     rng = np.random.default_rng([seed, 2])
-    rated = [np.sort(rng.choice(source_items, rng.integers(2, 7), replace=False)) for _ in range(users)]
+    rated = [np.sort(rng.choice(source_items, int(rng.integers(2, 7)), replace=False)) for _ in range(users)]
+    if shown:
+        rated = list(_shown(np.random.default_rng([seed, 1]), users, source_items))
     related = [np.sort(rng.choice(items, rng.integers(0, items // 4), replace=False)) for _ in range(source_items)]
     indptr = np.concatenate([[0], np.cumsum([len(each) for each in related])])
-    tables = {
+    tables: dict[str, npt.NDArray[Any]] = {
         "indptr": indptr.astype(np.int64),
         "items": np.concatenate(related).astype(np.int32),
         "values": rng.uniform(0.1, 2.0, int(indptr[-1])).astype(np.float32),

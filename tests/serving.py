@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import faulthandler
+import gc
+import io
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,7 +97,19 @@ def serving(bundle: Path, *, model: Model | None = None, **overrides: Any) -> It
         finally:
             server.should_exit = True
             thread.join(LIMIT_SECONDS)
-            assert not thread.is_alive(), "the server did not stop"
+            assert not thread.is_alive(), f"the server did not stop\n{_what_goes_on()}"
+
+
+def _what_goes_on() -> str:
+    """Where every thread and every task of asyncio stands."""
+    tasks = io.StringIO()
+    for each in gc.get_objects():
+        if isinstance(each, asyncio.Task) and not each.done():
+            each.print_stack(file=tasks)
+    with tempfile.TemporaryFile("w+") as threads:
+        faulthandler.dump_traceback(threads)
+        threads.seek(0)
+        return threads.read() + tasks.getvalue()
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:

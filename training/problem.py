@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
+from diffcdr.arrays import Int64Array
 from diffcdr.bundle.ids import IdArray
+from training.rating_table import RatingTable
 
 Objective = Literal["rating", "ranking"]
 """What a score is: a predicted rating, or a number whose order alone has a meaning."""
 
 
 @dataclass(frozen=True)
-class RatingTable:
-    """Ratings as parallel columns, ordered by (user, item).
-
-    ``users``, ``items``: int64 [R]; ``ratings``: float32 [R].
-    """
+class RatingTensors:
+    """The columns of a :class:`RatingTable` as tensors: ``users``, ``items`` int64 [R]; ``ratings`` float32 [R]."""
 
     users: Tensor
     items: Tensor
     ratings: Tensor
-    n_users: int
-    n_items: int
 
-    def __len__(self) -> int:
-        return len(self.ratings)
+    def all(self) -> list[Tensor]:
+        """The three columns."""
+        return [self.users, self.items, self.ratings]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TransferProblem:
     ``source`` / ``target``: all ratings of the domain less the held-out users' target ratings.
     ``overlap_source`` / ``overlap_target``: int64 [O], rows of the training overlap users in each domain.
     ``rating_range``: (lowest, highest) rating of the target domain; ``source_range``: of the source, None for the same.
-    ``source_times``: int64, when each rating of ``source`` was given; None where that is not known of all.
+    ``source_times``: int64 [R], when each rating of ``source`` was given; None where that is not known of all.
     ``source_ids``: ids of the source users, UTF-8, in the order of their rows; for models that draw by user.
     ``source_zeros`` / ``target_zeros``: ratings of 0 to learn from besides, of pairs that are in neither table; None
     where there are none.
@@ -103,7 +103,7 @@ class TransferProblem:
     validation: HeldOut
     rating_range: tuple[float, float]
     source_range: tuple[float, float] | None = None
-    source_times: Tensor | None = None
+    source_times: Int64Array | None = None
     source_ids: IdArray | None = None
     source_zeros: RatingTable | None = None
     target_zeros: RatingTable | None = None
@@ -117,3 +117,13 @@ class ScoringHead:
     item_biases: Tensor
     offset: float
     objective: Objective = "rating"
+
+
+def rating_tensors(table: RatingTable) -> RatingTensors:
+    """The columns of ``table`` as tensors, each as by :func:`column_tensor`."""
+    return RatingTensors(column_tensor(table.users), column_tensor(table.items), column_tensor(table.ratings))
+
+
+def column_tensor(column: npt.NDArray[Any]) -> Tensor:
+    """``column`` as a tensor; it shares memory that may be written to, such as mapped tables, and copies other."""
+    return torch.from_numpy(column) if column.flags.writeable else torch.tensor(column)

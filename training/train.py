@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import polars as pl
 import torch
@@ -20,92 +19,22 @@ import torch
 from diffcdr.bundle.manifest import Tuning
 from diffcdr.files.id_rule import normal_ids
 from diffcdr.installation import check_one_onnx_runtime
-from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.search.build_index import IndexOptions
-from training.base_models.config import ALSConfig
-from training.config import TrainConfig, load_preset
-from training.data.domains import DomainPair
-from training.data.sense import parse_accepted
 from training.evaluation.evaluate import Metrics
 from training.export.bundle import STEPS, RunFacts, publish_bundle
-from training.models.registry import MODELS
-from training.run.data_checks import check_data
 from training.run.finish import finish
 from training.run.fit import FittedModel, evaluate_test
-from training.run.grids import SettingGrids, parse_grids
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
 from training.run.model_choice import (
-    CONTENDERS,
     EVIDENCE_METRIC,
     FAVOURED,
     champion,
-    check_metric,
     on_evidence,
-    parse_models,
 )
 from training.run.prepare import Prepared, prepare
 from training.run.run import Run, Watch, ready_checkpoints, watch_nothing
 from training.run.tuning import fit_tuned
-
-
-@dataclass(frozen=True)
-class TrainPlan:
-    """Which models to train, under which settings, and which of them to publish.
-
-    ``models``: names in the order of ``MODELS``. ``publish``: one of them, unless ``select`` names the validation
-    figure that decides, or ``on_evidence`` lets a plain model go before DiffCDR that is better by one standard error.
-    """
-
-    preset: str
-    config: TrainConfig
-    models: tuple[str, ...]
-    publish: str
-    grids: SettingGrids
-    select: str | None = None
-    on_evidence: bool = False
-
-    @classmethod
-    def parse(
-        cls,
-        preset: str,
-        settings: Sequence[str] = (),
-        *,
-        model: str | None = None,
-        models: str = "plain",
-        select: str | None = None,
-        paper_grid: bool = False,
-        grid_values: Sequence[str] = (),
-        test_fraction: float | None = None,
-    ) -> Self:
-        """A plan from the words of a command; everything that can be wrong with them is found here.
-
-        Args:
-            preset: name of the settings to begin with.
-            settings: ``section.key=value``, each in place of the preset's.
-            model: the one to publish; None for DiffCDR, and under base models of interactions for what
-                :func:`on_evidence` says of it and of plain models that cost seconds.
-            models: to train with it: ``plain`` (the baselines), ``all``, or names with commas between.
-            select: validation figure that chooses the published model, such as ``ndcg@20``.
-            paper_grid: try the paper's values of lambda and s.
-            grid_values: ``section.key=value,value``, values to try.
-            test_fraction: share of overlap users to measure on, in place of the preset's.
-
-        Raises:
-            InputError: a name, a setting or a value is not understood.
-        """
-        if test_fraction is not None:
-            settings = [*settings, f"split.test_fraction={test_fraction}"]
-        config = load_preset(preset, settings)
-        on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
-        publish = FAVOURED if model is None else model
-        wanted = {*parse_models(publish, config), *TRAINED_BASELINES, *(CONTENDERS if on_evidence else ())}
-        if models != "plain":
-            wanted.update(parse_models(models, config))
-        names = tuple(name for name in MODELS if name in wanted)
-        grids = parse_grids(preset, settings, paper=paper_grid, own=grid_values, models=names)
-        if select is not None:
-            check_metric(select)
-        return cls(preset, config, names, publish, grids, select, on_evidence)
+from training.train_plan import TrainPlan, check_plan
 
 
 @dataclass(frozen=True)
@@ -187,18 +116,6 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
     )
 
 
-def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:
-    """What is odd about ``pair``, as warnings; raises as :func:`training.run.data_checks.check_data`."""
-    return check_data(
-        pair,
-        plan.config,
-        models=plan.models,
-        test_fractions=[plan.config.split.test_fraction],
-        seeds=[seed],
-        accepted=parse_accepted(accept),
-    )
-
-
 class DataWarning(UserWarning):
     """Something odd about the data of a run, which it was trained on all the same."""
 
@@ -227,6 +144,7 @@ def fit(
     encoding: str | None = None,
     source_titles: str | Path | None = None,
     target_titles: str | Path | None = None,
+    target_items: str | Path | None = None,
     source_title_columns: str | None = None,
     target_title_columns: str | None = None,
     exclude_users: str | Path | Sequence[str] | None = None,
@@ -261,6 +179,8 @@ def fit(
         source_separator, target_separator: what separates fields, such as ``::``, where it is not to be found out.
         encoding: of text that is not UTF-8 and does not say it, such as ``latin-1``.
         source_titles, target_titles: a file with item_id and title.
+        target_items: a file with item_id, title and further columns, kept as attributes; in place of
+            ``target_titles``.
         source_title_columns, target_title_columns: names of its columns, ``item=asin,title=name``.
         exclude_users: users to leave out of both domains: a file that lists them, or their ids.
         events: ratings that users sent since, as ``diffcdr events export --out`` wrote them.
@@ -305,6 +225,7 @@ def fit(
             target_separator,
             _range(target_range),
             target_title_columns,
+            _path(target_items),
         ),
         tables=_path(tables),
         exclude_users=_listed(exclude_users),

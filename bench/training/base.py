@@ -18,7 +18,8 @@ from bench.machine import copy_rate
 from bench.training.epoch import drawn_table, measure_epoch
 from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
-from training.problem import RatingTable
+from training.problem import rating_tensors
+from training.rating_table import RatingTable
 
 NAME = "base"
 USERS, ITEMS, BATCH = 604_000, 368_000, 512
@@ -64,7 +65,7 @@ def compare(*, users: int, items: int, batch: int, floor: float | None, point: P
     table = drawn_table(ratings=STEPS * batch, users=users, items=items)
     ours = MatrixFactorization(table, CONFIG, generator=generator)
     plain = PlainFactorization(table, CONFIG, generator=generator)
-    columns = [torch.split(column, batch) for column in (table.users, table.items, table.ratings)]
+    columns = [torch.split(column, batch) for column in rating_tensors(table).all()]
 
     def own_steps() -> None:
         for part in zip(*columns, strict=True):
@@ -89,7 +90,7 @@ class PlainFactorization(nn.Module):
 
     def __init__(self, table: RatingTable, config: MFConfig, *, generator: torch.Generator) -> None:
         super().__init__()
-        self._offset = float(table.ratings.mean())
+        self._offset = float(rating_tensors(table).ratings.mean())
         rows = (table.n_users, table.n_items)
         self.vectors = nn.ModuleList(nn.Embedding(n, config.dim, device="meta") for n in rows).to_empty(device="cpu")
         self.biases = nn.ModuleList(nn.Embedding(n, 1, device="meta") for n in rows).to_empty(device="cpu")

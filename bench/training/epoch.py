@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from bench.harness import timed
@@ -20,7 +21,7 @@ from bench.serving.processes import ONE_THREAD
 from diffcdr.errors import DiffCDRError
 from training.base_models.config import MFConfig
 from training.base_models.mf import fit_mf
-from training.problem import RatingTable
+from training.rating_table import RatingTable
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ def measure_epoch(*, ratings: int, users: int, items: int) -> Epoch:
 
 def drawn_table(*, ratings: int, users: int, items: int) -> RatingTable:
     """Ratings from 1 to 5 of users and items drawn at random."""
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     return RatingTable(
-        torch.randint(users, (ratings,), generator=generator),
-        torch.randint(items, (ratings,), generator=generator),
-        torch.randint(1, 6, (ratings,), generator=generator).float(),
+        rng.integers(users, size=ratings),
+        rng.integers(items, size=ratings),
+        rng.integers(1, 6, size=ratings).astype(np.float32),
         users,
         items,
     )

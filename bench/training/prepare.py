@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.harness import Comparison, Point, Row, Size, timed
 from training.data.domains import DomainPair, load_domain, pair_domains
-from training.data.splits import HeldOutTables, all_ratings, hold_out, seen_csr, split_overlap
+from training.data.splits import HeldOutTables, all_ratings, hold_out, split_overlap
 from training.data.synth import SynthSpec, generate
 from training.data.synth_files import Format, write
 
@@ -67,7 +67,7 @@ def prepare(films: Path, books: Path) -> tuple[DomainPair, HeldOutTables]:
     pair = pair_domains(load_domain(films), load_domain(books))
     held = hold_out(pair, divide(pair.overlap_ids()))
     for table in (all_ratings(pair.source), held.train):
-        seen_csr(table)
+        table.indptr()
     return pair, held
 
 

@@ -35,7 +35,7 @@ from training.data.domains import load_domain
 from training.data.splits import ratings_without
 from training.data.tables import Division, DomainMaker, Tables, domain_maker, open_tables, write_tables
 from training.run.base_store import BaseTask, FitBase, base_tasks
-from training.run.prepare import fit_base, rating_table
+from training.run.prepare import fit_base
 from training.run.run import Run
 
 NAME = "scale"
@@ -145,7 +145,7 @@ class _Work:
     def _fit_here(self, tables: Tables) -> None:
         torch.set_num_threads(1)
         run = Run(config=self._config, seed=0, rating_range=(1.0, 5.0))
-        table = rating_table(ratings_without(tables.pair.source, self._task(tables).held))
+        table = ratings_without(tables.pair.source, self._task(tables).held)
         fit_base("source", table, run, dim=DIM)
 
     def _fit_there(self, tables: Tables, fit: FitBase) -> None:

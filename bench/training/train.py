@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from training.models.network.affine_updates import AffineUpdates
 from training.models.network.alternating import AlternatingUpdates
 from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 NAME = "train"
 ITEMS, RATINGS_OF_A_USER, DIM = 4_538, 44, 10
@@ -92,16 +94,17 @@ def drawn_problem(config: DiffCDRConfig, *, batches: int) -> TransferProblem:
     rows = batches * config.batch_size
     n_users = rows if config.rows == "users" else -(-rows // RATINGS_OF_A_USER)
     n_ratings = rows if config.rows == "ratings" else rows * RATINGS_OF_A_USER
-    users = (torch.arange(n_ratings) * n_users) // n_ratings
-    items = torch.randint(ITEMS, (n_ratings,), generator=generator)
-    table = RatingTable(users, items, torch.randint(1, 6, (n_ratings,), generator=generator).float(), n_users, ITEMS)
+    users = (np.arange(n_ratings) * n_users) // n_ratings
+    items = torch.randint(ITEMS, (n_ratings,), generator=generator).numpy()
+    ratings = torch.randint(1, 6, (n_ratings,), generator=generator).float().numpy()
+    table = RatingTable(users, items, ratings, n_users, ITEMS)
 
     def base() -> FactorTables:
         vectors = torch.randn(n_users + ITEMS, DIM, generator=generator)
         return FactorTables(vectors[:n_users], vectors[n_users:], torch.zeros(ITEMS), 3.5)
 
     everyone, nobody = torch.arange(n_users), torch.zeros(0, dtype=torch.int64)
-    unused = RatingTable(nobody, nobody, torch.zeros(0), 0, ITEMS)
+    unused = table.take(np.zeros(n_ratings, dtype=bool))
     return TransferProblem(
         source=table,
         target=table,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diffcdr.bundle.attributes import AVAILABLE, TAGS, Attribute
 from diffcdr.bundle.display_tables import SourceHistory, UserMap
 from diffcdr.bundle.ids import MAX_ID_BYTES, IdTable
 from diffcdr.bundle.neighbours import LARGEST_VALUE, LARGEST_WEIGHT, LEAST_WEIGHT, NeighbourTables
@@ -42,7 +43,8 @@ def check_tables(bundle: Bundle) -> None:
             ("target_items", items.titles, len(items.ids)),
         ):
             if titles is not None:
-                _check_titles(name, titles, rows)
+                _check_titles(f"{name}/titles", titles, rows)
+        _check_attributes(bundle)
         if bundle.neighbours is not None:
             _check_neighbours(bundle, bundle.neighbours)
         _check_display(bundle)
@@ -159,10 +161,52 @@ def _check_ascending(name: str, indptr: Array, items: Array) -> None:
             raise _Unfit(name, "does not ascend within a row")
 
 
-def _check_titles(folder: str, titles: TitleTable, rows: int) -> None:
-    name = f"{folder}/titles"
+def _check_attributes(bundle: Bundle) -> None:
+    specs, columns = bundle.manifest.attributes, bundle.target_items.attributes.columns
+    if len(columns) != len(specs):
+        raise _Unfit("the list of attributes", "names one twice")
+    for name, wanted in ((AVAILABLE, "boolean"), (TAGS, "category")):
+        if name in columns and columns[name].kind != wanted:
+            raise _Unfit(f"attribute {name!r}", f"is a {columns[name].kind}, not a {wanted}")
+    for name, column in columns.items():
+        _check_attribute(f"attribute {name!r}", column, len(bundle.target_items.ids))
+
+
+def _check_attribute(name: str, column: Attribute, rows: int) -> None:
+    coded = column.kind in ("text", "category")
+    if coded != (column.words is not None) or (column.kind == "category") != (column.indptr is not None):
+        raise _Unfit(name, f"has not the tables of a {column.kind}")
+    if column.present is not None:
+        _check_values(f"{name} (present)", column.present, (rows,), np.bool_)
+    shape = (rows,) if column.indptr is None else column.values.shape
+    kind = np.unsignedinteger if coded else np.number if column.kind == "number" else np.bool_
+    if column.kind == "number" and column.values.dtype.kind not in "if":
+        raise _Unfit(name, f"holds {column.values.dtype}, not numbers")
+    _check_values(name, column.values, shape, kind)
+    if column.words is None:
+        return
+    _check_titles(f"{name} (words)", column.words, len(column.words.offsets) - 1)
+    words = column.words.take(np.arange(len(column.words.offsets) - 1))
+    encoded = [(word or "").encode() for word in words]
+    if any(low >= high for low, high in zip(encoded, encoded[1:], strict=False)):
+        raise _Unfit(f"{name} (words)", "are not in ascending order, or one stands there twice")
+    there = column.values if column.present is None else column.values[column.present]
+    if len(there) and int(there.max()) >= len(words):
+        raise _Unfit(name, "names a word that is none")
+    if column.indptr is not None:
+        _check_rows(name, column.indptr, column.values.astype(np.int64), rows=rows, below=max(1, len(words)))
+        _check_ascending(name, column.indptr, column.values)
+
+
+def _check_titles(name: str, titles: TitleTable, rows: int) -> None:
     offsets, text = titles.offsets, titles.text
-    if offsets.shape != (rows + 1,) or offsets.dtype.kind != "i" or text.ndim != 1 or text.dtype != np.uint8:
+    if (
+        rows < 0
+        or offsets.shape != (rows + 1,)
+        or offsets.dtype.kind != "i"
+        or text.ndim != 1
+        or text.dtype != np.uint8
+    ):
         raise _Unfit(name, f"are not those of {rows} items")
     if offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
         raise _Unfit(name, "do not divide their text")

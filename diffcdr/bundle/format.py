@@ -8,6 +8,7 @@
     source_items/  ids vectors biases [titles]         for fold-in [idf basis: history features] [level_biases]
     target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR
     target_items/  ids vectors biases popularity [titles] [index.faiss: many items, see ``search/approximate.py``]
+    target_items/attributes/N/     typed columns that lists are filtered by, see ``attributes.py``; optional
     source_history/ map/                               optional, see ``display_tables.py``
 
 The bundle's id is the SHA-256 of ``manifest.json``. So one hash vouches for every byte, its own copy included.

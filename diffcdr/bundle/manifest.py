@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diffcdr.bundle.attributes import MAX_ATTRIBUTES, AttributeSpec
 from diffcdr.bundle.neighbours import LARGEST_POWER
 
 SCHEMA_VERSION: Final = 1
@@ -230,6 +231,8 @@ class Manifest(_Frozen):
     fold_in: FoldInSpec | None = None
     warm: WarmSpec | None = None
     """None where target ratings cannot move a user's list: the popular list, for one."""
+    attributes: tuple[AttributeSpec, ...] = Field(default=(), max_length=MAX_ATTRIBUTES)
+    """Of the target items, in the order of their folders; each name once."""
     counts: Counts
     provenance: Provenance
     metrics: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.arrays import Float32Array
+from diffcdr.bundle.attributes import NO_ATTRIBUTES, ItemAttributes
 from diffcdr.bundle.display_tables import ConsoleTables
 from diffcdr.bundle.format import (
     INDEX_FILE,
@@ -105,6 +106,7 @@ class TargetItems:
     titles: TitleTable | None
     index: npt.NDArray[np.uint8] | None = None
     """The bytes of the item index, where the manifest has ``search``; mapped now, as the path may be replaced."""
+    attributes: ItemAttributes = NO_ATTRIBUTES
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             array("target_items/popularity.npy"),
             titles("target_items"),
             index=mapped(INDEX_FILE) if manifest.search is not None else None,
+            attributes=ItemAttributes.open(manifest.attributes, manifest.files, array),
         ),
         affine=affine,
         graph=graph,

@@ -20,6 +20,7 @@ from diffcdr.client.answers import (
     Embeddings,
     ErasureReceipt,
     EventsResult,
+    Explanation,
     Item,
     ItemList,
     LineError,
@@ -29,6 +30,7 @@ from diffcdr.client.answers import (
     RecommendationList,
     RejectedEvent,
     ShadowShare,
+    SourceShare,
     TrafficSplit,
 )
 from diffcdr.client.async_client import AsyncClient
@@ -46,6 +48,7 @@ __all__ = [
     "ErasureReceipt",
     "Event",
     "EventsResult",
+    "Explanation",
     "Item",
     "ItemList",
     "LineError",
@@ -58,6 +61,7 @@ __all__ = [
     "Retries",
     "ServiceError",
     "ShadowShare",
+    "SourceShare",
     "TrafficSplit",
     "Unreachable",
     "User",

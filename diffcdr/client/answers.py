@@ -24,13 +24,36 @@ class Answer(BaseModel):
         return cls.model_validate_json(response.content)
 
 
+class SourceShare(Answer):
+    """A source rating that spoke for an item, and how much of the score comes from it."""
+
+    item_id: str
+    rating: float
+    share: float
+    title: str | None = None
+
+
+class Explanation(Answer):
+    """What a score is the sum of: the shares of ``sources``, most first, and all other members."""
+
+    sources: tuple[SourceShare, ...]
+    other_sources: float
+    target_ratings: float
+    base: float
+    rest: float
+
+
 class Item(Answer):
-    """One recommended item; ``rank`` counts from 1, ``title`` is None where unknown."""
+    """One recommended item; ``rank`` counts from 1, ``title`` is None where unknown.
+
+    ``explanation``: where asked for, unless ``unexplained_reason`` of the list says why not.
+    """
 
     item_id: str
     score: float
     rank: int
     title: str | None = None
+    explanation: Explanation | None = None
 
 
 class RecommendationList(Answer):
@@ -41,6 +64,7 @@ class RecommendationList(Answer):
     fallback_reason: str | None
     bundle: str
     request_id: str
+    unexplained_reason: str | None = None
 
 
 class LineError(Answer):
@@ -59,6 +83,7 @@ class BatchLine(Answer):
     items: tuple[Item, ...] = ()
     strategy: str | None = None
     fallback_reason: str | None = None
+    unexplained_reason: str | None = None
     bundle: str | None = None
     error: LineError | None = None
 

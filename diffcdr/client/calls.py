@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     exclude_seen: bool
     diversity: float
     fallback: Literal["allow", "deny"]
+    explain: bool
     model: str
 
 

@@ -78,6 +78,7 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
         ("neighbours", _neighbours(manifest)),
         ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),
         ("search", describe(manifest.search)),
+        ("attributes", ", ".join(f"{each.name} ({each.kind})" for each in manifest.attributes) or "none"),
         ("console", _console_tables(manifest)),
         ("scores", "ratings" if manifest.scoring.objective == "rating" else "ranking only"),
         ("seed", str(provenance.seed)),

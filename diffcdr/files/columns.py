@@ -83,7 +83,8 @@ class Roles:
 
     ``option``: the command-line option that names columns, for messages. ``in_order``: roles of the columns of a file
     without header. ``single``: the file is a list; without a header its first column is all it has, and with ``lines``
-    each line is one entry, separators and all. ``named_by_caller``: roles, where ``given`` holds others too.
+    each line is one entry, separators and all. ``named_by_caller``: roles, where ``given`` holds others too. ``all``:
+    columns without a role are read too.
     """
 
     needed: Sequence[str]
@@ -94,6 +95,7 @@ class Roles:
     single: bool = False
     lines: bool = False
     named_by_caller: Sequence[str] | None = None
+    all: bool = False
 
     def known(self) -> set[str]:
         """Well-known names of its roles and those that the caller gave, plain."""

@@ -221,7 +221,7 @@ def _delimited(
     if not dialect.one_character and not head.lstrip().startswith('"'):
         quote = None
     names = roles.named([*found, *(key for key in part.partition if key not in found)], str(file), headed=headed)
-    wanted = [name for name in dict.fromkeys(names.values()) if name in found]
+    wanted = found if roles.all else [name for name in dict.fromkeys(names.values()) if name in found]
     if (
         dialect.plain
         and encoding == UTF8

@@ -74,6 +74,40 @@ class FoldIn:
             vector = solution.astype(np.float32)
         return vector if np.isfinite(vector).all() else None
 
+    def parts(self, rows: npt.NDArray[np.int64], ratings: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """What a source vector of :meth:`__call__` is the sum of: a base [source_dim], and a part for each rating.
+
+        The parts are float64 [H, source_dim], H >= 1; the user's own system and lengths are held. ``rows`` ascending,
+        and ``ratings``, as :func:`usable_ratings` gives them. The base is all of the vector that is not the ratings'.
+
+        Raises:
+            numpy.linalg.LinAlgError: values near the end of the float range.
+        """
+        vectors = self._items.vectors[rows].astype(np.float64)
+        if self._gram is None:
+            residuals = ratings - self._spec.offset - self._items.biases[rows].astype(np.float64)
+            design = np.vstack([vectors, np.diag(np.sqrt(self._ridge))])
+            solved = np.asarray(np.linalg.pinv(design)[:, : len(rows)].T * residuals[:, None], dtype=np.float64)
+        else:
+            left, confidence = self._als_system(self._gram, vectors), self._spec.confidence
+            solved = _least_squares(left, confidence * vectors.T).T
+        base = np.zeros(solved.shape[1])
+        if self._spec.shape is not None:
+            own_base, own = rating_shape_parts(self._spec.shape, ratings, self._level_residuals(rows, ratings))
+            base = np.concatenate([base, own_base])
+            solved = np.hstack([solved, own])
+            if self._spec.history:
+                solved = np.hstack([solved, self._feature_parts(rows)])
+        elif self._spec.history is not None:
+            length = self._spec.history.vector_weight * _over_length(solved, solved.sum(axis=0))
+            solved = np.hstack([self._feature_parts(rows), length])
+        return np.concatenate([base, np.zeros(solved.shape[1] - len(base))]), solved
+
+    def _feature_parts(self, rows: npt.NDArray[np.int64]) -> Float64Array:
+        assert self._items.idf is not None and self._items.basis is not None  # seen to at the start
+        weights = self._items.idf[rows].astype(np.float64)
+        return _over_length(weights[:, None] * self._items.basis[rows].astype(np.float64), weights)
+
     def _solve_ridge(self, vectors: Float64Array, residuals: Float64Array) -> Float64Array:
         # As one stacked least-squares problem: better conditioned than the normal equations, and defined (the
         # shortest solution) where nothing regularises a direction that the history leaves open.
@@ -81,17 +115,23 @@ class FoldIn:
         return _least_squares(design, np.concatenate([residuals, np.zeros(len(self._ridge))]))
 
     def _solve_als(self, gram: Float64Array, vectors: Float64Array) -> Float64Array:
-        confidence = self._spec.confidence
-        left = gram + (confidence - 1.0) * (vectors.T @ vectors) + np.diag(self._ridge)
-        return _least_squares(left, confidence * vectors.sum(axis=0))
+        return _least_squares(self._als_system(gram, vectors), self._spec.confidence * vectors.sum(axis=0))
+
+    def _als_system(self, gram: Float64Array, vectors: Float64Array) -> Float64Array:
+        system: Float64Array = gram + (self._spec.confidence - 1.0) * (vectors.T @ vectors) + np.diag(self._ridge)
+        return system
 
     def _with_shape(
         self, shape: RatingShapeSpec, rows: npt.NDArray[np.int64], ratings: Float64Array, solution: Float64Array
     ) -> Float64Array:
-        assert self._items.level_biases is not None  # seen to at the start
-        residuals = ratings - shape.offset - self._items.level_biases[rows].astype(np.float64)
+        residuals = self._level_residuals(rows, ratings)
         (own,) = rating_shape(shape, np.zeros(len(rows), dtype=np.int64), ratings, residuals, n_users=1)
         return np.concatenate([solution, own, *([self._features(rows)] if self._spec.history else [])])
+
+    def _level_residuals(self, rows: npt.NDArray[np.int64], ratings: Float64Array) -> Float64Array:
+        assert self._items.level_biases is not None and self._spec.shape is not None  # seen to at the start
+        residuals: Float64Array = ratings - self._spec.shape.offset - self._items.level_biases[rows].astype(np.float64)
+        return residuals
 
     def _features(self, rows: npt.NDArray[np.int64]) -> Float64Array:
         assert self._items.idf is not None and self._items.basis is not None  # seen to at the start
@@ -155,6 +195,30 @@ def rating_shape(
     columns.append(np.sqrt((by_user(left**2) + spec.shrinkage * spec.spread) / (numbers + spec.shrinkage)))
     columns.append(np.log1p(numbers))
     return np.stack(columns, axis=1)
+
+
+def rating_shape_parts(
+    spec: RatingShapeSpec, values: Float64Array, residuals: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """What the :func:`rating_shape` of one user is the sum of: a base [spec.dim] and parts of ratings [R, spec.dim].
+
+    Means are sums. A spread is its variance over itself, and a variance is a sum. Of ln(1 + R) each rating has an R-th.
+    """
+    number = len(values)
+    parts = [residuals / (number + shrinkage) for shrinkage in spec.level_shrinkages]
+    base = [0.0] * len(parts)
+    levels = rating_levels(values, rating_range=spec.rating_range, count=len(spec.level_shares) + 1)
+    for level, share in enumerate(spec.level_shares):
+        parts.append((levels == level) / (number + spec.shrinkage))
+        base.append(spec.shrinkage * share / (number + spec.shrinkage))
+    variances = (residuals - residuals.sum() / (number + spec.shrinkage)) ** 2 / (number + spec.shrinkage)
+    held = spec.shrinkage * spec.spread / (number + spec.shrinkage)
+    spread = float(np.sqrt(variances.sum() + held))
+    parts.append(variances / spread if spread > 0 else variances)
+    base.append(held / spread if spread > 0 else 0.0)
+    parts.append(np.full(number, np.log1p(number) / number))
+    base.append(0.0)
+    return np.array(base), np.stack(parts, axis=1)
 
 
 def rating_levels(values: Float64Array, *, rating_range: tuple[float, float], count: int) -> Int64Array:

@@ -11,6 +11,12 @@ import numpy.typing as npt
 
 Strategy = Literal["transfer", "fold_in", "warm", "popular"]
 FallbackReason = Literal["unknown_user", "no_usable_history", "opted_out", "vectors_unavailable", "state_unavailable"]
+UnexplainedReason = Literal["not_personal", "no_histories", "no_item_vectors", "not_finite"]
+"""``not_personal``: the list is the popular one. ``no_histories``: the bundle does not hold what the user rated.
+``no_item_vectors``: no rule leads from source items to this bundle's scores. ``not_finite``: a share leaves float64."""
+
+NAMED = 5
+"""Most source ratings that an explanation names."""
 
 ROW_STRATEGIES: tuple[Strategy, ...] = ("popular", "transfer", "warm")
 """What :attr:`TopRows.strategies` indexes."""
@@ -45,6 +51,8 @@ class Query:
     """0 to 1: how much items of a personal list give way to others unlike them (:mod:`diffcdr.search.diversity`)."""
     offset: int | None = None
     """A page: leave out so many items from the beginning. Pages of one list all name it, the first one 0."""
+    explain: bool = False
+    """Say of each item which ratings its score is the sum of (:mod:`diffcdr.recommend.explain`)."""
 
 
 class ListedItem(NamedTuple):
@@ -53,6 +61,41 @@ class ListedItem(NamedTuple):
     item_id: str
     title: str | None
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceShare:
+    """A source rating that spoke for the item; ``share`` is above 0, in units of the score.
+
+    ``title`` is None where the bundle has none.
+    """
+
+    item_id: str
+    title: str | None
+    rating: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The shares of one score: all of them together, those of ``sources`` included, add up to it."""
+
+    sources: tuple[SourceShare, ...]
+    """Up to ``NAMED`` source ratings that spoke most for the item, most first."""
+    other_sources: float
+    """All other source ratings, those that spoke against the item among them."""
+    target_ratings: float
+    """The user's target ratings."""
+    base: float
+    """What a user without ratings has: offset, item bias, and where the model puts such a user."""
+    rest: float
+    """What nothing of this accounts for; see docs/decisions/explanations.md."""
+
+    @property
+    def total(self) -> float:
+        """The score, up to rounding."""
+        named = sum(source.share for source in self.sources)
+        return named + self.other_sources + self.target_ratings + self.base + self.rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +113,10 @@ class Recommendation:
     fallback_reason: FallbackReason | None
     offset: int = 0
     """How many items of the list come before these."""
+    explanations: list[Explanation] | None = None
+    """Where asked for, why each item is here, parallel to the items; None where it cannot be said."""
+    unexplained_reason: UnexplainedReason | None = None
+    """Where asked for, why that cannot be said."""
 
     def __iter__(self) -> Iterator[ListedItem]:
         """The items, best first."""

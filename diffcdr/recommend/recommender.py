@@ -32,6 +32,7 @@ from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
 from diffcdr.device.placement import Placement
 from diffcdr.errors import BundleError, DeviceError, InputError
+from diffcdr.recommend.explain import Explainer
 from diffcdr.recommend.list_table import ScoreOptions, ranked_table
 from diffcdr.recommend.paging import page, whole
 from diffcdr.recommend.query import (
@@ -112,6 +113,7 @@ class Recommender:
         self._exact = placed if isinstance(placed, DeviceTopK) else exact
         self._topk = placed
         self._listing = Listing(items)
+        self._explainer = Explainer(bundle, self._resolver)
 
     @property
     def bundle(self) -> Bundle:
@@ -202,7 +204,13 @@ class Recommender:
         for query in queries:
             _check(query.k, query.diversity, offset=query.offset or 0)
         found = self._answer([whole(query, prefixes=self._topk.prefixes) for query in queries])
-        return [page(answer, query) for answer, query in zip(found, queries, strict=True)]
+        return [self._explained(page(answer, query), query) for answer, query in zip(found, queries, strict=True)]
+
+    def _explained(self, answer: Recommendation | UserUnknown, query: Query) -> Recommendation | UserUnknown:
+        if not query.explain or isinstance(answer, UserUnknown):
+            return answer
+        with stage("explain"):
+            return self._explainer.explained(answer, query)
 
     def _answer(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         with stage("transfer"):

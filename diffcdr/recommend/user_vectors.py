@@ -50,11 +50,13 @@ class Resolver:
         self._bundle = bundle
         self._transfer = load_transfer(bundle, device=device, threads=threads, health=health)
         manifest, items = bundle.manifest, bundle.target_items
-        self._fold_in = FoldIn(manifest.fold_in, bundle.source_items) if manifest.fold_in else None
+        self.fold_in = FoldIn(manifest.fold_in, bundle.source_items) if manifest.fold_in else None
+        """Source vectors of given ratings, where the bundle has a rule for them."""
         self._histories = UserHistories.of(bundle)
-        self._blend = (
+        self.blend = (
             Blend(manifest.warm, items.vectors, items.biases, offset=manifest.scoring.offset) if manifest.warm else None
         )
+        """How target ratings move a vector, where they do."""
 
     @property
     def placement(self) -> Placement:
@@ -114,7 +116,7 @@ class Resolver:
                 given[i] = query.source_vector, "transfer"
             if query.history:
                 reasons[i] = "no_usable_history"
-                vector = self._fold_in(query.history) if self._fold_in is not None else None
+                vector = self.fold_in(query.history) if self.fold_in is not None else None
                 if vector is not None:
                     given[i] = vector, "fold_in"
         if given:
@@ -136,7 +138,7 @@ class Resolver:
         """By what each vector was made of: a history that was given, or what is stored of a source user."""
         given: list[Int32Array | None] = [None] * len(queries)
         for i, query in enumerate(queries):
-            if query.personalise and query.history and self._fold_in is not None:
+            if query.personalise and query.history and self.fold_in is not None:
                 brought = usable_ratings(self._bundle.source_items.ids, query.history)[0].astype(np.int32)
                 given[i] = brought if len(brought) else None
         return histories.part(source, warm=[each == "warm" for each in resolved.strategies], given=given)
@@ -147,12 +149,12 @@ class Resolver:
             resolved.reasons[i] = "no_usable_history"
         rows, ratings = known_ratings(self._bundle.target_items.ids, query.target_history)
         resolved.rated[i] = rows.astype(np.int32)
-        if self._blend is None or not len(rows):
+        if self.blend is None or not len(rows):
             return
         limits = self._bundle.manifest.scoring.rating_range or (-LARGEST_RATING, LARGEST_RATING)
         ratings = np.clip(ratings, *limits)
         start, warm = resolved.vectors[i], int(resolved.warm_rows[i])
-        if warm >= 0 and self._blend.counts_absence:
+        if warm >= 0 and self.blend.counts_absence:
             # What is not given counts as not liked, so what was rated in training is given along, beside the prior
             # that knew nothing of it.
             rows = np.union1d(rows, self._bundle.target_users.seen(warm))
@@ -160,7 +162,7 @@ class Resolver:
             if resolved.strategies[i] == "warm":
                 start = self._prior(source)
         with np.errstate(over="ignore"):
-            moved = self._blend(start, rows, ratings).astype(np.float32)
+            moved = self.blend(start, rows, ratings).astype(np.float32)
         if np.isfinite(moved).all():
             resolved.vectors[i], resolved.strategies[i] = moved, "warm"
 

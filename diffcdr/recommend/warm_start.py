@@ -54,6 +54,16 @@ class Blend:
         except np.linalg.LinAlgError:  # singular in float64: values near the end of the float range
             return np.full(len(held), np.nan)
 
+    def kept(self, rows: npt.NDArray[np.integer], directions: Float64Array) -> Float64Array:
+        """How much of u0 is left in each of ``directions`` [k, n], where item ``rows`` are rated: float64 [k, n].
+
+        The solution is strength M^-1 u0, and something that knows nothing of u0; this is strength M^-1 ``directions``.
+        """
+        items: Float64Array = self._vectors[rows].astype(np.float64)
+        system = self._spec.strength * np.eye(items.shape[1])
+        system += items.T @ items if self._gram is None else self._gram + (self._spec.confidence - 1) * items.T @ items
+        return np.asarray(self._spec.strength * np.linalg.solve(system, directions), dtype=np.float64)
+
     def _interactions(self, items: Float64Array, start: Float64Array, *, gram: Float64Array) -> Float64Array:
         # (gram + (c - 1) V'V + strength) d = pull, by Sherman, Morrison and Woodbury.
         extra = self._spec.confidence - 1.0

@@ -43,7 +43,7 @@ def diversity_study(
     search = TopK(items, head.item_biases.numpy(), offset=head.offset)
     sparse = part_of(model, test, prepared.problem.source)
     pool, scores = search.search(vectors, pool_size(k, len(items)), sparse=sparse)
-    relevant = UserLists.build(test.ratings.users.numpy(), test.ratings.items.numpy(), n_users=len(vectors))
+    relevant = UserLists.build(test.ratings.users, test.ratings.items, n_users=len(vectors))
     found = []
     for diversity in diversities:
         begun = time.perf_counter()

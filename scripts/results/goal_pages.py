@@ -203,7 +203,7 @@ def _beyond_tables(pairs: Sequence[PairResults]) -> list[ReportTable]:
     for pair in pairs:
         models = list(dict.fromkeys(each.model for each in pair.results))
         for fraction in pair.fractions()[:1]:
-            table = beyond_table(pair.results, test_fraction=fraction, scenario="cold", models=models)
+            table = beyond_table(pair.summaries, test_fraction=fraction, scenario="cold", models=models)
             if table is not None:
                 tables.append(ReportTable(f"{pair.label}: {table.title}", table.columns, table.rows, table.notes))
     return tables

@@ -6,14 +6,16 @@ Goals are kept here as data, as they were set before the runs; nothing is chosen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from training.experiment.plan import Scenario
 from training.experiment.results import CellResult
-from training.experiment.statistics import Metric, Summary, by_seed, paired_p, summarise
+from training.experiment.statistics import Metric, Summary, paired_p, summarise
+from training.experiment.summaries import Summaries
 
 RMSE_GAIN_ON_THE_MEAN = 0.003
 """Preset ``robust``: RMSE below the bias model's by this share, mean over cells."""
@@ -40,11 +42,14 @@ class PairResults:
         """Test fractions there are results of, ascending."""
         return sorted({result.test_fraction for result in self.results})
 
-    def of(self, metric: Metric, test_fraction: float, scenario: Scenario) -> dict[str, dict[int, float]]:
+    @cached_property
+    def summaries(self) -> Summaries:
+        """The results, summarised."""
+        return Summaries(self.results)
+
+    def of(self, metric: Metric, test_fraction: float, scenario: Scenario) -> Mapping[str, dict[int, float]]:
         """[model][seed] -> the figure, of one cell."""
-        return by_seed(
-            (each for each in self.results if (each.test_fraction, each.scenario) == (test_fraction, scenario)), metric
-        )
+        return self.summaries.by_seed(metric, test_fraction, scenario)
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from scripts.results.goals import PairResults
+from training.experiment.comparison import Comparison, compare
 from training.experiment.paper import paper_numbers
 from training.experiment.plan import Scenario
 from training.experiment.report.render import Report
 from training.experiment.report.tables import SCENARIOS, SUBJECT, ReportTable, TableCell, is_ablation, shown
-from training.experiment.results import CellResult
-from training.experiment.statistics import (
-    METRICS,
-    SIGNIFICANT,
-    Comparison,
-    Metric,
-    by_seed,
-    compare,
-    summarise,
-)
+from training.experiment.statistics import METRICS, SIGNIFICANT, Metric
 
 BY_FIELD = {metric.field: metric for metric in METRICS}
 SHOWN = (BY_FIELD["rmse_clipped"], BY_FIELD["ndcg"])
@@ -47,8 +39,7 @@ def overview_table(pairs: Sequence[PairResults], metric: Metric, *, preset: str,
     rows = []
     for pair in pairs:
         for fraction in pair.fractions():
-            figures = pair.of(metric, fraction, scenario)
-            means = {model: summarise(list(values.values())) for model, values in figures.items()}
+            means = pair.summaries.figures(metric, fraction, scenario)
             if not means:
                 continue
             order = sorted(means, key=lambda name: means[name].mean, reverse=not metric.lower_is_better)
@@ -100,7 +91,7 @@ def _comparisons(
     return [
         found
         for pair in pairs
-        for found in compare(pair.results, SUBJECT, baselines=rivals, scenario=scenario)
+        for found in compare(pair.summaries, SUBJECT, baselines=rivals, scenario=scenario)
         if found.metric == metric
     ]
 
@@ -123,10 +114,9 @@ def _count(found: Sequence[Comparison]) -> str:
 def _warmer(pairs: Sequence[PairResults]) -> str:
     """Over models, too: in the paper's Figure 3 all are better warm."""
 
-    def mean(results: Sequence[CellResult], model: str, scenario: Scenario, fraction: float) -> float | None:
-        here = [each for each in results if (each.test_fraction, each.scenario) == (fraction, scenario)]
-        figures = by_seed(here, BY_FIELD["rmse"]).get(model)
-        return None if figures is None else summarise(list(figures.values())).mean
+    def mean(pair: PairResults, model: str, scenario: Scenario, fraction: float) -> float | None:
+        figures = pair.summaries.figures(BY_FIELD["rmse"], fraction, scenario).get(model)
+        return None if figures is None else figures.mean
 
     cells = [
         (warm, cold)
@@ -134,7 +124,7 @@ def _warmer(pairs: Sequence[PairResults]) -> str:
         for fraction in pair.fractions()
         for model in paper_numbers().models
         if not is_ablation(model)
-        and (warm := mean(pair.results, model, "warm", fraction)) is not None
-        and (cold := mean(pair.results, model, "cold", fraction)) is not None
+        and (warm := mean(pair, model, "warm", fraction)) is not None
+        and (cold := mean(pair, model, "cold", fraction)) is not None
     ]
     return f"{sum(warm < cold for warm, cold in cells)} of {len(cells)}" if cells else "–"

@@ -1,4 +1,4 @@
-"""Loading bundles beside the ones that serve: verify, warm, and only then show them to the registry."""
+"""Loads bundles while others serve: verify, warm up, and only then hand over to the registry."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ logger = logging.getLogger(__name__)
 
 
 class LoadRefused(Exception):
-    """The bundle cannot be served; everything is as it was."""
+    """The bundle cannot be served; nothing has changed."""
 
 
 class LoadRunning(Exception):
-    """Another bundle is being loaded at this moment."""
+    """Another bundle is being loaded."""
 
     def __init__(self) -> None:
         super().__init__("another bundle is being loaded; try again when it is done")
 
 
 class Loader:
-    """Brings bundles into a registry, one at a time."""
+    """Loads bundles into a registry, one at a time."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Loader:
 
     @property
     def behind(self) -> bool:
-        """Whether the other workers have a stable model that cannot be loaded here."""
+        """Whether the other workers have an active model that cannot be loaded here."""
         return self._behind
 
     async def change(self, apply: Callable[[Registry], T]) -> T:
@@ -101,11 +101,11 @@ class Loader:
             return result
 
     async def begin(self) -> None:
-        """Join the other workers: take their lineup over, or write down the first one."""
+        """Join the other workers: adopt their lineup, or write the first one."""
         await self.change(lambda registry: None)
 
     async def follow(self) -> None:
-        """For ever: take over what other workers change."""
+        """Run for ever: adopt what other workers change."""
         while self._shared is not None:
             await asyncio.sleep(FOLLOW_SECONDS)
             if self._shared.changed():
@@ -166,7 +166,7 @@ class Loader:
             shared.write(LineupRecord.of(self._registry.lineup, failures))
 
     async def watch(self, seconds: float) -> None:
-        """For ever: load and activate what is published at ``settings.bundle``, looking every ``seconds`` seconds."""
+        """Run for ever: every ``seconds`` seconds, load and activate what was published at ``settings.bundle``."""
         seen = Seen(self._settings.bundle, self._registry.lineup.stable.id)
         while True:
             await asyncio.sleep(seconds)
@@ -222,7 +222,7 @@ def _where(model: Model) -> tuple[str, str, str, str]:
 
 
 def warm(model: Model, *, batch_rows: int) -> None:
-    """Ask every kind of question in every bucket of batch sizes, so that no caller pays for first times."""
+    """Run every kind of query at every bucket of batch sizes, so that no caller pays for a first call."""
     queries = warm_queries(model)
     size = len(queries)
     while size < batch_rows:

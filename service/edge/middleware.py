@@ -1,4 +1,4 @@
-"""The outermost layer of every request: ids, headers, counting, logging, and the last word on errors.
+"""The middleware around every request: ids, headers, limits, authentication, metrics, logs and errors.
 
 Plain ASGI: it adds a few microseconds and never holds a body back.
 """
@@ -6,12 +6,11 @@ Plain ASGI: it adds a few microseconds and never holds a body back.
 from __future__ import annotations
 
 import logging
-import os
-import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import MutableHeaders
@@ -23,42 +22,35 @@ from service.components import Lifecycle
 from service.edge.admission import Admission
 from service.edge.auth import Scope as Permission
 from service.edge.auth import required_scope
-from service.edge.in_flight import Gate
 from service.edge.overload_answer import STATUS as REFUSED_STATUS
 from service.edge.overload_answer import Headers, refusal
 from service.edge.path_prefix import PathPrefix
 from service.edge.places import BATCH, Places
 from service.edge.problems import Problem, from_exception
+from service.edge.request_ids import identify, log_ids, note_identity
 from service.engine.jobs import ClientLeft
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
-TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 USERS = "/v1/users/"
 ITEMS, SIMILAR = "/v1/items/", "/similar"
 BATCH_URL = BATCH.encode()
 WITH_BODIES = frozenset({"/v1/recommendations", BATCH, "/v1/embeddings", "/v1/events"})
-"""Addresses that may become labels before a route was looked for."""
+"""Paths that may become labels before routing."""
 CLIENT_LEFT_STATUS = "499"
 UNMATCHED = "unmatched"
 CONSOLE = "console"
-"""Label of the requests that people make through the console: they are no traffic."""
+"""Label of requests from the console, which are not traffic."""
 CONSOLE_HEADER = (b"x-diffcdr-console", b"1")
-ENTERED = "entered"
-"""In the state of a request: the gate that gave it a place already."""
-
-_random = random.Random()
-os.register_at_fork(after_in_child=_random.seed)  # no two workers give out the same request ids
 
 
 @dataclass(frozen=True)
 class DirectRoute:
-    """A route so hot that it is called from here: routing and dependency injection cost more than its own work.
+    """A hot route that is called directly: routing and dependency injection would cost more than its own work.
 
-    It is declared to FastAPI all the same, which documents it and answers its other methods.
+    FastAPI knows it too, documents it and answers its other methods.
     """
 
     method: str
@@ -67,7 +59,7 @@ class DirectRoute:
 
 
 class Edge:
-    """Serves each request through the application, or a direct route without it."""
+    """Serves each request through the application, or through a direct route."""
 
     def __init__(
         self,
@@ -80,7 +72,7 @@ class Edge:
         prefix: PathPrefix,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
-        """Requests to the ``direct`` routes do not pass through the application, and those too many go nowhere."""
+        """Requests to ``direct`` routes bypass the application; requests beyond the limits are refused."""
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
         self._admission = admission
@@ -101,42 +93,42 @@ class Edge:
         return edged
 
     def is_direct(self, scope: Scope) -> bool:
-        """Whether ``scope`` is a request that no application is needed for."""
+        """Whether ``scope`` is a request to a direct route."""
         return scope["type"] == "http" and (scope["method"], scope["path"]) in self._direct
 
-    def gate(self, method: str, url: bytes, *, large: bool = False) -> Gate | None:
-        """Where a request to ``url``, as it was sent, has to take a place; None where it needs none.
+    def take_place(self, state: MutableMapping[str, Any], method: str, url: bytes, *, large: bool = False) -> bool:
+        """Take a place for a request to ``url``, as it was sent; False where none is left. See :meth:`Places.take`."""
+        return self._places.take(state, method, _path(url), large=large)
 
-        Who takes a place there notes the gate in the request's state as ``ENTERED``, or gives the place back.
-        """
-        # Or it is written in some other way: looked at again once the request is there.
-        return self._places.gate(method, url.partition(b"?")[0].decode("latin-1"), large=large)
+    def give_back(self, state: MutableMapping[str, Any]) -> None:
+        """Give back the place of a request that is not served."""
+        self._places.give_back(state)
 
     def begins_at_once(self, method: str, url: bytes) -> bool:
-        """Whether a request is begun before its body is there: to be answered as it comes, or to be refused."""
+        """Whether a request starts before its body has arrived: a batch, or one that will be refused."""
         if url.startswith(BATCH_URL):
             return True
-        gate = self.gate(method, url)
+        gate = self._places.gate(method, _path(url))
         return gate is not None and gate.full
 
     def pause_after_refusal(self) -> float:
-        """Seconds for which a connection that was refused just now is not listened to."""
+        """Seconds for which the connection of a request that was just refused is not read."""
         return self._places.pace.pause()
 
     def abandoned(self, method: str, url: bytes) -> None:
-        """Count a request whose client has left before its body was there."""
-        path = url.partition(b"?")[0].decode("latin-1")
+        """Count a request whose client left before the body had arrived."""
+        path = _path(url)
         route = path if path in WITH_BODIES else UNMATCHED
         self._metrics.count_request(route=route, method=known_method(method), status=CLIENT_LEFT_STATUS, seconds=0.0)
 
     def refuse(self, method: str, url: bytes, headers: Headers, *, close: bool) -> tuple[Headers, bytes]:
-        """Headers and body for a request that found no place, counted: with as little work as can be.
+        """Headers and body of a refusal, which is counted. This does as little work as it can.
 
         ``close``: the connection is closed after it.
         """
-        path = url.partition(b"?")[0].decode("latin-1")
+        path = _path(url)
         route = path if (method, path) in self._direct else UNMATCHED
-        request_id, trace_id, told = _identify(headers)
+        request_id, trace_id, told = identify(headers)
         if close or self._lifecycle.draining:
             told.append((b"connection", b"close"))
         self._metrics.count_refusal(route=route, method=known_method(method))
@@ -152,9 +144,8 @@ class Edge:
             # As it was sent: an id with a slash in it (%2F) must not become another address.
             scope["path"] = raw_path.decode("ascii")
         scope_needed = required_scope(scope["method"], scope["path"])
-        taken: Gate | None = scope.setdefault("state", {}).pop(ENTERED, None)
-        gate = taken or self._places.gate(scope["method"], scope["path"])
-        if gate is not None and taken is None and not gate.enter():
+        state = scope.setdefault("state", {})
+        if not self._places.take(state, scope["method"], scope["path"]):
             headers, body = self.refuse(scope["method"], scope["raw_path"], scope["headers"], close=False)
             await send({"type": "http.response.start", "status": REFUSED_STATUS.value, "headers": headers})
             await send({"type": "http.response.body", "body": body})
@@ -162,15 +153,14 @@ class Edge:
         try:
             await self._serve(app, scope, receive, send, scope_needed)
         finally:
-            if gate is not None:
-                gate.leave()
+            self._places.give_back(state)
 
     async def _serve(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, scope_needed: Permission | None
     ) -> None:
         """Answer one request."""
         started = time.perf_counter()
-        extra_headers = _note_identity(scope)
+        extra_headers = note_identity(scope)
         status = ""
 
         async def send_with_headers(message: Message) -> None:
@@ -214,7 +204,7 @@ class Edge:
         request_id = scope["state"]["request_id"]
         problem = from_exception(error)
         if problem.code == "internal_error":
-            logger.error("request failed", exc_info=error, extra={**_log_ids(scope), "route": route_of(scope)})
+            logger.error("request failed", exc_info=error, extra={**log_ids(scope), "route": route_of(scope)})
         if started:
             raise error
         response = problem.response(instance=scope["path"], request_id=request_id)
@@ -228,7 +218,7 @@ class Edge:
             logger.info(
                 "request",
                 extra={
-                    **_log_ids(scope),
+                    **log_ids(scope),
                     "method": scope["method"],
                     "route": route,
                     "status": status,
@@ -252,37 +242,12 @@ def _check_text(scope: Scope) -> None:
         raise Problem("bad_request", "the address is not UTF-8, percent-encoded; encode ids as UTF-8 first")
 
 
-def _identify(headers: Headers) -> tuple[str, str | None, list[tuple[bytes, bytes]]]:
-    """The request id (the caller's if it is sane, else a new one), the trace id, and the headers that tell of them."""
-    request_id, trace_id = "", None
-    told = [(b"x-content-type-options", b"nosniff")]
-    for name, value in headers:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            request_id = value.decode()
-        elif name == b"traceparent" and (trace := TRACEPARENT.fullmatch(value)):
-            trace_id = trace[1].decode()
-            told.append((name, value))
-    request_id = request_id or f"{_random.getrandbits(128):032x}"
-    told.append((b"x-request-id", request_id.encode()))
-    return request_id, trace_id, told
-
-
-def _note_identity(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """Note the ids in the state of the request; return the headers that tell of them."""
-    request_id, trace_id, told = _identify(scope["headers"])
-    state = scope["state"]
-    state["request_id"] = request_id
-    if trace_id is not None:
-        state["trace_id"] = trace_id
-    return told
-
-
-def _log_ids(scope: Scope) -> dict[str, str | None]:
-    return {"request_id": scope["state"]["request_id"], "trace_id": scope["state"].get("trace_id")}
+def _path(url: bytes) -> str:
+    return url.partition(b"?")[0].decode("latin-1")
 
 
 def from_console(scope: Scope) -> bool:
-    """Whether the console asks: its requests are counted apart from those of callers."""
+    """Whether the request comes from the console, which is counted separately."""
     return CONSOLE_HEADER in scope["headers"]
 
 
@@ -298,5 +263,5 @@ def method_of(scope: Scope) -> str:
 
 
 def known_method(method: str) -> str:
-    """``method``, or ``other``: whatever a caller makes up must not become a label."""
+    """``method``, or ``other`` for an unknown one, so that callers cannot create labels."""
     return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"

@@ -9,7 +9,6 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from diffcdr.errors import DiffCDRError
-from service.edge.middleware import ENTERED
 from service.edge.overload_answer import on_the_wire
 from service.edge.problems import Problem
 from service.process.connection import PatientConnection
@@ -120,16 +119,14 @@ class ServiceProtocol(PatientConnection):
             self._begin()
             return
         method = self.parser.get_method().decode("ascii")
-        gate = self._edge.gate(method, self.url, large=self._reader.large)
-        if gate is not None and not gate.enter():
+        state = self.scope["state"]
+        if not self._edge.take_place(state, method, self.url, large=self._reader.large):
             self._refuse(method)
             return
-        self.scope["state"][ENTERED] = gate
         try:
             self._begin()
         except BaseException:
-            if gate is not None:
-                gate.leave()
+            self._edge.give_back(state)
             raise
 
     def _begin(self) -> None:

@@ -23,12 +23,14 @@ from service.schemas.recommendations import (
     BatchError,
     BatchLine,
     BatchUser,
+    Explanation,
     Item,
     PopularAnswer,
     Rating,
     RecommendationAnswer,
     RecommendationParameters,
     RecommendationRequest,
+    SourceShare,
 )
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "ErasureReceipt",
     "EventsAnswer",
     "EventsRequest",
+    "Explanation",
     "FileSummary",
     "Health",
     "Item",
@@ -63,5 +66,6 @@ __all__ = [
     "Refusal",
     "RejectedEvent",
     "ShadowShare",
+    "SourceShare",
     "TrafficSplit",
 ]

@@ -23,6 +23,13 @@ _RATED = {"item_id": FILMS[0], "rating": 5.0}
 _FILM = {"item_id": FILMS[0], "title": "The Awkward Plumber (comedy)"}
 _BOOK = {"item_id": BOOK, "title": "The Lawless Trail 2 (frontier tale)"}
 _ITEM = {**_BOOK, "score": 0.8054507374763489, "rank": 1}
+_WHY: Example = {
+    "sources": [{**_FILM, "rating": 5.0, "share": 0.3125}],
+    "other_sources": 0.25,
+    "target_ratings": 0.0,
+    "base": 0.24295073747634888,
+    "rest": 0.0,
+}
 _ALIKE = {"item_id": "t00012", "title": "Saddle and Ash (frontier tale)", "similarity": 0.9713, "rank": 1}
 _POPULAR = {**_BOOK, "score": 951.0, "rank": 1}
 _LIST = {"items": [_ITEM], "strategy": "transfer", "fallback_reason": None, "bundle": MODEL_ID}
@@ -37,6 +44,7 @@ _USERS: Sequence[Example] = [
     {"user_id": USER, "k": 5, "exclude_items": [BOOK], "fallback": "deny"},
     {"user_id": USER, "diversity": 0.2},
     {"user_id": USER, "k": 10, "offset": 10},
+    {"user_id": USER, "explain": True},
     {"history": [{"item_id": FILMS[0], "rating": 5}, {"item_id": FILMS[1], "rating": 2}]},
     {"user_id": USER, "target_history": [{"item_id": BOOK, "rating": 4}]},
 ]
@@ -120,6 +128,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "ErasureReceipt": [{"receipt": "bfab4c81baaa4ffebd6bbfd99f4cb75b", "erased_at": "2026-01-09T10:30:00+00:00"}],
     "EventsAnswer": [{"accepted": 2, "duplicates": 0, "rejected": [_REJECTED], "request_id": REQUEST_ID}],
     "EventsRequest": [{"events": _EVENTS}],
+    "Explanation": [_WHY],
     "FieldError": [_FIELD_ERROR],
     "FileSummary": [_FILE],
     "FoundItem": [_BOOK],
@@ -127,7 +136,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "HistoryAnswer": [
         {"user_id": USER, "items": [{**_FILM, "rating": 5.0}], "total": 38, "origin": "training", "bundle": MODEL_ID}
     ],
-    "Item": [_ITEM],
+    "Item": [_ITEM, {**_ITEM, "explanation": _WHY}],
     "ItemsAnswer": [{"items": [_BOOK], "bundle": MODEL_ID}],
     "LoadRequest": [{"path": "candidate"}, {"path": "candidate", "activate": True}],
     "MapAnswer": [
@@ -168,7 +177,15 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
             "search_device": "cuda:0",
         }
     ],
-    "RecommendationAnswer": [{**_LIST, "request_id": REQUEST_ID}],
+    "RecommendationAnswer": [
+        {**_LIST, "request_id": REQUEST_ID},
+        {
+            **_LIST,
+            "items": [{**_ITEM, "explanation": _WHY}],
+            "unexplained_reason": None,
+            "request_id": REQUEST_ID,
+        },
+    ],
     "RecommendationRequest": [*_USERS, {"user_id": USER, "timeout_ms": 500}],
     "Refusal": [_REFUSAL],
     "RejectedEvent": [_REJECTED],
@@ -176,6 +193,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "ShadowShare": [_SHADOW],
     "SimilarAnswer": [{"item": _BOOK, "items": [_ALIKE], "domain": "target", "bundle": MODEL_ID}],
     "SimilarItem": [_ALIKE],
+    "SourceShare": list(_WHY["sources"]),
     "TrafficSplit": [_SPLIT, {"canary": None}],
     "UsersAnswer": [{"users": [USER], "bundle": MODEL_ID}],
 }

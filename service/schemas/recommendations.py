@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from diffcdr.recommend.query import NAMED, UnexplainedReason
 from diffcdr.recommend.recommender import FallbackReason, Query, Strategy
 from service.bundles.registry import MAX_K
 from service.schemas.base import WHOLE, Body, Id, ModelName, SentId, Timeout
@@ -54,6 +55,9 @@ class _Options(Body):
         Literal["allow", "deny"],
         Field(description="`deny`: answer 404 rather than with the popular list."),
     ] = "allow"
+    explain: Annotated[
+        bool, Field(description="Say of each item which of the user's ratings its score is the sum of.")
+    ] = False
     model: ModelName = None
 
     @property
@@ -111,6 +115,7 @@ class BatchUser(_Options):
             exclude_seen=self.exclude_seen,
             diversity=self.diversity,
             offset=self.offset,
+            explain=self.explain,
             history=tuple((rating.item_id, rating.rating) for rating in self.history),
             target_history=tuple((rating.item_id, rating.rating) for rating in self.target_history),
             allow_fallback=self.fallback == "allow",
@@ -149,8 +154,31 @@ class RecommendationParameters(_Options):
             exclude_seen=self.exclude_seen,
             diversity=self.diversity,
             offset=self.offset,
+            explain=self.explain,
             allow_fallback=self.fallback == "allow",
         )
+
+
+class SourceShare(Body):
+    """A source rating that spoke for the item."""
+
+    item_id: str
+    title: Annotated[str | None, Field(description="Left out where unknown.")] = None
+    rating: float
+    share: Annotated[float, Field(gt=0, description="How much of the item's score comes from this rating.")]
+
+
+class Explanation(Body):
+    """What a score is the sum of: the shares of `sources`, and all other members."""
+
+    sources: Annotated[
+        list[SourceShare],
+        Field(max_length=NAMED, description="The source ratings that spoke most for the item, most first."),
+    ]
+    other_sources: Annotated[float, Field(description="All other source ratings, those against the item included.")]
+    target_ratings: Annotated[float, Field(description="The user's target ratings.")]
+    base: Annotated[float, Field(description="What a user without ratings has: the item's bias, what is popular.")]
+    rest: Annotated[float, Field(description="What is left: rounding, and what the ratings alone do not give.")]
 
 
 class Item(Body):
@@ -160,6 +188,20 @@ class Item(Body):
     score: Annotated[float, Field(description="Predicted score; on the popular list, the number of ratings.")]
     rank: Annotated[int, Field(ge=1, description="Place in the whole list, from 1.")]
     title: Annotated[str | None, Field(description="Left out where unknown.")] = None
+    explanation: Annotated[
+        Explanation | None,
+        Field(description="With `explain`; null where `unexplained_reason` says why. Left out without."),
+    ] = None
+
+
+Unexplained = Annotated[
+    UnexplainedReason | None,
+    Field(
+        description="With `explain`, why there is no explanation: the list is the popular one (`not_personal`); what "
+        "the user rated is not in the bundle (`no_histories`); no rule leads from source items to this bundle's scores "
+        "(`no_item_vectors`); numbers are too large (`not_finite`). Left out without."
+    ),
+]
 
 
 class RecommendationAnswer(Body):
@@ -170,6 +212,7 @@ class RecommendationAnswer(Body):
     ]
     strategy: Strategy
     fallback_reason: FallbackReason | None
+    unexplained_reason: Unexplained = None
     bundle: Annotated[str, Field(description="Id of the bundle that answered.")]
     request_id: str
 
@@ -191,6 +234,7 @@ class BatchLine(Body):
     items: list[Item] | None = None
     strategy: Strategy | None = None
     fallback_reason: FallbackReason | None = None
+    unexplained_reason: Unexplained = None
     bundle: str | None = None
     error: BatchError | None = None
 

@@ -117,6 +117,8 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "history beyond the items": table("source_history/items.npy", first_is(10**6)),
     "map beyond the users": table("map/users.npy", first_is(10**6)),
     "map not finite": table("map/transferred.npy", first_is(np.nan)),
+    "words twice": table("target_items/attributes/2/word_text.npy", filled(ord("a"))),
+    "a word that is none": table("target_items/attributes/4/values.npy", filled(200)),
     "an infinite metric": says(infinite_metric),
     "an empty range": says(empty_range),
     "no regularisation": says(endless_regularisation),
@@ -216,7 +218,7 @@ def test_every_hostile_bundle_is_refused_with_a_reason(tmp_path: Path) -> None:
     with running_server(tmp_path / "good", log=tmp_path / "log", **settings) as server:
         for number, (name, spoil) in enumerate(HOSTILE.items(), start=1):
             bundle = tmp_path / f"hostile-{number}"
-            write_bundle(bundle, console=True, seed=number)
+            write_bundle(bundle, console=True, attributes=True, seed=number)
             spoil(bundle)
             refused = load(server, bundle.name)
             assert (name, refused.status_code) == (name, 422), refused.text

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import diffcdr
-from scripts.installs import lower_bounds
+from scripts.checks.installs import lower_bounds
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -178,20 +178,21 @@ def test_a_package_imports_without_what_its_extra_leaves_out(packages: list[str]
 
 
 @pytest.mark.parametrize(
-    ("extra", "folder", "others"),
+    ("extras", "folder", "others"),
     [
         ("", "diffcdr", ("diffcdr/client", "diffcdr/commands/rollout.py", "diffcdr/search/kernels.py")),
         ("client", "diffcdr/client", ()),
-        ("serve", "service", ()),
+        ("serve", "service", ("service/edge/tracing.py",)),
+        ("serve,otel", "service/edge/tracing.py", ()),
         ("train", "training", ("training/spark", "training/trackers/mlflow.py")),
         ("fast", "diffcdr/search/kernels.py", ()),
-        ("mlflow", "training/trackers/mlflow.py", ()),
-        ("spark", "training/spark", ()),
+        ("train,mlflow", "training/trackers/mlflow.py", ()),
+        ("train,spark", "training/spark", ()),
     ],
 )
-def test_an_extra_alone_brings_what_its_modules_import(extra: str, folder: str, others: tuple[str, ...]) -> None:
+def test_an_extra_alone_brings_what_its_modules_import(extras: str, folder: str, others: tuple[str, ...]) -> None:
     """What is imported as a module is loaded; imports within functions are for what may be missing."""
-    brought = closure(extra) | closure("train" if folder.startswith("training/") else "")
+    brought = set().union(*map(closure, extras.split(",")))
     distributions = metadata.packages_distributions()
     missing = set()
     for path in [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py"):

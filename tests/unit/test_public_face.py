@@ -20,12 +20,14 @@ def test_public_names() -> None:
         "BundleError",
         "DeviceError",
         "DiffCDRError",
+        "Explanation",
         "InputError",
         "ListedItem",
         "MissingExtraError",
         "Query",
         "Recommendation",
         "Recommender",
+        "SourceShare",
         "load",
     ]
     assert training.__all__ == ["Trained", "fit"]

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from diffcdr.arrays import Float32Array
 from training.base_models.config import ALSConfig
 from training.fitting.loop import Progress
-from training.problem import FactorTables, ImplicitFeedback, RatingTable
+from training.problem import FactorTables, ImplicitFeedback
+from training.rating_table import RatingTable
 
 
 def fit_als(
@@ -99,8 +100,7 @@ def _model(feedback: ImplicitFeedback, *, dim: int) -> AlternatingLeastSquares:
 def interactions(table: RatingTable) -> sparse.csr_array:
     """Who has which items: float32 [n_users, n_items], 1 for each rating whatever its value."""
     ones = np.ones(len(table), dtype=np.float32)
-    pairs = (table.users.numpy(), table.items.numpy())
-    matrix = sparse.csr_array((ones, pairs), shape=(table.n_users, table.n_items))
+    matrix = table.matrix(ones)
     matrix.data[:] = 1.0  # a pair given twice is one interaction
     return matrix
 

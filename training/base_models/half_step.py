@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from diffcdr.arrays import Float64Array
 from training.evaluation.evaluate import predict
-from training.problem import RatingTable, ScoringHead
+from training.problem import ScoringHead
+from training.rating_table import RatingTable
 
 VALUES_AT_ONCE = 1 << 23
 """Float64 values of outer products held at once: 64 MiB."""
@@ -31,7 +33,7 @@ def prior_regularisation(
         head: the item side.
         ratings: at least one.
     """
-    residuals = ratings.ratings.numpy() - predict(user_vectors, head, ratings)
+    residuals = ratings.ratings - predict(user_vectors, head, ratings)
     spread = np.square(user_vectors.astype(np.float64)).mean(axis=0)
     regularisation: Float64Array = np.maximum(np.square(residuals).mean(), SMALLEST) / np.maximum(spread, SMALLEST)
     return regularisation
@@ -47,11 +49,10 @@ def nearest_regularisation(
     its way is no fixed point of the half-step, and is nearest to a stronger one. Arguments as there.
     """
     prior = prior_regularisation(user_vectors, head, ratings)
-    rated = np.unique(ratings.users.numpy())
+    rated = np.unique(ratings.users)
     sample = rated[:: -(-len(rated) // SAMPLED_USERS)]
-    kept = torch.from_numpy(np.isin(ratings.users.numpy(), sample))
-    users = torch.from_numpy(np.searchsorted(sample, ratings.users[kept].numpy()))
-    theirs = RatingTable(users, ratings.items[kept], ratings.ratings[kept], len(sample), ratings.n_items)
+    sampled = ratings.take(np.isin(ratings.users, sample))
+    theirs = replace(sampled, users=np.searchsorted(sample, sampled.users), n_users=len(sample))
     wanted = user_vectors[sample].astype(np.float64)
 
     def distance(scale: float) -> float:
@@ -67,11 +68,11 @@ def ridge_vectors(ratings: RatingTable, head: ScoringHead, regularisation: Float
     alone: users are solved in blocks of bounded memory, each over the user's own rows.
     """
     item_vectors = head.item_vectors.numpy().astype(np.float64)
-    items = ratings.items.numpy()
-    residuals = ratings.ratings.numpy() - head.offset - head.item_biases.numpy().astype(np.float64)[items]
+    items = ratings.items
+    residuals = ratings.ratings - head.offset - head.item_biases.numpy().astype(np.float64)[items]
     dim = item_vectors.shape[1]
     vectors = np.zeros((ratings.n_users, dim))
-    indptr = np.searchsorted(ratings.users.numpy(), np.arange(ratings.n_users + 1))
+    indptr = ratings.indptr()
     rated = np.flatnonzero(np.diff(indptr))
     starts, stops = indptr[rated], indptr[rated + 1]
     block = (stops - 1) // max(1, VALUES_AT_ONCE // dim**2)

@@ -10,7 +10,8 @@ from training.base_models.config import MFConfig
 from training.base_models.row_table import RowTable
 from training.fitting.checkpoint import CheckpointFile, run_settings
 from training.fitting.loop import Progress, Training, run_epochs
-from training.problem import FactorTables, RatingTable
+from training.problem import FactorTables, RatingTensors, rating_tensors
+from training.rating_table import RatingTable
 
 
 class MatrixFactorization(nn.Module):
@@ -25,20 +26,20 @@ class MatrixFactorization(nn.Module):
         self.biases = config.biases
         self.weight_decay = config.weight_decay
         self.with_zeros = config.negatives > 0
-        self.offset = float(table.ratings.double().mean()) if config.biases else 0.0
+        self.offset = float(rating_tensors(table).ratings.double().mean()) if config.biases else 0.0
         self.users = self._table(table.n_users, config, fixed=config.dim + 1, generator=generator)
         self.items = self._table(table.n_items, config, fixed=config.dim, generator=generator)
 
-    def epoch(self, table: RatingTable, *, batch_size: int, generator: torch.Generator) -> dict[str, float]:
+    def epoch(self, table: RatingTensors, *, batch_size: int, generator: torch.Generator) -> dict[str, float]:
         """Go through ``table`` once, shuffled; returns the mean squared error of ratings before their steps."""
-        order = torch.randperm(len(table), generator=generator)
-        columns = [torch.split(column[order], batch_size) for column in (table.users, table.items, table.ratings)]
+        order = torch.randperm(len(table.ratings), generator=generator)
+        columns = [torch.split(column[order], batch_size) for column in table.all()]
         total = torch.zeros((), dtype=torch.float64)
         for users, items, ratings in zip(*columns, strict=True):
             total += self.descend(users, items, ratings)
         self.users.settle()
         self.items.settle()
-        return {"mse": float(total) / len(table)}
+        return {"mse": float(total) / len(table.ratings)}
 
     def descend(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """One step on a batch of ratings, [B] each; returns the sum of their squared errors before it."""
@@ -99,19 +100,19 @@ def fit_mf(
     """
     if not len(table):
         raise InputError("a base model needs ratings and there are none; check the rating file and its cleaning")
-    model = MatrixFactorization(table, config, generator=generator)
+    model, columns = MatrixFactorization(table, config, generator=generator), rating_tensors(table)
 
     run_epochs(
         Training(
             module=model,
             optimizers=[],
-            train_epoch=lambda generator: model.epoch(table, batch_size=config.batch_size, generator=generator),
+            train_epoch=lambda generator: model.epoch(columns, batch_size=config.batch_size, generator=generator),
             rows=len(table),
         ),
         epochs=config.epochs,
         select_by=None,
         generator=generator,
-        settings=run_settings("mf", config, generator=generator, data=[table.users, table.items, table.ratings]),
+        settings=run_settings("mf", config, generator=generator, data=columns.all()),
         progress=progress,
         checkpoint=checkpoint,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from training.problem import RatingTable
+from training.problem import rating_tensors
+from training.rating_table import RatingTable
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,12 @@ class Unrated:
 
     @classmethod
     def of(cls, table: RatingTable) -> Self:
-        """From the ratings of ``table``, by (user, item)."""
-        counts = torch.bincount(table.users, minlength=table.n_users)
+        """From the ratings of ``table``."""
+        columns = rating_tensors(table)
+        counts = torch.bincount(columns.users, minlength=table.n_users)
         starts = torch.cumsum(counts, 0) - counts
-        rank = torch.arange(len(table)) - starts[table.users]
-        return cls(table.users * (table.n_items + 1) + table.items - rank, counts, starts, table.n_items)
+        rank = torch.arange(len(table)) - starts[columns.users]
+        return cls(columns.users * (table.n_items + 1) + columns.items - rank, counts, starts, table.n_items)
 
     def draw(self, users: Tensor, *, generator: torch.Generator) -> Tensor:
         """For each of ``users`` [B] an item that the user has not rated, int64 [B], uniform; each must have one."""
@@ -46,19 +49,19 @@ def drawn_zeros(table: RatingTable, *, per_rating: int, generator: torch.Generat
     Users who have rated every item get none.
     """
     unrated = Unrated.of(table)
-    users = table.users[unrated.counts[table.users] < table.n_items].repeat_interleave(per_rating)
-    pairs = torch.unique(users * table.n_items + unrated.draw(users, generator=generator))
-    return RatingTable(
-        pairs // table.n_items, pairs % table.n_items, torch.zeros(len(pairs)), table.n_users, table.n_items
-    )
+    users = rating_tensors(table).users
+    users = users[unrated.counts[users] < table.n_items].repeat_interleave(per_rating)
+    pairs = torch.unique(users * table.n_items + unrated.draw(users, generator=generator)).numpy()
+    zeros = np.zeros(len(pairs), dtype=np.float32)
+    return RatingTable(pairs // table.n_items, pairs % table.n_items, zeros, table.n_users, table.n_items)
 
 
 def joined(table: RatingTable, zeros: RatingTable | None) -> RatingTable:
-    """Both as one table, by (user, item); they have no pair in common."""
+    """Both as one table; they have no pair in common."""
     if zeros is None:
         return table
     users, items, ratings = (
-        torch.cat([getattr(part, name) for part in (table, zeros)]) for name in ("users", "items", "ratings")
+        np.concatenate([getattr(part, name) for part in (table, zeros)]) for name in ("users", "items", "ratings")
     )
-    order = torch.argsort(users * table.n_items + items)
+    order = np.lexsort((items, users))
     return RatingTable(users[order], items[order], ratings[order], table.n_users, table.n_items)

@@ -18,7 +18,7 @@ from training.config import TrainConfig, load_preset
 from training.data.splits import ratings_without
 from training.data.tables import Tables, open_tables
 from training.run.base_store import BaseFit, BaseTask, FitBase, fit_bases, save_base
-from training.run.prepare import fit_base, rating_table
+from training.run.prepare import fit_base
 from training.run.run import Run
 
 
@@ -60,4 +60,4 @@ def _fits(
 def _fit_here(task: BaseTask, out: Path, *, tables: Tables, run: Run) -> BaseFit:
     role = "source" if task.role == "source" else "target"
     domain = tables.pair.source if role == "source" else tables.pair.target
-    return save_base(out, fit_base(role, rating_table(ratings_without(domain, task.held)), run, dim=task.dim))
+    return save_base(out, fit_base(role, ratings_without(domain, task.held), run, dim=task.dim))

@@ -40,7 +40,8 @@ from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, cho
 from training.run.prepare import prepare
 from training.run.run import Run, ready_checkpoints
 from training.trackers.opening import open_trackers
-from training.train import Trained, TrainPlan, check_plan, one_thread, train_models
+from training.train import Trained, one_thread, train_models
+from training.train_plan import TrainPlan, check_plan
 
 
 @help_groups(
@@ -55,6 +56,7 @@ from training.train import Trained, TrainPlan, check_plan, one_thread, train_mod
             "rating_range",
             "source_titles",
             "target_titles",
+            "target_items",
             "exclude_users",
             "events",
         ),
@@ -114,6 +116,10 @@ def train(
     target_range: TargetRange = None,
     source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
     target_titles: Annotated[Path | None, typer.Option(help="As --source-titles.")] = None,
+    target_items: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --target-titles: item_id, title, and further columns, kept as attributes."),
+    ] = None,
     source_title_columns: SourceTitleColumns = None,
     target_title_columns: TargetTitleColumns = None,
     accept: Accept = None,
@@ -161,7 +167,14 @@ def train(
             "source", source, source_columns, source_titles, source_separator, source_range, source_title_columns
         ),
         DomainOptions(
-            "target", target, target_columns, target_titles, target_separator, target_range, target_title_columns
+            "target",
+            target,
+            target_columns,
+            target_titles,
+            target_separator,
+            target_range,
+            target_title_columns,
+            target_items,
         ),
         tables=tables,
         exclude_users=exclude_users,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from diffcdr.arrays import Int64Array
+from diffcdr.bundle.attributes import NO_ATTRIBUTES, ItemAttributes
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
@@ -18,6 +19,7 @@ from diffcdr.files.users import closest
 from training.data.cleaning import clean, ids_of
 from training.data.events import EventFile
 from training.data.findings import CleaningReport
+from training.data.item_file import ItemFile, read_items
 from training.data.readers import read_ratings
 from training.data.sense import Rules
 from training.data.titles import TitleFile, item_titles
@@ -45,6 +47,16 @@ class Domain:
     file: InputFile
     report: CleaningReport
     warnings: tuple[str, ...] = ()
+    attributes: ItemAttributes = NO_ATTRIBUTES
+
+    def with_items(self, file: ItemFile | None) -> Domain:
+        """The domain, with what ``file`` says of its items; raises as :func:`training.data.item_file.read_items`."""
+        if file is None:
+            return self
+        known = read_items(file, self.items)
+        titles = self.titles if known.titles is None else known.titles
+        warnings = (*self.warnings, *known.warnings)
+        return replace(self, titles=titles, attributes=known.attributes, warnings=warnings)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from diffcdr.arrays import Int64Array
 from diffcdr.errors import InputError
 from training.data.domains import Domain, DomainPair
+from training.rating_table import RatingTable
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,6 @@ class Split:
 
 
 @dataclass(frozen=True)
-class RatingColumns:
-    """Parallel columns ordered by (user, item): ``users``, ``items`` int64 [R]; ``ratings`` float32 [R]."""
-
-    users: Int64Array
-    items: Int64Array
-    ratings: npt.NDArray[np.float32]
-    n_users: int
-    n_items: int
-
-    def __len__(self) -> int:
-        return len(self.ratings)
-
-
-@dataclass(frozen=True)
 class HeldOutTables:
     """The target domain's ratings, apart.
 
@@ -49,9 +35,9 @@ class HeldOutTables:
     ``validation``, ``test``: theirs; user 0..U-1 is the position in ``Split.validation`` or ``Split.test``.
     """
 
-    train: RatingColumns
-    validation: RatingColumns
-    test: RatingColumns
+    train: RatingTable
+    validation: RatingTable
+    test: RatingTable
 
 
 def split_overlap(
@@ -91,12 +77,12 @@ def split_overlap(
     return Split(train=np.sort(train), validation=np.sort(validation), test=np.sort(test))
 
 
-def ratings_without(domain: Domain, users: Int64Array) -> RatingColumns:
+def ratings_without(domain: Domain, users: Int64Array) -> RatingTable:
     """All ratings of ``domain`` but those of ``users``, rows of it."""
     held = np.zeros(len(domain.users), dtype=bool)
     held[users] = True
     keep = ~held[domain.user_rows]
-    return RatingColumns(
+    return RatingTable(
         users=domain.user_rows[keep],
         items=domain.item_rows[keep],
         ratings=domain.ratings[keep],
@@ -115,9 +101,9 @@ def hold_out(pair: DomainPair, split: Split) -> HeldOutTables:
     )
 
 
-def all_ratings(domain: Domain) -> RatingColumns:
+def all_ratings(domain: Domain) -> RatingTable:
     """Those of everybody. Of the source, held-out users keep theirs too: that is what they are recommended by."""
-    return RatingColumns(
+    return RatingTable(
         users=domain.user_rows,
         items=domain.item_rows,
         ratings=domain.ratings,
@@ -126,29 +112,18 @@ def all_ratings(domain: Domain) -> RatingColumns:
     )
 
 
-def seen_csr(ratings: RatingColumns) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Items of each user as CSR: those of user u are ``items[indptr[u]:indptr[u + 1]]``, ascending.
-
-    Returns:
-        ``indptr`` int64 [n_users + 1] and ``items`` int32 [R].
-    """
-    indptr = np.zeros(ratings.n_users + 1, dtype=np.int64)
-    np.cumsum(np.bincount(ratings.users, minlength=ratings.n_users), out=indptr[1:])
-    return indptr, ratings.items.astype(np.int32)
-
-
 def _place(user: str, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}\0{user}".encode(), digest_size=16).digest()
 
 
-def _ratings_of(pair: DomainPair, users: Int64Array) -> RatingColumns:
+def _ratings_of(pair: DomainPair, users: Int64Array) -> RatingTable:
     """Target ratings of ``users`` (ascending target rows), their position taking the place of the row."""
     target = pair.target
     position = np.full(len(target.users), -1, dtype=np.int64)
     position[users] = np.arange(len(users))
     of_row = position[target.user_rows]
     keep = of_row >= 0
-    return RatingColumns(
+    return RatingTable(
         users=of_row[keep],
         items=target.item_rows[keep],
         ratings=target.ratings[keep],

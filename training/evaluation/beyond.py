@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from training.evaluation.ranking import IntArray
-from training.problem import RatingTable
+from training.rating_table import RatingTable
 
 LISTS_AT_ONCE = 512
 
@@ -46,8 +46,8 @@ def beyond_accuracy(lists: IntArray, known: RatingTable) -> BeyondAccuracy:
         lists: of all users to judge by.
         known: the target ratings that models were trained on; each (user, item) once.
     """
-    popularity = np.bincount(known.items.numpy(), minlength=known.n_items)
-    raters = max(1, len(np.unique(known.users.numpy())))
+    popularity = np.bincount(known.items, minlength=known.n_items)
+    raters = max(1, len(np.unique(known.users)))
     exposure = np.bincount(lists[lists >= 0], minlength=known.n_items)
     information = -np.log2(np.maximum(popularity, 1) / raters)
     head = np.argsort(-popularity, kind="stable")[: -(-known.n_items // 100)]
@@ -78,11 +78,8 @@ def _mean_similarity(lists: IntArray, known: RatingTable) -> float:
         return 0.0
     # Models without personal lists give everyone the same.
     lists, copies = np.unique(lists, axis=0, return_counts=True)
-    items, users = known.items.numpy(), known.users.numpy()
-    counts = np.bincount(items, minlength=known.n_items)
-    raters = sparse.csr_array(
-        (1.0 / np.sqrt(counts[items]), (items, users)), shape=(known.n_items, known.n_users), dtype=np.float64
-    )
+    counts = np.bincount(known.items, minlength=known.n_items)
+    raters = sparse.csr_array(known.matrix(1.0 / np.sqrt(counts[known.items])).T)
     found = []
     for start in range(0, len(lists), LISTS_AT_ONCE):
         part = lists[start : start + LISTS_AT_ONCE]

@@ -14,7 +14,8 @@ from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.evaluation.ratings import RatingMetrics, rating_metrics
 from training.evaluation.uncertainty import RatingErrors, StandardErrors, standard_errors
-from training.problem import RatingTable, ScoringHead
+from training.problem import ScoringHead
+from training.rating_table import RatingTable
 
 PAIRS_AT_ONCE = 1 << 20
 
@@ -103,12 +104,12 @@ def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
     errors: dict[str, float | None] = dict.fromkeys(each.name for each in fields(RatingMetrics))
     by_rating = None
     if head.objective == "rating":
-        actual = ratings.ratings.numpy().astype(np.float64)
+        actual = ratings.values
         predicted = predict(vectors, head, ratings, sparse=sparse)
         errors |= asdict(rating_metrics(predicted, actual, rating_range=rating_range))
         clipped = np.clip(predicted, *rating_range)
-        by_rating = RatingErrors(ratings.users.numpy(), raw=predicted - actual, clipped=clipped - actual)
-    relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
+        by_rating = RatingErrors(ratings.users, raw=predicted - actual, clipped=clipped - actual)
+    relevant = UserLists.build(ratings.users, ratings.items, n_users=len(vectors))
     # The very search that serves: a list is judged as users get it, equal scores by item row.
     search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
     lists, _ = search.search(vectors, k, masked=seen, sparse=sparse)
@@ -134,7 +135,7 @@ def predict(
 
     ``sparse``: what the histories of these users add.
     """
-    users, items = pairs.users.numpy(), pairs.items.numpy()
+    users, items = pairs.users, pairs.items
     item_vectors, biases = head.item_vectors.numpy(), head.item_biases.numpy()
     predicted = np.empty(len(users), dtype=np.float64)
     for start in range(0, len(users), PAIRS_AT_ONCE):

@@ -13,7 +13,7 @@ from diffcdr.arrays import Float64Array
 from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import TopK
 from training.evaluation.ranking import UserLists, ranking_metrics
-from training.problem import HeldOut, ScoringHead
+from training.problem import HeldOut, ScoringHead, rating_tensors
 
 CUTOFFS = (20, 50, 100, 200)
 USERS_AT_ONCE = 256
@@ -29,9 +29,7 @@ class Judge:
     def __init__(self, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]) -> None:
         self._held_out, self._head, self._rating_range = held_out, head, rating_range
         ratings = held_out.ratings
-        self._relevant = UserLists.build(
-            ratings.users.numpy(), ratings.items.numpy(), n_users=len(held_out.source_rows)
-        )
+        self._relevant = UserLists.build(ratings.users, ratings.items, n_users=len(held_out.source_rows))
         self._search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
 
     @property
@@ -72,9 +70,7 @@ class ScoreJudge:
 
     def __init__(self, held_out: HeldOut) -> None:
         ratings = held_out.ratings
-        self._relevant = UserLists.build(
-            ratings.users.numpy(), ratings.items.numpy(), n_users=len(held_out.source_rows)
-        )
+        self._relevant = UserLists.build(ratings.users, ratings.items, n_users=len(held_out.source_rows))
 
     def __call__(self, scores: Callable[[slice], Float64Array]) -> float:
         """Judge ``scores``: of the held-out users of a slice, [users, n_items]. 0 without held-out ratings."""
@@ -130,7 +126,7 @@ def held_out_errors(
         return {}
     with torch.no_grad():
         predicted = clipped_predictions(vectors, held_out, head=head, rating_range=rating_range, sparse=sparse)
-        errors = predicted - ratings.ratings
+        errors = predicted - rating_tensors(ratings).ratings
         return {"rmse": float(errors.double().square().mean().sqrt()), "mae": float(errors.double().abs().mean())}
 
 
@@ -143,9 +139,11 @@ def clipped_predictions(
     sparse: SparsePart | None = None,
 ) -> Tensor:
     """Predicted ratings of the held-out pairs, [R], within ``rating_range``."""
-    users, items = held_out.ratings.users, held_out.ratings.items
+    pairs = held_out.ratings
+    columns = rating_tensors(pairs)
+    users, items = columns.users, columns.items
     products = (vectors[users] * head.item_vectors[items]).sum(dim=1)
     predicted = head.offset + head.item_biases[items] + products
     if sparse is not None:
-        predicted = predicted + torch.from_numpy(sparse.at(users.numpy(), items.numpy())).to(predicted.dtype)
+        predicted = predicted + torch.from_numpy(sparse.at(pairs.users, pairs.items)).to(predicted.dtype)
     return predicted.clamp(*rating_range)

@@ -1,1 +1,1 @@
-"""Grids of runs: plan, runner, results, statistics."""
+"""Grids of runs: plan, runner, results, summaries, statistics."""

@@ -178,8 +178,8 @@ def _write_source(writer: BundleWriter, finished: FinishedModel) -> None:
 
 def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
     domain, ratings, head = finished.prepared.pair.target, finished.problem.target, finished.model.head()
-    items = ratings.items.numpy()
-    counts = np.unique(ratings.users.numpy(), return_counts=True)[1]
+    items = ratings.items
+    counts = np.unique(ratings.users, return_counts=True)[1]
     writer.ids("target_users", IdTable(domain.users.array[finished.warm_rows]))
     writer.array("target_users/vectors.npy", finished.warm_vectors)
     writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
@@ -190,6 +190,7 @@ def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
     writer.array("target_items/popularity.npy", np.bincount(items, minlength=ratings.n_items).astype(np.int64))
     if domain.titles is not None:
         writer.titles("target_items", domain.titles)
+    domain.attributes.write(writer)
 
 
 def _write_neighbours(writer: BundleWriter, term: SparseTerm, finished: FinishedModel) -> None:
@@ -238,6 +239,7 @@ def _manifest(
         sparse=None if sparse is None else SparseSpec(length_power=sparse.length_power),
         fold_in=finished.fold.spec if finished.fold else None,
         warm=finished.warm,
+        attributes=pair.target.attributes.specs(),
         counts=Counts(
             source_users=len(pair.source.users),
             source_items=len(pair.source.items),

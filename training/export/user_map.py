@@ -57,7 +57,7 @@ def draw_map(
     users = problem.overlap_source[drawn]
     beside = _comparable(model, others or {})
     target = finished.vectors_of(problem.overlap_target[drawn].numpy())
-    popularity = np.bincount(problem.target.items.numpy(), minlength=problem.target.n_items)
+    popularity = np.bincount(problem.target.items, minlength=problem.target.n_items)
     items = np.argsort(-popularity, kind="stable")[:MAP_ITEMS].astype(np.int32)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
     (source_points,) = _plane([model.source_vectors()[users].numpy()], seed=seed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training.base_models.unrated import joined
 from training.models.layers import product_by_rows
-from training.problem import TransferProblem
+from training.problem import TransferProblem, rating_tensors
 
 BLOCK = 256
 
@@ -41,10 +41,10 @@ class OverlapRatings:
     @classmethod
     def of(cls, problem: TransferProblem) -> Self:
         """Gather them from ``problem``, added zeros included; users are numbered as in ``problem.overlap_target``."""
-        target = joined(problem.target, problem.target_zeros)
         count = len(problem.overlap_target)
         position = torch.full((problem.target.n_users,), -1, dtype=torch.int64)
         position[problem.overlap_target] = torch.arange(count)
+        target = rating_tensors(joined(problem.target, problem.target_zeros))
         users = position[target.users]
         kept = torch.nonzero(users >= 0).squeeze(1)
         kept = kept[torch.argsort(users[kept], stable=True)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, TypeVar
 
 from pydantic import BaseModel, Discriminator, Tag
 
-from diffcdr.errors import InputError
+from diffcdr.errors import DiffCDRError, InputError
 from training.base_models.config import ALSConfig, MFConfig
 from training.models.baselines.bias import Bias, BiasConfig
 from training.models.baselines.cmf import CMF, CMFConfig
@@ -46,7 +46,7 @@ KINDS: Final = {"base": "kind", "diffcdr": "form"}
 def _kind_of(section: str, default: str) -> Discriminator:
     key = KINDS[section]
 
-    def kind(settings: Any) -> str:
+    def kind(settings: object) -> str:
         # None for what is no kind of ours: pydantic then lists those there are.
         found = settings.get(key, default) if isinstance(settings, dict) else getattr(settings, key, default)
         return found if isinstance(found, str) else ""
@@ -71,19 +71,39 @@ AnyDiffCDRConfig = Annotated[
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """``model(config)`` makes an untrained model from settings of type ``config``.
+    """``create(settings)`` makes an untrained model; ``config`` is the type of its settings, or of their first kind.
 
     ``section``: the preset section with the settings, where it is not the one of the model's name.
     """
 
-    model: Any
+    create: Callable[[BaseModel], TransferModel]
     config: type[BaseModel]
     section: str | None = None
 
-    def create(self, config: BaseModel) -> TransferModel:
-        """An untrained model."""
-        made: TransferModel = self.model(config)
-        return made
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def _entry(model: Callable[[C], TransferModel], config: type[C]) -> ModelEntry:
+    """The entry of a model whose settings are of one kind."""
+
+    def create(settings: BaseModel) -> TransferModel:
+        if not isinstance(settings, config):
+            raise DiffCDRError(f"this model is made from {config.__name__}, not from {type(settings).__name__}")
+        return model(settings)
+
+    return ModelEntry(create, config)
+
+
+def _diffcdr_entry(make: Callable[[AnyDiffCDRConfig], TransferModel], *, section: str | None = None) -> ModelEntry:
+    """The entry of DiffCDR or of an ablation: its settings come in several kinds."""
+
+    def create(settings: BaseModel) -> TransferModel:
+        if not isinstance(settings, DiffCDRConfig | GaussianDiffCDRConfig | BlendDiffCDRConfig | RobustDiffCDRConfig):
+            raise DiffCDRError(f"DiffCDR is made from its own settings, not from {type(settings).__name__}")
+        return make(settings)
+
+    return ModelEntry(create, DiffCDRConfig, section)
 
 
 def make_diffcdr(config: AnyDiffCDRConfig) -> TransferModel:
@@ -121,27 +141,27 @@ def _network_form(config: AnyDiffCDRConfig, name: str) -> DiffCDRConfig:
 
 MODELS: Mapping[str, ModelEntry] = MappingProxyType(
     {
-        "mean": ModelEntry(Mean, MeanConfig),
-        "bias": ModelEntry(Bias, BiasConfig),
-        "popular": ModelEntry(Popular, PopularConfig),
-        "tgt": ModelEntry(TGT, TGTConfig),
-        "ridge": ModelEntry(Ridge, RidgeConfig),
-        "cmf": ModelEntry(CMF, CMFConfig),
-        "emcdr": ModelEntry(EMCDR, EMCDRConfig),
-        "sscdr": ModelEntry(SSCDR, SSCDRConfig),
-        "lacdr": ModelEntry(LACDR, LACDRConfig),
-        "ptupcdr": ModelEntry(PTUPCDR, PTUPCDRConfig),
-        "tmcdr": ModelEntry(TMCDR, TMCDRConfig),
-        "itemknn": ModelEntry(ItemKNN, ItemKNNConfig),
-        "dual_ridge": ModelEntry(DualRidge, DualRidgeConfig),
-        "ease": ModelEntry(EASE, EASEConfig),
-        "joint_als": ModelEntry(JointALS, JointALSConfig),
-        "userknn": ModelEntry(UserKNN, UserKNNConfig),
-        "gfcf": ModelEntry(GFCF, GFCFConfig),
-        "diffcdr": ModelEntry(make_diffcdr, DiffCDRConfig),
-        "diffcdr-da": ModelEntry(make_without_task, DiffCDRConfig, section="diffcdr"),
-        "diffcdr-at": ModelEntry(make_without_diffusion, DiffCDRConfig, section="diffcdr"),
-        "diffcdr-at-task": ModelEntry(make_task_alone, DiffCDRConfig, section="diffcdr"),
+        "mean": _entry(Mean, MeanConfig),
+        "bias": _entry(Bias, BiasConfig),
+        "popular": _entry(Popular, PopularConfig),
+        "tgt": _entry(TGT, TGTConfig),
+        "ridge": _entry(Ridge, RidgeConfig),
+        "cmf": _entry(CMF, CMFConfig),
+        "emcdr": _entry(EMCDR, EMCDRConfig),
+        "sscdr": _entry(SSCDR, SSCDRConfig),
+        "lacdr": _entry(LACDR, LACDRConfig),
+        "ptupcdr": _entry(PTUPCDR, PTUPCDRConfig),
+        "tmcdr": _entry(TMCDR, TMCDRConfig),
+        "itemknn": _entry(ItemKNN, ItemKNNConfig),
+        "dual_ridge": _entry(DualRidge, DualRidgeConfig),
+        "ease": _entry(EASE, EASEConfig),
+        "joint_als": _entry(JointALS, JointALSConfig),
+        "userknn": _entry(UserKNN, UserKNNConfig),
+        "gfcf": _entry(GFCF, GFCFConfig),
+        "diffcdr": _diffcdr_entry(make_diffcdr),
+        "diffcdr-da": _diffcdr_entry(make_without_task, section="diffcdr"),
+        "diffcdr-at": _diffcdr_entry(make_without_diffusion, section="diffcdr"),
+        "diffcdr-at-task": _diffcdr_entry(make_task_alone, section="diffcdr"),
     }
 )
 

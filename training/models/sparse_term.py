@@ -12,7 +12,7 @@ from torch import Tensor
 from diffcdr.bundle.neighbours import LARGEST_POWER, LARGEST_VALUE, LARGEST_WEIGHT, LEAST_WEIGHT
 from diffcdr.errors import DiffCDRError
 from diffcdr.search.sparse_part import Histories, Neighbours, SparsePart
-from training.problem import RatingTable
+from training.rating_table import RatingTable
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ class SparseTerm:
 
 def source_histories(source: RatingTable, rows: Tensor) -> Histories:
     """The source items of users ``rows`` int64 [U] of ``source``, whatever their ratings, each once and ascending."""
-    users, items = source.users.numpy(), source.items.numpy()
-    indptr = np.searchsorted(users, np.arange(source.n_users + 1)).astype(np.int64)
-    return Histories(indptr, items.astype(np.int32)).take(rows.numpy())
+    return Histories(source.indptr(), source.items.astype(np.int32)).take(rows.numpy())
 
 
 def sparse_part(term: SparseTerm | None, source: RatingTable, rows: Tensor) -> SparsePart | None:

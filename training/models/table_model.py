@@ -17,7 +17,8 @@ from training.fitting.loop import FitReport, Progress
 from training.models.batching import affine_blockwise
 from training.models.contract import TransferModel, fitted
 from training.models.sparse_term import SparseTerm, sparse_part
-from training.problem import RatingTable, ScoringHead, TransferProblem
+from training.problem import ScoringHead, TransferProblem, rating_tensors
+from training.rating_table import RatingTable
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class TabularModel(TransferModel):
 
 def mean_rating(table: RatingTable) -> float:
     """The mean of all ratings."""
-    return float(table.ratings.double().mean())
+    return float(rating_tensors(table).ratings.double().mean())
 
 
 def shrunk_biases(rows: Tensor, residuals: Tensor, *, count: int, shrinkage: float) -> Tensor:

@@ -17,7 +17,8 @@ from training.base_models.half_step import prior_regularisation, ridge_vectors
 from training.base_models.unrated import drawn_zeros, joined
 from training.evaluation.evaluate import Metrics, evaluate_vectors
 from training.fitting.loop import FitReport
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 from training.run.fit import FittedModel
 from training.run.prepare import Prepared
 from training.run.run import step_generator
@@ -73,12 +74,12 @@ def warm_problem(prepared: Prepared, *, seed: int, negatives: int = 0) -> tuple[
     validation = halve(pair, split.validation, problem.validation, seed=seed)
     test = halve(pair, split.test, prepared.test, seed=seed)
     groups = ((split.validation, validation.known), (split.test, test.known))
-    overlap = np.concatenate([users[np.unique(known.users.numpy())] for users, known in groups])
-    owners = np.concatenate([pair.overlap_target[users][known.users.numpy()] for users, known in groups])
-    items, ratings = (torch.cat([getattr(known, name) for _, known in groups]) for name in ("items", "ratings"))
-    order = torch.from_numpy(np.lexsort((items.numpy(), owners)))
+    overlap = np.concatenate([users[np.unique(known.users)] for users, known in groups])
+    owners = np.concatenate([pair.overlap_target[users][known.users] for users, known in groups])
+    items, ratings = (np.concatenate([getattr(known, name) for _, known in groups]) for name in ("items", "ratings"))
+    order = np.lexsort((items, owners))
     target = problem.target
-    table = RatingTable(torch.from_numpy(owners)[order], items[order], ratings[order], target.n_users, target.n_items)
+    table = RatingTable(owners[order], items[order], ratings[order], target.n_users, target.n_items)
     base = problem.target_base
     vectors = base.user_vectors.clone()
     rows = torch.from_numpy(np.unique(owners))

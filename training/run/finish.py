@@ -47,7 +47,7 @@ def finish(fitted: FittedModel, prepared: Prepared, *, seed: int) -> FinishedMod
     """Choose on the validation users, with ``fitted.judged``, what ``fitted.model`` is served with."""
     problem = prepared.final(fitted.model)
     warm = choose_warm(fitted, prepared, seed=seed)
-    rows = np.unique(problem.target.users.numpy())
+    rows = np.unique(problem.target.users)
     return FinishedModel(
         fitted=fitted,
         prepared=prepared,

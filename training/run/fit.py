@@ -18,8 +18,9 @@ from training.models.contract import TransferModel
 from training.models.registry import MODELS, section_of
 from training.models.sparse_term import sparse_part
 from training.models.table_model import TabularModel
-from training.problem import FactorTables, HeldOut, RatingTable
-from training.run.prepare import Prepared, fit_base, rating_table
+from training.problem import FactorTables, HeldOut
+from training.rating_table import RatingTable
+from training.run.prepare import Prepared, fit_base
 from training.run.run import Run
 
 
@@ -75,7 +76,7 @@ def evaluate_sampled(
     with torch.no_grad():
         vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
     ratings = held_out.ratings
-    relevant = UserLists.build(ratings.users.numpy(), ratings.items.numpy(), n_users=len(vectors))
+    relevant = UserLists.build(ratings.users, ratings.items, n_users=len(vectors))
     ndcg, hr = sampled_metrics(
         vectors,
         model.head(),
@@ -108,7 +109,7 @@ def fit_complete_target(prepared: Prepared, run: Run) -> FactorTables:
 
     To show in figures; no model may learn from it. It begins from the same random tables as the other.
     """
-    table = rating_table(all_ratings(prepared.pair.target))
+    table = all_ratings(prepared.pair.target)
     return fit_base("target", table, replace(run, checkpoints=None, bases=None), dim=prepared.problem.target_base.dim)
 
 

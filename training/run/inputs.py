@@ -18,6 +18,7 @@ from diffcdr.files.users import read_users
 from training.data.domains import DomainPair
 from training.data.events import read_events
 from training.data.findings import EXCLUDED
+from training.data.item_file import ItemFile
 from training.data.sense import Rules, doubt, parse_accepted
 from training.data.tables import Division, open_tables
 from training.data.titles import TitleFile
@@ -39,6 +40,7 @@ class DomainOptions:
     separator: str | None = None
     rating_range: str | None = None
     title_columns: str | None = None
+    items: Path | None = None
 
     def file(self, common: CommonOptions) -> DomainFile:
         """The domain's input. Raises InputError where there is none, or an option is not understood."""
@@ -47,22 +49,26 @@ class DomainOptions:
         both = self.rating_range is None
         range_text = common.rating_range if both else self.rating_range
         rules = Rules(self.side, range_given=range_text is not None, accepted=parse_accepted(common.accept))
-        separator, titles = None, None
+        separator, titles, items = None, None, None
+        if self.titles is not None and self.items is not None:
+            raise InputError(f"--{self.side}-items has the titles in it; leave out --{self.side}-titles")
         if self.separator is not None:
             separator = parse_separator(self.separator, option=f"--{self.side}-separator")
         if self.title_columns is not None:
             named = Columns.parse(self.title_columns, option=titles_option, roles=("item", "title"))
         else:
             named = Columns()
+        named_so = Reading(columns=named, encoding=codec, option=titles_option)
         if self.titles is not None:
-            titles = TitleFile(
-                self.titles, Reading(columns=named, encoding=codec, option=titles_option), rules.accepted
-            )
+            titles = TitleFile(self.titles, named_so, rules.accepted)
+        if self.items is not None:
+            items = ItemFile(self.items, named_so, rules.accepted)
         columns = Columns() if self.columns is None else Columns.parse(self.columns, option=columns_option)
         return DomainFile(
             self.path or Path(),
             reading=Reading(columns=columns, encoding=codec, separator=separator, option=columns_option),
             titles=titles,
+            items=items,
             rating_range=parse_rating_range(range_text, option="--rating-range" if both else f"--{self.side}-range"),
             rules=rules,
         )
@@ -142,11 +148,12 @@ class PreparedTables:
                 f"{self.path} was divided with {name} {getattr(found, name):g}, and this run asks for "
                 f"{getattr(wanted, name):g}; run diffcdr prepare again with the preset and settings of this run"
             )
+        pair = replace(tables.pair, target=tables.pair.target.with_items(self.target.items))
         ranges = replace(run, rating_range=tables.facts.rating_range, source_range=tables.facts.source_range)
         if not StoredBases.there(tables):
-            return Loaded(tables.pair, ranges)
+            return Loaded(pair, ranges)
         note = f"base models are those in {self.path}"
-        return Loaded(tables.pair, replace(ranges, bases=StoredBases(tables, run.config)), (note,))
+        return Loaded(pair, replace(ranges, bases=StoredBases(tables, run.config)), (note,))
 
 
 def choose_start(

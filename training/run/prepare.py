@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +26,15 @@ from training.base_models.mf import fit_mf
 from training.base_models.unrated import drawn_zeros, joined
 from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.events import EventFile
+from training.data.item_file import ItemFile
 from training.data.sense import Rules
-from training.data.splits import RatingColumns, Split, all_ratings, hold_out, split_overlap
+from training.data.splits import Split, all_ratings, hold_out, split_overlap
 from training.data.titles import TitleFile
 from training.models.baselines.ridge import ridge_quality
 from training.models.contract import TransferModel
 from training.models.table_model import TabularModel
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 from training.run.run import Run
 
 PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -42,11 +43,12 @@ PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class DomainFile:
-    """One domain's input: a rating file or folder and a file of titles, how they are to be read, and how judged."""
+    """One domain's input: a rating file or folder, a file of titles or items, how they are read, and how judged."""
 
     path: Path
     reading: Reading = field(default_factory=Reading)
     titles: TitleFile | None = None
+    items: ItemFile | None = None
     rating_range: tuple[float, float] = (1.0, 5.0)
     rules: Rules = field(default_factory=Rules)
 
@@ -95,7 +97,7 @@ def load_pair(
             excluded_found=excluded_found,
             rules=file.rules,
             events=events,
-        )
+        ).with_items(file.items)
         for file in (source, target)
     )
     return pair_domains(first, second)
@@ -116,8 +118,7 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
         seed=run.seed,
     )
     held = hold_out(pair, split)
-    source, target = rating_table(all_ratings(pair.source)), rating_table(held.train)
-    times = None if pair.source.timestamps is None else column_tensor(pair.source.timestamps)
+    source, target = all_ratings(pair.source), held.train
 
     source_zeros, target_zeros = zeros_of("source", source, run), zeros_of("target", target, run)
 
@@ -132,7 +133,7 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
             validation=_held_out(pair, split.validation, held.validation),
             rating_range=run.rating_range,
             source_range=run.source_range,
-            source_times=times,
+            source_times=pair.source.timestamps,
             source_ids=pair.source.users.array,
             source_zeros=source_zeros,
             target_zeros=target_zeros,
@@ -152,7 +153,7 @@ def _complete(
     pair: DomainPair, split: Split, problem: TransferProblem, run: Run, *, dim: int | None
 ) -> TransferProblem:
     learnt = np.sort(np.concatenate([split.train, split.validation]))
-    target = rating_table(hold_out(pair, replace(split, train=learnt, validation=split.validation[:0])).train)
+    target = hold_out(pair, replace(split, train=learnt, validation=split.validation[:0])).train
     return replace(
         problem,
         target=target,
@@ -194,21 +195,5 @@ def zeros_of(domain: str, table: RatingTable, run: Run) -> RatingTable | None:
     return drawn_zeros(table, per_rating=per_rating, generator=run.generator(f"negatives-{domain}"))
 
 
-def _held_out(pair: DomainPair, users: npt.NDArray[np.int64], ratings: RatingColumns) -> HeldOut:
-    return HeldOut(source_rows=torch.from_numpy(pair.overlap_source[users]), ratings=rating_table(ratings))
-
-
-def column_tensor(column: npt.NDArray[Any]) -> torch.Tensor:
-    """``column`` as a tensor; it shares memory that may be written to, such as mapped tables, and copies other."""
-    return torch.from_numpy(column) if column.flags.writeable else torch.tensor(column)
-
-
-def rating_table(columns: RatingColumns) -> RatingTable:
-    """``columns`` as tensors, each as by :func:`column_tensor`."""
-    return RatingTable(
-        users=column_tensor(columns.users),
-        items=column_tensor(columns.items),
-        ratings=column_tensor(columns.ratings),
-        n_users=columns.n_users,
-        n_items=columns.n_items,
-    )
+def _held_out(pair: DomainPair, users: npt.NDArray[np.int64], ratings: RatingTable) -> HeldOut:
+    return HeldOut(source_rows=torch.from_numpy(pair.overlap_source[users]), ratings=ratings)

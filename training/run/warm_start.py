@@ -23,7 +23,8 @@ from training.data.domains import DomainPair
 from training.evaluation.evaluate import evaluate_vectors, predict
 from training.models.contract import TransferModel
 from training.models.sparse_term import sparse_part
-from training.problem import HeldOut, RatingTable, ScoringHead, TransferProblem
+from training.problem import HeldOut, ScoringHead, TransferProblem
+from training.rating_table import RatingTable
 from training.run.fit import FittedModel
 from training.run.prepare import Prepared
 
@@ -49,8 +50,7 @@ class Halves:
 
     def seen(self) -> MaskedRows:
         """The items of the known half, which are not listed again."""
-        indptr = np.searchsorted(self.known.users.numpy(), np.arange(self.known.n_users + 1))
-        return MaskedRows(indptr.astype(np.int64), self.known.items.numpy().astype(np.int32))
+        return MaskedRows(self.known.indptr(), self.known.items.astype(np.int32))
 
     def part(self, model: TransferModel, source: RatingTable) -> SparsePart | None:
         """What the users' histories in ``source`` add to the scores of ``model``."""
@@ -58,7 +58,7 @@ class Halves:
 
     def first(self, count: int | None) -> RatingTable:
         """The first ``count`` known ratings of each user, or as many as there are; all of them for None."""
-        return self.known if count is None else _part(self.known, self.turns < count)
+        return self.known if count is None else self.known.take(self.turns < count)
 
 
 def halve(pair: DomainPair, users: Int64Array, held_out: HeldOut, *, seed: int) -> Halves:
@@ -79,14 +79,14 @@ def halve(pair: DomainPair, users: Int64Array, held_out: HeldOut, *, seed: int) 
     draw = np.random.default_rng(sequence).random(len(mine))[mine]
     times = np.zeros(len(draw), dtype=np.int64) if target.timestamps is None else target.timestamps[mine]
     table = held_out.ratings
-    owners = table.users.numpy()
+    owners = table.users
     order = np.lexsort((draw, times, owners))
     starts = np.searchsorted(owners, owners)  # of each rating, where its user's ratings begin
     counts = np.bincount(owners, minlength=table.n_users)
     turns = np.empty(len(owners), dtype=np.int64)
     turns[order] = np.arange(len(owners)) - starts
     known = turns < counts[owners] // 2
-    return Halves(held_out.source_rows, _part(table, known), _part(table, ~known), turns[known])
+    return Halves(held_out.source_rows, table.take(known), table.take(~known), turns[known])
 
 
 def warm_spec(model: TransferModel, problem: TransferProblem, *, strength: float) -> WarmSpec | None:
@@ -150,8 +150,8 @@ def adapt(model: TransferModel, halves: Halves, spec: WarmSpec | None, *, count:
 def blended(head: ScoringHead, spec: WarmSpec, start: npt.NDArray[np.floating], ratings: RatingTable) -> Float64Array:
     """Each row of ``start`` [U, d] moved by the ratings of the user of that number; float64 [U, d]."""
     blend = Blend(spec, head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
-    items, values = ratings.items.numpy(), ratings.ratings.numpy().astype(np.float64)
-    indptr = np.searchsorted(ratings.users.numpy(), np.arange(len(start) + 1))
+    items, values = ratings.items, ratings.values
+    indptr = np.searchsorted(ratings.users, np.arange(len(start) + 1))
     moved = start.astype(np.float64)
     for user in np.flatnonzero(np.diff(indptr)).tolist():
         mine = slice(indptr[user], indptr[user + 1])
@@ -193,7 +193,7 @@ def stored_vectors(
         start = vectors.astype(np.float64)
         with torch.no_grad():
             start[overlap] = model.transfer(model.source_vectors()[problem.overlap_source]).numpy()
-        mine = _part(problem.target, np.isin(problem.target.users.numpy(), overlap))
+        mine = problem.target.take(np.isin(problem.target.users, overlap))
         vectors[overlap] = blended(head, spec, start, mine)[overlap]
     return vectors[rows]
 
@@ -211,13 +211,8 @@ def _cost(
         return 0.0
     if head.objective == "rating":
         predictions = np.clip(predict(vectors, head, judged, sparse=part), *rating_range)
-        return float(np.square(predictions - judged.ratings.numpy()).mean())
+        return float(np.square(predictions - judged.ratings).mean())
     given = vectors.astype(np.float32)
     return -evaluate_vectors(
         given, head, judged, name=model.name, rating_range=rating_range, seen=halves.seen(), sparse=part
     ).ndcg
-
-
-def _part(table: RatingTable, keep: npt.NDArray[np.bool_]) -> RatingTable:
-    rows = torch.from_numpy(np.flatnonzero(keep))
-    return RatingTable(table.users[rows], table.items[rows], table.ratings[rows], table.n_users, table.n_items)

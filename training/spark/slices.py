@@ -31,7 +31,7 @@ class RatingSlice:
 
 
 @dataclass(frozen=True)
-class Ratings:
+class SliceRatings:
     """Parallel columns: ``users``, ``items`` int64, ``values`` float32, in the order of the arrays."""
 
     users: npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ class Levels:
     users: npt.NDArray[np.float64]
     items: npt.NDArray[np.float64]
 
-    def residuals(self, ratings: Ratings) -> npt.NDArray[np.float32]:
+    def residuals(self, ratings: SliceRatings) -> npt.NDArray[np.float32]:
         """What is left of ``ratings``, float32."""
         left = ratings.values - self.offset - self.users[ratings.users] - self.items[ratings.items]
         return left.astype(np.float32)
@@ -65,7 +65,7 @@ def rating_slices(folder: Path, *, n_users: int, at_least: int) -> list[RatingSl
     ]
 
 
-def read_slice(folder: Path, part: RatingSlice, *, held: npt.NDArray[np.int64]) -> Ratings:
+def read_slice(folder: Path, part: RatingSlice, *, held: npt.NDArray[np.int64]) -> SliceRatings:
     """The ratings of ``part`` less those of users ``held`` (ascending rows)."""
     users, items, values = (
         np.load(folder / f"{name}.npy", mmap_mode="r")[part.first : part.stop]
@@ -74,10 +74,10 @@ def read_slice(folder: Path, part: RatingSlice, *, held: npt.NDArray[np.int64]) 
     keep = np.ones(len(users), dtype=bool)
     if len(held):
         keep = held[np.minimum(np.searchsorted(held, users), len(held) - 1)] != users
-    return Ratings(users[keep], items[keep], values[keep])
+    return SliceRatings(users[keep], items[keep], values[keep])
 
 
-def each_user(ratings: Ratings, part: RatingSlice) -> Iterator[npt.NDArray[np.int64]]:
+def each_user(ratings: SliceRatings, part: RatingSlice) -> Iterator[npt.NDArray[np.int64]]:
     """The items of each user of ``part``, in order; none for who has none."""
     edges = np.searchsorted(ratings.users, np.arange(part.first_user, part.stop_user + 1))
     for first, stop in zip(edges, edges[1:], strict=False):

@@ -17,6 +17,8 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
     pairs = {
         answers.RecommendationList: schemas.RecommendationAnswer,
         answers.Item: schemas.Item,
+        answers.Explanation: schemas.Explanation,
+        answers.SourceShare: schemas.SourceShare,
         answers.BatchLine: schemas.BatchLine,
         answers.LineError: schemas.BatchError,
         answers.ItemList: schemas.PopularAnswer,

@@ -22,6 +22,7 @@ from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.recommend.recommender import Recommender
 from diffcdr.score import all_users, score_users
+from tests.unit.training.rating_tables import rating_table
 from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
 from training.data.synth import SynthSpec, generate
@@ -30,7 +31,6 @@ from training.models.diffusion.sampler import Sampler
 from training.models.network.affine_updates import AffineUpdates
 from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
-from training.problem import RatingTable
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 1.0, 2.5])
@@ -114,13 +114,14 @@ def test_start_measures_opening_and_hashing() -> None:
 def test_factorisation_written_out_takes_the_same_steps() -> None:
     """Every row is in the batch, so that lazy and dense Adam agree."""
     users, items = torch.arange(6), torch.arange(6).flip(0)
-    table = RatingTable(users, items, torch.tensor([1.0, 5.0, 3.0, 4.0, 2.0, 2.0]), 6, 6)
+    ratings = torch.tensor([1.0, 5.0, 3.0, 4.0, 2.0, 2.0])
+    table = rating_table(users, items, ratings, 6, 6)
     config = MFConfig(dim=3)
     ours = MatrixFactorization(table, config, generator=torch.Generator().manual_seed(0))
     plain = base.PlainFactorization(table, config, generator=torch.Generator().manual_seed(0))
     for _ in range(5):
-        expected = float(plain.descend(users, items, table.ratings))
-        assert float(ours.descend(users, items, table.ratings)) == pytest.approx(expected, rel=1e-4)
+        expected = float(plain.descend(users, items, ratings))
+        assert float(ours.descend(users, items, ratings)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_scoring_the_plain_way_gives_the_same_lists(tmp_path: Path) -> None:

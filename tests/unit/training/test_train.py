@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
 from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
@@ -56,6 +57,13 @@ def latin_titles(folder: Path) -> None:
     (folder / "books_items.csv").write_bytes(b"item_id,title\nbooks-00,Caf\xe9 de Paris\n")
 
 
+def known_items(folder: Path) -> Path:
+    frame = pl.read_csv(folder / "books_items.csv").with_row_index("price")
+    genre = pl.when(pl.col("price") % 2 == 0).then(pl.lit("small|even")).otherwise(pl.lit("odd"))
+    frame.with_columns(genre=genre).write_csv(folder / "items.csv")
+    return folder / "items.csv"
+
+
 def nobody(folder: Path) -> None:
     (folder / "users.txt").write_text("nobody-1\nnobody-2\n")
 
@@ -69,6 +77,7 @@ def nobody(folder: Path) -> None:
         (another_scale, {}, "--accept out-of-range"),
         (strange_titles, {"target_titles": "books_items.csv"}, "--accept unmatched-titles"),
         (latin_titles, {"target_titles": "books_items.csv"}, "--encoding latin-1"),
+        (unchanged, {"target_titles": "a.csv", "target_items": "b.csv"}, "leave out --target-titles"),
         (nobody, {"exclude_users": "users.txt"}, "2 ids, 0 found"),
         (unchanged, {"rating_range": (5.0, 1.0)}, "--rating-range '5.0,1.0' is not understood"),
         (unchanged, {"target_range": (1.0, float("inf"))}, "--target-range '1.0,inf' is not understood"),
@@ -131,10 +140,15 @@ def test_what_is_accepted_is_a_warning_and_who_is_left_out_is_in_no_table(tmp_pa
             settings=QUICK,
             accept=["equal-ratings"],
             exclude_users=[" u000", "u001", "", "u001"],
-            target_titles=tmp_path / "books_items.csv",
+            target_items=known_items(tmp_path),
         )
     pair = trained.prepared.pair
     for domain in (pair.source, pair.target):
         assert not {b"u000", b"u001"} & set(domain.users.array.tolist())
     assert pair.target.titles is not None and pair.target.titles[0] == "books-00 (title)"
     assert pair.source.report.dropped["excluded_user"] > 0
+    trained.publish(tmp_path / "bundle")
+    items = open_bundle(tmp_path / "bundle").target_items
+    assert items.titles is not None and items.titles[0] == "books-00 (title)"
+    assert items.attributes.of(0) == {"price": 0, "genre": ["even", "small"]}
+    assert items.attributes.of(21) == {"price": 21, "genre": ["odd"]}

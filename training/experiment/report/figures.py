@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from training.experiment.plan import Scenario
 from training.experiment.results import CellResult
-from training.experiment.statistics import METRICS, Metric, by_seed, summarise
+from training.experiment.statistics import METRICS, Summary
+from training.experiment.summaries import Summaries
 from training.models.registry import MODELS
 
 SCENARIO_COLOURS: dict[Scenario, str] = {"cold": "#4477aa", "warm": "#ee6677"}
@@ -50,23 +51,18 @@ class ReportFigure:
         return cls(name, title, caption, as_svg(drawing, name))
 
 
-def warm_against_cold(results: Sequence[CellResult]) -> ReportFigure | None:
+def warm_against_cold(summaries: Summaries) -> ReportFigure | None:
     """Figure 3: both scenarios side by side, a row of panels for each test fraction that has both; None without any."""
-    fractions = {
-        scenario: {result.test_fraction for result in results if result.scenario == scenario}
-        for scenario in SCENARIO_COLOURS
-    }
-    both = fractions["cold"] & fractions["warm"]
+    both = sorted(set(summaries.fractions("cold")) & set(summaries.fractions("warm")))
     if not both:
         return None
-    models = list(dict.fromkeys(result.model for result in results if result.test_fraction in both))
+    models = list(dict.fromkeys(result.model for result in summaries.results if result.test_fraction in both))
     height = 0.9 + 0.3 * len(models)
     figure = Figure(figsize=(3.8 * len(SHOWN), height * len(both)), layout="constrained")
-    for row, fraction in enumerate(sorted(both)):
-        here = [result for result in results if result.test_fraction == fraction]
+    for row, fraction in enumerate(both):
         for column, metric in enumerate(SHOWN, start=1):
             axes = figure.add_subplot(len(both), len(SHOWN), row * len(SHOWN) + column)
-            _draw_bars(axes, here, metric, models)
+            _draw_bars(axes, {name: summaries.figures(metric, fraction, name) for name in SCENARIO_COLOURS}, models)
             axes.set_xlabel(metric.label)
             axes.set_title(f"β = {fraction:g}", fontsize="small")
             if column > 1:
@@ -80,12 +76,9 @@ def warm_against_cold(results: Sequence[CellResult]) -> ReportFigure | None:
     )
 
 
-def _draw_bars(axes: Axes, results: Sequence[CellResult], metric: Metric, models: Sequence[str]) -> None:
+def _draw_bars(axes: Axes, figures: Mapping[Scenario, Mapping[str, Summary]], models: Sequence[str]) -> None:
     for shift, (scenario, colour) in zip((-0.2, 0.2), SCENARIO_COLOURS.items(), strict=True):
-        figures = by_seed([result for result in results if result.scenario == scenario], metric)
-        shown = [
-            (row, summarise(list(figures[model].values()))) for row, model in enumerate(models) if model in figures
-        ]
+        shown = [(row, figures[scenario][model]) for row, model in enumerate(models) if model in figures[scenario]]
         axes.barh(
             [row + shift for row, _ in shown],
             [summary.mean for _, summary in shown],

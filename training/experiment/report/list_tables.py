@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from training.evaluation.sampled import SAMPLED_K
 from training.experiment.plan import Scenario
 from training.experiment.report.tables import ReportTable, TableCell, label, shown
-from training.experiment.results import CellResult
 from training.experiment.statistics import summarise
+from training.experiment.summaries import Summaries
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,13 @@ BEYOND_NOTE = (
 
 
 def beyond_table(
-    results: Sequence[CellResult], *, test_fraction: float, scenario: Scenario, models: Sequence[str]
+    summaries: Summaries, *, test_fraction: float, scenario: Scenario, models: Sequence[str]
 ) -> ReportTable | None:
     """Of one test fraction and scenario, means over seeds; None where no cell has these figures."""
     rows = []
     for model in models:
-        figures = [
-            result.beyond
-            for result in results
-            if (result.model, result.test_fraction, result.scenario) == (model, test_fraction, scenario)
-            and result.beyond is not None
-        ]
+        cells = summaries.cells(test_fraction, scenario).get(model, [])
+        figures = [cell.beyond for cell in cells if cell.beyond is not None]
         if figures:
             means = (summarise([getattr(each, column.field) for each in figures]).mean for column in COLUMNS)
             shown = (f"{mean:.{column.decimals}f}" for column, mean in zip(COLUMNS, means, strict=True))
@@ -63,16 +59,12 @@ SAMPLED_NOTE = (
 )
 
 
-def sampled_table(results: Sequence[CellResult], *, test_fraction: float, models: Sequence[str]) -> ReportTable | None:
+def sampled_table(summaries: Summaries, *, test_fraction: float, models: Sequence[str]) -> ReportTable | None:
     """Of the cold cells of one test fraction, means over seeds; None where no cell has these figures."""
     rows, counts = [], set()
     for model in models:
-        found = [
-            result.sampled
-            for result in results
-            if (result.model, result.test_fraction, result.scenario) == (model, test_fraction, "cold")
-            and result.sampled is not None
-        ]
+        cells = summaries.cells(test_fraction, "cold").get(model, [])
+        found = [cell.sampled for cell in cells if cell.sampled is not None]
         if found:
             counts |= {each.negatives for each in found}
             means = (summarise([each.ndcg for each in found]), summarise([each.hr for each in found]))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from training.data.domains import DomainPair
 from training.experiment.paper import PaperTask, paper_numbers
 from training.experiment.report.tables import ReportTable, TableCell
-from training.experiment.results import CellResult
-from training.experiment.statistics import METRICS, by_seed, summarise
+from training.experiment.statistics import METRICS
+from training.experiment.summaries import Summaries
 
 COMPARED = tuple(metric for metric in METRICS if metric.field in ("mae", "rmse", "ndcg", "hr"))
 
@@ -53,19 +51,18 @@ def counts_table(pair: DomainPair, task: PaperTask) -> ReportTable:
     return ReportTable("Table 1 beside the paper's", ("", "paper", "here", ""), tuple(rows), (note,))
 
 
-def beside_table(results: Sequence[CellResult], task: PaperTask, *, test_fraction: float) -> ReportTable | None:
-    """Tables 2 and 3 of the paper against the cold results of ``test_fraction``; None with nothing to pair."""
-    here = [each for each in results if each.test_fraction == test_fraction and each.scenario == "cold"]
+def figures_table(summaries: Summaries, task: PaperTask, *, test_fraction: float) -> ReportTable | None:
+    """Tables 2 and 3 of the paper against the cold results of ``test_fraction``; None with nothing to compare."""
     rows = []
-    for model in dict.fromkeys(result.model for result in here):
+    for model in summaries.cells(test_fraction, "cold"):
         printed = [task.figure(model, metric.field, test_fraction) for metric in COMPARED]
         if all(figure is None for figure in printed):
             continue
         row = [TableCell(model)]
         for metric, figure in zip(COMPARED, printed, strict=True):
-            measured = by_seed(here, metric).get(model)
+            measured = summaries.figures(metric, test_fraction, "cold").get(model)
             row.append(TableCell("–" if figure is None else _short(figure)))
-            row.append(TableCell("–" if measured is None else _short(summarise(list(measured.values())).mean)))
+            row.append(TableCell("–" if measured is None else _short(measured.mean)))
         rows.append(tuple(row))
     if not rows:
         return None
@@ -74,17 +71,16 @@ def beside_table(results: Sequence[CellResult], task: PaperTask, *, test_fractio
     return ReportTable(title, columns, tuple(rows), (ON_LISTS,))
 
 
-def speeds_table(results: Sequence[CellResult]) -> ReportTable | None:
+def speeds_table(summaries: Summaries) -> ReportTable | None:
     """Table 4 of the paper against what was measured; None where no model is in both."""
-    printed = paper_numbers().table_4
+    printed, measured = paper_numbers().table_4, summaries.rates()
     rows = []
     for model, training, test in zip(printed.models, printed.training, printed.test, strict=True):
-        mine = [each for each in results if each.model == model and each.scenario == "cold"]
-        if mine:
-            rates = [each.train_rate for each in mine if each.train_rate is not None]
-            rate = f"{sum(rates) / len(rates) / 1000:,.1f} K" if rates else "–"
-            carried = f"{sum(each.transfer_rate for each in mine) / len(mine) / 1000:,.1f} K"
-            rows.append(tuple(map(TableCell, (model, f"{training:g} K", rate, f"{test:g} K", carried))))
+        if model in measured:
+            rates = measured[model]
+            rate = f"{rates.train / 1000:,.1f} K" if rates.train else "–"
+            transferred = f"{rates.transfer / 1000:,.1f} K"
+            rows.append(tuple(map(TableCell, (model, f"{training:g} K", rate, f"{test:g} K", transferred))))
     if not rows:
         return None
     columns = ("model", "training, paper", "training, here", "test, paper", "test, here")

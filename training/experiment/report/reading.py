@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from training.experiment.comparison import Comparison
 from training.experiment.plan import Grid, Scenario
-from training.experiment.report.tables import SCENARIOS, SUBJECT, baselines_of
-from training.experiment.results import CellResult
-from training.experiment.statistics import METRICS, SIGNIFICANT, Metric, by_seed, compare, summarise
+from training.experiment.report.tables import SCENARIOS, SUBJECT
+from training.experiment.statistics import METRICS, SIGNIFICANT, Metric
+from training.experiment.summaries import Summaries
 
 BY_FIELD = {metric.field: metric for metric in METRICS}
 RMSE, NDCG = BY_FIELD["rmse_clipped"], BY_FIELD["ndcg"]
 
 
-def reading(results: Sequence[CellResult], grid: Grid) -> tuple[str, ...]:
-    """The best model of each cell, how often the subject wins for certain, and how it compares with the baselines."""
+def reading(summaries: Summaries, grid: Grid, comparisons: Mapping[Scenario, Sequence[Comparison]]) -> tuple[str, ...]:
+    """The best model of each cell, how often the subject wins for certain, and how it compares with the baselines.
+
+    ``comparisons``: of the subject with the best of all baselines, by scenario.
+    """
     sentences = []
     for scenario in grid.scenarios:
-        mine = [result for result in results if result.scenario == scenario]
-        sentences += [text for metric in (RMSE, NDCG) if (text := _best(mine, grid, metric, scenario))]
-        sentences += _wins(mine, scenario)
-        plain = [_ratio(mine, grid, NDCG, "popular"), _ratio(mine, grid, RMSE, "bias")]
+        sentences += [text for metric in (RMSE, NDCG) if (text := _best(summaries, grid, metric, scenario))]
+        sentences += _wins(comparisons[scenario], scenario)
+        plain = [
+            _ratio(summaries, grid, metric, baseline, scenario)
+            for metric, baseline in ((NDCG, "popular"), (RMSE, "bias"))
+        ]
         told = [text for text in plain if text]
         if told:
             sentences.append(f"{SCENARIOS[scenario].capitalize()}, against plain baselines: {'; '.join(told)}.")
     return tuple(sentences)
 
 
-def _means(results: Sequence[CellResult], metric: Metric, fraction: float) -> dict[str, float]:
-    figures = by_seed([result for result in results if result.test_fraction == fraction], metric)
-    return {model: summarise(list(values.values())).mean for model, values in figures.items()}
-
-
-def _best(results: Sequence[CellResult], grid: Grid, metric: Metric, scenario: Scenario) -> str | None:
+def _best(summaries: Summaries, grid: Grid, metric: Metric, scenario: Scenario) -> str | None:
     found: dict[str, list[str]] = {}
     for fraction in grid.test_fractions:
-        means = _means(results, metric, fraction)
-        if len(means) > 1:
-            best = metric.best(means.values())
-            winner = next(model for model, mean in means.items() if mean == best)
+        figures = summaries.figures(metric, fraction, scenario)
+        if len(figures) > 1:
+            best = metric.best(each.mean for each in figures.values())
+            winner = next(model for model, each in figures.items() if each.mean == best)
             found.setdefault(winner, []).append(f"{best:.4f} at β = {fraction:g}")
     if not found:
         return None
@@ -47,9 +48,7 @@ def _best(results: Sequence[CellResult], grid: Grid, metric: Metric, scenario: S
     return f"{SCENARIOS[scenario].capitalize()}: {way} {metric.label}: {told}."
 
 
-def _wins(results: Sequence[CellResult], scenario: Scenario) -> list[str]:
-    rivals = set().union(*baselines_of(results).values())
-    found = compare(results, SUBJECT, baselines=rivals, scenario=scenario)
+def _wins(found: Sequence[Comparison], scenario: Scenario) -> list[str]:
     tested = [each for each in found if each.p is not None]
     if not found:
         return []
@@ -71,10 +70,10 @@ def _wins(results: Sequence[CellResult], scenario: Scenario) -> list[str]:
     ]
 
 
-def _ratio(results: Sequence[CellResult], grid: Grid, metric: Metric, baseline: str) -> str | None:
+def _ratio(summaries: Summaries, grid: Grid, metric: Metric, baseline: str, scenario: Scenario) -> str | None:
     parts = []
     for fraction in grid.test_fractions:
-        means = _means(results, metric, fraction)
-        if SUBJECT in means and means.get(baseline):
-            parts.append(f"{means[SUBJECT] / means[baseline]:.2f}")
+        figures = summaries.figures(metric, fraction, scenario)
+        if SUBJECT in figures and baseline in figures and figures[baseline].mean:
+            parts.append(f"{figures[SUBJECT].mean / figures[baseline].mean:.2f}")
     return f"{SUBJECT}'s {metric.label} is {', '.join(parts)} × that of {baseline}, by β" if parts else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.data.domains import DomainPair
+from training.experiment.comparison import Comparison, compare
 from training.experiment.embedding import Sample
 from training.experiment.paper import task_of
 from training.experiment.plan import Grid, Scenario, Setup
@@ -12,7 +13,7 @@ from training.experiment.report.embedding_figure import embedding_figure, embedd
 from training.experiment.report.figures import training_curves, warm_against_cold
 from training.experiment.report.first_ratings import first_ratings
 from training.experiment.report.list_tables import beyond_table, sampled_table
-from training.experiment.report.paper_tables import beside_table, counts_table, speeds_table
+from training.experiment.report.paper_tables import counts_table, figures_table, speeds_table
 from training.experiment.report.reading import reading
 from training.experiment.report.render import Report
 from training.experiment.report.tables import (
@@ -27,85 +28,95 @@ from training.experiment.report.tables import (
 )
 from training.experiment.report.warm_table import warm_table
 from training.experiment.results import CellResult
-from training.experiment.statistics import compare
+from training.experiment.summaries import Summaries
 
 MAPPING_ORIENTED = ("cmf", "emcdr", "sscdr", "lacdr")
 """Systems that learn without target ratings (paper, Table 3: "Best CDR M")."""
 TASK_ORIENTED = "ptupcdr"
-"""The system that Table 3 sets beside AT."""
+"""The system that Table 3 compares with AT."""
 
 
 def make_report(
     pair: DomainPair, setup: Setup, grid: Grid, results: Sequence[CellResult], *, sample: Sample | None = None
 ) -> Report:
     """The report on ``results``, which are of ``grid``; cells that are missing are said to be. ``sample``: Figure 4."""
-    results = sorted(results, key=lambda result: grid.models.index(result.model))
+    summaries = Summaries(sorted(results, key=lambda result: grid.models.index(result.model)))
     tables = [data_table(pair)]
     for scenario in grid.scenarios:
-        tables += _result_tables(results, grid, scenario)
-    tables.append(speed_table(results))
-    tables += _paper_tables(pair, grid, results)
+        tables += _result_tables(summaries, grid, scenario)
+    tables.append(speed_table(summaries))
+    tables += _paper_tables(pair, grid, summaries)
     vectors = [table for table in (embedding_table(sample),) if table is not None] if sample else []
     figures = (
-        warm_against_cold(results),
-        first_ratings(results),
+        warm_against_cold(summaries),
+        first_ratings(summaries.results),
         embedding_figure(sample) if sample else None,
-        training_curves(results),
+        training_curves(summaries.results),
     )
     return Report(
         title=f"{pair.source.file.name} → {pair.target.file.name}, preset {setup.preset}",
-        introduction=_introduction(setup, grid, results),
+        introduction=_introduction(setup, grid, summaries.results),
         tables=(*tables, *vectors),
         figures=tuple(figure for figure in figures if figure is not None),
-        reading=reading(results, grid),
+        reading=reading(summaries, grid, {each: _overall(summaries, each) for each in grid.scenarios}),
     )
 
 
-def _result_tables(results: Sequence[CellResult], grid: Grid, scenario: Scenario) -> list[ReportTable]:
+def _overall(summaries: Summaries, scenario: Scenario) -> list[Comparison]:
+    """The subject against the best of all baselines."""
+    rivals = set().union(*baselines_of(summaries.models(scenario)).values())
+    return compare(summaries, SUBJECT, baselines=rivals, scenario=scenario)
+
+
+def _result_tables(summaries: Summaries, grid: Grid, scenario: Scenario) -> list[ReportTable]:
     """Table 2 for every test fraction, then Table 3 for every test fraction where there are ablations."""
-    mine = [result for result in results if result.scenario == scenario]
-    present = {result.model for result in mine}
-    models = [model for model in grid.models if model in present]
+    models = summaries.models(scenario)
     ablations = [model for model in models if is_ablation(model)]
-    baselines = baselines_of(mine)
-    against = {kind: compare(mine, SUBJECT, baselines=rivals, scenario=scenario) for kind, rivals in baselines.items()}
-    tables = []
-    for fraction in grid.test_fractions:
-        here = [result for result in mine if result.test_fraction == fraction]
-        if here:
-            tables.append(
-                result_table(
-                    here,
-                    {kind: [each for each in of if each.test_fraction == fraction] for kind, of in against.items()},
-                    title=f"Table 2. Results, {label(fraction, scenario)}",
-                    models=[model for model in models if model not in ablations],
-                )
-            )
+    against = {
+        kind: compare(summaries, SUBJECT, baselines=rivals, scenario=scenario)
+        for kind, rivals in baselines_of(models).items()
+    }
+    fractions = [fraction for fraction in grid.test_fractions if summaries.cells(fraction, scenario)]
+    tables = [
+        result_table(
+            summaries,
+            {kind: [each for each in of if each.test_fraction == fraction] for kind, of in against.items()},
+            title=f"Table 2. Results, {label(fraction, scenario)}",
+            test_fraction=fraction,
+            scenario=scenario,
+            models=[model for model in models if model not in ablations],
+        )
+        for fraction in fractions
+    ]
     if ablations:
         order = ("diffcdr-da", TASK_ORIENTED, *ablations, SUBJECT)
         shown = [model for model in dict.fromkeys(order) if model in models]
         mapped = [model for model in MAPPING_ORIENTED if model in models]
-        for fraction in grid.test_fractions:
-            here = [result for result in mine if result.test_fraction == fraction]
-            if here:
-                title = f"Table 3. Ablations, {label(fraction, scenario)}"
-                groups = {"best mapping-oriented CDR": mapped} if mapped else {}
-                tables.append(result_table(here, {}, title=title, models=shown, groups=groups))
-    lists = (
-        beyond_table(mine, test_fraction=fraction, scenario=scenario, models=models) for fraction in grid.test_fractions
-    )
-    warmed = (warm_table(mine, test_fraction=fraction, models=models) for fraction in grid.test_fractions)
-    sampled = (sampled_table(mine, test_fraction=fraction, models=models) for fraction in grid.test_fractions)
+        tables += [
+            result_table(
+                summaries,
+                {},
+                title=f"Table 3. Ablations, {label(fraction, scenario)}",
+                test_fraction=fraction,
+                scenario=scenario,
+                models=shown,
+                groups={"best mapping-oriented CDR": mapped} if mapped else {},
+            )
+            for fraction in fractions
+        ]
+    lists = (beyond_table(summaries, test_fraction=each, scenario=scenario, models=models) for each in fractions)
+    warmed = (warm_table(summaries, test_fraction=each, models=models) for each in fractions if scenario == "warm")
+    sampled = (sampled_table(summaries, test_fraction=each, models=models) for each in fractions if scenario == "cold")
     return [*tables, *(table for table in (*warmed, *lists, *sampled) if table is not None)]
 
 
-def _paper_tables(pair: DomainPair, grid: Grid, results: Sequence[CellResult]) -> list[ReportTable]:
-    """The paper's figures beside these, where the files are those of one of its tasks."""
+def _paper_tables(pair: DomainPair, grid: Grid, summaries: Summaries) -> list[ReportTable]:
+    """These figures compared with the paper's, where the files are those of one of its tasks."""
     task = task_of(pair)
     if task is None:
         return []
-    beside = (beside_table(results, task, test_fraction=fraction) for fraction in grid.test_fractions)
-    return [table for table in (counts_table(pair, task), *beside, speeds_table(results)) if table is not None]
+    figures = (figures_table(summaries, task, test_fraction=fraction) for fraction in grid.test_fractions)
+    return [table for table in (counts_table(pair, task), *figures, speeds_table(summaries)) if table is not None]
 
 
 def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tuple[str, ...]:

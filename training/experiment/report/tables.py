@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.domains import Domain, DomainPair
+from training.experiment.comparison import Comparison
 from training.experiment.paper import paper_numbers
 from training.experiment.plan import Scenario
-from training.experiment.results import CellResult
-from training.experiment.statistics import METRICS, SIGNIFICANT, Comparison, Metric, Summary, by_seed, summarise
+from training.experiment.statistics import METRICS, SIGNIFICANT, Metric, Summary
+from training.experiment.summaries import Summaries
 
 SUBJECT = "diffcdr"
 """The model the experiment is about: held against the best of the others."""
@@ -42,9 +43,9 @@ def is_ablation(model: str) -> bool:
     return model.startswith(SUBJECT) and model != SUBJECT
 
 
-def baselines_of(results: Iterable[CellResult]) -> dict[str, set[str]]:
-    """The models that ``SUBJECT`` is held against, by kind: the paper's systems, and others; kinds that there are."""
-    rivals = {result.model for result in results if not result.model.startswith(SUBJECT)}
+def baselines_of(models: Iterable[str]) -> dict[str, set[str]]:
+    """The ``models`` that ``SUBJECT`` is compared with, by kind: the paper's systems, and others. No kind is empty."""
+    rivals = {model for model in models if not model.startswith(SUBJECT)}
     theirs = rivals & set(paper_numbers().models)
     kinds = {"of the paper's systems": theirs, "of the other baselines": rivals - theirs}
     return {kind: models for kind, models in kinds.items() if models}
@@ -59,10 +60,12 @@ def data_table(pair: DomainPair) -> ReportTable:
 
 
 def result_table(
-    results: Sequence[CellResult],
+    summaries: Summaries,
     comparisons: Mapping[str, Sequence[Comparison]],
     *,
     title: str,
+    test_fraction: float,
+    scenario: Scenario,
     models: Sequence[str],
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> ReportTable:
@@ -73,8 +76,7 @@ def result_table(
     groups = groups or {}
     rows = [[TableCell(name)] for name in (*groups, *models)]
     for metric in METRICS:
-        figures = by_seed(results, metric)
-        means = {model: summarise(list(values.values())) for model, values in figures.items()}
+        means = summaries.figures(metric, test_fraction, scenario)
         chosen = [_best_of(means, group, metric) for group in groups.values()]
         entries = [(model, means.get(model)) for model in (*chosen, *models)]
         best = metric.best(each.mean for _, each in entries if each is not None) if any(e for _, e in entries) else None
@@ -94,23 +96,12 @@ def _best_of(means: Mapping[str, Summary], group: Sequence[str], metric: Metric)
     return next((model for model in there if means[model].mean == best), "")
 
 
-def speed_table(results: Sequence[CellResult]) -> ReportTable:
+def speed_table(summaries: Summaries) -> ReportTable:
     """Table 4: throughput of training and of the transfer, means over all cold cells of a model."""
     rows = []
-    for model in dict.fromkeys(result.model for result in results):
-        mine = [result for result in results if result.model == model and result.scenario == "cold"]
-        if not mine:
-            continue
-        train = [result.train_rate for result in mine if result.train_rate is not None]
-        served = [result.served_rate for result in mine if result.served_rate is not None]
-        texts = (
-            model,
-            f"{np.mean(train):,.0f}" if train else "–",
-            f"{np.mean([result.transfer_rate for result in mine]):,.0f}",
-            f"{np.mean(served):,.0f}" if served else "–",
-            f"{np.mean([result.seconds for result in mine]):.1f}",
-        )
-        rows.append(tuple(map(TableCell, texts)))
+    for model, rates in summaries.rates().items():
+        speeds = [f"{rate:,.0f}" if rate else "–" for rate in (rates.train, rates.transfer, rates.served)]
+        rows.append(tuple(map(TableCell, (model, *speeds, f"{rates.seconds:.1f}"))))
     columns = ("model", "training, rows/s", "transfer, users/s", "served, users/s", "seconds a cell")
     notes = (
         "As measured in these runs; with several jobs at a time, each had a share of the machine. A dash: the model is "

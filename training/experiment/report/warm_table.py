@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.experiment.report.tables import ReportTable, TableCell, label, shown
-from training.experiment.results import CellResult
 from training.experiment.statistics import METRICS, summarise
+from training.experiment.summaries import Summaries
 
 SHOWN = tuple(metric for metric in METRICS if metric.field in ("mae", "rmse", "rmse_clipped", "ndcg"))
 NOTE = (
@@ -17,15 +17,12 @@ NOTE = (
 )
 
 
-def warm_table(results: Sequence[CellResult], *, test_fraction: float, models: Sequence[str]) -> ReportTable | None:
+def warm_table(summaries: Summaries, *, test_fraction: float, models: Sequence[str]) -> ReportTable | None:
     """Of one test fraction, means over seeds, of models that were trained further; None without any."""
     rows = []
     for model in models:
-        mine = [
-            (result, result.fine_tuned)
-            for result in results
-            if (result.model, result.test_fraction) == (model, test_fraction) and result.fine_tuned is not None
-        ]
+        cells = summaries.cells(test_fraction, "warm").get(model, [])
+        mine = [(cell, cell.fine_tuned) for cell in cells if cell.fine_tuned is not None]
         if not mine:
             continue
         texts = [model]

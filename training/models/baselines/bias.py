@@ -11,7 +11,7 @@ from diffcdr.bundle.manifest import FoldInSpec
 from training.evaluation.judging import held_out_errors
 from training.models.contract import SourceFold, fitted
 from training.models.table_model import Tables, TabularModel, mean_rating, shrunk_biases
-from training.problem import ScoringHead, TransferProblem
+from training.problem import ScoringHead, TransferProblem, rating_tensors
 from training.setting_types import Settings
 
 
@@ -43,9 +43,10 @@ class Bias(TabularModel):
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """Source biases (items, then users), target item biases, then the weight."""
         config, source, target = self.config, problem.source, problem.target
+        given, wanted = rating_tensors(source), rating_tensors(target)
         source_items = shrunk_biases(
-            source.items,
-            source.ratings - mean_rating(source),
+            given.items,
+            given.ratings - mean_rating(source),
             count=source.n_items,
             shrinkage=config.item_shrinkage,
         )
@@ -56,14 +57,14 @@ class Bias(TabularModel):
             item_biases=source_items,
         )
         users = shrunk_biases(
-            source.users,
-            source.ratings - mean - source_items[source.items],
+            given.users,
+            given.ratings - mean - source_items[given.items],
             count=source.n_users,
             shrinkage=config.user_shrinkage,
         )[:, None]
         offset = mean_rating(target)
         items = shrunk_biases(
-            target.items, target.ratings - offset, count=target.n_items, shrinkage=config.item_shrinkage
+            wanted.items, wanted.ratings - offset, count=target.n_items, shrinkage=config.item_shrinkage
         )
         head = ScoringHead(torch.ones(target.n_items, 1), items, offset)
         self.weight = self._choose_weight(problem, users=users, head=head)

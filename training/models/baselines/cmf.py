@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
 from training.base_models.unrated import joined
 from training.models.epoch_model import LearnedModel, Learner
-from training.problem import RatingTable, ScoringHead, TransferProblem
+from training.problem import ScoringHead, TransferProblem, rating_tensors
+from training.rating_table import RatingTable
 from training.setting_types import EpochsConfig
 
 
@@ -56,7 +58,7 @@ class CMF(LearnedModel[CMFConfig]):
             optimizer=config.optimizer,
             negatives=int(problem.target_zeros is not None),
         )
-        model = MatrixFactorization(table, settings, generator=generator)
+        model, columns = MatrixFactorization(table, settings, generator=generator), rating_tensors(table)
         source_users, source_items = problem.source.n_users, problem.source.n_items
 
         def inputs() -> Tensor:
@@ -78,9 +80,9 @@ class CMF(LearnedModel[CMFConfig]):
             inputs=inputs,
             head=head,
             optimizers=[],
-            train_epoch=lambda generator: model.epoch(table, batch_size=config.batch_size, generator=generator),
+            train_epoch=lambda generator: model.epoch(columns, batch_size=config.batch_size, generator=generator),
             rows=len(table),
-            data=[table.users, table.items, table.ratings],
+            data=columns.all(),
         )
 
     def adopt(self, module: nn.Module, trained: nn.Module) -> None:
@@ -102,14 +104,15 @@ def joint_table(problem: TransferProblem) -> RatingTable:
     """
     source = joined(problem.source, problem.source_zeros)
     target = joined(problem.target, problem.target_zeros)
-    own = torch.ones(target.n_users, dtype=torch.bool)
-    own[problem.overlap_target] = False
-    rows = source.n_users + torch.cumsum(own, 0) - 1
-    rows[problem.overlap_target] = problem.overlap_source
+    overlap = problem.overlap_target.numpy()
+    own = np.ones(target.n_users, dtype=bool)
+    own[overlap] = False
+    rows = source.n_users + np.cumsum(own) - 1
+    rows[overlap] = problem.overlap_source.numpy()
     return RatingTable(
-        users=torch.cat([source.users, rows[target.users]]),
-        items=torch.cat([source.items, source.n_items + target.items]),
-        ratings=torch.cat([source.ratings, target.ratings]),
+        users=np.concatenate([source.users, rows[target.users]]),
+        items=np.concatenate([source.items, source.n_items + target.items]),
+        ratings=np.concatenate([source.ratings, target.ratings]),
         n_users=source.n_users + int(own.sum()),
         n_items=source.n_items + target.n_items,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from training.models.batching import OverlapRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
-from training.problem import RatingTable, TransferProblem
+from training.problem import TransferProblem
+from training.rating_table import RatingTable
 from training.setting_types import EpochsConfig
 
 Distance = Literal["squared", "norm"]
@@ -139,4 +141,4 @@ class LACDR(LearnedModel[LACDRConfig]):
 
 def raters(table: RatingTable) -> Tensor:
     """Rows of the users with ratings, ascending. The others' base vectors are untrained."""
-    return torch.nonzero(torch.bincount(table.users, minlength=table.n_users)).squeeze(1)
+    return torch.from_numpy(np.unique(table.users))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from training.models.table_model import Tables, TabularModel, mean_rating
-from training.problem import ScoringHead, TransferProblem
+from training.problem import ScoringHead, TransferProblem, rating_tensors
 from training.setting_types import Settings
 
 
@@ -33,14 +33,15 @@ class Popular(TabularModel):
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """Least squares on one variable."""
         target = problem.target
-        counts = torch.bincount(target.items, minlength=target.n_items)
+        columns = rating_tensors(target)
+        counts = torch.bincount(columns.items, minlength=target.n_items)
         distinct, ranks = torch.unique(counts, sorted=True, return_inverse=True)
         popularity = ranks.double() / max(len(distinct) - 1, 1)
         offset = mean_rating(target)
-        rated = popularity[target.items]
+        rated = popularity[columns.items]
         centre = rated.mean()
         spread = (rated - centre).square().sum()
-        slope = float(((rated - centre) * (target.ratings.double() - offset)).sum() / spread) if spread > 0 else 0.0
+        slope = float(((rated - centre) * (columns.ratings.double() - offset)).sum() / spread) if spread > 0 else 0.0
         biases = max(slope, MIN_SLOPE) * (popularity - centre)
         return Tables(
             source_vectors=torch.zeros(problem.source.n_users, 1),

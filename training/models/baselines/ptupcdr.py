@@ -8,12 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from diffcdr.arrays import Int64Array
 from diffcdr.errors import InputError
 from training.models.batching import Batch, OverlapRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
 from training.models.objectives import task_loss
-from training.problem import RatingTable, TransferProblem
+from training.problem import TransferProblem, column_tensor, rating_tensors
+from training.rating_table import RatingTable
 from training.setting_types import EpochsConfig
 
 
@@ -149,15 +151,16 @@ class PTUPCDR(LearnedModel[PTUPCDRConfig]):
         )
 
 
-def histories(table: RatingTable, *, longest: int, threshold: float, times: Tensor | None = None) -> Tensor:
+def histories(table: RatingTable, *, longest: int, threshold: float, times: Int64Array | None = None) -> Tensor:
     """Each user's items rated above ``threshold``: int64 [n_users, longest], filled up with ``PADDING``.
 
     Of more than ``longest`` the last by ``times`` [R] are taken, as the released code takes them; without times the
     best rated. Of equals those of the lowest row.
     """
-    kept = table.ratings > threshold
-    users, items = table.users[kept], table.items[kept]
-    ranks = table.ratings[kept] if times is None else times[kept]
+    columns = rating_tensors(table)
+    kept = columns.ratings > threshold
+    users, items = columns.users[kept], columns.items[kept]
+    ranks = columns.ratings[kept] if times is None else column_tensor(times)[kept]
     order = torch.argsort(items, stable=True)
     order = order[torch.argsort(ranks[order], descending=True, stable=True)]
     order = order[torch.argsort(users[order], stable=True)]

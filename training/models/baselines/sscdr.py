@@ -14,7 +14,8 @@ from training.base_models.unrated import Unrated
 from training.models.baselines.mapping import mapping_network
 from training.models.batching import OverlapRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
-from training.problem import RatingTable, TransferProblem
+from training.problem import TransferProblem, rating_tensors
+from training.rating_table import RatingTable
 from training.setting_types import EpochsConfig
 
 
@@ -61,13 +62,13 @@ class Triplets:
     @classmethod
     def of(cls, source: RatingTable, *, users: Tensor) -> Self:
         """From all ratings of ``users`` (rows) that leave at least one item unrated."""
+        columns = rating_tensors(source)
         usable = torch.zeros(source.n_users, dtype=torch.bool)
         usable[users] = True
-        usable &= torch.bincount(source.users, minlength=source.n_users) < source.n_items
-        kept = usable[source.users]
-        users, items = source.users[kept], source.items[kept]
-        table = RatingTable(users, items, source.ratings[kept], source.n_users, source.n_items)
-        return cls(users, items, Unrated.of(table))
+        usable &= torch.bincount(columns.users, minlength=source.n_users) < source.n_items
+        table = source.take(usable.numpy()[source.users])
+        of_users = rating_tensors(table)
+        return cls(of_users.users, of_users.items, Unrated.of(table))
 
     def __len__(self) -> int:
         return len(self.users)

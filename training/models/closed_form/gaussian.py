@@ -26,7 +26,7 @@ from training.base_models.als import draw_seed, interactions
 from training.evaluation.judging import Judge
 from training.models.closed_form.alignment import TaskLoss
 from training.models.closed_form.config import GaussianDiffCDRConfig
-from training.models.closed_form.search import Maps, Search
+from training.models.closed_form.search import GaussianSearch, Maps
 from training.models.contract import fitted
 from training.models.history import HistoryMap
 from training.models.table_model import Tables, TabularModel
@@ -58,7 +58,7 @@ class GaussianDiffCDR(TabularModel):
         self._history, source = self._conditions(problem, generator)
         unit = _unit(problem)
         judge = Judge(problem.validation, head=problem.target_base.head(), rating_range=problem.rating_range)
-        search = Search(
+        search = GaussianSearch(
             Maps(self.config, problem, source, unit=unit),
             validation=source[problem.validation.source_rows].double().numpy(),
             judge=lambda vectors: judge(torch.from_numpy(vectors * unit)),

@@ -74,7 +74,7 @@ class Maps:
         return matrix @ after, (offset - mean) @ after + mean
 
 
-class Search:
+class GaussianSearch:
     """The choices, one after the other, each the best on the validation users; of equals, the first of its grid."""
 
     def __init__(self, maps: Maps, *, validation: Float64Array, judge: Callable[[Float64Array], float]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from diffcdr.arrays import Float64Array
 from diffcdr.bundle.manifest import RatingShapeSpec
 from diffcdr.recommend.fold_in import rating_levels, rating_shape
-from training.models.robust.target import JointBiases, Ratings
+from training.models.robust.target import JointBiases
+from training.rating_table import RatingTable
 
 SHRINKAGE = 5.0
 LEVEL_SHRINKAGES = (2.0, 15.0)
@@ -33,7 +34,7 @@ class RatingShapes:
     users: Float64Array
 
     @classmethod
-    def fit(cls, source: Ratings, *, rating_range: tuple[float, float]) -> Self:
+    def fit(cls, source: RatingTable, *, rating_range: tuple[float, float]) -> Self:
         """From all ratings of the domain."""
         biases = JointBiases.fit(source, item_shrinkage=SHRINKAGE, user_shrinkage=SHRINKAGE)
         # As float32, the precision they are served with.

@@ -22,7 +22,7 @@ import torch
 from training.models.contract import SourceFold, fitted
 from training.models.history import HistoryMap
 from training.models.robust.config import RobustDiffCDRConfig
-from training.models.robust.search import Choice, Search
+from training.models.robust.search import Choice, RobustSearch
 from training.models.table_model import Tables, TabularModel
 from training.problem import TransferProblem
 
@@ -45,7 +45,7 @@ class RobustDiffCDR(TabularModel):
 
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """Every choice in turn, on the validation users."""
-        search = Search(self.config, problem, generator)
+        search = RobustSearch(self.config, problem, generator)
         tables, self._choice = search.solve()
         self._source_fold, self._history = search.source_fold(), search.history
         return tables

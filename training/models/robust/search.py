@@ -20,7 +20,7 @@ from training.models.history import HistoryMap
 from training.models.robust.condition import SHAPE_DIM, RatingShapes
 from training.models.robust.config import RobustDiffCDRConfig
 from training.models.robust.maps import LevelMap, Standardised, fit_levels, own_tastes, taste_maps
-from training.models.robust.target import JointBiases, Ratings, taste_items
+from training.models.robust.target import JointBiases, taste_items
 from training.models.table_model import Tables
 from training.problem import HeldOut, ScoringHead, TransferProblem
 
@@ -43,21 +43,21 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _ValidationErrors:
     """Clipped RMSE on the validation users; without their ratings, all is judged equal."""
 
     held_out: HeldOut
     rating_range: tuple[float, float]
 
     def error(self, predictions: Float64Array) -> float:
-        ratings = self.held_out.ratings.ratings.double().numpy()
+        ratings = self.held_out.ratings.values
         if not len(ratings):
             return 0.0
         return float(np.sqrt(np.mean((np.clip(predictions, *self.rating_range) - ratings) ** 2)))
 
     def predict(self, vectors: Float64Array, items: Float64Array, biases: Float64Array) -> Float64Array:
         """Of each validation rating, from the users' ``vectors`` [U, k] and tables of all items; [R]."""
-        users, rated = self.held_out.ratings.users.numpy(), self.held_out.ratings.items.numpy()
+        users, rated = self.held_out.ratings.users, self.held_out.ratings.items
         predictions: Float64Array = biases[rated] + np.einsum("rk,rk->r", vectors[users], items[rated])
         return predictions
 
@@ -77,20 +77,18 @@ class _Scorer:
     left_out: Float64Array
 
 
-class Search:
+class RobustSearch:
     """The choices, one after the other, each the best on the validation users; of equals, the first of its grid."""
 
     def __init__(self, config: RobustDiffCDRConfig, problem: TransferProblem, generator: torch.Generator) -> None:
         self._config, self._problem, self._bias = config, problem, Bias(BiasConfig())
-        self._target = Ratings.of(problem.target)
-        self._judge = _Judge(problem.validation, problem.rating_range)
+        self._target = problem.target
+        self._validation = _ValidationErrors(problem.validation, problem.rating_range)
         self._training = problem.overlap_source.numpy()
         self._overlap = problem.overlap_target.numpy()
-        self._numbers = self._target.by_user()[self._overlap]
+        self._numbers = self._target.user_sums()[self._overlap]
         history_seed, self._taste_seed = draw_seed(generator), draw_seed(generator)
-        self._shapes = RatingShapes.fit(
-            Ratings.of(problem.source), rating_range=problem.source_range or problem.rating_range
-        )
+        self._shapes = RatingShapes.fit(problem.source, rating_range=problem.source_range or problem.rating_range)
         items = interactions(problem.source)
         self.history = HistoryMap.fit(items, dim=config.history_dim, vector_weight=0.0, seed=history_seed)
         features = self.history.conditions(items, np.zeros((items.shape[0], 0)))
@@ -150,7 +148,7 @@ class Search:
 
     def _predict_plain(self, plain: Tables) -> Float64Array:
         rows = self._problem.validation.source_rows
-        return self._judge.predict(
+        return self._validation.predict(
             (plain.source_vectors[rows] @ plain.matrix).double().numpy(),
             plain.head.item_vectors.double().numpy(),
             plain.head.item_biases.double().numpy() + plain.head.offset,
@@ -163,7 +161,7 @@ class Search:
             JointBiases.fit(target, item_shrinkage=shrinkage, user_shrinkage=config.user_shrinkage)
             for shrinkage in config.item_shrinkages
         ]
-        levels = [target.by_user(base.item_residuals(target))[self._overlap] for base in bases]
+        levels = [target.user_sums(base.item_residuals(target))[self._overlap] for base in bases]
         maps = fit_levels(
             self._inputs,
             np.stack(levels, axis=1) / np.maximum(self._numbers, 1.0)[:, None],
@@ -187,7 +185,7 @@ class Search:
 
     def _level_scorer(self, level: LevelMap, biases: JointBiases, slopes: Float64Array) -> _Scorer:
         matrix, offset = self._scaling.unfold(level.weights[:, None], np.array([level.offset]))
-        residuals = self._target.by_user(biases.item_residuals(self._target))[self._overlap]
+        residuals = self._target.user_sums(biases.item_residuals(self._target))[self._overlap]
         return _Scorer(
             matrix=matrix,
             offset=offset,
@@ -226,12 +224,12 @@ class Search:
     def _choose_gate(self, scorer: _Scorer, by_plain: Float64Array) -> tuple[float, float, _Scorer]:
         """(guidance scale, gate, guided scorer); the gate stays at 0 unless there is a gain to speak of."""
         config = self._config
-        best, found = self._judge.error(by_plain) * (1.0 - config.smallest_gain), (1.0, 0.0, scorer)
+        best, found = self._validation.error(by_plain) * (1.0 - config.smallest_gain), (1.0, 0.0, scorer)
         for scale in config.guidance_scales:
             guided = self._guided(scorer, scale)
             predictions = self._predict(guided)
             for gate in config.gates:
-                error = self._judge.error((1.0 - gate) * by_plain + gate * predictions)
+                error = self._validation.error((1.0 - gate) * by_plain + gate * predictions)
                 if error < best:
                     best, found = error, (scale, gate, guided)
         return found
@@ -255,7 +253,9 @@ class Search:
 
     def _predict(self, scorer: _Scorer) -> Float64Array:
         rows = self._problem.validation.source_rows.numpy()
-        return self._judge.predict(self._features[rows] @ scorer.matrix + scorer.offset, scorer.items, scorer.biases)
+        return self._validation.predict(
+            self._features[rows] @ scorer.matrix + scorer.offset, scorer.items, scorer.biases
+        )
 
     def _error(self, scorer: _Scorer) -> float:
-        return self._judge.error(self._predict(scorer))
+        return self._validation.error(self._predict(scorer))

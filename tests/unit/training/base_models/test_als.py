@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.training.rating_tables import rating_table
 from training.base_models.als import fit_als, interactions
 from training.base_models.config import ALSConfig
-from training.problem import FactorTables, RatingTable
+from training.problem import FactorTables
+from training.rating_table import RatingTable
 
 CONFIG = ALSConfig(dim=5, iterations=4)
 USERS, ITEMS = 40, 25
@@ -24,7 +26,7 @@ def table(*, users: int = USERS, items: int = ITEMS, empty_user: int | None = No
         has[empty_user] = False
     rows, columns = np.nonzero(has)
     ratings = random.integers(1, 6, len(rows)).astype(np.float32)
-    return RatingTable(torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(ratings), users, items)
+    return rating_table(torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(ratings), users, items)
 
 
 def fit(ratings: RatingTable, config: ALSConfig = CONFIG, *, seed: int = 0) -> FactorTables:
@@ -55,7 +57,7 @@ def test_users_own_items_score_higher() -> None:
 
 def test_only_who_has_what_counts() -> None:
     ratings = table()
-    other = RatingTable(ratings.users, ratings.items, 6 - ratings.ratings, USERS, ITEMS)
+    other = rating_table(ratings.users, ratings.items, 6 - ratings.ratings, USERS, ITEMS)
     assert torch.equal(fit(ratings).user_vectors, fit(other).user_vectors)
 
 

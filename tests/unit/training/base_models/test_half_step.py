@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.training.rating_tables import rating_table
 from training.base_models import half_step as ridge
 from training.base_models.half_step import nearest_regularisation, prior_regularisation, ridge_vectors
-from training.problem import RatingTable, ScoringHead
+from training.problem import ScoringHead
+from training.rating_table import RatingTable
 
 N_USERS, N_ITEMS, DIM = 40, 25, 3
 
@@ -20,7 +22,7 @@ def planted(*, noise: float = 0.0) -> tuple[RatingTable, ScoringHead, np.ndarray
     pairs = pairs[pairs[:, 0] % 4 != 0]
     ratings = 3.0 + biases[pairs[:, 1]] + np.einsum("rd,rd->r", users[pairs[:, 0]], items[pairs[:, 1]])
     ratings += noise * random.normal(size=len(ratings))
-    table = RatingTable(
+    table = rating_table(
         torch.from_numpy(pairs[:, 0].copy()),
         torch.from_numpy(pairs[:, 1].copy()),
         torch.from_numpy(ratings.astype(np.float32)),
@@ -40,10 +42,10 @@ def test_equals_each_users_own_least_squares_and_no_ratings_give_zeros() -> None
     regularisation = np.array([0.5, 2.0, 7.0])
     vectors = ridge_vectors(table, head, regularisation)
     for user in range(N_USERS):
-        mine = table.users.numpy() == user
-        items = table.items.numpy()[mine]
+        mine = table.users == user
+        items = table.items[mine]
         design = np.vstack([head.item_vectors.numpy()[items].astype(np.float64), np.diag(np.sqrt(regularisation))])
-        right = table.ratings.numpy()[mine] - 3.0 - head.item_biases.numpy().astype(np.float64)[items]
+        right = table.ratings[mine] - 3.0 - head.item_biases.numpy().astype(np.float64)[items]
         expected = np.linalg.lstsq(design, np.concatenate([right, np.zeros(DIM)]), rcond=None)[0]
         assert np.allclose(vectors[user], expected, atol=1e-9)
     assert not vectors[::4].any()

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from diffcdr.errors import InputError
+from tests.unit.training.rating_tables import rating_table
 from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization, fit_mf
-from training.problem import RatingTable
+from training.problem import rating_tensors
+from training.rating_table import RatingTable
 
 
 def ratings(*, users: int = 60, items: int = 30, rank: int = 2, seed: int = 0) -> RatingTable:
@@ -21,29 +23,30 @@ def ratings(*, users: int = 60, items: int = 30, rank: int = 2, seed: int = 0) -
 
     table = 3.0 + 0.3 * normal(users, 1) + 0.3 * normal(items) + 0.4 * normal(users, rank) @ normal(rank, items)
     rows = torch.arange(users).repeat_interleave(items)
-    return RatingTable(rows, torch.arange(items).repeat(users), table.flatten(), users, items)
+    return rating_table(rows, torch.arange(items).repeat(users), table.flatten(), users, items)
 
 
 @pytest.mark.parametrize("biases", [True, False])
 def test_gradients_are_those_of_the_loss(biases: bool) -> None:
     table = ratings(users=5, items=4)
+    columns = rating_tensors(table)
     config = MFConfig(dim=3, biases=biases, weight_decay=0.1, init_std=0.5)
     model = MatrixFactorization(table, config, generator=torch.Generator().manual_seed(0))
     users, items = model.users.values.clone().requires_grad_(), model.items.values.clone().requires_grad_()
     free = 4 if biases else 3
     user_columns = torch.arange(free)
     item_columns = torch.tensor([0, 1, 2, 4]) if biases else user_columns
-    of_user, of_item = users[table.users], items[table.items]
-    errors = model.offset + (of_user * of_item).sum(1) - table.ratings
+    of_user, of_item = users[columns.users], items[columns.items]
+    errors = model.offset + (of_user * of_item).sum(1) - columns.ratings
     penalty = of_user[:, user_columns].square().sum(1) + of_item[:, item_columns].square().sum(1)
     torch.autograd.backward((errors.square() + 0.1 * penalty).mean())
 
     ours, of_users, of_items = model.gradients(
-        model.users.values[table.users], model.items.values[table.items], table.ratings
+        model.users.values[columns.users], model.items.values[columns.items], columns.ratings
     )
     torch.testing.assert_close(ours, errors.detach())
-    user_sum = torch.zeros_like(users).index_add(0, table.users, of_users)
-    item_sum = torch.zeros_like(items).index_add(0, table.items, of_items)
+    user_sum = torch.zeros_like(users).index_add(0, columns.users, of_users)
+    item_sum = torch.zeros_like(items).index_add(0, columns.items, of_items)
     assert users.grad is not None
     assert items.grad is not None
     torch.testing.assert_close(user_sum[:, user_columns], users.grad[:, user_columns])
@@ -56,16 +59,17 @@ def test_gradients_are_those_of_the_loss(biases: bool) -> None:
 @pytest.mark.parametrize("optimizer", ["sparse_adam", "adam"])
 def test_learns_a_low_rank_table(optimizer: str) -> None:
     table = ratings()
+    columns = rating_tensors(table)
     config = MFConfig(
         dim=3, epochs=60, lr=0.05, batch_size=600, optimizer="adam" if optimizer == "adam" else "sparse_adam"
     )
     tables = fit_mf(table, config, generator=torch.Generator().manual_seed(0))
     predicted = (
         tables.offset
-        + tables.item_biases[table.items]
-        + (tables.user_vectors[table.users] * tables.item_vectors[table.items]).sum(1)
+        + tables.item_biases[columns.items]
+        + (tables.user_vectors[columns.users] * tables.item_vectors[columns.items]).sum(1)
     )
-    assert float((predicted - table.ratings).square().mean().sqrt()) < 0.05
+    assert float((predicted - columns.ratings).square().mean().sqrt()) < 0.05
     assert float(table.ratings.std()) > 0.5
 
 
@@ -88,9 +92,7 @@ def test_without_biases_nothing_is_added() -> None:
 @pytest.mark.parametrize("optimizer", ["sparse_adam", "adam"])
 def test_a_user_without_ratings_keeps_the_untrained_vector(optimizer: str) -> None:
     table = ratings()
-    fewer = RatingTable(
-        *(column[table.users != 7] for column in (table.users, table.items, table.ratings)), n_users=60, n_items=30
-    )
+    fewer = table.take(table.users != 7)
     config = MFConfig(dim=3, epochs=2, optimizer="adam" if optimizer == "adam" else "sparse_adam")
     untrained = MatrixFactorization(fewer, config, generator=torch.Generator().manual_seed(0)).tables()
     tables = fit_mf(fewer, config, generator=torch.Generator().manual_seed(0))
@@ -109,7 +111,7 @@ def test_a_seed_fixes_the_tables() -> None:
 
 
 def test_no_ratings_is_a_clear_error() -> None:
-    empty = RatingTable(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 3, 3)
+    empty = rating_table([], [], [], 3, 3)
     with pytest.raises(InputError, match="ratings"):
         fit_mf(empty, MFConfig(), generator=torch.Generator())
 

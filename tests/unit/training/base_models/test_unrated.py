@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training.base_models.unrated import Unrated, drawn_zeros, joined
-from training.problem import RatingTable
+from training.rating_table import RatingTable
 
 N_ITEMS = 6
 HISTORIES = st.lists(st.sets(st.integers(0, N_ITEMS - 1)), min_size=1, max_size=5)
@@ -15,8 +16,8 @@ HISTORIES = st.lists(st.sets(st.integers(0, N_ITEMS - 1)), min_size=1, max_size=
 
 def table_of(histories: list[set[int]]) -> RatingTable:
     pairs = [(user, item) for user, items in enumerate(histories) for item in sorted(items)]
-    users, items = (torch.tensor([pair[n] for pair in pairs], dtype=torch.int64) for n in (0, 1))
-    return RatingTable(users, items, torch.full((len(pairs),), 4.0), len(histories), N_ITEMS)
+    users, items = (np.array([pair[n] for pair in pairs], dtype=np.int64) for n in (0, 1))
+    return RatingTable(users, items, np.full(len(pairs), 4.0, dtype=np.float32), len(histories), N_ITEMS)
 
 
 def pairs_of(table: RatingTable) -> list[tuple[int, int]]:

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_similarity
 
+from tests.unit.training.rating_tables import rating_table
 from training.evaluation.beyond import beyond_accuracy, gini
-from training.problem import RatingTable
+from training.rating_table import RatingTable
 
 
 def ratings(pairs: list[tuple[int, int]], *, n_users: int, n_items: int) -> RatingTable:
     users, items = (torch.tensor(column, dtype=torch.int64) for column in zip(*sorted(pairs), strict=True))
-    return RatingTable(users, items, torch.ones(len(users)), n_users, n_items)
+    return rating_table(users, items, torch.ones(len(users)), n_users, n_items)
 
 
 def test_hand_worked_values() -> None:

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from diffcdr.errors import InputError
 from diffcdr.search.topk import MaskedRows
+from tests.unit.training.rating_tables import rating_table
 from training.evaluation.beyond import BeyondAccuracy
 from training.evaluation.evaluate import Metrics, evaluate_vectors, predict
 from training.evaluation.uncertainty import StandardErrors
 from training.fitting.loop import FitReport
 from training.models.contract import TransferModel
-from training.problem import HeldOut, RatingTable, ScoringHead
+from training.problem import HeldOut, ScoringHead
 from training.run.fit import evaluate
 
 
@@ -43,7 +44,7 @@ def planted() -> tuple[Linear, HeldOut]:
     items = ScoringHead(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0.0, 0.5, -2.0]), offset=3.0)
     held = HeldOut(
         source_rows=torch.tensor([1, 2]),
-        ratings=RatingTable(
+        ratings=rating_table(
             torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1]), torch.tensor([4.0, 2.0, 5.0]), n_users=2, n_items=3
         ),
     )
@@ -83,7 +84,7 @@ def test_hand_worked_example() -> None:
 
 def test_figures_beyond_accuracy_are_of_the_lists_that_are_judged_where_training_ratings_are_given() -> None:
     model, held = planted()
-    known = RatingTable(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([5.0, 4.0]), n_users=2, n_items=3)
+    known = rating_table(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([5.0, 4.0]), n_users=2, n_items=3)
     metrics = evaluate(model, held, rating_range=(1.0, 5.0), k=1, known=known)
     # The lists are [0] and [1]: two of three items, one of them the most popular.
     assert metrics.beyond == BeyondAccuracy(

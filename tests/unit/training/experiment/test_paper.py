@@ -8,7 +8,8 @@ from tests.unit.training.experiment.samples import result
 from training.config import load_preset
 from training.data.domains import DomainPair
 from training.experiment.paper import paper_numbers, paper_task, task_of
-from training.experiment.report.paper_tables import beside_table, counts_table, speeds_table
+from training.experiment.report.paper_tables import counts_table, figures_table, speeds_table
+from training.experiment.summaries import Summaries
 
 
 def named(pair: DomainPair, number: int) -> DomainPair:
@@ -92,15 +93,15 @@ def test_ours_stands_beside_theirs() -> None:
         result("bias"),
         result("emcdr", scenario="warm"),
     ]
-    table = beside_table(results, paper_task(1), test_fraction=0.2)
+    table = figures_table(Summaries(results), paper_task(1), test_fraction=0.2)
     assert table is not None
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
     assert rows == {
         "diffcdr": ["1.0435", "1.5000", "1.3840", "1.5000", "0.01026", "0.01000", "0.00238", "0.01000"],
         "diffcdr-da": ["1.0843", "1.2500", "1.4157", "1.2500", "–", "0.5000", "–", "0.5000"],
     }
-    assert beside_table([result("bias")], paper_task(1), test_fraction=0.2) is None
-    speeds = speeds_table(results)
+    assert figures_table(Summaries([result("bias")]), paper_task(1), test_fraction=0.2) is None
+    speeds = speeds_table(Summaries(results))
     assert speeds is not None
     assert [[cell.text for cell in row] for row in speeds.rows] == [["diffcdr", "2.9 K", "1.0 K", "61.5 K", "5.0 K"]]
-    assert speeds_table([result("bias")]) is None
+    assert speeds_table(Summaries([result("bias")])) is None

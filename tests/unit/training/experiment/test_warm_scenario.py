@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.training.rating_tables import rating_table
 from tests.unit.training.tiny import quick_prepared, quick_run
 from training.data.domains import DomainPair
 from training.experiment.warm_scenario import warm_figures
 from training.models.contract import TransferModel
-from training.problem import RatingTable
 from training.run.fit import evaluate_test, fit_model
 from training.run.prepare import Prepared, prepare
 from training.run.run import Run
@@ -73,7 +73,7 @@ def test_without_times_the_seed_decides_and_nothing_else(prepared: Prepared) -> 
     # A user's halves do not hang on who else is held out.
     alone = prepared.split.test[:1]
     mine = prepared.test.ratings.users == 0
-    held = replace(prepared.test, ratings=RatingTable(
+    held = replace(prepared.test, ratings=rating_table(
         prepared.test.ratings.users[mine], prepared.test.ratings.items[mine], prepared.test.ratings.ratings[mine],
         1, prepared.test.ratings.n_items))  # fmt: skip
     halves = halve(prepared.pair, alone, held, seed=0)
@@ -86,7 +86,7 @@ def test_what_is_judged_reaches_no_vector(prepared: Prepared, run: Run, name: st
     fitted = fit_model(name, prepared, run).model
     halves = halves_of(prepared, seed=0)
     judged = halves.judged
-    upside_down = RatingTable(judged.users, judged.items, 6.0 - judged.ratings, judged.n_users, judged.n_items)
+    upside_down = rating_table(judged.users, judged.items, 6.0 - judged.ratings, judged.n_users, judged.n_items)
     spec = warm_spec(fitted, prepared.problem, strength=1.0)
     first, second = (adapt(fitted, each, spec) for each in (halves, replace(halves, judged=upside_down)))
     np.testing.assert_array_equal(first, second)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from diffcdr.recommend.transfer import GRAPH_TOLERANCE, OnnxTransfer
+from diffcdr.recommend.transfer import COMPLETENESS, GRAPH_TOLERANCE, OnnxTransfer, mean_jacobian
 from tests.processors import FORCED
 from training.export.onnx import to_onnx
 from training.models.batching import blockwise
@@ -68,3 +68,13 @@ def test_an_activated_transfer_is_within_half_the_tolerance_of_float64(
     for found in (np.load(tmp_path / "v.npy"), graph(source().numpy())):
         apart = np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)
         assert apart.max() <= GRAPH_TOLERANCE / 2
+
+
+def test_the_mean_jacobian_of_an_activated_transfer_is_complete() -> None:
+    """So that shares of what leads to a user add up (docs/decisions/explanations.md)."""
+    graph = OnnxTransfer(to_onnx(sampler(), source_dim=DIM), target_dim=DIM, threads=1)
+    for scale, vector in zip((0.3, 1.0, 1.0, 5.0), source().numpy(), strict=False):
+        start, end = np.zeros(DIM, dtype=np.float32), np.float32(scale) * vector
+        began, reached = graph(np.stack([start, end])).astype(np.float64)
+        left = end.astype(np.float64) @ mean_jacobian(graph, start, end) - (reached - began)
+        assert np.linalg.norm(left) <= COMPLETENESS * max(np.linalg.norm(began), np.linalg.norm(reached))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from tests.unit.training.models.planted import ITEMS, PER_USER, TRAINING, USERS, VALIDATION, Planted
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from tests.unit.training.rating_tables import rating_table
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 HALF = ITEMS // 2
 
@@ -37,18 +42,17 @@ def likings(seed: int = 0) -> Planted:
 def _domain(generator: torch.Generator) -> RatingTable:
     rows = [torch.randperm(HALF, generator=generator)[:PER_USER].sort().values + HALF * (u % 2) for u in range(USERS)]
     items = torch.cat(rows)
-    return RatingTable(
+    return rating_table(
         torch.arange(USERS).repeat_interleave(PER_USER), items, torch.full((len(items),), 4.0), USERS, ITEMS
     )
 
 
 def _only(table: RatingTable, users: Tensor) -> RatingTable:
-    kept = torch.isin(table.users, users)
-    return RatingTable(table.users[kept], table.items[kept], table.ratings[kept], USERS, ITEMS)
+    return table.take(np.isin(table.users, users.numpy()))
 
 
 def _held_out(table: RatingTable, users: Tensor) -> HeldOut:
-    position = torch.full((USERS,), -1)
-    position[users] = torch.arange(len(users))
+    position = np.full(USERS, -1)
+    position[users.numpy()] = np.arange(len(users))
     kept = _only(table, users)
-    return HeldOut(users, RatingTable(position[kept.users], kept.items, kept.ratings, len(users), ITEMS))
+    return HeldOut(users, replace(kept, users=position[kept.users], n_users=len(users)))

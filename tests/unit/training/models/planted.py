@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from tests.unit.training.rating_tables import rating_table
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 DIM, USERS, ITEMS, PER_USER = 4, 160, 40, 12
 TRAINING, VALIDATION = 120, 20
@@ -62,16 +64,15 @@ def _domain(users: Tensor, items: Tensor, generator: torch.Generator) -> RatingT
     rows = torch.arange(USERS).repeat_interleave(PER_USER)
     columns = rated.flatten()
     ratings = 3.0 + (users[rows] * items[columns]).sum(1) + 0.05 * torch.randn(len(rows), generator=generator)
-    return RatingTable(rows, columns, ratings.clamp(1.0, 5.0), USERS, ITEMS)
+    return rating_table(rows, columns, ratings.clamp(1.0, 5.0), USERS, ITEMS)
 
 
 def _only(table: RatingTable, users: Tensor) -> RatingTable:
-    kept = torch.isin(table.users, users)
-    return RatingTable(table.users[kept], table.items[kept], table.ratings[kept], table.n_users, table.n_items)
+    return table.take(np.isin(table.users, users.numpy()))
 
 
 def _held_out(table: RatingTable, users: Tensor) -> HeldOut:
-    position = torch.full((USERS,), -1)
-    position[users] = torch.arange(len(users))
+    position = np.full(USERS, -1)
+    position[users.numpy()] = np.arange(len(users))
     kept = _only(table, users)
-    return HeldOut(users, RatingTable(position[kept.users], kept.items, kept.ratings, len(users), ITEMS))
+    return HeldOut(users, replace(kept, users=position[kept.users], n_users=len(users)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from torch import Tensor
 from diffcdr.errors import DiffCDRError
 from tests.unit.training.models.likings import HALF, likings
 from tests.unit.training.models.planted import ITEMS, Planted, planted
+from tests.unit.training.rating_tables import no_ratings, rating_table
 from training.evaluation.judging import held_out_figures
 from training.fitting.loop import FitReport
 from training.models.closed_form.config import GaussianDiffCDRConfig
@@ -20,7 +22,7 @@ from training.models.contract import TransferModel
 from training.models.registry import MODELS
 from training.models.robust.config import RobustDiffCDRConfig
 from training.models.sparse_term import sparse_part
-from training.problem import HeldOut, RatingTable, TransferProblem
+from training.problem import HeldOut, TransferProblem
 
 FAST = {"lr": 0.01, "epochs": 8, "batch_size": 40, "hidden_dim": 32, "nfe": 12, "time_features": 8, "rows": "ratings"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -251,7 +253,7 @@ def test_validation_ratings_choose_and_teach_nothing(variant: str, report: FitRe
     held_out = data.problem.validation
     ratings = held_out.ratings
     items = (ratings.items + HALF) % ITEMS if variant in HISTORIES else ratings.items
-    flipped = RatingTable(ratings.users, items, 6.0 - ratings.ratings, ratings.n_users, ratings.n_items)
+    flipped = rating_table(ratings.users, items, 6.0 - ratings.ratings, ratings.n_users, ratings.n_items)
     _, other = fit(variant, replace(data.problem, validation=HeldOut(held_out.source_rows, flipped)))
 
     def losses(of: FitReport) -> list[dict[str, float]]:
@@ -269,16 +271,17 @@ def test_the_kept_epoch_is_the_best_on_validation(model: TransferModel, report: 
 
 
 def test_without_validation_ratings_the_last_epoch_is_kept(variant: str, data: Planted) -> None:
-    none = RatingTable(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 0, 40)
+    none = no_ratings(n_items=40)
     _, report = fit(variant, replace(data.problem, validation=HeldOut(torch.empty(0, dtype=torch.int64), none)))
     assert report.best_epoch == len(report.epochs)
 
 
 def test_fine_tuning_goes_on_from_what_was_learnt(variant: str, model: TransferModel, data: Planted) -> None:
     known, rows = data.test.ratings, data.test.source_rows
-    order = torch.argsort(rows[known.users], stable=True)
-    table = RatingTable(
-        rows[known.users][order], known.items[order], known.ratings[order], *_sizes(data.problem.target)
+    order = np.argsort(rows.numpy()[known.users], kind="stable")
+    table = replace(
+        data.problem.target,
+        **{"users": rows.numpy()[known.users][order], "items": known.items[order], "ratings": known.ratings[order]},
     )
     warm = replace(data.problem, target=table, overlap_source=rows.sort().values, overlap_target=rows.sort().values)
     before = model.transfer(model.source_vectors())
@@ -292,10 +295,6 @@ def test_fine_tuning_goes_on_from_what_was_learnt(variant: str, model: TransferM
     assert not torch.equal(further.transfer(further.source_vectors()), before)
     # So few users would teach far less than this from the start.
     assert figures_of(further, data.test, data)["rmse"] < 1.2 * BOUNDS[variant]
-
-
-def _sizes(table: RatingTable) -> tuple[int, int]:
-    return table.n_users, table.n_items
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -321,5 +320,5 @@ def order_of(scores: Tensor) -> list[int]:
 def test_popular_ranks_by_number_of_ratings() -> None:
     data = planted()
     head = fit("popular", data.problem)[0].head()
-    counts = torch.bincount(data.problem.target.items, minlength=data.problem.target.n_items)
+    counts = torch.from_numpy(data.problem.target.item_sums())
     assert order_of(head.item_biases) == order_of(counts)

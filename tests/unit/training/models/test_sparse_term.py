@@ -14,12 +14,14 @@ from torch import Tensor
 from diffcdr.bundle.manifest import WarmSpec
 from diffcdr.errors import DiffCDRError
 from tests.unit.training.models.planted import planted
+from tests.unit.training.rating_tables import rating_table
 from training.evaluation.judging import Judge, held_out_figures
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.models.contract import TransferModel
 from training.models.sparse_term import SparseTerm, source_histories, sparse_part
 from training.models.table_model import Tables, TabularModel
-from training.problem import HeldOut, RatingTable, ScoringHead, TransferProblem
+from training.problem import HeldOut, ScoringHead, TransferProblem
+from training.rating_table import RatingTable
 from training.run.fit import evaluate, evaluate_sampled
 from training.run.warm_start import Halves
 
@@ -37,7 +39,7 @@ class Neighbourly(TabularModel):
         n_source, n_target = problem.source.n_items, problem.target.n_items
         rng = np.random.default_rng(1)
         values = np.where(rng.random((n_source, n_target)) < 0.3, rng.random((n_source, n_target)), 0.0)
-        counts = torch.bincount(problem.target.items, minlength=n_target).float()
+        counts = torch.from_numpy(problem.target.item_sums()).float()
         return Tables(
             source_vectors=torch.zeros(problem.source.n_users, 1),
             matrix=torch.zeros(1, 1),
@@ -53,7 +55,7 @@ def full_product(model: TransferModel, source: RatingTable, rows: Tensor) -> np.
     term, head = model.sparse_term(), model.head()
     assert term is not None
     binary = np.zeros((source.n_users, source.n_items))
-    binary[source.users.numpy(), source.items.numpy()] = 1.0
+    binary[source.users, source.items] = 1.0
     weighted = binary[rows.numpy()] * term.item_weights
     lengths = np.linalg.norm(weighted, axis=1, keepdims=True)
     weighted /= np.where(lengths > 0, lengths, 1.0) ** term.length_power
@@ -77,7 +79,7 @@ def test_lists_are_those_of_the_full_product(data: Any) -> None:
     scores = full_product(model, problem.source, test.source_rows)
     lists = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     table = test.ratings
-    relevant = UserLists.build(table.users.numpy(), table.items.numpy(), n_users=len(test.source_rows))
+    relevant = UserLists.build(table.users, table.items, n_users=len(test.source_rows))
     wanted = ranking_metrics(lists, relevant).ndcg.mean()
     found = evaluate(model, test, rating_range=(1.0, 5.0), k=5, source=problem.source)
     assert found.ndcg == pytest.approx(wanted)
@@ -95,7 +97,7 @@ def test_predicted_ratings_hold_the_term(data: Any) -> None:
     problem, test = data.problem, data.test
     model = fitted(problem, "rating")
     scores = full_product(model, problem.source, test.source_rows)
-    errors = scores[test.ratings.users.numpy(), test.ratings.items.numpy()] - test.ratings.ratings.numpy()
+    errors = scores[test.ratings.users, test.ratings.items] - test.ratings.ratings
     found = evaluate(model, test, rating_range=(-99.0, 99.0), source=problem.source)
     assert found.rmse == pytest.approx(np.sqrt(np.square(errors).mean()))
     zeros = torch.zeros(len(test.source_rows), 1)
@@ -111,7 +113,7 @@ def test_a_term_is_never_left_out_without_a_word(data: Any) -> None:
 
 
 def test_histories_are_each_users_own_items() -> None:
-    table = RatingTable(
+    table = rating_table(
         torch.tensor([0, 0, 2, 2, 2]), torch.tensor([1, 3, 0, 2, 3]), torch.ones(5), n_users=4, n_items=4
     )
     found = source_histories(table, torch.tensor([2, 1, 0, 3, 2]))

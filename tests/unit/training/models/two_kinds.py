@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from tests.unit.training.models.planted import ITEMS, USERS, Planted, planted
-from training.problem import HeldOut, RatingTable
+from tests.unit.training.rating_tables import rating_table
+from training.problem import HeldOut
+from training.rating_table import RatingTable
 
 RATED = 8
 
@@ -27,14 +29,14 @@ def two_kinds_of_users() -> Planted:
     generator = torch.Generator().manual_seed(4)
     items = torch.stack([torch.randperm(ITEMS // 2, generator=generator)[:RATED].sort().values for _ in everyone])
     items = items + torch.where(first, 0, ITEMS // 2)[:, None]
-    source = RatingTable(
+    source = rating_table(
         everyone.repeat_interleave(RATED), items.flatten(), torch.full((items.numel(),), 5.0), USERS, ITEMS
     )
     item_vectors = 0.3 * base.item_vectors
     item_vectors[:, 1] = torch.where(torch.arange(ITEMS) < ITEMS // 2, 1.0, -1.0)
 
     def flipped(ratings: RatingTable, rows: Tensor) -> RatingTable:
-        return replace(ratings, ratings=3.0 + sign[rows][ratings.users] * (ratings.ratings - 3.0))
+        return replace(ratings, ratings=3.0 + sign[rows].numpy()[ratings.users] * (ratings.ratings - 3.0))
 
     def held_out(users: HeldOut) -> HeldOut:
         return HeldOut(users.source_rows, flipped(users.ratings, users.source_rows))

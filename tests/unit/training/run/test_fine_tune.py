@@ -10,7 +10,8 @@ import torch
 
 from tests.unit.training.tiny import quick_prepared, quick_run
 from training.models.registry import MODELS
-from training.problem import HeldOut, RatingTable
+from training.problem import HeldOut
+from training.rating_table import RatingTable
 from training.run.fine_tune import fine_tune, warm_problem
 from training.run.fit import evaluate_test, fit_model
 from training.run.prepare import Prepared, prepare
@@ -32,8 +33,8 @@ def upside_down(held_out: HeldOut, judged: RatingTable) -> HeldOut:
     """``held_out`` with the ``judged`` ratings turned about; they are among its own."""
     ratings = held_out.ratings
     pairs = set(zip(judged.users.tolist(), judged.items.tolist(), strict=True))
-    turned = torch.tensor([pair in pairs for pair in zip(ratings.users.tolist(), ratings.items.tolist(), strict=True)])
-    values = torch.where(turned, 6.0 - ratings.ratings, ratings.ratings)
+    turned = [pair in pairs for pair in zip(ratings.users.tolist(), ratings.items.tolist(), strict=True)]
+    values = np.where(turned, np.float32(6.0) - ratings.ratings, ratings.ratings)
     return replace(held_out, ratings=replace(ratings, ratings=values))
 
 
@@ -47,9 +48,9 @@ def test_what_there_is_to_learn_from_is_the_known_halves(prepared: Prepared) -> 
     known = set()
     for users, held_out in ((split.validation, prepared.problem.validation), (split.test, prepared.test)):
         half = halve(pair, users, held_out, seed=0).known
-        known |= set(zip(pair.overlap_target[users][half.users.numpy()].tolist(), half.items.tolist(), strict=True))
+        known |= set(zip(pair.overlap_target[users][half.users].tolist(), half.items.tolist(), strict=True))
     assert ids_of(problem.target) == known
-    keys = problem.target.users.numpy() * problem.target.n_items + problem.target.items.numpy()
+    keys = problem.target.users * problem.target.n_items + problem.target.items
     assert (np.diff(keys) > 0).all()
     assert sorted(problem.overlap_target.tolist()) == sorted({user for user, _ in known})
     names = (pair.source.users.array[problem.overlap_source], pair.target.users.array[problem.overlap_target])

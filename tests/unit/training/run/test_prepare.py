@@ -90,7 +90,7 @@ def test_streams_of_steps_are_independent_and_repeatable() -> None:
 def test_the_problem_holds_no_rating_of_held_out_users(prepared: Prepared) -> None:
     pair, split, problem = prepared.pair, prepared.split, prepared.problem
     held = pair.overlap_target[np.concatenate([split.validation, split.test])]
-    assert not np.isin(problem.target.users.numpy(), held).any()
+    assert not np.isin(problem.target.users, held).any()
     assert len(problem.target) + len(problem.validation.ratings) + len(prepared.test.ratings) == len(
         pair.target.ratings
     )
@@ -105,10 +105,10 @@ def test_the_bundle_holds_what_was_trained(prepared: Prepared, published: tuple[
     bundle = open_bundle(path)
 
     train = prepared.problem.target
-    warm = np.unique(train.users.numpy())
+    warm = np.unique(train.users)
     assert bundle.target_users.ids.array.tolist() == pair.target.users.array[warm].tolist()
     for row in (0, len(warm) - 1):
-        mine = train.items.numpy()[train.users.numpy() == warm[row]]
+        mine = train.items[train.users == warm[row]]
         assert bundle.target_users.seen(row).tolist() == sorted(mine.tolist())
     # Validation users decide whether training overlap users are stored with vectors of their own or blended ones.
     alone = ~np.isin(warm, prepared.problem.overlap_target.numpy())
@@ -119,7 +119,7 @@ def test_the_bundle_holds_what_was_trained(prepared: Prepared, published: tuple[
     stored = stored_vectors(fitted.model, prepared.problem, warm, spec=spec)
     assert np.array_equal(bundle.target_users.vectors, stored)
     assert np.array_equal(stored, own) is (spec.stored == "own")
-    assert bundle.target_items.popularity.tolist() == np.bincount(train.items.numpy(), minlength=25).tolist()
+    assert bundle.target_items.popularity.tolist() == np.bincount(train.items, minlength=25).tolist()
     assert len(bundle.source_users.ids) == len(pair.source.users)
     assert bundle.target_items.titles is not None
     assert bundle.target_items.titles[3] == f"{pair.target.items[3]} (title)"
@@ -185,9 +185,9 @@ def test_every_model_can_be_published_and_served(tmp_path: Path, prepared: Prepa
 def test_a_warm_user_of_the_bias_model_has_their_own_shrunk_target_bias(prepared: Prepared) -> None:
     model = fit_model("bias", prepared, quick_run()).model
     target, head = prepared.problem.target, model.head()
-    rows = np.unique(target.users.numpy())
+    rows = np.unique(target.users)
     vectors = stored_vectors(model, prepared.problem, rows, spec=None)[:, 0]
-    residuals = target.ratings - head.offset - head.item_biases[target.items]
+    residuals = target.ratings - head.offset - head.item_biases.numpy()[target.items]
     plain = np.array([residuals[target.users == row].mean() for row in rows.tolist()])
     assert np.corrcoef(vectors, plain)[0, 1] > 0.95
     assert np.abs(vectors).sum() < np.abs(plain).sum()

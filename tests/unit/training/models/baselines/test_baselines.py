@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.unit.training.rating_tables import rating_table
 from training.models.baselines.bias import Bias, BiasConfig
 from training.models.baselines.mean import Mean, MeanConfig
 from training.models.baselines.popular import Popular, PopularConfig
 from training.models.table_model import shrunk_biases
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 
 def table(rows: list[tuple[int, int, float]], *, users: int, items: int) -> RatingTable:
     columns = list(zip(*rows, strict=True))
-    return RatingTable(torch.tensor(columns[0]), torch.tensor(columns[1]), torch.tensor(columns[2]), users, items)
+    return rating_table(torch.tensor(columns[0]), torch.tensor(columns[1]), torch.tensor(columns[2]), users, items)
 
 
 def problem(target: RatingTable, validation: RatingTable) -> TransferProblem:

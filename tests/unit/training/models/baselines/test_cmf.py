@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from tests.unit.training.models.planted import planted
+from tests.unit.training.rating_tables import no_ratings, rating_table
 from training.models.baselines.cmf import CMF, CMFConfig, joint_table
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 DATA = planted()
 
 
 def table(rows: list[tuple[int, int, float]], *, users: int, items: int) -> RatingTable:
     columns = list(zip(*rows, strict=True))
-    return RatingTable(torch.tensor(columns[0]), torch.tensor(columns[1]), torch.tensor(columns[2]), users, items)
+    return rating_table(torch.tensor(columns[0]), torch.tensor(columns[1]), torch.tensor(columns[2]), users, items)
 
 
 def vectors(problem: TransferProblem) -> Tensor:
@@ -27,7 +29,7 @@ def vectors(problem: TransferProblem) -> Tensor:
 
 def test_overlap_users_share_a_row_and_others_follow() -> None:
     base = FactorTables(torch.zeros(3, 1), torch.zeros(2, 1), torch.zeros(2), 0.0)
-    nobody = RatingTable(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 0, 2)
+    nobody = no_ratings(n_items=2)
     joint = joint_table(
         TransferProblem(
             source=table([(0, 0, 1.0), (1, 1, 2.0), (2, 1, 3.0)], users=3, items=2),

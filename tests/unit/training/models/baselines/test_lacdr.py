@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from tests.unit.training.models.planted import planted
+from tests.unit.training.rating_tables import no_ratings, rating_table
 from training.models.baselines.lacdr import LACDR, LACDRConfig, raters
-from training.problem import HeldOut, RatingTable, TransferProblem
+from training.problem import HeldOut, TransferProblem, rating_tensors
 
 DATA = planted()
 
@@ -21,7 +22,7 @@ def carried(problem: TransferProblem) -> Tensor:
 
 
 def test_raters_are_those_with_ratings() -> None:
-    table = RatingTable(torch.tensor([1, 1, 4]), torch.tensor([0, 1, 0]), torch.ones(3), 6, 2)
+    table = rating_table(torch.tensor([1, 1, 4]), torch.tensor([0, 1, 0]), torch.ones(3), 6, 2)
     assert raters(table).tolist() == [1, 4]
 
 
@@ -62,7 +63,7 @@ def test_the_released_form_by_a_plain_loop() -> None:
         epochs=2,
     )
     nobody = torch.empty(0, dtype=torch.int64)
-    problem = replace(DATA.problem, validation=HeldOut(nobody, RatingTable(nobody, nobody, torch.empty(0), 0, 40)))
+    problem = replace(DATA.problem, validation=HeldOut(nobody, no_ratings(n_items=40)))
     model = LACDR(config)
     model.fit(problem, generator=torch.Generator().manual_seed(0))
 
@@ -73,7 +74,7 @@ def test_the_released_form_by_a_plain_loop() -> None:
     code_source, _, code_target, decode_target = layers
     _, decode_source, *_ = layers
     adam = torch.optim.Adam([layer.weight for layer in layers], lr=0.001)
-    users = problem.target.users  # overlap users have the same rows in both domains here
+    users = rating_tensors(problem.target).users  # overlap users have the same rows in both domains here
     batches = -(-len(users) // 48)
     for _ in range(2):
         for rows in users[torch.randperm(len(users), generator=generator)].tensor_split(batches):

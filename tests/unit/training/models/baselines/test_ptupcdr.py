@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,12 +11,12 @@ from hypothesis import strategies as st
 from diffcdr.errors import InputError
 from tests.unit.training.models.planted import planted
 from tests.unit.training.models.two_kinds import two_kinds_of_users
+from tests.unit.training.rating_tables import rating_table
 from training.evaluation.judging import held_out_errors
 from training.export.onnx import export_transfer
 from training.models.baselines.ptupcdr import PADDING, PTUPCDR, PTUPCDRConfig, PTUPCDRNetwork, histories
 from training.models.baselines.ridge import Ridge, RidgeConfig
 from training.models.contract import TransferModel
-from training.problem import RatingTable
 
 DATA = planted()
 
@@ -25,7 +26,7 @@ def network() -> PTUPCDRNetwork:
 
 
 def test_histories_are_the_best_rated_then_the_lowest_rows() -> None:
-    table = RatingTable(
+    table = rating_table(
         users=torch.tensor([0, 0, 0, 0, 2, 2]),
         items=torch.tensor([1, 3, 5, 6, 0, 2]),
         ratings=torch.tensor([4.0, 5.0, 4.0, 3.0, 2.0, 3.5]),
@@ -37,14 +38,14 @@ def test_histories_are_the_best_rated_then_the_lowest_rows() -> None:
 
 
 def test_histories_with_times_are_the_last_items() -> None:
-    table = RatingTable(
+    table = rating_table(
         users=torch.tensor([0, 0, 0, 0, 2, 2]),
         items=torch.tensor([1, 3, 5, 6, 0, 2]),
         ratings=torch.tensor([4.0, 5.0, 4.0, 3.0, 2.0, 3.5]),
         n_users=3,
         n_items=7,
     )
-    times = torch.tensor([30, 10, 20, 40, 50, 60])
+    times = np.array([30, 10, 20, 40, 50, 60])
     last = histories(table, longest=2, threshold=3.0, times=times)
     assert last.tolist() == [[1, 5], [PADDING, PADDING], [2, PADDING]]
 

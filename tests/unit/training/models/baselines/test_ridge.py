@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from tests.unit.training.models.planted import planted
+from tests.unit.training.rating_tables import no_ratings
 from training.models.baselines.ridge import Ridge, RidgeConfig
-from training.problem import HeldOut, RatingTable
+from training.problem import HeldOut
 
 DATA = planted()
 
@@ -45,11 +46,11 @@ def test_the_strength_is_the_validation_users_choice() -> None:
     # The planted map is exact: pulling towards the mean user can only hurt.
     assert fitted(0.001, 1.0, 100.0).details()["strength"] == 0.001
     ratings = DATA.problem.validation.ratings
-    level = HeldOut(DATA.problem.validation.source_rows, replace(ratings, ratings=torch.full((len(ratings),), 3.0)))
+    level = HeldOut(DATA.problem.validation.source_rows, replace(ratings, ratings=np.full_like(ratings.ratings, 3.0)))
     assert fitted(0.001, 1.0, 100.0, held_out=level).details()["strength"] == 100.0
 
 
 def test_without_validation_ratings_the_strongest_is_taken() -> None:
-    none = RatingTable(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 0, 40)
+    none = no_ratings(n_items=40)
     model = fitted(0.1, 3.0, 1.0, held_out=HeldOut(torch.empty(0, dtype=torch.int64), none))
     assert model.details()["strength"] == 3.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,21 +13,23 @@ from hypothesis import strategies as st
 
 from tests.unit.training.models.planted import planted
 from tests.unit.training.models.two_kinds import two_kinds_of_users
+from tests.unit.training.rating_tables import no_ratings, rating_table
 from training.models.baselines.emcdr import EMCDR, EMCDRConfig
 from training.models.baselines.sscdr import SSCDR, SSCDRConfig, Triplets
-from training.problem import HeldOut, RatingTable
+from training.problem import HeldOut, rating_tensors
+from training.rating_table import RatingTable
 
 DATA = planted()
 NOBODY = HeldOut(
     torch.empty(0, dtype=torch.int64),
-    RatingTable(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 0, 40),
+    no_ratings(n_items=40),
 )
 pairs = st.sets(st.tuples(st.integers(0, 5), st.integers(0, 4)), min_size=1)
 
 
 def table(rated: set[tuple[int, int]]) -> RatingTable:
     users, items = (torch.tensor(column) for column in zip(*sorted(rated), strict=True))
-    return RatingTable(users, items, torch.full((len(rated),), 4.0), 6, 5)
+    return rating_table(users, items, torch.full((len(rated),), 4.0), 6, 5)
 
 
 @given(rated=pairs, overlap=st.sets(st.integers(0, 5)), seed=st.integers(0, 1000))
@@ -97,7 +100,7 @@ def test_the_released_form_by_a_plain_loop() -> None:
     bound = 0.5  # 1 / sqrt(4)
     for parameter in plain.parameters():
         torch.nn.init.uniform_(parameter, -bound, bound, generator=generator)
-    users = problem.target.users  # overlap users have the same rows in both domains here
+    users = rating_tensors(problem.target).users  # overlap users have the same rows in both domains here
     triplets = Triplets.of(problem.source, users=problem.overlap_source)
     near, far = triplets.draw_for(users, generator=generator)
     rated = set(zip(problem.source.users.tolist(), problem.source.items.tolist(), strict=True))
@@ -127,8 +130,7 @@ def test_the_released_form_by_a_plain_loop() -> None:
 
 def test_users_of_the_source_alone_have_no_part_in_the_released_form() -> None:
     source = DATA.problem.source
-    mine = torch.isin(source.users, DATA.problem.overlap_source)
-    without = replace(source, users=source.users[mine], items=source.items[mine], ratings=source.ratings[mine])
+    without = source.take(np.isin(source.users, DATA.problem.overlap_source.numpy()))
     fitted = []
     for table in (source, without):
         model = SSCDR(SSCDRConfig(**RELEASED))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.unit.training.models.planted import planted
+from tests.unit.training.rating_tables import no_ratings
 from training.models.baselines.tmcdr import TMCDR, TMCDRConfig
-from training.problem import HeldOut, RatingTable, TransferProblem
+from training.problem import HeldOut, TransferProblem, rating_tensors
 
 DATA = planted()
 
@@ -18,13 +20,12 @@ def problem_of(users: int) -> TransferProblem:
     """The first ``users`` training users of the planted problem, without validation ratings."""
     nobody = torch.empty(0, dtype=torch.int64)
     chosen, target = DATA.problem.overlap_target[:users], DATA.problem.target
-    kept = torch.isin(target.users, chosen)
     return replace(
         DATA.problem,
-        target=replace(target, users=target.users[kept], items=target.items[kept], ratings=target.ratings[kept]),
+        target=target.take(np.isin(target.users, chosen.numpy())),
         overlap_source=chosen,
         overlap_target=chosen,
-        validation=HeldOut(nobody, RatingTable(nobody, nobody, torch.empty(0), 0, 40)),
+        validation=HeldOut(nobody, no_ratings(n_items=40)),
     )
 
 
@@ -40,10 +41,10 @@ def test_an_update_is_the_derivative_through_the_step() -> None:
 
     def loss(weight: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
         users = problem.overlap_target[group]
-        rows = torch.isin(problem.target.users, users)
-        position = torch.searchsorted(problem.overlap_target, problem.target.users[rows])
-        predicted = ((source[position] @ weight.T) * base.item_vectors[problem.target.items[rows]].double()).sum(1)
-        return (predicted + base.offset - problem.target.ratings[rows]).square().mean()
+        mine = rating_tensors(problem.target.take(np.isin(problem.target.users, users.numpy())))
+        position = torch.searchsorted(problem.overlap_target, mine.users)
+        predicted = ((source[position] @ weight.T) * base.item_vectors[mine.items].double()).sum(1)
+        return (predicted + base.offset - mine.ratings).square().mean()
 
     def after(weight: torch.Tensor) -> float:
         held = weight.clone().requires_grad_()

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tests.unit.training.rating_tables import rating_table
 from training.base_models.als import fit_als
 from training.base_models.config import ALSConfig
-from training.problem import HeldOut, RatingTable, TransferProblem
+from training.problem import HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 USERS, ITEMS, TASTES, PER_USER = 400, 120, 5, 18
 TRAINING, VALIDATION = 240, 60
@@ -34,7 +36,7 @@ def chosen(tastes: npt.NDArray[np.float64], random: np.random.Generator) -> npt.
 
 def table(picked: npt.NDArray[np.bool_]) -> RatingTable:
     users, items = np.nonzero(picked)
-    return RatingTable(torch.from_numpy(users), torch.from_numpy(items), torch.full((len(users),), 5.0), *picked.shape)
+    return rating_table(torch.from_numpy(users), torch.from_numpy(items), torch.full((len(users),), 5.0), *picked.shape)
 
 
 def make_domains(

@@ -58,16 +58,16 @@ def completed(problem: TransferProblem) -> TransferProblem:
     """``problem`` with the validation users' ratings among the training ratings, as they are refitted."""
     held = problem.validation
     target, theirs = problem.target, held.ratings
-    users = torch.cat([target.users, held.source_rows[theirs.users]])
-    order = torch.argsort(users, stable=True)
+    users = np.concatenate([target.users, held.source_rows.numpy()[theirs.users]])
+    order = np.argsort(users, kind="stable")
     everyone = torch.cat([problem.overlap_source, held.source_rows])
     return replace(
         problem,
         target=replace(
             target,
             users=users[order],
-            items=torch.cat([target.items, theirs.items])[order],
-            ratings=torch.cat([target.ratings, theirs.ratings])[order],
+            items=np.concatenate([target.items, theirs.items])[order],
+            ratings=np.concatenate([target.ratings, theirs.ratings])[order],
         ),
         overlap_source=everyone,
         overlap_target=everyone,
@@ -129,7 +129,7 @@ def test_no_choice_can_see_the_test_users_and_all_others_are_judged_once(domains
 def test_the_popular_list_alone_is_one_of_the_blends(domains: Domains) -> None:
     mine, theirs = fit(domains.problem, popularity_shares=(1.0,)), popular(domains.problem)
     scores = mine.transfer(mine.source_vectors()[:2]) @ mine.head().item_vectors.T
-    counts = torch.bincount(domains.problem.target.items, minlength=scores.shape[1])
+    counts = torch.from_numpy(domains.problem.target.item_sums())
     assert torch.equal(scores[0], scores[1])
     assert (torch.diff(scores[0][torch.argsort(counts, stable=True)]) >= 0).all()
     assert ndcg(mine, domains) == ndcg(theirs, domains)
@@ -198,7 +198,7 @@ def test_first_target_ratings_move_the_list_towards_what_is_rated(domains: Domai
     start = model.transfer(model.source_vectors()[rows]).double().numpy()
     moved = blended(model.head(), spec, start, domains.test.ratings)
     items = model.head().item_vectors.double().numpy()
-    users, rated = domains.test.ratings.users.numpy(), domains.test.ratings.items.numpy()
+    users, rated = domains.test.ratings.users, domains.test.ratings.items
     rise = ((moved - start)[users] * items[rated]).sum(axis=1)
     assert rise.mean() > 0
     assert np.mean(rise > 0) > 0.95

@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 
 from diffcdr.errors import InputError
+from tests.unit.training.rating_tables import rating_table
 from training.models.interactions.dual_ridge import DualRidge, DualRidgeConfig
 from training.models.interactions.ease import EASE, EASEConfig, over_items, over_users
 from training.models.interactions.gfcf import GFCF, GFCFConfig
@@ -20,7 +21,8 @@ from training.models.interactions.linear import leading_directions
 from training.models.interactions.userknn import UserKNN, UserKNNConfig
 from training.models.sparse_term import sparse_part
 from training.models.table_model import TabularModel
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 Floats = npt.NDArray[np.float64]
 RANDOM = np.random.default_rng(5)
@@ -35,7 +37,7 @@ OWN, NEW = slice(2, 2 + SHARED), np.arange(12, USERS)
 def table(rows: Floats) -> RatingTable:
     users, items = np.nonzero(rows)
     ratings = torch.full((len(users),), 4.0)
-    return RatingTable(torch.from_numpy(users), torch.from_numpy(items), ratings, *rows.shape)
+    return rating_table(torch.from_numpy(users), torch.from_numpy(items), ratings, *rows.shape)
 
 
 def problem(source: Floats = X, target: Floats = Y, *, validation: bool = True) -> TransferProblem:

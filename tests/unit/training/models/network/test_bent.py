@@ -9,12 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tests.unit.training.rating_tables import rating_table
 from training.evaluation.judging import held_out_errors
 from training.models.baselines.ridge import Ridge, RidgeConfig
 from training.models.contract import TransferModel
 from training.models.network.config import DiffCDRConfig
 from training.models.network.model import DiffCDR
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 
 DIM, USERS, ITEMS, PER_USER = 4, 600, 40, 12
 TRAINING, VALIDATION = 450, 60
@@ -35,11 +37,11 @@ def bent() -> tuple[TransferProblem, HeldOut]:
     rows = torch.arange(USERS).repeat_interleave(PER_USER)
     rated = torch.stack([torch.randperm(ITEMS, generator=generator)[:PER_USER].sort().values for _ in range(USERS)])
     scores = 3.0 + (target_users[rows] * target_items[rated.flatten()]).sum(1) + 0.05 * normal(len(rows))
-    everyone = RatingTable(rows, rated.flatten(), scores.clamp(*RANGE), USERS, ITEMS)
+    everyone = rating_table(rows, rated.flatten(), scores.clamp(*RANGE), USERS, ITEMS)
 
     def of(first: int, last: int, *, shift: int) -> RatingTable:
         part = slice(first * PER_USER, last * PER_USER)
-        return RatingTable(rows[part] - shift, everyone.items[part], everyone.ratings[part], USERS, ITEMS)
+        return rating_table(rows[part] - shift, everyone.items[part], everyone.ratings[part], USERS, ITEMS)
 
     def held_out(first: int, last: int) -> HeldOut:
         return HeldOut(torch.arange(first, last), of(first, last, shift=first))

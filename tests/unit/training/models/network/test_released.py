@@ -23,6 +23,7 @@ from training.models.network.affine_updates import AffineUpdates
 from training.models.network.alternating import AlternatingUpdates
 from training.models.network.config import DiffCDRConfig
 from training.models.network.network import DiffCDRNetwork, solver_plan
+from training.problem import rating_tensors
 
 ROWS, BATCH = 300, 128
 
@@ -127,7 +128,7 @@ def test_an_epoch_is_two_steps_a_batch_of_one_adam(kind: type[AlternatingUpdates
         nn.utils.clip_grad_norm_([*dim.parameters(), *alm.parameters()], 1.0)
         adam.step()
 
-    users, items, ratings = problem.target.users, problem.target.items, problem.target.ratings
+    users, items, ratings = rating_tensors(problem.target).all()
     for chosen, steps, noise, mask in draws(torch.Generator().manual_seed(11), users):
         source = problem.source_base.user_vectors[users[chosen]]
         target = problem.target_base.user_vectors[users[chosen]]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.unit.training.models.planted import planted
+from tests.unit.training.rating_tables import rating_table
 from training.models.baselines.bias import Bias, BiasConfig
 from training.models.batching import affine_blockwise
 from training.models.contract import TransferModel
@@ -17,7 +18,8 @@ from training.models.registry import MODELS, make_diffcdr
 from training.models.robust.condition import SHAPE_DIM
 from training.models.robust.config import RobustDiffCDRConfig
 from training.models.robust.model import RobustDiffCDR
-from training.problem import FactorTables, HeldOut, RatingTable, TransferProblem
+from training.problem import FactorTables, HeldOut, TransferProblem
+from training.rating_table import RatingTable
 from training.run.fit import evaluate
 
 RANGE = (1.0, 5.0)
@@ -46,7 +48,7 @@ def table(ratings: np.ndarray[Any, Any], rated: np.ndarray[Any, Any], users: np.
     """Those of ``users``, renumbered 0.. where they are not everyone."""
     rows, columns = np.nonzero(rated[users])
     values = ratings[users][rows, columns]
-    return RatingTable(
+    return rating_table(
         torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(values).float(), len(users), ITEMS
     )
 

@@ -12,18 +12,20 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from diffcdr.recommend.fold_in import rating_levels
+from tests.unit.training.rating_tables import rating_table
 from training.models.history import HistoryMap
 from training.models.robust.condition import SHAPE_DIM, RatingShapes
 from training.models.robust.maps import Standardised, fit_levels, own_tastes, taste_maps
-from training.models.robust.target import JointBiases, Ratings, taste_items
+from training.models.robust.target import JointBiases, taste_items
+from training.rating_table import RatingTable
 
 RANGE = (1.0, 5.0)
 
 
-def small_ratings(seed: int = 0, *, users: int = 30, items: int = 12) -> Ratings:
+def small_ratings(seed: int = 0, *, users: int = 30, items: int = 12) -> RatingTable:
     random = np.random.default_rng(seed)
     rows, columns = np.nonzero(random.random((users, items)) < 0.5)
-    return Ratings(rows, columns, random.integers(1, 6, len(rows)).astype(np.float64), users, items)
+    return rating_table(rows, columns, random.integers(1, 6, len(rows)), users, items)
 
 
 def test_joint_biases_solve_both_shrunk_means_at_once() -> None:
@@ -57,7 +59,7 @@ def test_levels_of_ratings_are_stars() -> None:
 
 def test_shape_of_ratings_by_hand() -> None:
     """Two users, one item each: all biases are those of one rating above and one below the mean."""
-    ratings = Ratings(np.array([0, 1]), np.array([0, 1]), np.array([5.0, 1.0]), 3, 2)
+    ratings = rating_table([0, 1], [0, 1], [5.0, 1.0], 3, 2)
     shape = RatingShapes.fit(ratings, rating_range=RANGE).users
     assert shape.shape == (3, SHAPE_DIM)
     np.testing.assert_allclose(shape[:, -1], [math.log(2), math.log(2), 0.0])
@@ -139,7 +141,7 @@ def test_taste_items_find_a_planted_direction_and_damp_rare_items() -> None:
     rated[3:, 0] = False  # item 0 is rare
     rows, columns = np.nonzero(rated)
     left = users[rows] * items[columns]
-    ratings = Ratings(rows, columns, left, 200, 20)
+    ratings = rating_table(rows, columns, left, 200, 20)
     found = taste_items(ratings, left, dim=1, seed=0)[:, 0]
     assert abs(np.corrcoef(found[1:], items[1:])[0, 1]) > 0.97
     assert abs(found[0]) < 0.5 * abs(items[0]) * np.abs(found[1:] / items[1:]).mean()

@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.image_sandbox import Image, Sandbox, ask_service
+from scripts.checks.image_sandbox import Image, Sandbox, ask_service
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = "localhost/python-stand-in:3.11"
 PROGRAMS = ("buildah", "debootstrap")
 DEBIAN_PACKAGES = "python3,python3-venv,ca-certificates"

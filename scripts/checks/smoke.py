@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -223,7 +222,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
             try:
                 ask(f"{found.group()}/readyz")
                 return found.group()
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:
                 pass
         time.sleep(0.05)
     raise SmokeFailed(f"the service did not become ready; its log:\n{log.read_text()[-2000:]}")
@@ -233,6 +232,6 @@ def ask(url: str, body: object = None) -> bytes:
     """The answer to a GET, or to a POST of ``body`` as JSON."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
         content: bytes = response.read()
     return content

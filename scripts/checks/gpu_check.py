@@ -19,7 +19,7 @@ import time
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ROOT / ".gpu-venv"
 TESTS = ["-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-m", "gpu", "-o", "addopts=", "tests/gpu"]
 """Fixtures of the other tests want a browser and a Redis, which a GPU machine need not have."""

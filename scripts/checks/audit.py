@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NO_SECRETS = (
     # Ids that the service gives out, in pages that show its answers: hashes of bundles, requests, receipts.
     ("--exclude-lines", r'"(bundle|receipt|request_id)": "[0-9a-f]{32,64}"'),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts import audit
+from scripts.checks import audit
 
 
 def pip_audit(*packages: dict[str, Any]) -> str:

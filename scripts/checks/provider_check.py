@@ -16,7 +16,7 @@ from pathlib import Path
 
 from diffcdr.device.driver import LIBRARY
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LOAD = """
 import sys
 sys.path.insert(0, sys.argv[1])

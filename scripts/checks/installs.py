@@ -1,9 +1,9 @@
 """``make extras``, ``pythons``, ``lowest`` and ``dist``: install into fresh environments, and try what comes of it.
 
-    python -m scripts.installs extras [EXTRA,EXTRA …]  every extra alone and those that go together
-    python -m scripts.installs pythons [PYTHON …]      all extras under every Python of PYTHONS there is
-    python -m scripts.installs lowest [ARGUMENT …]     the oldest libraries allowed, and pytest with ARGUMENT …
-    python -m scripts.installs dist                    wheel and source archive into dist/, checked
+    python -m scripts.checks.installs extras [EXTRA,EXTRA …]  every extra alone and those that go together
+    python -m scripts.checks.installs pythons [PYTHON …]      all extras under every Python of PYTHONS there is
+    python -m scripts.checks.installs lowest [ARGUMENT …]     the oldest libraries allowed, and pytest with ARGUMENT …
+    python -m scripts.checks.installs dist                    wheel and source archive into dist/, checked
 
 What is installed is the wheel, at the versions of constraints.txt. Two things are left out, as they would bring CUDA by
 the gigabyte: NVIDIA's libraries beside onnxruntime-gpu, which runs on a processor without them, and torch where pip
@@ -27,9 +27,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.smoke import Place, SmokeFailed, smoke
+from scripts.checks.smoke import Place, SmokeFailed, smoke
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, BUILD_SYSTEM = PYPROJECT["project"], PYPROJECT["build-system"]["requires"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]

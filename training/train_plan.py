@@ -1,0 +1,89 @@
+"""What a training run is to do: models, settings and the rule that picks the one to publish, from the user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from diffcdr.metric_names import TRAINED_BASELINES
+from training.base_models.config import ALSConfig
+from training.config import TrainConfig, load_preset
+from training.data.domains import DomainPair
+from training.data.sense import parse_accepted
+from training.models.registry import MODELS
+from training.run.data_checks import check_data
+from training.run.grids import SettingGrids, parse_grids
+from training.run.model_choice import CONTENDERS, FAVOURED, check_metric, parse_models
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Which models to train, under which settings, and which of them to publish.
+
+    ``models``: names in the order of ``MODELS``. ``publish``: one of them, unless ``select`` names the validation
+    figure that decides, or ``on_evidence`` lets a plain model go before DiffCDR that is better by one standard error.
+    """
+
+    preset: str
+    config: TrainConfig
+    models: tuple[str, ...]
+    publish: str
+    grids: SettingGrids
+    select: str | None = None
+    on_evidence: bool = False
+
+    @classmethod
+    def parse(
+        cls,
+        preset: str,
+        settings: Sequence[str] = (),
+        *,
+        model: str | None = None,
+        models: str = "plain",
+        select: str | None = None,
+        paper_grid: bool = False,
+        grid_values: Sequence[str] = (),
+        test_fraction: float | None = None,
+    ) -> Self:
+        """A plan from the words of a command; everything that can be wrong with them is found here.
+
+        Args:
+            preset: name of the settings to begin with.
+            settings: ``section.key=value``, each in place of the preset's.
+            model: the one to publish; None for DiffCDR, and under base models of interactions for what
+                :func:`on_evidence` says of it and of plain models that cost seconds.
+            models: to train with it: ``plain`` (the baselines), ``all``, or names with commas between.
+            select: validation figure that chooses the published model, such as ``ndcg@20``.
+            paper_grid: try the paper's values of lambda and s.
+            grid_values: ``section.key=value,value``, values to try.
+            test_fraction: share of overlap users to measure on, in place of the preset's.
+
+        Raises:
+            InputError: a name, a setting or a value is not understood.
+        """
+        if test_fraction is not None:
+            settings = [*settings, f"split.test_fraction={test_fraction}"]
+        config = load_preset(preset, settings)
+        on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
+        publish = FAVOURED if model is None else model
+        wanted = {*parse_models(publish, config), *TRAINED_BASELINES, *(CONTENDERS if on_evidence else ())}
+        if models != "plain":
+            wanted.update(parse_models(models, config))
+        names = tuple(name for name in MODELS if name in wanted)
+        grids = parse_grids(preset, settings, paper=paper_grid, own=grid_values, models=names)
+        if select is not None:
+            check_metric(select)
+        return cls(preset, config, names, publish, grids, select, on_evidence)
+
+
+def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:
+    """What is odd about ``pair``, as warnings; raises as :func:`training.run.data_checks.check_data`."""
+    return check_data(
+        pair,
+        plan.config,
+        models=plan.models,
+        test_fractions=[plan.config.split.test_fraction],
+        seeds=[seed],
+        accepted=parse_accepted(accept),
+    )
