@@ -32,6 +32,11 @@ class MFConfig(Settings):
 
     Neither's cost grows with the tables: see :class:`training.base_models.row_table.RowTable`.
     """
+    negatives: int = Field(default=0, ge=0, le=100)
+    """For each rating, draws among what its user has not rated, learnt as ratings of 0: by the base models, and by
+    every model that learns from ratings or from their vectors, the same draws for all. Scores then order items and
+    predict no rating (paper, section 4.1: "adding same negative samples to each CDR models", for the ranking metrics).
+    """
 
 
 class ALSConfig(Settings):

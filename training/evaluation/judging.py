@@ -95,6 +95,20 @@ def held_out_figures(
     return {"ndcg": Judge(held_out, head=head, rating_range=rating_range)(vectors, sparse=sparse)}
 
 
+def epoch_figures(
+    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+) -> dict[str, float]:
+    """What to choose an epoch by: as :func:`held_out_figures`, empty where there are no held-out ratings."""
+    if not len(held_out.ratings):
+        return {}
+    return held_out_figures(vectors, held_out, head=head, rating_range=rating_range)
+
+
+def epoch_criterion(head: ScoringHead, select_by: str) -> str:
+    """The figure of :func:`epoch_figures` to choose by: ``select_by`` of ratings, NDCG where scores are none."""
+    return select_by if head.objective == "rating" else "ndcg"
+
+
 def held_out_errors(
     vectors: Tensor,
     held_out: HeldOut,

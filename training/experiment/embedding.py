@@ -157,7 +157,9 @@ def _carried(
         steps = {}
         if name == DiffCDR.name and isinstance(model, DiffCDR):
             found[DIM] = model.diffuse(vectors, nfe=model.config.nfe).numpy()
-            steps = {f"{nfe} NFE": model.diffuse(vectors, nfe=nfe).numpy() for nfe in NFE}
+            # A sampler that draws keeps noise for its own evaluations, and no more.
+            most = model.config.nfe if model.draws else max(NFE)
+            steps = {f"{nfe} NFE": model.diffuse(vectors, nfe=nfe).numpy() for nfe in NFE if nfe <= most}
     return {kind: _finite(clouds) for kind, clouds in (("models", found), ("nfe", steps))}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -98,6 +98,17 @@ class TransferModel(ABC):
         """
         same = torch.equal(self.head().item_vectors, problem.target_base.item_vectors)
         return problem.target_base.feedback if same else None
+
+    def fine_tuned(self, problem: TransferProblem, *, generator: torch.Generator) -> tuple[Self, FitReport] | None:
+        """This model, fitted, trained further on ``problem`` alone, and how that went; None for one without epochs.
+
+        ``problem``: as many users and items as before, overlap users and ratings of now; the epoch that is kept is
+        chosen on its validation users. This model itself stays as it is.
+
+        Raises:
+            InputError: there is nothing to learn from, or training diverges.
+        """
+        return None
 
     def details(self) -> dict[str, Any]:
         """The settings that shaped the transfer, for the manifest."""

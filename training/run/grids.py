@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from diffcdr.errors import InputError
+from training.base_models.config import MFConfig
 from training.config import TrainConfig, load_preset
 from training.models.network.config import DiffCDRConfig
 from training.models.registry import MODELS, section_of
@@ -81,6 +82,8 @@ def combinations(grids: Mapping[str, Values]) -> list[dict[str, Any]]:
 def criterion(config: TrainConfig, name: str) -> str:
     """The validation figure that model ``name`` is chosen by: that which chooses its epoch, else NDCG@20."""
     select_by = getattr(getattr(config, section_of(name)), "select_by", None)
+    if isinstance(config.base, MFConfig) and config.base.negatives:
+        return "ndcg@20"
     return "ndcg@20" if select_by is None else f"{select_by}_clipped"
 
 

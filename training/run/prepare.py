@@ -21,8 +21,9 @@ import torch
 
 from diffcdr.files.reading import Reading
 from training.base_models.als import fit_als
-from training.base_models.config import ALSConfig
+from training.base_models.config import ALSConfig, MFConfig
 from training.base_models.mf import fit_mf
+from training.base_models.unrated import drawn_zeros, joined
 from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.events import EventFile
 from training.data.item_file import ItemFile
@@ -119,6 +120,8 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
     held = hold_out(pair, split)
     source, target = all_ratings(pair.source), held.train
 
+    source_zeros, target_zeros = zeros_of("source", source, run), zeros_of("target", target, run)
+
     def problem(dim: int | None) -> TransferProblem:
         return TransferProblem(
             source=source,
@@ -131,6 +134,9 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
             rating_range=run.rating_range,
             source_range=run.source_range,
             source_times=pair.source.timestamps,
+            source_ids=pair.source.users.array,
+            source_zeros=source_zeros,
+            target_zeros=target_zeros,
         )
 
     base = run.config.base
@@ -173,12 +179,20 @@ def fit_base(domain: str, table: RatingTable, run: Run, *, dim: int | None, role
             return fit_als(table, config, dim=dim, generator=run.generator(step), progress=progress)
     with run.watch(step, config.epochs) as progress:
         return fit_mf(
-            table,
+            joined(table, zeros_of(domain, table, run)),
             config,
             generator=run.generator(step),
             progress=progress,
             checkpoint=run.checkpoint(step),
         )
+
+
+def zeros_of(domain: str, table: RatingTable, run: Run) -> RatingTable | None:
+    """The ratings of 0 that the settings add to ``table``, the same at every call; None where they add none."""
+    per_rating = run.config.base.negatives if isinstance(run.config.base, MFConfig) else 0
+    if not per_rating:
+        return None
+    return drawn_zeros(table, per_rating=per_rating, generator=run.generator(f"negatives-{domain}"))
 
 
 def _held_out(pair: DomainPair, users: npt.NDArray[np.int64], ratings: RatingTable) -> HeldOut:
