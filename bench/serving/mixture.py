@@ -75,6 +75,10 @@ def _known(population: Population, rng: Random) -> Question:
     return _single("known", user_id=population.user(rng), k=rng.randint(1, 100), diversity=rng.choice((0.0, 0.0, 0.3)))
 
 
+def _explained(population: Population, rng: Random) -> Question:
+    return _single("explained", user_id=population.user(rng), k=rng.randint(1, 30), explain=True)
+
+
 def _by_address(population: Population, rng: Random) -> Question:
     return _get("by address", f"/v1/users/{population.user(rng)}/recommendations?k={rng.randint(1, 100)}")
 
@@ -202,7 +206,8 @@ def _bad(population: Population, rng: Random) -> Question:
 
 
 KINDS: Sequence[tuple[Maker, float]] = (
-    (_known, 28.0),
+    (_known, 26.0),
+    (_explained, 2.0),
     (_by_address, 6.0),
     (_stranger, 6.0),
     (_fold_in, 8.0),
