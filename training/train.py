@@ -137,6 +137,7 @@ def fit(
     rating_range: tuple[float, float] | None = None,
     source_range: tuple[float, float] | None = None,
     target_range: tuple[float, float] | None = None,
+    positive_threshold: float | tuple[float, float] | None = None,
     source_columns: str | None = None,
     target_columns: str | None = None,
     source_separator: str | None = None,
@@ -176,6 +177,8 @@ def fit(
         seed: fixes every random choice.
         rating_range: lowest and highest rating, 1 to 5 where none is given; others are left out and counted.
         source_range, target_range: those of one domain, where the domains rate differently.
+        positive_threshold: lowest rating that is a like, of both or of source and target; under ``ranking`` every
+            rating is one where none is given. Lower ones are neither learnt from nor judged by.
         source_columns, target_columns: names where they are not the usual ones, ``user=uid,item=film,rating=stars``.
         source_separator, target_separator: what separates fields, such as ``::``, where it is not to be found out.
         encoding: of text that is not UTF-8 and does not say it, such as ``latin-1``.
@@ -209,6 +212,7 @@ def fit(
         paper_grid=grid,
         grid_values=grid_values,
         test_fraction=test_fraction,
+        positive_threshold=_threshold(positive_threshold),
     )
     start = choose_start(
         DomainOptions(
@@ -255,6 +259,12 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _threshold(given: float | tuple[float, float] | None) -> str | None:
+    if given is None or isinstance(given, int | float):
+        return None if given is None else str(given)
+    return ",".join(map(str, given))
 
 
 def _path(given: str | Path | None) -> Path | None:

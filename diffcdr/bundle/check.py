@@ -38,6 +38,8 @@ def check_tables(bundle: Bundle) -> None:
             _check_ids(name, ids)
         users, items = bundle.target_users, bundle.target_items
         _check_rows("target_users/seen", users.seen_indptr, users.seen_items, rows=len(users.ids), below=len(items.ids))
+        if bundle.manifest.likes is not None:
+            _check_flags("target_users/seen_liked", users.seen_liked, len(users.seen_items))
         for name, titles, rows in (
             ("source_items", bundle.source_items.titles, len(bundle.source_items.ids)),
             ("target_items", items.titles, len(items.ids)),
@@ -134,6 +136,11 @@ def _check_rows(name: str, indptr: Array, items: Array, *, rows: int, below: int
         raise _Unfit(name, "does not divide its entries into rows")
     if len(items) and (items.min() < 0 or items.max() >= below):
         raise _Unfit(name, f"names a row from 0 to {below - 1} that is none")
+
+
+def _check_flags(name: str, flags: Array | None, size: int) -> None:
+    if flags is None or flags.shape != (size,) or flags.dtype != np.bool_:
+        raise _Unfit(name, f"is not one truth value for each of {size} items")
 
 
 def _check_neighbours(bundle: Bundle, tables: NeighbourTables) -> None:

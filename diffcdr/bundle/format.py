@@ -6,7 +6,7 @@
     transfer/matrix.npy offset.npy the folded map (where the transfer is affine)
     source_users/  ids vectors
     source_items/  ids vectors biases [titles]         for fold-in [idf basis: history features] [level_biases]
-    target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR
+    target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR [seen_liked]
     target_items/  ids vectors biases popularity [titles] [index.faiss: many items, see ``search/approximate.py``]
     target_items/attributes/N/     typed columns that lists are filtered by, see ``attributes.py``; optional
     source_history/ map/                               optional, see ``display_tables.py``

@@ -22,6 +22,7 @@ from service.schemas import (
     ActivateRequest,
     DataSummary,
     FileSummary,
+    Likes,
     LoadRequest,
     ModelsAnswer,
     ModelSummary,
@@ -184,6 +185,7 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         search="exact" if manifest.search is None else "approximate",
         recall=None if manifest.search is None else manifest.search.recall,
         fold_in=manifest.fold_in is not None,
+        likes=None if manifest.likes is None else Likes(**manifest.likes.model_dump()),
         data=DataSummary(
             source=_file(manifest.provenance.source),
             target=_file(manifest.provenance.target),

@@ -115,6 +115,7 @@ _SUMMARY: Example = {
     "search": "exact",
     "recall": None,
     "fold_in": True,
+    "likes": None,
     "data": _DATA,
     "shortfalls": [],
     "histories": True,
@@ -175,6 +176,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     ],
     "Item": [_ITEM, {**_ITEM, "explanation": _WHY}],
     "ItemsAnswer": [{"items": [_BOOK], "bundle": MODEL_ID}],
+    "Likes": [{"source": 4.0, "target": 4.0}],
     "LoadRequest": [{"path": "candidate"}, {"path": "candidate", "activate": True}],
     "MapAnswer": [
         {

@@ -30,6 +30,13 @@ class DataSummary(Body):
     seed: int
 
 
+class Likes(Body):
+    """The lowest ratings that count as likes; lower ones say only that the item was seen."""
+
+    source: float
+    target: float
+
+
 class ModelSummary(Body):
     """A loaded bundle, with its metrics and those of the baselines on the same held-out users."""
 
@@ -66,6 +73,9 @@ class ModelSummary(Body):
         float | None, Field(description="Share of the exact best 20 that the approximate search found at export.")
     ]
     fold_in: Annotated[bool, Field(description="Whether new users get personal lists from ratings in the request.")]
+    likes: Annotated[
+        Likes | None, Field(description="Which ratings are likes; null where all are, or where their value counts.")
+    ] = None
     data: DataSummary
     shortfalls: Annotated[list[str], Field(description="Metrics in which the model is worse than a plain baseline.")]
     histories: Annotated[bool, Field(description="Whether the bundle has the users' source ratings.")]

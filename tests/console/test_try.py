@@ -250,6 +250,16 @@ def test_a_bundle_that_ranks_asks_for_no_stars(chromium: Browser, tmp_path: Path
         expect(shown.page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(0)
 
 
+def test_a_bundle_of_likes_says_which_ratings_are_some(chromium: Browser, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", objective="ranking", fold_in="als", console=True, likes=4.0)
+    view = "try?mode=new&rated=3+s00003&rated=4+s00009"
+    with serving(tmp_path / "bundle") as ranking, at_console(chromium, str(ranking.base_url), view) as shown:
+        assert ranking.get("/v1/models").json()["models"][0]["likes"] == {"source": 4.0, "target": 4.0}
+        expect(shown.page.get_by_text("ratings from 4 on are likes")).to_be_visible()
+        expect(shown.page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(2)
+        expect_list(shown.page, asked(ranking, history=[{"item_id": "s00009", "rating": 4}]))
+
+
 def test_a_bundle_that_predicts_ratings_asks_for_them(console: Opening) -> None:
     with console("try?mode=new&rated=5+s00003") as page:
         expect(page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(1)

@@ -12,7 +12,9 @@ import torch
 import typer
 
 from diffcdr.commands.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
+from training.base_models.config import ALSConfig
 from training.commands.options import Settings
 from training.config import TrainConfig, load_preset
 from training.data.splits import ratings_without
@@ -32,6 +34,11 @@ def base(
 ) -> None:
     """Fit the base models that training on these tables needs, and store them with the tables."""
     config = load_preset(preset, settings or [])
+    if isinstance(config.base, ALSConfig) and config.base.likes() is not None:
+        raise InputError(
+            "base models are fitted to every rating of the tables; leave out base.positive_threshold here, or train "
+            "with it on tables that have none"
+        )
     opened = open_tables(tables)
     torch.set_num_threads(1)
     reporter = Reporter()

@@ -18,6 +18,7 @@ from training.commands.options import (
     MLflow,
     OwnGrids,
     PaperGrids,
+    PositiveThreshold,
     RatingRange,
     Settings,
     SourceColumns,
@@ -44,11 +45,22 @@ from training.run.model_choice import parse_models
 from training.run.run import Run
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
+from training.train_plan import likes_settings
 
 
 @help_groups(
     {
-        "Files": ("source", "target", "paper_task", "data", "out", "source_columns", "target_columns", "rating_range"),
+        "Files": (
+            "source",
+            "target",
+            "paper_task",
+            "data",
+            "out",
+            "source_columns",
+            "target_columns",
+            "rating_range",
+            "positive_threshold",
+        ),
         "Files that are not as expected": (
             *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
         ),
@@ -103,6 +115,7 @@ def experiment(
     target_separator: TargetSeparator = None,
     encoding: Encoding = None,
     rating_range: RatingRange = None,
+    positive_threshold: PositiveThreshold = None,
     source_range: SourceRange = None,
     target_range: TargetRange = None,
     accept: Accept = None,
@@ -115,6 +128,7 @@ def experiment(
     """
     preset = preset or ("ranking" if paper_task is None else "reference")
     settings = [*_of_task(paper_task, preset), *(settings or [])]
+    settings += likes_settings(positive_threshold, preset, settings)
     config = load_preset(preset, settings)
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
     grids = parse_grids(preset, settings, paper=grid, own=grid_values or [], models=names)

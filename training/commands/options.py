@@ -42,6 +42,13 @@ RatingRange = Annotated[
     str | None,
     typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.", show_default="1,5"),
 ]
+PositiveThreshold = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATING",
+        help="Lowest rating that is a like, for lists (SOURCE,TARGET where they differ); without it every rating is.",
+    ),
+]
 SourceRange = Annotated[
     str | None, typer.Option(metavar="LOW,HIGH", help="The rating range of the source, if the domains differ.")
 ]

@@ -20,6 +20,7 @@ from training.commands.options import (
     MLflow,
     OwnGrids,
     PaperGrids,
+    PositiveThreshold,
     RatingRange,
     Settings,
     SourceColumns,
@@ -54,6 +55,7 @@ from training.train_plan import TrainPlan, check_plan
             "source_columns",
             "target_columns",
             "rating_range",
+            "positive_threshold",
             "source_titles",
             "target_titles",
             "target_items",
@@ -118,6 +120,7 @@ def train(
     target_separator: TargetSeparator = None,
     encoding: Encoding = None,
     rating_range: RatingRange = None,
+    positive_threshold: PositiveThreshold = None,
     source_range: SourceRange = None,
     target_range: TargetRange = None,
     source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
@@ -174,6 +177,7 @@ def train(
         select=select,
         paper_grid=grid,
         grid_values=grid_values or [],
+        positive_threshold=positive_threshold,
     )
     start = choose_start(
         DomainOptions(

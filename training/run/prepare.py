@@ -63,6 +63,8 @@ class Prepared:
     test: HeldOut
     complete: TransferProblem | None = None
     """``problem`` with the validation users among the training users, for when all is chosen; None for no refit."""
+    likes: tuple[float, float] | None = None
+    """The lowest ratings of source and target that all of this is of; None for every rating."""
 
     def final(self, model: TransferModel) -> TransferProblem:
         """What ``model`` was fitted to in the end."""
@@ -106,10 +108,16 @@ def load_pair(
 def prepare(pair: DomainPair, run: Run) -> Prepared:
     """Split the overlap users, and fit both base models on all but the held-out users' target ratings.
 
+    Where the base models' ``positive_threshold`` says what a like is, of likes alone; users are divided as without it.
+
     Raises:
-        InputError: the fractions leave no training, validation or test users, or a base model diverges.
+        InputError: the fractions leave no training, validation or test users, a base model diverges, or a domain has
+            no likes.
     """
-    fractions = run.config.split
+    fractions, base = run.config.split, run.config.base
+    likes = base.likes() if isinstance(base, ALSConfig) else None
+    if likes is not None:
+        pair = pair.likes_from(*likes)
     split = split_overlap(
         pair.overlap_ids(),
         test_fraction=fractions.test_fraction,
@@ -139,14 +147,13 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
             target_zeros=target_zeros,
         )
 
-    base = run.config.base
     dims = base.dims() if isinstance(base, ALSConfig) else (None,)
     problems = {dim: problem(dim) for dim in dims}
     dim = max(dims, key=lambda dim: ridge_quality(problems[dim], PROBES)) if len(dims) > 1 else dims[0]
     complete = (
         _complete(pair, split, problems[dim], run, dim=dim) if isinstance(base, ALSConfig) and base.refit else None
     )
-    return Prepared(pair, split, problems[dim], _held_out(pair, split.test, held.test), complete)
+    return Prepared(pair, split, problems[dim], _held_out(pair, split.test, held.test), complete, likes)
 
 
 def _complete(
