@@ -1,4 +1,4 @@
-"""The application: routes, the edge around them, and what has to exist before the first request."""
+"""The FastAPI application: its routes, the middleware around them, and what it sets up before the first request."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
+from service.feedback.intake import EventIntake
+from service.feedback.recommendation_ids import open_ids
 from service.loop_watch import LoopWatch
 from service.metrics import Metrics
 from service.recent_activity import Activity
@@ -44,7 +46,6 @@ from service.routes import (
     console,
     docs,
     embeddings,
-    events,
     health,
     item_changes,
     items,
@@ -55,6 +56,7 @@ from service.routes import (
     recommendations,
     similar,
 )
+from service.routes.feedback import events, experiments
 from service.settings import Settings
 from service.state.items.following import ItemFollower
 from service.state.opening import open_store, open_vectors
@@ -89,13 +91,13 @@ Errors are `application/problem+json` (RFC 9457) with a stable `code`. Every ans
 
 
 class Front:
-    """The application as it is served: requests that go straight to their endpoints do not pass through FastAPI.
+    """The ASGI entry point. Requests to direct routes bypass FastAPI.
 
-    Its own layers would cost them as much as all that the edge does.
+    FastAPI's own layers would cost them as much as everything the edge does.
     """
 
     def __init__(self, app: FastAPI, edge: Edge, tracing: Tracing | None) -> None:
-        """Put ``edge``, and ``tracing`` where there is any, around ``app`` and around what goes past it."""
+        """Wrap ``app``, and the direct routes, in ``edge`` and in ``tracing`` if there is any."""
         self._app, self._edge, self._direct = app, edge, edge.before(app.router)
         app.add_middleware(edge.before)
         if tracing is not None:
@@ -118,7 +120,7 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     folder: Path | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application; what a server is to call is its ``state.front``.
+    """The service as an ASGI application. A server calls its ``state.front``.
 
     Args:
         settings: read from the environment if not given.
@@ -136,11 +138,14 @@ def create_app(
     shared = LineupFile(folder) if folder is not None else None
     tracing = open_tracing(settings)
     vectors = open_vectors(settings)
+    feedback = EventIntake.of(settings, open_ids(settings, folder))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
         try:
-            async with _running(settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared) as runtime:
+            async with _running(
+                settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared, feedback=feedback
+            ) as runtime:
                 app.state.runtime = runtime
                 with _background_work(runtime):
                     yield {"edge": edge, "limits": limits}
@@ -170,6 +175,7 @@ def create_app(
         batch.router,
         embeddings.router,
         events.router,
+        experiments.router,
         items.router,
         item_changes.router,
         similar.router,
@@ -219,6 +225,7 @@ async def _running(
     model: Model | None,
     vectors: RedisVectors | None,
     shared: LineupFile | None,
+    feedback: EventIntake,
 ) -> AsyncIterator[Runtime]:
     """The parts of the service, made and warmed with ``model`` or the settings' bundle; closed at the end."""
     loaded = model
@@ -251,6 +258,7 @@ async def _running(
             items=items,
             vectors=vectors,
             intake=Intake(settings.event_queue),
+            feedback=feedback,
             lifecycle=lifecycle,
             activity=Activity(metrics),
         )

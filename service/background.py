@@ -1,4 +1,4 @@
-"""Work that goes on for as long as the service does, whatever comes up."""
+"""Background tasks that run as long as the service does and are restarted when they fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE_SECONDS = 1.0
 
 
 def keep(name: str, work: Callable[[], Awaitable[None]], metrics: Metrics) -> asyncio.Task[None]:
-    """A task that does ``work()``, again whenever it fails; failures are logged and counted under ``name``."""
+    """A task that runs ``work()`` and restarts it when it fails. Failures are logged and counted under ``name``."""
     failures = metrics.background_failures.labels(name)
 
     async def kept() -> None:

@@ -1,4 +1,4 @@
-"""What every route works with, made once by the application's lifespan."""
+"""The parts that every route works with, made once by the application's lifespan."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from service.bundles.registry import Registry
 from service.engine.batcher import Batcher
 from service.engine.jobs import QueueFull
 from service.engine.shadow import Shadow
+from service.feedback.intake import EventIntake
 from service.metrics import Metrics
 from service.recent_activity import Activity
 from service.settings import Settings
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Intake:
-    """Bounds how many events are being written at a time; Retry-After tells the others when to come back."""
+    """Limits how many events are written at a time. Requests beyond get 503 with Retry-After."""
 
     def __init__(self, events: int) -> None:
         self._free = self._all = events
@@ -45,7 +46,7 @@ class Intake:
 
 @dataclass
 class Lifecycle:
-    """Whether new work is wanted. ``draining`` is the only thing here that ever changes."""
+    """Whether the service takes new work. Only ``draining`` ever changes."""
 
     draining: bool = False
 
@@ -65,6 +66,7 @@ class Runtime:
     items: ItemFollower
     vectors: RedisVectors | None
     intake: Intake
+    feedback: EventIntake
     lifecycle: Lifecycle
     activity: Activity
 

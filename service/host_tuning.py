@@ -18,7 +18,7 @@ wait for it whenever it holds the interpreter's lock."""
 
 
 async def aside(call: Callable[[], T]) -> T:
-    """The result of ``call()``, from a thread of lower priority; threads it starts have that too (Linux).
+    """The result of ``call()`` on a thread of lower priority, which the threads it starts inherit (Linux).
 
     Nobody waits for the thread when the process ends, or when the task that asked is cancelled: what it waits for may
     never come.
@@ -73,7 +73,7 @@ def share_arenas() -> bool:
 
 
 def give_back() -> None:
-    """Give memory that is free to the system. Takes milliseconds; the interpreter's lock is not held meanwhile."""
+    """Return free memory to the system. Takes milliseconds, without holding the interpreter's lock."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

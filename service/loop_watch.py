@@ -1,4 +1,4 @@
-"""How long the event loop was held: nobody is answered meanwhile, probes neither."""
+"""Measures how long the event loop was blocked: no request is answered meanwhile, not even a probe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WINDOW_SECONDS = 60.0
 
 
 class LoopWatch:
-    """Looks at the clock again and again; whatever comes between two looks has held the loop."""
+    """Checks the clock at intervals; whatever delays a check has blocked the loop."""
 
     def __init__(self, tell: Callable[[float], object], *, clock: Callable[[], float] = time.monotonic) -> None:
         """``tell`` takes the longest hold of the last minute or two, in seconds, whenever that changes."""
@@ -31,7 +31,7 @@ class LoopWatch:
             self.note(self._clock() - began - TICK_SECONDS)
 
     def note(self, held: float) -> None:
-        """Take one look, that was ``held`` seconds late."""
+        """Record one check that came ``held`` seconds late."""
         now = self._clock()
         if now >= self._window_end:
             self._window_end = now + WINDOW_SECONDS

@@ -1,4 +1,4 @@
-"""Prometheus metrics, in a registry of their own.
+"""Prometheus metrics, in their own registry.
 
 Several workers keep their values in files of one folder (the client library's multiprocess mode), so that any of them
 can show the whole. The files are numbered by worker, not by process: one that takes another's place counts on.
@@ -104,7 +104,9 @@ class Metrics:
             ["work"],
             registry=registry,
         )
-        self.events = Counter("diffcdr_events", "Ratings sent by callers, by outcome.", ["outcome"], registry=registry)
+        self.events = Counter(
+            "diffcdr_events", "Events sent by callers, by outcome and type.", ["outcome", "type"], registry=registry
+        )
         self.shadow_overlap = Histogram(
             "diffcdr_shadow_overlap",
             "Share of the first 20 items that the shadow bundle's list has in common with the answer.",
@@ -139,7 +141,7 @@ class Metrics:
         self._latency_child(route).observe(seconds)
 
     def count_refusal(self, *, route: str, method: str) -> None:
-        """Count one request that found no place. It took no time, which would tell nothing of those answered."""
+        """Count one refused request. Its duration is not recorded: it would distort that of answered ones."""
         self.shed_rows.inc()
         self._request_child(route, method, "503").inc()
 
@@ -178,7 +180,7 @@ def _size(file: Path) -> int:
 
 
 class Bundles(Collector):
-    """The bundles in use. Not a stored gauge: files of values forget nothing, and all workers have the same bundles."""
+    """The bundles in use. Not a stored gauge: value files keep old labels, and all workers have the same bundles."""
 
     def __init__(self) -> None:
         self._rows: Sequence[tuple[str, ...]] = ()
@@ -203,6 +205,6 @@ def keep_values_in(folder: Path, *, worker: int) -> None:
 
 
 def forget_worker(folder: Path, *, worker: int) -> None:
-    """Take the gauges of a worker that died out of ``folder``; what it counted stays counted."""
+    """Remove the gauges of a dead worker from ``folder``; its counters stay."""
     for file in folder.glob(f"gauge_live*_{worker}.db"):
         file.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffcdr.arrays import Int64Array
+from diffcdr.bundle.ids import IdArray
 from training.rating_table import RatingTable
 
 Objective = Literal["rating", "ranking"]
@@ -48,6 +49,7 @@ class FactorTables:
     A user bias, where a base model has one, is one more dimension whose item entry is 1.
     ``feedback``: None for a model of ratings. Otherwise the tables model interactions, and the user vectors are the
     half-step it describes against the item vectors.
+    ``with_zeros``: ratings of 0 were added for what users have not rated, so that scores order items, no more.
     """
 
     user_vectors: Tensor
@@ -55,6 +57,7 @@ class FactorTables:
     item_biases: Tensor
     offset: float
     feedback: ImplicitFeedback | None = None
+    with_zeros: bool = False
 
     @property
     def dim(self) -> int:
@@ -63,7 +66,7 @@ class FactorTables:
 
     def head(self) -> ScoringHead:
         """The item side, to score user vectors with."""
-        objective: Objective = "rating" if self.feedback is None else "ranking"
+        objective: Objective = "rating" if self.feedback is None and not self.with_zeros else "ranking"
         return ScoringHead(self.item_vectors, self.item_biases, self.offset, objective)
 
 
@@ -86,6 +89,9 @@ class TransferProblem:
     ``overlap_source`` / ``overlap_target``: int64 [O], rows of the training overlap users in each domain.
     ``rating_range``: (lowest, highest) rating of the target domain; ``source_range``: of the source, None for the same.
     ``source_times``: int64 [R], when each rating of ``source`` was given; None where that is not known of all.
+    ``source_ids``: ids of the source users, UTF-8, in the order of their rows; for models that draw by user.
+    ``source_zeros`` / ``target_zeros``: ratings of 0 to learn from besides, of pairs that are in neither table; None
+    where there are none.
     """
 
     source: RatingTable
@@ -98,6 +104,9 @@ class TransferProblem:
     rating_range: tuple[float, float]
     source_range: tuple[float, float] | None = None
     source_times: Int64Array | None = None
+    source_ids: IdArray | None = None
+    source_zeros: RatingTable | None = None
+    target_zeros: RatingTable | None = None
 
 
 @dataclass(frozen=True)

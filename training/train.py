@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import polars as pl
 import torch
@@ -20,92 +19,22 @@ import torch
 from diffcdr.bundle.manifest import Tuning
 from diffcdr.files.id_rule import normal_ids
 from diffcdr.installation import check_one_onnx_runtime
-from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.search.build_index import IndexOptions
-from training.base_models.config import ALSConfig
-from training.config import TrainConfig, load_preset
-from training.data.domains import DomainPair
-from training.data.sense import parse_accepted
 from training.evaluation.evaluate import Metrics
 from training.export.bundle import STEPS, RunFacts, publish_bundle
-from training.models.registry import MODELS
-from training.run.data_checks import check_data
 from training.run.finish import finish
 from training.run.fit import FittedModel, evaluate_test
-from training.run.grids import SettingGrids, parse_grids
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
 from training.run.model_choice import (
-    CONTENDERS,
     EVIDENCE_METRIC,
     FAVOURED,
     champion,
-    check_metric,
     on_evidence,
-    parse_models,
 )
 from training.run.prepare import Prepared, prepare
 from training.run.run import Run, Watch, ready_checkpoints, watch_nothing
 from training.run.tuning import fit_tuned
-
-
-@dataclass(frozen=True)
-class TrainPlan:
-    """Which models to train, under which settings, and which of them to publish.
-
-    ``models``: names in the order of ``MODELS``. ``publish``: one of them, unless ``select`` names the validation
-    figure that decides, or ``on_evidence`` lets a plain model go before DiffCDR that is better by one standard error.
-    """
-
-    preset: str
-    config: TrainConfig
-    models: tuple[str, ...]
-    publish: str
-    grids: SettingGrids
-    select: str | None = None
-    on_evidence: bool = False
-
-    @classmethod
-    def parse(
-        cls,
-        preset: str,
-        settings: Sequence[str] = (),
-        *,
-        model: str | None = None,
-        models: str = "plain",
-        select: str | None = None,
-        paper_grid: bool = False,
-        grid_values: Sequence[str] = (),
-        test_fraction: float | None = None,
-    ) -> Self:
-        """A plan from the words of a command; everything that can be wrong with them is found here.
-
-        Args:
-            preset: name of the settings to begin with.
-            settings: ``section.key=value``, each in place of the preset's.
-            model: the one to publish; None for DiffCDR, and under base models of interactions for what
-                :func:`on_evidence` says of it and of plain models that cost seconds.
-            models: to train with it: ``plain`` (the baselines), ``all``, or names with commas between.
-            select: validation figure that chooses the published model, such as ``ndcg@20``.
-            paper_grid: try the paper's values of lambda and s.
-            grid_values: ``section.key=value,value``, values to try.
-            test_fraction: share of overlap users to measure on, in place of the preset's.
-
-        Raises:
-            InputError: a name, a setting or a value is not understood.
-        """
-        if test_fraction is not None:
-            settings = [*settings, f"split.test_fraction={test_fraction}"]
-        config = load_preset(preset, settings)
-        on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
-        publish = FAVOURED if model is None else model
-        wanted = {*parse_models(publish, config), *TRAINED_BASELINES, *(CONTENDERS if on_evidence else ())}
-        if models != "plain":
-            wanted.update(parse_models(models, config))
-        names = tuple(name for name in MODELS if name in wanted)
-        grids = parse_grids(preset, settings, paper=paper_grid, own=grid_values, models=names)
-        if select is not None:
-            check_metric(select)
-        return cls(preset, config, names, publish, grids, select, on_evidence)
+from training.train_plan import TrainPlan, check_plan
 
 
 @dataclass(frozen=True)
@@ -187,20 +116,8 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
     )
 
 
-def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:
-    """What is odd about ``pair``, as warnings; raises as :func:`training.run.data_checks.check_data`."""
-    return check_data(
-        pair,
-        plan.config,
-        models=plan.models,
-        test_fractions=[plan.config.split.test_fraction],
-        seeds=[seed],
-        accepted=parse_accepted(accept),
-    )
-
-
 class DataWarning(UserWarning):
-    """Something odd about the data of a run, which it was trained on all the same."""
+    """Something about the data is odd, but training went on."""
 
 
 def fit(
@@ -220,6 +137,7 @@ def fit(
     rating_range: tuple[float, float] | None = None,
     source_range: tuple[float, float] | None = None,
     target_range: tuple[float, float] | None = None,
+    positive_threshold: float | tuple[float, float] | None = None,
     source_columns: str | None = None,
     target_columns: str | None = None,
     source_separator: str | None = None,
@@ -232,6 +150,7 @@ def fit(
     target_title_columns: str | None = None,
     exclude_users: str | Path | Sequence[str] | None = None,
     events: str | Path | None = None,
+    event_weights: str | None = None,
     accept: Collection[str] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -258,6 +177,8 @@ def fit(
         seed: fixes every random choice.
         rating_range: lowest and highest rating, 1 to 5 where none is given; others are left out and counted.
         source_range, target_range: those of one domain, where the domains rate differently.
+        positive_threshold: lowest rating that is a like, of both or of source and target; under ``ranking`` every
+            rating is one where none is given. Lower ones are neither learnt from nor judged by.
         source_columns, target_columns: names where they are not the usual ones, ``user=uid,item=film,rating=stars``.
         source_separator, target_separator: what separates fields, such as ``::``, where it is not to be found out.
         encoding: of text that is not UTF-8 and does not say it, such as ``latin-1``.
@@ -266,7 +187,9 @@ def fit(
             ``target_titles``.
         source_title_columns, target_title_columns: names of its columns, ``item=asin,title=name``.
         exclude_users: users to leave out of both domains: a file that lists them, or their ids.
-        events: ratings that users sent since, as ``diffcdr events export --out`` wrote them.
+        events: what users sent since, as ``diffcdr events export --out`` wrote it.
+        event_weights: what an event without a rating counts as, by type, from 0 (left out) to 1 (the best rating), such
+            as ``click=0.4``; a purchase 1 and a click 0 where nothing else is said.
         accept: names of doubts (``training.data.sense.DOUBTS``) that are meant as they are.
         checkpoint: a directory to keep the state of training in.
         resume: go on from the state in ``checkpoint``.
@@ -289,6 +212,7 @@ def fit(
         paper_grid=grid,
         grid_values=grid_values,
         test_fraction=test_fraction,
+        positive_threshold=_threshold(positive_threshold),
     )
     start = choose_start(
         DomainOptions(
@@ -314,6 +238,7 @@ def fit(
         exclude_users=_listed(exclude_users),
         common=CommonOptions(_range(rating_range), encoding, list(accept)),
         events=_path(events),
+        event_weights=event_weights,
     )
     ready_checkpoints(_path(checkpoint), resume=resume)
     run = Run(config=plan.config, seed=seed, rating_range=DEFAULT_RANGE, checkpoints=_path(checkpoint), watch=watch)
@@ -334,6 +259,12 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _threshold(given: float | tuple[float, float] | None) -> str | None:
+    if given is None or isinstance(given, int | float):
+        return None if given is None else str(given)
+    return ",".join(map(str, given))
 
 
 def _path(given: str | Path | None) -> Path | None:

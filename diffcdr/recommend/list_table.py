@@ -26,7 +26,7 @@ BATCH_USERS = 2_048
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What to score, and how it is laid out.
+    """The options of the lists, and their layout in the table.
 
     ``diversity``: 0 to 1, see :mod:`diffcdr.search.diversity`.
     ``layout`` "long": one row per (user_id, rank from 1, item_id, score, strategy); "lists": one row per user with

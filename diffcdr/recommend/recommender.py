@@ -131,6 +131,9 @@ class Recommender:
         (3, 'transfer')
         >>> [item.title for item in answer]  # doctest: +ELLIPSIS
         ['The ...']
+        >>> why = recommender.recommend("ann", k=3, explain=True).explanations[0]
+        >>> abs(why.total - answer.scores[0]) < 1e-6, len(why.sources) > 0
+        (True, True)
         >>> likes = ("film-0002-clumsy-roommates", 5.0), ("film-0005-midnight-heist", 4.0)
         >>> recommender.recommend("a new user", history=likes).strategy
         'fold_in'
@@ -141,7 +144,7 @@ class Recommender:
             user_id: of either domain, or unknown: then the list is the popular one.
             k: length of the list, at least 1.
             filter: which items the list may hold, as in a request: ``{"where": {"price": {"lt": 20}}}``.
-            wishes: further fields of :class:`Query`, such as ``history``, ``exclude_items`` or ``diversity``.
+            wishes: further fields of :class:`Query`: ``history``, ``exclude_items``, ``diversity``, ``explain``, …
 
         Raises:
             InputError: ``k`` is below 1, ``offset`` below 0, ``diversity`` is not between 0 and 1, the bundle cannot be
@@ -229,10 +232,7 @@ class Recommender:
     def popular(
         self, k: int, *, filter: ItemFilter | None = None, changes: ItemChanges | None = None
     ) -> Recommendation:
-        """The ``k`` most rated items, ties in id order; no fallback reason, as it was asked for.
-
-        ``filter`` and ``changes`` as of a :class:`Query`. Raises FilterError.
-        """
+        """The ``k`` most rated items, ties in id order; ``filter`` and ``changes`` as of a :class:`Query`."""
         allowed = self.catalogue.allowed(filter, changes)
         return self._listing.popular(k, excluded=NO_ITEMS, reason=None, allowed=allowed)
 

@@ -23,7 +23,9 @@ from scripts.results.diversity_study import DiversityFigures, diversity_study
 from scripts.results.goal_pages import ranking_page, robust_page
 from scripts.results.goals import PairResults
 from scripts.results.overview import overview_page
+from scripts.results.sampler_study import SamplerFigures, sampler_study, samplers_page
 from training.config import load_preset
+from training.data.domains import DomainPair
 from training.experiment.report.render import MARKDOWN, Report, as_markdown
 from training.experiment.results import RESULTS, ResultsFile
 from training.run.fit import fit_model
@@ -34,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIFFCDR = Path(sys.executable).with_name("diffcdr")
 RATING_RANGE = (1.0, 5.0)
 DIVERSITY = TypeAdapter(list[DiversityFigures])
+SAMPLER_FIGURES = TypeAdapter(list[SamplerFigures])
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ READING = "reading.md"
 """Written by hand."""
 DIVERSE = "diversity"
 """What diverse lists cost, preset ranking: one split of each pair, seed 0, with the preset's test fraction."""
+SAMPLERS = "samplers"
+"""Steps against quality, preset reference, on the first pair."""
+SAMPLER_SEEDS = (0, 1)
 NOT_RUN = {("epinions-ac", "reference"), ("epinions-ac", "paper")}
 
 
@@ -88,7 +94,9 @@ def main(
     ),
     out: Annotated[Path, typer.Option(help="Directory of the runs; what is there goes on.")] = Path("results"),
     docs: Annotated[Path, typer.Option(help="Directory of the pages.")] = Path("docs/results"),
-    only: Annotated[list[str] | None, typer.Option(help="PAIR-PRESET, or diversity; repeatable. Else all.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="PAIR-PRESET, diversity or samplers; repeatable. Else all.")
+    ] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="Run no comparison; write the pages.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Splits per test fraction.")] = 5,
     test_fractions: Annotated[str, typer.Option(metavar="SHARES", help="Shares of users held out.")] = "0.2,0.5,0.8",
@@ -107,9 +115,12 @@ def main(
     study = not report_only and (only is None or DIVERSE in only)
     diverse = {pair.label: study_diversity(pair, data, out, run=study) for pair in PAIRS}
     pages = ResultsFile(docs)
+    sampled = study_samplers(PAIRS[0], data, out, run=not report_only and (only is None or SAMPLERS in only))
+    write_page(samplers_page(sampled, label=PAIRS[0].label), "samplers.md", pages)
     write_page(robust_page(list(results_of("robust", out))), "robust.md", pages)
     write_page(ranking_page(list(results_of("ranking", out)), diverse), "ranking.md", pages)
     links = [*publish_reports(out, docs), "- [robust](robust.md), [ranking](ranking.md): the presets meant for use"]
+    links.append("- [Samplers](samplers.md): steps against quality")
     if (docs / READING).is_file():
         links.insert(0, f"- [What to make of it]({READING})")
     presets = {preset: list(results_of(preset, out)) for preset in PUBLISHED}
@@ -118,7 +129,7 @@ def main(
 
 def chosen(only: Sequence[str] | None) -> list[Comparison]:
     """The comparisons named, all without names. Raises InputError where there is no such comparison."""
-    names = [*(comparison.name for comparison in COMPARISONS), DIVERSE]
+    names = [*(comparison.name for comparison in COMPARISONS), DIVERSE, SAMPLERS]
     for name in only or ():
         if name not in names:
             raise InputError(f"there is no comparison {name!r}; there are: {', '.join(names)}")
@@ -162,13 +173,31 @@ def study_diversity(pair: Pair, data: Path, out: Path, *, run: bool) -> list[Div
         return DIVERSITY.validate_json(path.read_bytes())
     if not run:
         return []
-    source, target = rating_files(pair, data)
-    torch.set_num_threads(1)
     settings = Run(config=load_preset("ranking", ()), seed=0, rating_range=RATING_RANGE)
-    prepared = prepare(load_pair(DomainFile(source), DomainFile(target), rating_range=RATING_RANGE), settings)
+    prepared = prepare(read_pair(pair, data), settings)
     found = diversity_study(fit_model("diffcdr", prepared, settings).model, prepared)
     ResultsFile(out).write_text(path.name, DIVERSITY.dump_json(found, indent=2).decode())
     return found
+
+
+def study_samplers(pair: Pair, data: Path, out: Path, *, run: bool) -> list[SamplerFigures]:
+    """Steps against quality on ``pair``; computed where it is not there yet and ``run`` says so."""
+    path = out / f"{SAMPLERS}.json"
+    if path.is_file():
+        return SAMPLER_FIGURES.validate_json(path.read_bytes())
+    if not run:
+        return []
+    settings = Run(config=load_preset("reference", ()), seed=0, rating_range=RATING_RANGE)
+    found = list(sampler_study(read_pair(pair, data), settings, seeds=SAMPLER_SEEDS))
+    ResultsFile(out).write_text(path.name, SAMPLER_FIGURES.dump_json(found, indent=2).decode())
+    return found
+
+
+def read_pair(pair: Pair, data: Path) -> DomainPair:
+    """The files of ``pair``; what follows runs on one thread."""
+    source, target = rating_files(pair, data)
+    torch.set_num_threads(1)
+    return load_pair(DomainFile(source), DomainFile(target), rating_range=RATING_RANGE)
 
 
 def write_page(page: Report, name: str, pages: ResultsFile) -> None:

@@ -1,4 +1,4 @@
-"""Cutting the body of a batch into one text per user, whatever way the pieces fall."""
+"""Splits the body of a batch into one text per user, wherever the chunks begin and end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{},]', re.DOTALL)
 
 
 async def ndjson_entries(parts: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[bytes | None]:
-    """The lines of an NDJSON body, without blank ones; ``TOO_LONG`` for each of more than ``max_bytes`` bytes."""
+    """The non-blank lines of an NDJSON body; ``TOO_LONG`` in place of each line above ``max_bytes`` bytes."""
     rest = b""
     skipping = False
     async for part in parts:
@@ -39,7 +39,7 @@ async def ndjson_entries(parts: AsyncIterator[bytes], *, max_bytes: int) -> Asyn
 
 
 async def list_entries(parts: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[bytes | None]:
-    """The elements of a JSON list, as the texts they are; ``TOO_LONG`` for each of more than ``max_bytes`` bytes.
+    """The elements of a JSON list as text; ``TOO_LONG`` in place of each element above ``max_bytes`` bytes.
 
     Only where elements begin and end is looked at. Each is parsed by whoever takes it, like the body of a request
     about one user, so that a bad element spoils nothing but itself.

@@ -1,4 +1,4 @@
-"""A request body of any size, received and read at the same time without being held in memory.
+"""A request body of any size that is received and read at the same time, and never held in memory whole.
 
 A client that sends its whole body before it reads the first line of the answer would wait for us while we wait
 for it to read; so receiving never stops, and what is not read yet goes to a temporary file.
@@ -25,11 +25,11 @@ class BodyTooLarge(Exception):
 
 
 class SpoolFull(Exception):
-    """There is no room for the body where it is kept."""
+    """The spool's disk has no room for the body."""
 
 
 class Spool:
-    """One body. Run :meth:`fill` in a task of its own and read :meth:`parts` beside it."""
+    """One body. Run :meth:`fill` in a task of its own and read :meth:`parts` meanwhile."""
 
     def __init__(self, file: IO[bytes], *, limit: int) -> None:
         """``file``: an empty scratch file; ``limit``: most bytes to take."""
@@ -40,7 +40,7 @@ class Spool:
         self._news = asyncio.Event()
 
     async def fill(self, receive: Receive) -> None:
-        """Take the body in.
+        """Receive the body.
 
         Raises:
             BodyTooLarge: it has more than ``limit`` bytes.

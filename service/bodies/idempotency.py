@@ -1,4 +1,4 @@
-"""Idempotency keys: a write sent again under its key is answered as it was, whatever happened in between."""
+"""Idempotency keys: a write that is sent again under its key gets the same answer as the first time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IdempotencyKey = Annotated[
 
 
 async def once(request: Request, key: str | None, asked: str, work: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer of ``work()``, or the one that was given to the same request under ``key`` before.
+    """The answer of ``work()``, or the stored answer if the same request came under ``key`` before.
 
     ``asked`` is the text of the request. Where a request under the key has no answer yet, it may have died: ``work``
     is done again, so it has to be harmless twice, and all get the answer of whoever is first. What raises leaves none.

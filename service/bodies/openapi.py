@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, and the bodies that routes read by themselves for speed."""
+"""The OpenAPI document: FastAPI's, plus the bodies that routes parse themselves for speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large JSON bodies, read in pieces: lengths are looked at before values, and the first thing wrong ends it.
+"""Parses large JSON bodies piece by piece: lengths are checked before values, and the first error stops it.
 
 A parser reads a text whole: 16 MB of ``[0,0,…`` become 8 million objects before anybody counts them. Here the text of
 an object is cut at its members, and that of a list at its elements, by searching for marks; each piece is parsed by
@@ -148,19 +148,19 @@ class _Cutter:
         self._at = 0
 
     def peek(self) -> bytes:
-        """The next byte that is not blank; nothing at the end."""
+        """The next byte that is not white space; empty at the end."""
         while (blank := _BLANK.match(self._text, self._at, self._at + PIECE_BYTES)) and blank.end() > self._at:
             self._at = blank.end()
         return bytes(self._text[self._at : self._at + 1])
 
     def take(self, mark: bytes) -> None:
-        """Pass ``mark``, which must be next."""
+        """Consume ``mark``, which must come next."""
         if self.peek() != mark:
             raise _malformed()
         self._at += 1
 
     def ends(self, mark: bytes, *, first: bool) -> bool:
-        """Pass ``mark`` if it is next; else the comma before another element, which the first one does not have."""
+        """Consume ``mark`` if it comes next, else the comma before another element (the first one has none)."""
         if self.peek() == mark:
             self._at += 1
             return True
@@ -181,7 +181,7 @@ class _Cutter:
         return found[0]
 
     def value(self, pointer: str, limit: int) -> bytes:
-        """The text of the value that is next. Raises Problem 422 beyond ``limit`` bytes."""
+        """The text of the next value. Raises Problem 422 beyond ``limit`` bytes."""
         kind, start = self.peek(), self._at
         stop = min(start + limit, len(self._text))
         if kind == b'"':

@@ -1,4 +1,4 @@
-"""Reading request bodies: bounded while they arrive, parsed and validated in one pass, or piece by piece if large."""
+"""Reads request bodies: size-limited while they arrive, then parsed and validated (large ones piece by piece)."""
 
 from __future__ import annotations
 

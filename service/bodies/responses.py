@@ -1,4 +1,4 @@
-"""Response bodies, written straight from what the recommender returns: the hot path validates nothing twice."""
+"""Response bodies, written straight from the recommender's results without validating them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def json_response(content: Any, *, headers: dict[str, str] | None = None) -> Res
 
 
 def item_list(answer: Recommendation) -> list[dict[str, Any]]:
-    """The items of ``answer``, by their places in the whole list; explained where they are."""
+    """The items of ``answer`` with their ranks in the whole list, and their explanations where asked for."""
     items: list[dict[str, Any]] = []
     for rank, (item_id, score, title) in enumerate(
         zip(answer.item_ids, answer.scores, answer.titles, strict=True), start=answer.offset + 1
@@ -79,7 +79,7 @@ def empty_reason(answer: Recommendation) -> dict[str, Any]:
 
 
 def user_unknown(query: Query) -> Problem:
-    """The 404 where the caller asked for no fallback; 503 where the user may well be known."""
+    """404 if the caller denies the fallback; 503 if the user may be known but cannot be looked up now."""
     if not query.personalise or query.unknown_reason == "state_unavailable":
         return state_away()
     if query.unknown_reason == "vectors_unavailable":
@@ -93,19 +93,19 @@ def user_unknown(query: Query) -> Problem:
 
 
 def vectors_away() -> Problem:
-    """The 503 where source vectors are in Redis, and that does not answer."""
+    """503: source vectors are in Redis, and Redis does not answer."""
     detail = "source vectors cannot be read now; try again, or allow the fallback"
     return Problem("state_unavailable", detail, headers={"Retry-After": "1"})
 
 
 def state_away() -> Problem:
-    """The 503 where nobody can tell who opted out."""
+    """503: the state is unreachable, so opt-outs are unknown."""
     detail = "who opted out cannot be read now; try again, or allow the fallback"
     return Problem("state_unavailable", detail, headers={"Retry-After": "1"})
 
 
 def etag_response(request: Request, etag: str, content: Any) -> Response:
-    """``content`` under a strong ``etag``, or 304 if the caller has it already."""
+    """``content`` with a strong ``etag``, or 304 if the caller has it already."""
     headers = {"ETag": f'"{etag}"', "Cache-Control": "no-cache"}
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if headers["ETag"] in known or "*" in known:
@@ -114,6 +114,6 @@ def etag_response(request: Request, etag: str, content: Any) -> Response:
 
 
 def content_response(request: Request, content: Any) -> Response:
-    """``content`` under the hash of itself, or 304 if the caller has it already."""
+    """``content`` with its hash as ETag, or 304 if the caller has it already."""
     body = orjson.dumps(content)
     return etag_response(request, hashlib.sha256(body).hexdigest()[:32], content)

@@ -1,1 +1,1 @@
-"""Loading, verifying and swapping bundles; which bundle answers whom. Knows no HTTP."""
+"""Loading, verifying and swapping bundles; which bundle answers which user. Knows no HTTP."""

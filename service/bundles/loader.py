@@ -1,4 +1,4 @@
-"""Loading bundles beside the ones that serve: verify, warm, and only then show them to the registry."""
+"""Loads bundles while others serve: verify, warm up, and only then hand over to the registry."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from diffcdr.bundle.format import read_manifest
 from diffcdr.errors import BundleError, DiffCDRError
 from service.bundles.probe import probe
 from service.bundles.registry import Lineup, Model, Registry, load_model, warm_queries
@@ -25,18 +26,18 @@ logger = logging.getLogger(__name__)
 
 
 class LoadRefused(Exception):
-    """The bundle cannot be served; everything is as it was."""
+    """The bundle cannot be served; nothing has changed."""
 
 
 class LoadRunning(Exception):
-    """Another bundle is being loaded at this moment."""
+    """Another bundle is being loaded."""
 
     def __init__(self) -> None:
         super().__init__("another bundle is being loaded; try again when it is done")
 
 
 class Loader:
-    """Brings bundles into a registry, one at a time."""
+    """Loads bundles into a registry, one at a time."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Loader:
 
     @property
     def behind(self) -> bool:
-        """Whether the other workers have a stable model that cannot be loaded here."""
+        """Whether the other workers have an active model that cannot be loaded here."""
         return self._behind
 
     async def change(self, apply: Callable[[Registry], T]) -> T:
@@ -101,11 +102,11 @@ class Loader:
             return result
 
     async def begin(self) -> None:
-        """Join the other workers: take their lineup over, or write down the first one."""
+        """Join the other workers: adopt their lineup, or write the first one."""
         await self.change(lambda registry: None)
 
     async def follow(self) -> None:
-        """For ever: take over what other workers change."""
+        """Run for ever: adopt what other workers change."""
         while self._shared is not None:
             await asyncio.sleep(FOLLOW_SECONDS)
             if self._shared.changed():
@@ -115,13 +116,14 @@ class Loader:
 
     async def _tried(self, path: Path) -> Model:
         """The model at ``path``, after a process of its own has tried it out. Raises BundleError, or anything else."""
-        await probe(path, self._settings.loading, seconds=self._settings.load_seconds)
+        seconds = self._settings.load_seconds
         try:
-            return await asyncio.wait_for(self._open(path), self._settings.load_seconds)
+            # A path without a bundle is refused at once: the process would take a second to say so.
+            await asyncio.wait_for(aside(partial(read_manifest, path)), seconds)
+            await probe(path, self._settings.loading, seconds=seconds)
+            return await asyncio.wait_for(self._open(path), seconds)
         except TimeoutError:
-            raise BundleError(
-                f"bundle {path} was not loaded within {self._settings.load_seconds:g} s and was given up"
-            ) from None
+            raise BundleError(f"bundle {path} was not loaded within {seconds:g} s and was given up") from None
 
     async def _open(self, path: Path) -> Model:
         def opened() -> Model:
@@ -166,7 +168,7 @@ class Loader:
             shared.write(LineupRecord.of(self._registry.lineup, failures))
 
     async def watch(self, seconds: float) -> None:
-        """For ever: load and activate what is published at ``settings.bundle``, looking every ``seconds`` seconds."""
+        """Run for ever: every ``seconds`` seconds, load and activate what was published at ``settings.bundle``."""
         seen = Seen(self._settings.bundle, self._registry.lineup.stable.id)
         while True:
             await asyncio.sleep(seconds)
@@ -222,7 +224,7 @@ def _where(model: Model) -> tuple[str, str, str, str]:
 
 
 def warm(model: Model, *, batch_rows: int) -> None:
-    """Ask every kind of question in every bucket of batch sizes, so that no caller pays for first times."""
+    """Run every kind of query at every bucket of batch sizes, so that no caller pays for a first call."""
     queries = warm_queries(model)
     size = len(queries)
     while size < batch_rows:

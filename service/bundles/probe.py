@@ -1,4 +1,4 @@
-"""Trying a bundle out in a process of its own, before this one touches it.
+"""Tries a bundle in a separate process before this one opens it.
 
 What a bundle holds is believed only by the child: it may crash there, hang, or fill its memory, and is then given up.
 What comes back is a word, or why the bundle is refused.
@@ -31,7 +31,7 @@ ROOM = 4 << 30
 
 
 async def probe(path: Path, loading: Loading, *, seconds: float) -> None:
-    """Try the bundle at ``path`` out, as it would be loaded but on the processor.
+    """Try the bundle at ``path``, as it would be loaded but on the CPU.
 
     Raises:
         BundleError: it cannot be served, or that was not known after ``seconds``.
@@ -80,7 +80,7 @@ class _Child:
 
 
 def check_model(model: Model) -> None:
-    """Ask ``model`` on every path, and look whether what comes back could be sent. Raises BundleError."""
+    """Query ``model`` on every path and check that each answer could be sent. Raises BundleError."""
     manifest, bundle = model.manifest, model.bundle
     _check_manifest(manifest, path=bundle.path)
     check_sizes(bundle)

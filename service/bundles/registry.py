@@ -1,4 +1,4 @@
-"""Which bundles are loaded and which of them answers whom.
+"""Which bundles are loaded, and which of them answers which user.
 
 Every model is whole: opened, verified and warmed before it stands here, and held by each request from its start to
 its end, so that a swap changes nothing under a request's feet. All changes happen on the event loop.
@@ -47,7 +47,7 @@ class ModelUnknown(Exception):
 
 
 class NothingToRollBack(Exception):
-    """No model was stable before the present one."""
+    """No model was active before the present one."""
 
     def __init__(self) -> None:
         super().__init__("no model was stable before this one; activate one of /v1/models instead")
@@ -55,7 +55,7 @@ class NothingToRollBack(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded bundle and everything that is worked out from it once."""
+    """A loaded bundle and everything that is derived from it once."""
 
     recommender: Recommender
     popular: Recommendation
@@ -84,7 +84,7 @@ class Model:
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """Of a line that says that this model is here: bundle, device, provider and its version."""
+        """Fields of a log line about this model: bundle, device, provider and its version."""
         placement = self.recommender.placement
         return {
             "bundle": self.id,
@@ -112,7 +112,7 @@ class Model:
 
 @dataclass(frozen=True)
 class LoadFailure:
-    """A bundle that was not taken, and why; everything else stayed as it was."""
+    """A bundle that was refused, and why. Nothing else changed."""
 
     path: str
     reason: str
@@ -121,7 +121,7 @@ class LoadFailure:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Who is answered by the canary: ``percent`` of user ids, by a hash salted with ``salt``; and what is shadowed."""
+    """The traffic split: the canary answers ``percent`` of user ids, by a hash with ``salt``; and shadow traffic."""
 
     canary: str | None = None
     percent: float = 0.0
@@ -132,7 +132,7 @@ class Traffic:
     """Share of the stable model's answers that the shadow is asked for too."""
 
     def without(self, model_id: str) -> Traffic:
-        """The same, once ``model_id`` is neither canary nor shadow any more."""
+        """The same split without ``model_id`` as canary or shadow."""
         kept = self
         if kept.canary == model_id:
             kept = replace(kept, canary=None, percent=0.0, salt="")
@@ -148,7 +148,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Lineup:
-    """Who is loaded and what part each plays: never changed, only replaced as a whole."""
+    """The loaded models and their roles. Never changed, only replaced as a whole."""
 
     stable: Model
     previous: Model | None = None
@@ -157,11 +157,11 @@ class Lineup:
     """Every loaded model by its id, ``stable`` among them."""
 
     def all(self) -> list[Model]:
-        """Every loaded model, the stable one first."""
+        """Every loaded model, the active one first."""
         return [self.stable, *(model for model in self.models.values() if model is not self.stable)]
 
     def state(self, model: Model) -> State:
-        """What part ``model`` plays."""
+        """The role of ``model``."""
         if model is self.stable:
             return "stable"
         if model.id == self.traffic.canary:
@@ -178,7 +178,7 @@ class Lineup:
             raise ModelUnknown(model_id) from None
 
     def choose(self, model_id: str | None, user_id: str | None) -> Model:
-        """The model that answers: the one named, else the canary for its users, else the stable one.
+        """The model that answers: the one named, else the canary for its users, else the active one.
 
         Raises ModelUnknown.
         """
@@ -190,7 +190,7 @@ class Lineup:
 
 
 class Registry:
-    """Changes the lineup. Who wants one view for long keeps :attr:`lineup`, and with it the models it names."""
+    """Changes the lineup. For a consistent view, keep :attr:`lineup`, which also keeps its models loaded."""
 
     def __init__(self, stable: Model) -> None:
         self._lineup = Lineup(stable, models={stable.id: stable})
@@ -198,16 +198,16 @@ class Registry:
 
     @property
     def lineup(self) -> Lineup:
-        """The models and their parts at this moment."""
+        """The present models and their roles."""
         return self._lineup
 
     @property
     def failures(self) -> list[LoadFailure]:
-        """The last bundles that were not taken, newest first."""
+        """The last refused bundles, newest first."""
         return list(reversed(self._failures))
 
     def add(self, model: Model) -> Model:
-        """Take in a warmed model without giving it anything to do; the one already here if it has the same id."""
+        """Add a warmed-up model without a role; returns the one already loaded if it has the same id."""
         lineup = self._lineup
         if model.id in lineup.models:
             return lineup.models[model.id]
@@ -220,7 +220,7 @@ class Registry:
         return model
 
     def fail(self, path: Path, reason: str) -> None:
-        """Note that the bundle at ``path`` was not taken; what was refused for the same reason is listed once."""
+        """Note that the bundle at ``path`` was refused. The same refusal is listed once."""
         for known in [known for known in self._failures if (known.path, known.reason) == (str(path), reason)]:
             self._failures.remove(known)
         self._failures.append(LoadFailure(str(path), reason, datetime.now(UTC)))
@@ -235,20 +235,20 @@ class Registry:
         return model
 
     def roll_back(self) -> Model:
-        """Make the model stable that was so before. Raises NothingToRollBack."""
+        """Make the previously active model active again. Raises NothingToRollBack."""
         if self._lineup.previous is None:
             raise NothingToRollBack
         return self.activate(self._lineup.previous.id)
 
     def split(self, traffic: Traffic) -> None:
-        """Send part of the users to a canary, and part of the questions to a shadow too. Raises ModelUnknown."""
+        """Route part of the users to a canary, and copy part of the queries to a shadow. Raises ModelUnknown."""
         for named in (traffic.canary, traffic.shadow):
             if named is not None:
                 self._lineup.find(named)
         self._lineup = replace(self._lineup, traffic=traffic)
 
     def arrange(self, lineup: Lineup, failures: Sequence[LoadFailure]) -> None:
-        """Take over a whole lineup and the bundles that were refused, oldest first."""
+        """Adopt a whole lineup and the refused bundles, oldest first."""
         self._lineup = lineup
         self._failures = deque(failures, maxlen=MAX_FAILURES)
 
@@ -281,7 +281,7 @@ def load_model(
 
 
 def warm_queries(model: Model) -> list[Query]:
-    """One query for every path through the recommender that this bundle has."""
+    """One query for every path that this bundle has through the recommender."""
     bundle = model.bundle
     queries = [Query(None), Query("\x00"), Query(None, personalise=False)]
     queries += [Query(table[0], k=MAX_K) for table in (bundle.source_users.ids, bundle.target_users.ids) if len(table)]

@@ -45,7 +45,7 @@ class LineupRecord(BaseModel):
 
     @classmethod
     def of(cls, lineup: Lineup, failures: tuple[LoadFailure, ...]) -> LineupRecord:
-        """What there is to write down of ``lineup``."""
+        """The record of ``lineup``."""
         return cls(
             models=tuple(
                 Held(id=model.id, path=model.bundle.path.absolute(), loaded_at=model.loaded_at)
@@ -59,12 +59,12 @@ class LineupRecord(BaseModel):
 
     @property
     def stable_path(self) -> Path:
-        """Where the stable bundle was loaded from."""
+        """Where the active bundle was loaded from."""
         return next(held.path for held in self.models if held.id == self.stable)
 
 
 class LineupFile:
-    """The file in ``folder``, which all workers share and nobody else has."""
+    """The file in ``folder``, which only the workers of one service share."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lineup.json"
@@ -72,16 +72,16 @@ class LineupFile:
         self._seen: tuple[int, int] | None = None
 
     def changed(self) -> bool:
-        """Whether the file is another than the one last read or written here."""
+        """Whether the file has changed since it was last read or written here."""
         return self._stamp() != self._seen
 
     def read(self) -> LineupRecord | None:
-        """What it says; None before it is first written."""
+        """The record; None before the first write."""
         self._seen = self._stamp()
         return LineupRecord.model_validate_json(self._path.read_bytes()) if self._seen else None
 
     def write(self, record: LineupRecord) -> None:
-        """Replace what it says; only while :meth:`locked`."""
+        """Replace the record; call it only while :meth:`locked`."""
         partial = self._path.with_suffix(".partial")
         partial.write_text(record.model_dump_json(), encoding="utf-8")
         partial.replace(self._path)

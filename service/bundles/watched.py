@@ -1,4 +1,4 @@
-"""When what lies at a watched path is worth loading: once it is another bundle and whole, and after a refusal again."""
+"""Decides when the bundle at a watched path is to be loaded: when it is new and complete, and again after a refusal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Stamp = tuple[tuple[str, int, int, int, int], ...]
 
 
 class Seen:
-    """What was seen at ``path`` so far. Its methods may be called from any thread, one at a time."""
+    """What has been seen at ``path`` so far. Call its methods from any thread, one at a time."""
 
     def __init__(self, path: Path, served: str) -> None:
         """``served``: the id of the bundle that is served."""
@@ -34,7 +34,7 @@ class Seen:
         self._said = ""
 
     def look(self) -> Stamp | None:
-        """The files of a bundle that is worth loading; None where there is nothing new, or not yet all of it."""
+        """The files of a bundle to load; None if nothing is new, or the bundle is not complete yet."""
         found = stamp(self._path)
         if found == self._refused and time.monotonic() < self._again_at:
             return None
@@ -49,12 +49,12 @@ class Seen:
         return found
 
     def refused(self, found: Stamp) -> None:
-        """Note that it was not taken: tried again when a file changes, or after a while."""
+        """Note a refusal: the bundle is tried again when a file changes, or after a while."""
         self._delay = min(2 * self._delay, LONGEST_RETRY_SECONDS) if found == self._refused else FIRST_RETRY_SECONDS
         self._refused, self._again_at = found, time.monotonic() + self._delay
 
     def served(self, bundle_id: str) -> None:
-        """Note that it is what is served now."""
+        """Note that this bundle is served now."""
         self._served, self._refused, self._incomplete, self._said = bundle_id, None, None, ""
 
     def _wait_for_the_rest(self, found: Stamp, why: str) -> Stamp | None:
@@ -69,7 +69,7 @@ class Seen:
 
 
 def stamp(path: Path) -> Stamp:
-    """The state of the files below ``path``; nothing of those that cannot be looked at."""
+    """The state of the files below ``path``; those that cannot be read are left out."""
     found: list[tuple[str, int, int, int, int]] = []
     for folder, _, names in os.walk(path):
         for name in (*names, "."):

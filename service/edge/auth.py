@@ -33,11 +33,11 @@ _LINE = re.compile(r"(?P<scopes>[a-z,]+):(?P<digest>[0-9a-f]{64})(?:\s+(?P<name>
 
 
 class Unauthenticated(Exception):
-    """No key was given, or one that nobody knows."""
+    """No key was given, or an unknown one."""
 
 
 class Forbidden(Exception):
-    """The key is known and does not open this."""
+    """The key is known but lacks the scope."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(f"this needs a key with the scope {scope}")
@@ -46,7 +46,7 @@ class Forbidden(Exception):
 
 @dataclass(frozen=True)
 class Key:
-    """One key: what it opens and the SHA-256 of its text."""
+    """One key: its scopes and the SHA-256 of its text."""
 
     scopes: frozenset[Scope]
     digest: bytes
@@ -72,7 +72,7 @@ def parse_keys(text: str, *, origin: str) -> list[Key]:
 
 
 class KeyRing:
-    """Checks keys. Without any key, whoever can reach the service may use it as ``anonymous`` says."""
+    """Checks keys. Requests without a key have the scopes ``anonymous``."""
 
     def __init__(
         self, *, inline: str = "", file: Path | None = None, anonymous: frozenset[Scope] = frozenset()
@@ -97,7 +97,7 @@ class KeyRing:
             self._read(file)
 
     def check(self, presented: str | None, scope: Scope) -> str:
-        """Let pass what opens ``scope``; the name to count the caller by (the key's hash, or nothing).
+        """Check that ``key`` has ``scope``; returns the name that the caller is counted by (the key's hash, or empty).
 
         Raises:
             Unauthenticated: there is no key, or nobody knows it.
@@ -143,7 +143,7 @@ class KeyRing:
 
 
 def key_ring(settings: Settings) -> KeyRing:
-    """The keys that ``settings`` name, and what is open without one: everything on loopback, or nothing.
+    """The keys that ``settings`` name, and the scopes without a key: all on loopback, none elsewhere.
 
     Raises:
         InputError: a key cannot be read, or there is none and other machines can reach the service.
@@ -178,7 +178,7 @@ def is_loopback(host: str) -> bool:
 
 
 def required_scope(method: str, path: str) -> Scope | None:
-    """What a request needs; None for probes, metrics and documents. Everything under /v1 needs something."""
+    """The scope that a request needs; None for probes, metrics and documents. Everything under /v1 needs one."""
     if not path.startswith("/v1/"):
         return None
     if path.startswith("/v1/admin/"):

@@ -1,7 +1,7 @@
-"""How many requests may be in work at a time: those beyond are refused before anything is read of them.
+"""Limits how many requests are in flight. Those beyond the limit are refused before their body is read.
 
-The event loop of a process works off a fixed number of requests a second. More of them in work only makes all of
-them late, so under lasting overload the number is held at the limit; a burst may go beyond it for a moment.
+The event loop of a process handles a fixed number of requests a second. More of them in flight would only make all of
+them late. So the number is held at the limit under lasting overload, and a burst may exceed it for a moment.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import time
 from collections.abc import Callable
 
 BURST = 4
-"""A burst may have this many times the limit in work."""
+"""A burst may have this many times the limit in flight."""
 BURST_SECONDS = 0.1
 """For so long after the limit was first reached."""
 REST_SECONDS = 1.0
 """The next burst is let through once the limit was not reached for so long."""
 
 REFUSALS_A_SECOND = 6000
-"""More refusals than these would take more than about a quarter of an event loop's time."""
+"""More refusals would take more than about a quarter of an event loop's time."""
 REFUSALS_AT_ONCE = 600
 LONGEST_PAUSE_SECONDS = 1.0
-"""As long as who was refused is told to stay away, at the least."""
+"""At least as long as Retry-After tells a refused caller to wait."""
 
 
 class Pace:
-    """How long those who were refused are not listened to, so that who comes again at once cannot take all the time.
+    """How long a refused connection is not read, so that callers who retry at once cannot take all the time.
 
-    Refusing costs little, but callers that do not wait come as often as they are refused. Use it on one event loop.
+    A refusal costs little, but callers that do not wait return as fast as they are refused. Use it on one event loop.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class Pace:
         self._due = 0.0
 
     def pause(self) -> float:
-        """Count one refusal; seconds for which nothing more is to be read of that caller."""
+        """Count one refusal; returns the seconds for which that connection is not read."""
         now = self._clock()
         self._due = max(self._due, now) + 1 / REFUSALS_A_SECOND
         wait = self._due - now - REFUSALS_AT_ONCE / REFUSALS_A_SECOND
@@ -45,7 +45,7 @@ class Pace:
 
 
 class Gate:
-    """Counts requests in work; use it on one event loop."""
+    """Counts requests in flight. Use it on one event loop."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Gate:
         burst: int = BURST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``limit``: requests in work at a time, at least 1; for a moment ``burst`` times as many.
+        """``limit``: requests in flight at a time, at least 1; for a moment ``burst`` times as many.
 
-        ``retry_after``: whole seconds until others should come again. ``clock``: seconds, never backwards.
+        ``retry_after``: whole seconds after which others should retry. ``clock``: seconds, never backwards.
         """
         self._burst_limit = burst * limit
         self.retry_after = retry_after
@@ -69,11 +69,11 @@ class Gate:
 
     @property
     def in_work(self) -> int:
-        """Requests let in and not yet answered."""
+        """Requests that were admitted and not yet answered."""
         return self._in_work
 
     def enter(self) -> bool:
-        """Whether one more may come in; if so it is counted until :meth:`leave`."""
+        """Admit one more request if there is room; it counts until :meth:`leave`."""
         if self._in_work >= self._limit and not self._burst():
             return False
         self._in_work += 1
@@ -81,11 +81,11 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        """Whether nobody else may come in now."""
+        """Whether there is no room now."""
         return self._in_work >= self._limit and not self._burst()
 
     def leave(self) -> None:
-        """One that came in is answered, or its client has left."""
+        """An admitted request was answered, or its client has left."""
         self._in_work -= 1
 
     def _burst(self) -> bool:

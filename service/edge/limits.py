@@ -1,4 +1,4 @@
-"""How long a connection may take, and how many there may be."""
+"""Time limits of a connection, and the number of connections."""
 
 from __future__ import annotations
 

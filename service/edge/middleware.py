@@ -1,4 +1,4 @@
-"""The outermost layer of every request: ids, headers, counting, logging, and the last word on errors.
+"""The middleware around every request: ids, headers, limits, authentication, metrics, logs and errors.
 
 Plain ASGI: it adds a few microseconds and never holds a body back.
 """
@@ -38,19 +38,19 @@ USERS = "/v1/users/"
 ITEMS = "/v1/items/"
 BATCH_URL = BATCH.encode()
 WITH_BODIES = frozenset({"/v1/recommendations", BATCH, "/v1/embeddings", "/v1/events"})
-"""Addresses that may become labels before a route was looked for."""
+"""Paths that may become labels before routing."""
 CLIENT_LEFT_STATUS = "499"
 UNMATCHED = "unmatched"
 CONSOLE = "console"
-"""Label of the requests that people make through the console: they are no traffic."""
+"""Label of requests from the console, which are not traffic."""
 CONSOLE_HEADER = (b"x-diffcdr-console", b"1")
 
 
 @dataclass(frozen=True)
 class DirectRoute:
-    """A route so hot that it is called from here: routing and dependency injection cost more than its own work.
+    """A hot route that is called directly: routing and dependency injection would cost more than its own work.
 
-    It is declared to FastAPI all the same, which documents it and answers its other methods.
+    FastAPI knows it too, documents it and answers its other methods.
     """
 
     method: str
@@ -59,7 +59,7 @@ class DirectRoute:
 
 
 class Edge:
-    """Serves each request through the application, or a direct route without it."""
+    """Serves each request through the application, or through a direct route."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Edge:
         prefix: PathPrefix,
         direct: Sequence[DirectRoute] = (),
     ) -> None:
-        """Requests to the ``direct`` routes do not pass through the application, and those too many go nowhere."""
+        """Requests to ``direct`` routes bypass the application; requests beyond the limits are refused."""
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
         self._admission = admission
@@ -93,7 +93,7 @@ class Edge:
         return edged
 
     def is_direct(self, scope: Scope) -> bool:
-        """Whether ``scope`` is a request that no application is needed for."""
+        """Whether ``scope`` is a request to a direct route."""
         return scope["type"] == "http" and (scope["method"], scope["path"]) in self._direct
 
     def take_place(self, state: MutableMapping[str, Any], method: str, url: bytes, *, large: bool = False) -> bool:
@@ -101,28 +101,28 @@ class Edge:
         return self._places.take(state, method, _path(url), large=large)
 
     def give_back(self, state: MutableMapping[str, Any]) -> None:
-        """Give back the place of a request that does not come this far."""
+        """Give back the place of a request that is not served."""
         self._places.give_back(state)
 
     def begins_at_once(self, method: str, url: bytes) -> bool:
-        """Whether a request is begun before its body is there: to be answered as it comes, or to be refused."""
+        """Whether a request starts before its body has arrived: a batch, or one that will be refused."""
         if url.startswith(BATCH_URL):
             return True
         gate = self._places.gate(method, _path(url))
         return gate is not None and gate.full
 
     def pause_after_refusal(self) -> float:
-        """Seconds for which a connection that was refused just now is not listened to."""
+        """Seconds for which the connection of a request that was just refused is not read."""
         return self._places.pace.pause()
 
     def abandoned(self, method: str, url: bytes) -> None:
-        """Count a request whose client has left before its body was there."""
+        """Count a request whose client left before the body had arrived."""
         path = _path(url)
         route = path if path in WITH_BODIES else UNMATCHED
         self._metrics.count_request(route=route, method=known_method(method), status=CLIENT_LEFT_STATUS, seconds=0.0)
 
     def refuse(self, method: str, url: bytes, headers: Headers, *, close: bool) -> tuple[Headers, bytes]:
-        """Headers and body for a request that found no place, counted: with as little work as can be.
+        """Headers and body of a refusal, which is counted. This does as little work as it can.
 
         ``close``: the connection is closed after it.
         """
@@ -247,7 +247,7 @@ def _path(url: bytes) -> str:
 
 
 def from_console(scope: Scope) -> bool:
-    """Whether the console asks: its requests are counted apart from those of callers."""
+    """Whether the request comes from the console, which is counted separately."""
     return CONSOLE_HEADER in scope["headers"]
 
 
@@ -263,5 +263,5 @@ def method_of(scope: Scope) -> str:
 
 
 def known_method(method: str) -> str:
-    """``method``, or ``other``: whatever a caller makes up must not become a label."""
+    """``method``, or ``other`` for an unknown one, so that callers cannot create labels."""
     return method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"

@@ -1,4 +1,4 @@
-"""The path below which a proxy shows the service: taken off addresses, put before those that are told."""
+"""The path prefix under which a proxy exposes the service: stripped from requests, added to the URLs it returns."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
 class PathPrefix:
-    """``root``: such as ``/recs``, or empty. A proxy may take it off addresses or not: both find the same."""
+    """``root``: such as ``/recs``, or empty. It works whether the proxy strips the prefix or not."""
 
     def __init__(self, root: str) -> None:
         self._root = root.encode()
 
     def without(self, url: bytes) -> bytes:
-        """``url``, as it was sent, without the prefix, where it begins with it."""
+        """``url``, as it was sent, without the prefix if it has it."""
         root = self._root
         if not root or not url.startswith(root):
             return url
@@ -28,6 +28,6 @@ class PathPrefix:
 
 
 def told_prefix(connection: HTTPConnection, root: str) -> str:
-    """The prefix as whoever asks sees it: what a proxy says in ``X-Forwarded-Prefix``, else ``root``; else empty."""
+    """The prefix that the client sees: ``X-Forwarded-Prefix`` if the proxy sends it, else ``root``."""
     said = connection.headers.get(FORWARDED, "").rstrip("/")
     return said if _PREFIX.fullmatch(said) else root

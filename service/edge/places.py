@@ -1,4 +1,4 @@
-"""Places for requests in work: reads, writes and what is large have their own, so that none takes another's."""
+"""Concurrency limits: reads, writes and bulk requests each have their own, so that none crowds out another."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from service.settings import Settings
 PLACE = "place"
 """In the state of a request: the gate that it came through."""
 BATCH = "/v1/recommendations/batch"
-"""Where bodies of any size are answered while they arrive."""
+"""The route that answers bodies of any size while they arrive."""
 
 
 class Places:
-    """The gates of one process, and which of them a request goes through."""
+    """The gates of one process, and the choice of the gate for a request."""
 
     def __init__(self, settings: Settings, *, retry_after: Callable[[], int]) -> None:
-        """``retry_after``: whole seconds until those who find no place should come again."""
+        """``retry_after``: whole seconds after which refused callers should retry."""
         self.retry_after = retry_after
         self.pace = Pace()
         self.reads = Gate(settings.max_in_flight, retry_after=retry_after)
@@ -49,10 +49,10 @@ class Places:
             gate.leave()
 
     def gate(self, method: str, path: str, *, large: bool = False) -> Gate | None:
-        """The gate for a request; None for what always comes in: probes, documents, administration."""
+        """The gate for a request; None for what is always admitted: probes, documents, administration."""
         scope = required_scope(method, path)
         if scope is None or scope == "admin":
-            # Whoever looks after the service has to reach it above all when it is overloaded.
+            # Operators must reach the service above all when it is overloaded.
             return None
         if large or path == BATCH:
             return self.bulk

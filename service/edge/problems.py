@@ -96,7 +96,7 @@ class ProblemBody(BaseModel):
 
 
 class Problem(Exception):
-    """Raise it anywhere below a route; the client gets it as problem+json."""
+    """Raise it anywhere below a route: the client gets it as problem+json."""
 
     def __init__(
         self,

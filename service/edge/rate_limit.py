@@ -1,4 +1,4 @@
-"""How many requests a second each caller may make: a token bucket a caller, in this process."""
+"""The rate limit: a token bucket per caller, in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SWEEP_CALLERS = 1024
 
 
 class RateLimited(Exception):
-    """This caller asked too often. ``retry_after``: whole seconds until the next request is taken, at least 1."""
+    """This caller exceeded the rate limit. ``retry_after``: whole seconds until the next request, at least 1."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"this caller has used up its requests; the next one is taken in {retry_after} s")
@@ -19,7 +19,7 @@ class RateLimited(Exception):
 
 
 class Quota:
-    """Lets each caller make ``rate`` requests a second, and a second's worth of them at once.
+    """Allows each caller ``rate`` requests a second, with bursts of one second's worth.
 
     A bucket is kept as the moment at which it is full again (the generic cell rate algorithm): one number a caller,
     and nothing that has to tick.

@@ -1,4 +1,4 @@
-"""Request ids and trace ids: read from the headers or made, told to the caller, written to the log."""
+"""Request ids and trace ids: read from the headers or made, returned to the caller, written to the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping web pages from using a service that asks for no key, through the browser of somebody who can reach it.
+"""Keeps web pages of other origins from using a service without keys through a visitor's browser.
 
 Browsers send some requests across origins without asking first (a POST without a body, for one). They say so, and
 a page cannot make them lie; programs that are no browsers say nothing and pass. With keys none of this is needed: a
@@ -17,14 +17,14 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class CrossOrigin(Exception):
-    """A page of another origin is behind the request."""
+    """The request comes from a page of another origin."""
 
     def __init__(self) -> None:
         super().__init__("a web page of another origin asked for this; ask from a program, or set up API keys")
 
 
 def check_origin(method: str, headers: Iterable[tuple[bytes, bytes]], *, loopback: bool) -> None:
-    """Let pass what comes from no web page, or from one that the service sent itself.
+    """Accept requests that come from no web page, or from a page of the service.
 
     Args:
         method: of the request; ``SAFE_METHODS`` always pass.

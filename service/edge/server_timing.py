@@ -19,7 +19,7 @@ ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_
 
 
 def open_tracing(settings: Settings) -> Tracing | None:
-    """Tracing where it is wanted: by the settings, or by OpenTelemetry's own variables where these leave it open.
+    """Tracing, if the settings ask for it or, where they leave it open, OpenTelemetry's own variables do.
 
     Raises:
         MissingExtraError: it is wanted, and the extra ``otel`` is not installed.

@@ -40,7 +40,7 @@ class Traced:
         return format_trace_id(self._span.get_span_context().trace_id)
 
     def note(self, timed: Timed[Any]) -> None:
-        """Add what the engine has just done: ``queue`` until it began, then each stage."""
+        """Add the spans of an engine call: ``queue`` until it began, then each stage."""
         computing = time.time_ns() - _nanoseconds(timed.computed)
         self._child("queue", computing - _nanoseconds(timed.queued), computing)
         for name, seconds in timed.stages.items():
@@ -48,7 +48,7 @@ class Traced:
             computing += _nanoseconds(seconds)
 
     def end(self, *, method: str, route: str, status: str) -> None:
-        """The request is answered, with ``status``."""
+        """End the span of a request that was answered with ``status``."""
         self._span.update_name(f"{method} {route}")
         self._span.set_attributes(
             {"http.request.method": method, "http.route": route, "http.response.status_code": int(status)}
@@ -62,7 +62,7 @@ class Traced:
 
 
 class Tracing:
-    """Begins a span for each request; ``processor`` is told of every one that ended."""
+    """Begins a span for each request; ``processor`` gets every finished span."""
 
     def __init__(self, processor: SpanProcessor) -> None:
         names = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "diffcdr"}
@@ -72,11 +72,11 @@ class Tracing:
 
     @classmethod
     def to_collector(cls) -> Self:
-        """To the collector that ``OTEL_EXPORTER_OTLP_ENDPOINT`` names, in batches, on a thread of its own."""
+        """Exports to the collector of ``OTEL_EXPORTER_OTLP_ENDPOINT``, in batches, on a thread of its own."""
         return cls(BatchSpanProcessor(OTLPSpanExporter()))
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
-        """``app``, its requests traced. To be put around everything else."""
+        """``app`` with its requests traced. Put it around everything else."""
 
         async def traced_app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
@@ -110,7 +110,7 @@ class Tracing:
         return Traced(self._tracer, self._tracer.start_span("request", context=context, kind=SpanKind.SERVER))
 
     def close(self) -> None:
-        """Send what is left; blocks for at most ``CLOSE_SECONDS``, and gives up then."""
+        """Send the remaining spans; blocks for at most ``CLOSE_SECONDS``, then gives up."""
         # A daemon: a collector that does not answer must not keep the process from ending.
         closing = threading.Thread(target=self._provider.shutdown, name="close-tracing", daemon=True)
         closing.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Pace:
-    """Least squares on (rows, seconds) in which a batch counts ``memory`` times less with every later batch."""
+    """Least squares on (rows, seconds), in which a batch counts ``memory`` times less with every later batch."""
 
     def __init__(self, *, memory: float = 0.97) -> None:
         """``memory``: weight left to a batch after one more, in (0, 1); 0.97 looks back about thirty batches."""
@@ -37,6 +37,6 @@ class Pace:
         return slope, mean_y - slope * mean_x
 
     def seconds(self, *, rows: int, batch_rows: int) -> float:
-        """Expected time for ``rows`` rows worked off in batches of at most ``batch_rows``."""
+        """Expected time for ``rows`` rows in batches of at most ``batch_rows``."""
         per_row, per_batch = self.coefficients()
         return per_row * rows + per_batch * -(-rows // batch_rows)

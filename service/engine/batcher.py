@@ -43,7 +43,7 @@ class _Batch:
 
 
 class Batcher:
-    """The one way to the engine. Make it and use it on one event loop; :meth:`close` when done."""
+    """Runs all work for the engine. Make it and use it on one event loop; :meth:`close` it when done."""
 
     def __init__(self, *, queue_rows: int, batch_rows: int, metrics: Metrics) -> None:
         """``queue_rows``: rows that may wait; ``batch_rows``: rows computed together, at most."""
@@ -72,7 +72,7 @@ class Batcher:
         return time.perf_counter() - self._running.started if self._running else 0.0
 
     def retry_after(self) -> int:
-        """Whole seconds until what is waiting and computing should be done, at least 1."""
+        """Whole seconds until the present work should be done, at least 1."""
         return max(1, math.ceil(self._pace.seconds(rows=self._rows_ahead(), batch_rows=self._batch_rows)))
 
     async def recommend(
@@ -83,7 +83,7 @@ class Batcher:
         timeout: float = math.inf,
         gone: Callable[[], Awaitable[None]] | None = None,
     ) -> Timed[list[Answer]]:
-        """Answer ``queries``, together with what else is waiting.
+        """Answer ``queries``, in one batch with other waiting queries.
 
         Args:
             engine: what to compute with; jobs of different engines never share a batch.

@@ -1,4 +1,4 @@
-"""Jobs for the engine thread: what they hold, how they end, and how several share one call."""
+"""Jobs for the engine thread: their content, how they end, and how several share one call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """What the batcher computes with: a :class:`diffcdr.recommend.recommender.Recommender`, or a test's stand-in."""
+    """What the batcher calls: a :class:`diffcdr.recommend.recommender.Recommender`, or a stand-in in tests."""
 
     def answer(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer ``queries`` in their order."""
@@ -26,7 +26,7 @@ class Engine(Protocol):
 
 
 class QueueFull(Exception):
-    """No room for these rows now. ``retry_after``: whole seconds until there should be, at least 1."""
+    """The queue is full. ``retry_after``: whole seconds until there should be room, at least 1."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"the queue is full for about {retry_after} s")
@@ -34,14 +34,14 @@ class QueueFull(Exception):
 
 
 class DeadlineExceeded(Exception):
-    """The deadline passed before the answer was there."""
+    """The deadline passed before the answer was ready."""
 
     def __init__(self) -> None:
         super().__init__("the answer was not ready in time; raise timeout_ms or try again")
 
 
 class ClientLeft(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +61,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[T]):
-    """A result, and where the time went: seconds waiting, seconds computing, and what of these each stage took."""
+    """A result with its timings: seconds waiting, seconds computing, and the seconds of each stage."""
 
     result: T
     queued: float
@@ -70,7 +70,7 @@ class Timed(Generic[T]):
 
 
 def run(jobs: Sequence[Job]) -> tuple[list[Any], Mapping[str, float]]:
-    """On the engine thread: one call for all ``jobs``; to each its part of the answers, or what it raised.
+    """Run ``jobs`` in one call on the engine thread. Each gets its part of the answers, or the error.
 
     Also the seconds of each stage, for all of them together.
     """
@@ -96,7 +96,7 @@ def _call(jobs: Sequence[Job]) -> list[Any]:
 
 
 async def watch(job: Job, gone: Callable[[], Awaitable[None]]) -> None:
-    """Fail ``job`` once its client has left, as ``gone`` tells."""
+    """Fail ``job`` once ``gone`` says that its client has left."""
     with contextlib.suppress(asyncio.CancelledError):
         await gone()
         fail(job, ClientLeft())

@@ -1,4 +1,4 @@
-"""Asking another bundle the same questions, out of sight: how far would its answers differ?
+"""Shadow traffic: the same queries to another bundle, to measure how much its answers differ.
 
 Shadow work has no part in any answer. It waits in the engine's idle lane, so stable work goes first, and is dropped
 where that lane is full.
@@ -20,7 +20,7 @@ COMPARED = 20
 
 
 class Shadow:
-    """Draws answered requests and has them answered again. Use it on the batcher's event loop."""
+    """Samples answered requests and answers them again. Use it on the batcher's event loop."""
 
     def __init__(self, batcher: Batcher, metrics: Metrics) -> None:
         self._batcher = batcher
@@ -28,7 +28,7 @@ class Shadow:
         self._owed = 0.0
 
     def observe(self, lineup: Lineup, model: Model, *, query: Query, answer: Recommendation) -> None:
-        """Compare ``answer``, which ``model`` gave to ``query``, with the shadow's, if the draw falls on it.
+        """Compare ``answer``, which ``model`` gave to ``query``, with the shadow's if the query is sampled.
 
         The draw takes exactly the share that was asked for, evenly. Nobody who opted out is drawn, nor is what was
         not answered by the stable model.

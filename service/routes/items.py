@@ -27,7 +27,7 @@ class PopularParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")] = 20
-    offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Leave out so many from the beginning.")] = 0
+    offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Skip this many from the beginning.")] = 0
     filter: FilterText = None
 
 
@@ -42,15 +42,25 @@ class PopularParameters(BaseModel):
     },
 )
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
-    """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
+    """The list that unknown users get: `k` items, or all if the catalogue is smaller."""
     runtime = runtime_of(request)
-    model, changes = runtime.registry.lineup.stable, runtime.items.now
+    lineup, changes = runtime.registry.lineup, runtime.items.now
+    model = lineup.stable
     wanted = ListQuery(None, k=parameters.k, offset=parameters.offset, filter=filter_in(parameters.filter))
     require_askable(model, wanted, place="/query/filter")
-    if wanted.filter is None and changes.known and not changes.serial:
-        shown = page(model.popular, wanted)
-        content = {"items": item_list(shown), **empty_reason(shown), "bundle": model.id}
-        return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}", content)
-    most = await asyncio.to_thread(model.recommender.popular, MAX_K, filter=wanted.filter, changes=changes)
+    # The same for an hour: the ETag names it too, so who keeps the answer keeps an id that is still young.
+    recommendation_id = runtime.feedback.ids.issue_popular(lineup, model)
+    everything = wanted.filter is None and changes.known and not changes.serial
+    most = model.popular
+    if not everything:
+        most = await asyncio.to_thread(model.recommender.popular, MAX_K, filter=wanted.filter, changes=changes)
     shown = page(most, wanted)
-    return content_response(request, {"items": item_list(shown), **empty_reason(shown), "bundle": model.id})
+    content = {
+        "items": item_list(shown),
+        **empty_reason(shown),
+        "bundle": model.id,
+        "recommendation_id": recommendation_id,
+    }
+    if not everything:
+        return content_response(request, content)
+    return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}-{recommendation_id}", content)

@@ -25,6 +25,7 @@ class MatrixFactorization(nn.Module):
         self.dim = config.dim
         self.biases = config.biases
         self.weight_decay = config.weight_decay
+        self.with_zeros = config.negatives > 0
         self.offset = float(rating_tensors(table).ratings.double().mean()) if config.biases else 0.0
         self.users = self._table(table.n_users, config, fixed=config.dim + 1, generator=generator)
         self.items = self._table(table.n_items, config, fixed=config.dim, generator=generator)
@@ -36,8 +37,8 @@ class MatrixFactorization(nn.Module):
         total = torch.zeros((), dtype=torch.float64)
         for users, items, ratings in zip(*columns, strict=True):
             total += self.descend(users, items, ratings)
-        self.users.settle()
-        self.items.settle()
+        self.users.apply_pending()
+        self.items.apply_pending()
         return {"mse": float(total) / len(table.ratings)}
 
     def descend(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
@@ -67,9 +68,11 @@ class MatrixFactorization(nn.Module):
         """The result; a user bias is one more dimension, in which every item has 1."""
         users, items = self.users.values, self.items.values
         if not self.biases:
-            return FactorTables(users.clone(), items.clone(), items.new_zeros(len(items)), self.offset)
-        k = self.dim
-        return FactorTables(users[:, : k + 1].clone(), items[:, : k + 1].clone(), items[:, k + 1].clone(), self.offset)
+            vectors, biases = items, items.new_zeros(len(items))
+        else:
+            k = self.dim
+            users, vectors, biases = users[:, : k + 1], items[:, : k + 1], items[:, k + 1]
+        return FactorTables(users.clone(), vectors.clone(), biases.clone(), self.offset, with_zeros=self.with_zeros)
 
     @staticmethod
     def _table(rows: int, config: MFConfig, *, fixed: int, generator: torch.Generator) -> RowTable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from training.commands.options import (
     MLflow,
     OwnGrids,
     PaperGrids,
+    PositiveThreshold,
     RatingRange,
     Settings,
     SourceColumns,
@@ -31,28 +31,36 @@ from training.commands.options import (
 )
 from training.commands.sources import load
 from training.config import load_preset
-from training.data.domains import DomainPair
-from training.experiment.embedding import COMPARABLE, SAMPLE, SEED, USERS, Sample, read_sample, sample_vectors, to_bytes
+from training.experiment.embedding import SEED, USERS, Sample
+from training.experiment.experiment import Experiment
 from training.experiment.paper import paper_task as task_named
-from training.experiment.plan import Block, Grid, Setup, parse_fractions
-from training.experiment.report.render import HTML, MARKDOWN, write_report
-from training.experiment.report.report import make_report
-from training.experiment.results import RESULTS, CellResult, ResultsFile, of_cells
-from training.experiment.runner import Failure, run_blocks
-from training.models.contract import TransferModel
+from training.experiment.plan import Grid, Setup, parse_fractions
+from training.experiment.report.render import HTML, MARKDOWN
+from training.experiment.results import RESULTS, CellResult, ResultsFile
+from training.experiment.runner import Failure
 from training.run.data_checks import check_data
 from training.run.grids import parse_grids
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, Files
 from training.run.model_choice import parse_models
-from training.run.prepare import Prepared
 from training.run.run import Run
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
+from training.train_plan import likes_settings
 
 
 @help_groups(
     {
-        "Files": ("source", "target", "paper_task", "data", "out", "source_columns", "target_columns", "rating_range"),
+        "Files": (
+            "source",
+            "target",
+            "paper_task",
+            "data",
+            "out",
+            "source_columns",
+            "target_columns",
+            "rating_range",
+            "positive_threshold",
+        ),
         "Files that are not as expected": (
             *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
         ),
@@ -70,7 +78,9 @@ def experiment(
         int | None, typer.Option(help="1, 2 or 3: the paper's pair of Amazon files, in --data.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the files of --paper-task, as published.")] = None,
-    out: Annotated[Path, typer.Option(help="Directory for results.jsonl and the report; what is there goes on.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory for results.jsonl and the report; an existing experiment is continued.")
+    ],
     preset: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +103,7 @@ def experiment(
         int, typer.Option(min=0, help="Also rank each held-out item among so many sampled ones; older papers take 99.")
     ] = 0,
     embedding_users: Annotated[
-        int, typer.Option(min=2, help="Users of each part that Figure 4 shows at most; the paper shows 1000.")
+        int, typer.Option(min=2, help="Most users of each part in Figure 4; the paper shows 1000.")
     ] = USERS,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
     settings: Settings = None,
@@ -105,6 +115,7 @@ def experiment(
     target_separator: TargetSeparator = None,
     encoding: Encoding = None,
     rating_range: RatingRange = None,
+    positive_threshold: PositiveThreshold = None,
     source_range: SourceRange = None,
     target_range: TargetRange = None,
     accept: Accept = None,
@@ -113,10 +124,11 @@ def experiment(
 ) -> None:
     """Compare models on two rating files: a grid of runs, and a report with tables and figures.
 
-    A stopped run goes on when the same command is given again; finished cells are not computed again.
+    Repeat the command to continue a stopped run; finished cells are not computed again.
     """
     preset = preset or ("ranking" if paper_task is None else "reference")
     settings = [*_of_task(paper_task, preset), *(settings or [])]
+    settings += likes_settings(positive_threshold, preset, settings)
     config = load_preset(preset, settings)
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
     grids = parse_grids(preset, settings, paper=grid, own=grid_values or [], models=names)
@@ -145,32 +157,15 @@ def experiment(
         seeds=range(seeds),
         accepted=files.source.rules.accepted,
     )
-    results.identify(pair, setup)
+    work = Experiment(pair, setup, cells, results)
     for warning in warnings:
         reporter.warn(warning)
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
-    ran = _run(reporter, pair, setup, cells, results, jobs=jobs, trackers=trackers)
-    sample = _sample(reporter, pair, setup, cells, results, users=embedding_users, shown=ran.shown)
-    write_report(make_report(pair, setup, cells, of_cells(results.read(), cells.cells()), sample=sample), results)
+    _compute(reporter, work, setup, cells, jobs=jobs, trackers=trackers)
+    work.write_report(_sample(reporter, work, users=embedding_users))
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
-    _raise_failures(ran.failures)
-
-
-@dataclass(frozen=True)
-class _Split:
-    """A prepared split, and the models fitted on it."""
-
-    prepared: Prepared
-    fitted: dict[str, TransferModel]
-
-
-@dataclass(frozen=True)
-class _Ran:
-    """What computing the missing cells came to; ``shown``: the split of Figure 4, if it was computed here."""
-
-    failures: list[Failure]
-    shown: _Split | None
+    _raise_failures(work.failures)
 
 
 def _of_task(task: int | None, preset: str) -> Sequence[str]:
@@ -187,44 +182,20 @@ def _paths(source: Path | None, target: Path | None, task: int | None, data: Pat
     raise InputError("name the rating files: either --source and --target, or --paper-task (1, 2 or 3) and --data")
 
 
-def _run(
-    reporter: Reporter,
-    pair: DomainPair,
-    setup: Setup,
-    grid: Grid,
-    results: ResultsFile,
-    *,
-    jobs: int,
-    trackers: Trackers,
-) -> _Ran:
-    """Compute the cells that are not there yet, and keep each at once."""
-    shown: _Split | None = None
-
-    def keep(block: Block, prepared: Prepared) -> dict[str, TransferModel] | None:
-        if (block.test_fraction, block.seed) != (grid.test_fractions[0], SEED):
-            return None
-        nonlocal shown
-        shown = _Split(prepared, {})
-        return shown.fitted
-
-    finished = {result.cell for result in results.read()} & set(grid.cells())
-    blocks = grid.blocks(finished=finished)
-    total = len(grid.cells())
+def _compute(reporter: Reporter, work: Experiment, setup: Setup, grid: Grid, *, jobs: int, trackers: Trackers) -> None:
+    """Compute the missing cells, and say how each went."""
+    finished, total = len(work.finished()), len(grid.cells())
     if finished:
-        reporter.note(f"{len(finished):,} of {total:,} cells are there already")
-    failures = []
-    with reporter.task("experiment", total=total - len(finished), unit="cells") as task:
-        for outcome in run_blocks(pair, setup, blocks, jobs=jobs, keep=keep):
+        reporter.note(f"{finished:,} of {total:,} cells are there already")
+    with reporter.task("experiment", total=total - finished, unit="cells") as task:
+        for outcome in work.compute(jobs=jobs):
             if isinstance(outcome, Failure):
-                failures.append(outcome)
                 reporter.warn(_sentence(outcome))
                 task.advance(len(outcome.cells))
             else:
-                results.append(outcome)
                 _track(trackers, setup, outcome)
                 reporter.note(_line(outcome))
                 task.advance()
-    return _Ran(failures, shown)
 
 
 def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
@@ -236,28 +207,14 @@ def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
         tracking.final("test", result.model, result.metrics())
 
 
-def _sample(
-    reporter: Reporter,
-    pair: DomainPair,
-    setup: Setup,
-    grid: Grid,
-    results: ResultsFile,
-    *,
-    users: int,
-    shown: _Split | None,
-) -> Sample | None:
+def _sample(reporter: Reporter, work: Experiment, *, users: int) -> Sample | None:
     """What Figure 4 shows, from its file or computed; None where no model of the grid can be shown."""
-    models, fraction = [model for model in grid.models if model in COMPARABLE], grid.test_fractions[0]
-    if not models:
+    if not work.figure_4_models():
         return None
-    sample = read_sample(results.directory / SAMPLE)
-    if sample is None or not sample.is_of(models, fraction, users=users):
+    sample = work.stored_sample(users=users)
+    if sample is None:
         with reporter.task("figure 4", total=1, unit="sample") as task:
-            prepared, fitted = (shown.prepared, shown.fitted) if shown else (None, {})
-            sample = sample_vectors(
-                pair, setup, models, test_fraction=fraction, users=users, prepared=prepared, fitted=fitted
-            )
-            results.write_bytes(SAMPLE, to_bytes(sample))
+            sample = work.make_sample(users=users)
             task.advance(1)
     return sample
 

@@ -1,4 +1,4 @@
-"""What models choose by: rating errors or lists, of users whose target ratings they never learn from."""
+"""The quality of a model on validation users, which models make their choices by."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Judge:
 
     @property
     def has_evidence(self) -> bool:
-        """Are there held-out ratings? Without, everything is judged equal."""
+        """Whether there are held-out ratings. Without them, every candidate gets the same quality."""
         return len(self._held_out.ratings) > 0
 
     def __call__(self, vectors: Tensor, *, sparse: SparsePart | None = None) -> float:
@@ -66,7 +66,7 @@ def list_qualities(scores: npt.NDArray[np.floating], relevant: UserLists) -> Flo
 
 
 class ScoreJudge:
-    """As :class:`Judge` of lists, of scores in any form: for models that get their served form once all is chosen."""
+    """Like :class:`Judge` for lists, from scores in any form: for models that are exported after all choices."""
 
     def __init__(self, held_out: HeldOut) -> None:
         ratings = held_out.ratings
@@ -93,6 +93,20 @@ def held_out_figures(
     if head.objective == "rating":
         return held_out_errors(vectors, held_out, head=head, rating_range=rating_range, sparse=sparse)
     return {"ndcg": Judge(held_out, head=head, rating_range=rating_range)(vectors, sparse=sparse)}
+
+
+def epoch_figures(
+    vectors: Tensor, held_out: HeldOut, *, head: ScoringHead, rating_range: tuple[float, float]
+) -> dict[str, float]:
+    """What to choose an epoch by: as :func:`held_out_figures`, empty where there are no held-out ratings."""
+    if not len(held_out.ratings):
+        return {}
+    return held_out_figures(vectors, held_out, head=head, rating_range=rating_range)
+
+
+def epoch_criterion(head: ScoringHead, select_by: str) -> str:
+    """The figure of :func:`epoch_figures` to choose by: ``select_by`` of ratings, NDCG where scores are none."""
+    return select_by if head.objective == "rating" else "ndcg"
 
 
 def held_out_errors(

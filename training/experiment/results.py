@@ -1,4 +1,4 @@
-"""``results.jsonl``: one line per finished cell, and the file beside it that says which experiment it is.
+"""``results.jsonl``: one line per finished cell, and ``experiment.json``, which identifies the experiment.
 
 A line is appended with a single write and synced, so that a killed run leaves at worst one broken last line; it is
 cut off when the run goes on. ``experiment.json`` holds what all lines have in common; a directory that was begun with
@@ -24,7 +24,7 @@ from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
 from training.evaluation.sampled import SampledRanking
 from training.experiment.plan import Cell, Scenario, Setup
-from training.experiment.warm_scenario import WarmPoint
+from training.experiment.warm_scenario import FineTunedFigures, WarmPoint
 
 RESULTS = "results.jsonl"
 IDENTITY = "experiment.json"
@@ -39,6 +39,7 @@ class CellResult(BaseModel):
     measuring, without the base models. ``epochs``: the figures after each epoch; ``best_epoch`` (from 1) is the one
     kept, on the validation users. ``beyond``: figures of the lists at 20, None where they were not measured.
     ``first_ratings``: of the warm scenario, with the first few ratings.
+    ``fine_tuned``: of the warm scenario by training further; None for a model without epochs.
     ``tuning``: what was tried, where settings were chosen from grids.
     ``sampled``: ranking against sampled negatives, of cold cells where it was asked for.
     """
@@ -69,6 +70,7 @@ class CellResult(BaseModel):
     epochs: tuple[dict[str, float], ...] = ()
     beyond: BeyondAccuracy | None = None
     first_ratings: tuple[WarmPoint, ...] = ()
+    fine_tuned: FineTunedFigures | None = None
     tuning: Tuning | None = None
     sampled: SampledRanking | None = None
     versions: dict[str, str]
@@ -106,7 +108,7 @@ class ResultsFile:
             raise _unwritable(directory, error) from error
 
     def identify(self, pair: DomainPair, setup: Setup) -> None:
-        """Say which experiment this is, or check that what was begun here is the same one.
+        """Write the identity of the experiment, or check that the directory holds the same one.
 
         Raises:
             InputError: other data or settings were used here.

@@ -1,4 +1,4 @@
-"""Works through the blocks of a grid, in this process or in several, and keeps every cell as soon as it is done."""
+"""Computes the blocks of a grid, in this process or in several."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import torch
 
 from diffcdr.errors import DiffCDRError
 from diffcdr.installation import library_versions
+from training.base_models.config import MFConfig
 from training.data.domains import DomainPair
 from training.evaluation.evaluate import Metrics
 from training.experiment.plan import Block, Cell, Scenario, Setup
 from training.experiment.results import CellResult
 from training.experiment.speed import served_rate, transfer_rate
-from training.experiment.warm_scenario import WarmPoint, warm_figures
+from training.experiment.warm_scenario import WarmPoint, fine_tuned_figures, warm_figures
 from training.models.contract import TransferModel
 from training.run.fit import FittedModel, evaluate_sampled, evaluate_test
 from training.run.prepare import Prepared, prepare
@@ -113,7 +114,7 @@ def _run_model(
     for scenario in scenarios:
         begun = time.perf_counter()
         points: tuple[WarmPoint, ...] = ()
-        sampled = None
+        sampled, tuned_further = None, None
         if scenario == "cold":
             metrics = evaluate_test(fitted, prepared)
             if setup.sampled_negatives:
@@ -127,10 +128,13 @@ def _run_model(
         else:
             figures = warm_figures(fitted, prepared, seed=run.seed)
             metrics, points = figures.metrics, figures.points
+            base = run.config.base
+            negatives = base.negatives if isinstance(base, MFConfig) else 0
+            tuned_further = fine_tuned_figures(fitted, prepared, seed=run.seed, negatives=negatives)
         seconds = training + time.perf_counter() - begun
         result = _result(fitted, metrics, scenario=scenario, speed=speed, seconds=seconds, run=run, setup=setup)
         update = {"first_ratings": points, "tuning": tuned.tuning, "sampled": sampled, "served_rate": served}
-        yield result.model_copy(update=update)
+        yield result.model_copy(update=update | {"fine_tuned": tuned_further})
 
 
 def _result(

@@ -1,4 +1,4 @@
-"""The one epoch loop: train, look at the validation users, keep the best, write a checkpoint, report."""
+"""The epoch loop: train, validate, keep the best epoch, write a checkpoint, report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcdr.errors import InputError
+from diffcdr.metric_names import is_better
 from training.fitting.checkpoint import Checkpoint, CheckpointFile
 
 
@@ -52,7 +53,7 @@ def run_epochs(
 ) -> FitReport:
     """Train for ``epochs`` epochs and leave ``training.module`` at the best of them.
 
-    ``select_by``: the validation figure to be lowest; without it, or without validation ratings, the last epoch is
+    ``select_by``: the validation figure to be best; without it, or without validation ratings, the last epoch is
     kept. ``settings``: what identifies this run (JSON values); a checkpoint with others is refused.
 
     Raises:
@@ -67,7 +68,7 @@ def run_epochs(
         state.figures.append(figures)
         if select_by is None or select_by not in figures:
             state.best_epoch = epoch
-        elif state.best_value is None or figures[select_by] < state.best_value:
+        elif state.best_value is None or is_better(figures[select_by], state.best_value, metric=select_by):
             state.best_epoch, state.best_value = epoch, figures[select_by]
             state.best_weights = {name: value.detach().clone() for name, value in training.module.state_dict().items()}
         if checkpoint is not None:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from training.base_models.unrated import joined
 from training.models.layers import product_by_rows
 from training.problem import TransferProblem, rating_tensors
 
@@ -39,11 +40,11 @@ class OverlapRatings:
 
     @classmethod
     def of(cls, problem: TransferProblem) -> Self:
-        """Gather them from ``problem``; users are numbered as in ``problem.overlap_target``."""
+        """Gather them from ``problem``, added zeros included; users are numbered as in ``problem.overlap_target``."""
         count = len(problem.overlap_target)
         position = torch.full((problem.target.n_users,), -1, dtype=torch.int64)
         position[problem.overlap_target] = torch.arange(count)
-        target = rating_tensors(problem.target)
+        target = rating_tensors(joined(problem.target, problem.target_zeros))
         users = position[target.users]
         kept = torch.nonzero(users >= 0).squeeze(1)
         kept = kept[torch.argsort(users[kept], stable=True)]

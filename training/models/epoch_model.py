@@ -1,4 +1,4 @@
-"""What the models share that train a network in epochs and then carry each user by it."""
+"""The base class of models that train a network in epochs and transfer users by it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from training.evaluation.judging import held_out_errors
+from training.evaluation.judging import epoch_criterion, epoch_figures
 from training.fitting.checkpoint import CheckpointFile, EpochSettings, run_settings
 from training.fitting.loop import FitReport, Progress, Training, run_epochs
 from training.models.batching import blockwise
@@ -42,6 +42,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class _Fitted:
+    module: nn.Module
     transfer: nn.Module
     is_affine: bool
     source_vectors: Tensor
@@ -75,30 +76,54 @@ class LearnedModel(TransferModel, Generic[C]):
         checkpoint: CheckpointFile | None = None,
     ) -> FitReport:
         """Train; the epoch with the lowest validation error is kept."""
-        config, held_out = self.config, problem.validation
         learner = self.learner(problem, generator=generator)
+        return self._train(learner, problem, generator=generator, progress=progress, checkpoint=checkpoint)
+
+    def fine_tuned(self, problem: TransferProblem, *, generator: torch.Generator) -> tuple[Self, FitReport]:
+        """A copy that goes on training, with optimisers begun anew, for as many epochs as :meth:`fit`."""
+        learner = self.learner(problem, generator=generator)
+        self.adopt(learner.module, fitted(self._fitted).module)
+        again = copy.copy(self)
+        return again, again._train(learner, problem, generator=generator)
+
+    def adopt(self, module: nn.Module, trained: nn.Module) -> None:
+        """Give ``module``, made for another problem, the weights of ``trained``."""
+        module.load_state_dict(trained.state_dict())
+
+    def _train(
+        self,
+        learner: Learner,
+        problem: TransferProblem,
+        *,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+        checkpoint: CheckpointFile | None = None,
+    ) -> FitReport:
+        config, held_out = self.config, problem.validation
 
         def validate() -> dict[str, float]:
             with torch.no_grad():
                 head = learner.head()
                 vectors = _carry(learner.transfer, learner.inputs()[held_out.source_rows], width=_width(head))
-            return held_out_errors(vectors, held_out, head=head, rating_range=problem.rating_range)
+            return epoch_figures(vectors, held_out, head=head, rating_range=problem.rating_range)
 
         report = run_epochs(
             Training(learner.module, learner.optimizers, learner.train_epoch, rows=learner.rows, validate=validate),
             epochs=config.epochs,
-            select_by=config.select_by,
+            select_by=epoch_criterion(learner.head(), config.select_by),
             generator=generator,
             settings=run_settings(self.name, config, generator=generator, data=learner.data),
             progress=progress,
             checkpoint=checkpoint,
         )
         with torch.no_grad():
-            self._fitted = _Fitted(learner.transfer, learner.is_affine, learner.inputs(), learner.head())
+            self._fitted = _Fitted(
+                learner.module, learner.transfer, learner.is_affine, learner.inputs(), learner.head()
+            )
         return report
 
     def source_vectors(self) -> Tensor:
-        """What the trained network takes, for every source user."""
+        """The inputs of the trained network, for every source user."""
         return fitted(self._fitted).source_vectors
 
     def head(self) -> ScoringHead:
@@ -120,7 +145,7 @@ class LearnedModel(TransferModel, Generic[C]):
         return images[1:] - images[0], images[0]
 
     def export_module(self) -> nn.Module | None:
-        """A copy of the network; None where vectors are carried over as they are."""
+        """A copy of the network; None for the identity."""
         transfer = fitted(self._fitted).transfer
         if isinstance(transfer, nn.Identity):
             return None

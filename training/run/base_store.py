@@ -170,7 +170,8 @@ class StoredBases:
         feedback = None
         if facts.confidence is not None and facts.regularisation is not None:
             feedback = ImplicitFeedback(facts.confidence, facts.regularisation)
-        return FactorTables(**arrays, offset=facts.offset, feedback=feedback)
+        with_zeros = facts.config.get("negatives", 0) > 0
+        return FactorTables(**arrays, offset=facts.offset, feedback=feedback, with_zeros=with_zeros)
 
     def _path(self, task: BaseTask) -> Path:
         return self._tables.path / FOLDER / task.name

@@ -1,4 +1,4 @@
-"""How the source vector of a new user follows from their ratings."""
+"""The fold-in rule: computes the source vector of a new user from their ratings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from training.problem import TransferProblem
 
 
 def source_fold(model: TransferModel, problem: TransferProblem) -> SourceFold | None:
-    """How the source vector of a newcomer follows from their ratings.
+    """The rule that computes the source vector of a new user from their ratings.
 
     By the model's own rule, or by the base model's where the source vectors are that model's, with history features
-    or without. None for the others: models to which a source user says nothing, and jointly trained ones.
+    or without. None for the others: models to which a source user says nothing, jointly trained ones, and those on
+    base models with added zeros.
     """
     own = model.source_fold()
     if own is not None:
         return own
     base, history = problem.source_base, model.source_history()
+    if base.with_zeros:
+        return None  # a new user's history has no zeros drawn for it
     if history is None and not torch.equal(model.source_vectors(), base.user_vectors):
         return None
     features = None if history is None else HistorySpec(dim=history.dim, vector_weight=history.vector_weight)

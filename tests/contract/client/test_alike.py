@@ -6,11 +6,11 @@ import inspect
 import re
 from typing import Any
 
-from diffcdr.client import AsyncClient, Client, answers, batches, calls
+from diffcdr.client import AsyncClient, Client, answers, batches, calls, experiment_answers
 from diffcdr.client import items as client_items
 from diffcdr.client.calls import Call
 from service import schemas
-from service.schemas import console, items, similar
+from service.schemas import console, experiments, items, similar
 from tests import web
 
 
@@ -46,6 +46,12 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
         answers.Place: console.PlaceAnswer,
         answers.Sample: console.Sample,
         answers.Activity: console.ActivityAnswer,
+        experiment_answers.RateShare: experiments.RateShare,
+        experiment_answers.ExperimentArm: experiments.ExperimentArm,
+        experiment_answers.SampleRatioCheck: experiments.SampleRatioCheck,
+        experiment_answers.ArmComparison: experiments.ArmComparison,
+        experiment_answers.Experiment: experiments.ExperimentReport,
+        experiment_answers.ExperimentsResult: experiments.ExperimentsAnswer,
     }
     for read, sent in pairs.items():
         assert read.model_fields.keys() <= sent.model_fields.keys(), read
@@ -71,6 +77,7 @@ def test_every_operation_of_v1_has_a_method(address: str) -> None:
         calls.opt_out("ID"),
         calls.opt_in("ID"),
         calls.erase("ID"),
+        calls.experiments(),
         calls.models(),
         calls.model("ID"),
         calls.load_model("ID"),

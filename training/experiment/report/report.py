@@ -1,4 +1,4 @@
-"""What an experiment's report says, from its results."""
+"""Assembles the report of an experiment from its results."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from training.experiment.report.tables import (
     result_table,
     speed_table,
 )
+from training.experiment.report.warm_table import warm_table
 from training.experiment.results import CellResult
 from training.experiment.summaries import Summaries
 
@@ -104,8 +105,9 @@ def _result_tables(summaries: Summaries, grid: Grid, scenario: Scenario) -> list
             for fraction in fractions
         ]
     lists = (beyond_table(summaries, test_fraction=each, scenario=scenario, models=models) for each in fractions)
+    warmed = (warm_table(summaries, test_fraction=each, models=models) for each in fractions if scenario == "warm")
     sampled = (sampled_table(summaries, test_fraction=each, models=models) for each in fractions if scenario == "cold")
-    return [*tables, *(table for table in (*lists, *sampled) if table is not None)]
+    return [*tables, *(table for table in (*warmed, *lists, *sampled) if table is not None)]
 
 
 def _paper_tables(pair: DomainPair, grid: Grid, summaries: Summaries) -> list[ReportTable]:
@@ -138,7 +140,7 @@ def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tu
         parts.append(
             "Warm start: half of each test user's target ratings, those rated first (by a seeded draw where the file "
             "has no times), move the user's transferred vector in closed form; the other half is predicted, and known "
-            "items are not listed."
+            "items are not listed. Models that train in epochs are measured fine-tuned on the known half too."
         )
     if len(results) < total:
         parts.append(f"{total - len(results)} of {total} cells are missing: they failed, or the run was stopped.")

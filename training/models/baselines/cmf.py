@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from diffcdr.errors import InputError
 from training.base_models.config import MFConfig
 from training.base_models.mf import MatrixFactorization
+from training.base_models.unrated import joined
 from training.models.epoch_model import LearnedModel, Learner
 from training.problem import ScoringHead, TransferProblem, rating_tensors
 from training.rating_table import RatingTable
@@ -54,6 +56,7 @@ class CMF(LearnedModel[CMFConfig]):
             lr=config.lr,
             weight_decay=config.weight_decay,
             optimizer=config.optimizer,
+            negatives=int(problem.target_zeros is not None),
         )
         model, columns = MatrixFactorization(table, settings, generator=generator), rating_tensors(table)
         source_users, source_items = problem.source.n_users, problem.source.n_items
@@ -63,8 +66,11 @@ class CMF(LearnedModel[CMFConfig]):
 
         def head() -> ScoringHead:
             tables = model.tables()
-            return ScoringHead(
-                tables.item_vectors[source_items:].clone(), tables.item_biases[source_items:].clone(), tables.offset
+            head = tables.head()
+            return replace(
+                head,
+                item_vectors=head.item_vectors[source_items:].clone(),
+                item_biases=head.item_biases[source_items:].clone(),
             )
 
         return Learner(
@@ -79,6 +85,16 @@ class CMF(LearnedModel[CMFConfig]):
             data=columns.all(),
         )
 
+    def adopt(self, module: nn.Module, trained: nn.Module) -> None:
+        """All items and source users, with their Adam's state; the other target users are other ones, or none."""
+        assert isinstance(module, MatrixFactorization)
+        assert isinstance(trained, MatrixFactorization)
+        module.offset = trained.offset
+        mine = module.state_dict()
+        for name, values in trained.state_dict().items():
+            rows = slice(0, min(len(values), len(mine[name]))) if values.dim() else ...
+            mine[name][rows] = values[rows]
+
 
 def joint_table(problem: TransferProblem) -> RatingTable:
     """Source ratings, then target ratings, as one table.
@@ -86,7 +102,8 @@ def joint_table(problem: TransferProblem) -> RatingTable:
     Users: the source's rows, then the target users that are no training overlap users, in order; the latter have
     their source row. Items: the source's rows, then the target's.
     """
-    source, target = problem.source, problem.target
+    source = joined(problem.source, problem.source_zeros)
+    target = joined(problem.target, problem.target_zeros)
     overlap = problem.overlap_target.numpy()
     own = np.ones(target.n_users, dtype=bool)
     own[overlap] = False

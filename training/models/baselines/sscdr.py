@@ -1,4 +1,4 @@
-"""SSCDR (Kang et al. 2019): EMCDR's regression, and beside it what users tell about the mapped space by their items."""
+"""SSCDR (Kang et al. 2019): EMCDR's regression plus a triplet loss over users' items."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from training.base_models.unrated import Unrated
 from training.models.baselines.mapping import mapping_network
 from training.models.batching import OverlapRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
@@ -51,17 +52,12 @@ class SSCDRConfig(EpochsConfig):
 class Triplets:
     """Source ratings of some users, and which items each such user has not rated.
 
-    ``users``, ``items`` int64 [R], by (user, item). ``gaps`` int64 [R], ascending: user * (n_items + 1) + the number of
-    unrated items below the rated one, by which the n-th unrated item is found without trial. ``counts``, ``starts``
-    int64 [n_users]: where a user's ratings are.
+    ``users``, ``items`` int64 [R], by (user, item).
     """
 
     users: Tensor
     items: Tensor
-    gaps: Tensor
-    counts: Tensor
-    starts: Tensor
-    n_items: int
+    unrated: Unrated
 
     @classmethod
     def of(cls, source: RatingTable, *, users: Tensor) -> Self:
@@ -70,12 +66,9 @@ class Triplets:
         usable = torch.zeros(source.n_users, dtype=torch.bool)
         usable[users] = True
         usable &= torch.bincount(columns.users, minlength=source.n_users) < source.n_items
-        kept = usable[columns.users]
-        users, items = columns.users[kept], columns.items[kept]
-        counts = torch.bincount(users, minlength=source.n_users)
-        starts = torch.cumsum(counts, 0) - counts
-        rank = torch.arange(len(users)) - starts[users]
-        return cls(users, items, users * (source.n_items + 1) + items - rank, counts, starts, source.n_items)
+        table = source.take(usable.numpy()[source.users])
+        of_users = rating_tensors(table)
+        return cls(of_users.users, of_users.items, Unrated.of(table))
 
     def __len__(self) -> int:
         return len(self.users)
@@ -84,18 +77,13 @@ class Triplets:
         """Users, an item each has rated, and one each has not: int64 [count] each; ratings and negatives uniform."""
         rows = torch.randint(len(self), (count,), generator=generator)
         users = self.users[rows]
-        return users, self.items[rows], self._unrated(users, generator=generator)
+        return users, self.items[rows], self.unrated.draw(users, generator=generator)
 
     def draw_for(self, users: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """For each of ``users`` [B] an item rated and one not, int64 [B] each, uniform; each must have both."""
-        nth = (torch.rand(len(users), generator=generator, dtype=torch.float64) * self.counts[users]).long()
-        return self.items[self.starts[users] + nth], self._unrated(users, generator=generator)
-
-    def _unrated(self, users: Tensor, *, generator: torch.Generator) -> Tensor:
-        free = self.n_items - self.counts[users]
-        nth = (torch.rand(len(users), generator=generator, dtype=torch.float64) * free).long()
-        below = torch.searchsorted(self.gaps, users * (self.n_items + 1) + nth, right=True) - self.starts[users]
-        return nth + below
+        counts = self.unrated.counts[users]
+        nth = (torch.rand(len(users), generator=generator, dtype=torch.float64) * counts).long()
+        return self.items[self.unrated.starts[users] + nth], self.unrated.draw(users, generator=generator)
 
 
 TripletLoss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
@@ -196,7 +184,7 @@ def _of_overlap_users(
     position = torch.full((problem.source.n_users,), -1, dtype=torch.int64)
     position[problem.overlap_source] = problem.overlap_target
     anchors = problem.target_base.user_vectors[position[source_rows]]
-    has_both = triplets.counts[source_rows] > 0
+    has_both = triplets.unrated.counts[source_rows] > 0
     drawn = torch.zeros(2, len(source_rows), dtype=torch.int64)
 
     def draw(rows: Tensor, generator: torch.Generator) -> None:

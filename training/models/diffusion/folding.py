@@ -7,7 +7,8 @@ The solver's own weights depend on the plan alone, so each of these rows is a po
 
     sum_j (a_j x_T + b_j g + sum_i c_ij h(t_i)) P^j,      j from 0 to NFE,
 
-whose coefficients are computed once, by running the solver on polynomials. A fold is then NFE products of k x k
+whose coefficients are computed once, by running the solver on polynomials; each draw of a sampler that takes some adds
+a row of terms of its own. A fold is then NFE products of k x k
 matrices (Horner) and nothing else, fast enough to stand in for the solver in every step of training. Where P is so
 large that the terms could cancel, the rows go through the solver one stage after the other.
 """
@@ -33,7 +34,11 @@ ROUNDING_LIMIT = 1e-7
 
 @dataclass(frozen=True)
 class AffineMap:
-    """``source @ matrix + offset``; float64 [source_dim, target_dim] and [target_dim]."""
+    """``source @ matrix + offset``; float64 [inputs, target_dim] and [target_dim].
+
+    The inputs are a source vector and then, one after the other, all that the sampler draws for the user: together
+    ``source_dim + draws * target_dim``.
+    """
 
     matrix: Float64Array
     offset: Float64Array
@@ -79,9 +84,10 @@ class Folder:
         hidden = _array(first.bias) @ second_weight + _array(second.bias)
         constant = hidden @ third_weight + _array(third.bias)
 
-        # The k + 1 rows: the basis of the source space, then zero. Guidance scales all that the condition adds: the
-        # branch without it has nothing of its layer.
-        rows = np.eye(predictor.source_dim + 1, predictor.source_dim)
+        # The rows: the basis of the source space, that of every draw, then zero. Guidance scales all that the condition
+        # adds: the branch without it has nothing of its layer.
+        count = predictor.source_dim + self._plan.draws * predictor.target_dim + 1
+        rows = np.eye(count, predictor.source_dim)
         condition = rows @ _array(predictor.condition_linear.weight).T + _array(predictor.condition_linear.bias)
         condition *= self._scale
         times = self._time_features @ _array(predictor.time_linear.weight).T + _array(predictor.time_linear.bias)
@@ -90,16 +96,27 @@ class Folder:
         norm = np.sqrt(sizes.sum(axis=0).max() * sizes.sum(axis=1).max())  # no less than the spectral norm, and cheap
         rounding = 2.0**-53 * (self._sizes @ norm ** np.arange(len(self._sizes)))
         way = self._by_horner if rounding <= ROUNDING_LIMIT else self._by_stages
-        values = way(start, condition @ product + constant, times @ product, product)
+        drawn = slice(predictor.source_dim, -1)
+        values = way(start, condition @ product + constant, times @ product, product, drawn=drawn)
         return AffineMap(values[:-1] - values[-1], values[-1])
 
     def _by_horner(
-        self, start: Float64Array, condition: Float64Array, times: Float64Array, product: Float64Array
+        self,
+        start: Float64Array,
+        condition: Float64Array,
+        times: Float64Array,
+        product: Float64Array,
+        *,
+        drawn: slice,
     ) -> Float64Array:
-        """The solved rows [R, k], as the polynomial in ``product`` that the module's text gives."""
-        of_start, of_condition, of_times = self._coefficients[0], self._coefficients[1], self._coefficients[2:]
+        """The solved rows [R, k], as the polynomial in ``product`` of the module's text; ``drawn``: those of draws."""
+        of_start, of_condition, of_times, of_draws = np.split(self._coefficients, [1, 2, 2 + len(times)])
+        of_start, of_condition = of_start[0], of_condition[0]
         terms = of_start[:, None, None] * start + of_condition[:, None, None] * condition
         terms += (of_times.T @ times)[:, None, :]
+        if len(of_draws):
+            basis = of_draws.T[:, :, None, None] * np.eye(len(product))  # [powers, draws, k, k]
+            terms[:, drawn] += basis.reshape(len(terms), -1, len(product))
         values: Float64Array = terms[-1].copy()
         scratch = np.empty_like(values)
         for term in terms[-2::-1]:
@@ -108,7 +125,13 @@ class Folder:
         return values
 
     def _by_stages(
-        self, start: Float64Array, condition: Float64Array, times: Float64Array, product: Float64Array
+        self,
+        start: Float64Array,
+        condition: Float64Array,
+        times: Float64Array,
+        product: Float64Array,
+        *,
+        drawn: slice,
     ) -> Float64Array:
         """The same, one evaluation of the solver after the other."""
 
@@ -116,11 +139,15 @@ class Folder:
             predicted: Float64Array = x @ product + condition + times[stage.index]
             return predicted
 
-        return solve(noise, start, self._plan)
+        draws = np.zeros((len(start), self._plan.draws, len(product)))
+        draws.reshape(len(start), -1)[drawn] = np.eye(draws[0].size)
+        return solve(noise, start, self._plan, draws=list(draws.swapaxes(0, 1)))
 
 
 def _solved_polynomials(plan: SolverPlan) -> Float64Array:
-    """What the solver makes of x_T, g and h(t_0), h(t_1), …: a polynomial in P of each, [2 + NFE, 1 + NFE].
+    """What the solver makes of x_T, g, h(t_0), h(t_1), … and its draws: a polynomial in P of each.
+
+    [2 + NFE + draws, 1 + NFE].
 
     Entry [s, j] is the coefficient of P^j of symbol s. An evaluation x P + g + h moves all coefficients up by one
     power and adds 1 to the constants of g and of its time.
@@ -133,9 +160,9 @@ def _solved_polynomials(plan: SolverPlan) -> Float64Array:
         predicted[[1, 2 + stage.index], 0] += 1.0
         return predicted
 
-    start = np.zeros((2 + count, 1 + count))
-    start[0, 0] = 1.0
-    return solve(noise, start, plan)
+    symbols = np.zeros((2 + count + plan.draws, 2 + count + plan.draws, 1 + count))
+    symbols[np.arange(len(symbols)), np.arange(len(symbols)), 0] = 1.0
+    return solve(noise, symbols[0], plan, draws=list(symbols[2 + count :]))
 
 
 def check_initial_state(source_dim: int, target_dim: int, initial_state: Tensor | None) -> None:

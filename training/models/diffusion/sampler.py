@@ -30,7 +30,9 @@ def guided_noise(
 
 
 class Sampler(nn.Module):
-    """``forward(source [B, source_dim]) -> [B, target_dim]``: the transfer, ready for tracing with a dynamic batch.
+    """``forward(source [B, inputs]) -> [B, target_dim]``: the transfer, ready for tracing with a dynamic batch.
+
+    The inputs are those of :class:`~training.models.diffusion.folding.AffineMap`: a source vector, then all draws.
 
     Shares the predictor's and the alignment's parameters; the terms of time are computed at construction, so make a
     new one after the weights have changed. In evaluation mode, which they share too, a row of a block of one size
@@ -63,8 +65,11 @@ class Sampler(nn.Module):
         self.register_buffer("initial_state", initial_state)
 
     def forward(self, source: Tensor) -> Tensor:
-        """Transfer ``source`` [B, source_dim]."""
+        """Transfer ``source`` [B, inputs]."""
         predictor, fill = self._predictor, self._fill
+        dim, width = predictor.source_dim, predictor.target_dim
+        draws = [fill(source[:, dim + n * width : dim + (n + 1) * width]) for n in range(self._plan.draws)]
+        source = source[:, :dim] if draws else source
         first, second = self._layer(fill(predictor.first.weight)), self._layer(predictor.second.weight)
         both = self._last()
         last, last_bias = self._layer(fill(both.T).T), fill(predictor.third.bias)
@@ -83,7 +88,7 @@ class Sampler(nn.Module):
             return last(hidden.reshape(-1, both.shape[1]), last_bias)
 
         start = source if self.initial_state is None else self.initial_state.expand(source.shape[0], -1)
-        solved = solve(noise, fill(start), self._plan)[:, : predictor.target_dim]
+        solved = solve(noise, fill(start), self._plan, draws=draws)[:, : predictor.target_dim]
         aligned: Tensor = self._alignment(solved)
         return aligned
 

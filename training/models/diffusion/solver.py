@@ -1,4 +1,4 @@
-"""DPM-Solver (Lu et al. 2022), singlestep, noise prediction, orders 1 to 3, with its "fast" order schedule.
+"""A run of a sampler, laid out as weighted sums; and DPM-Solver (Lu et al. 2022): singlestep, orders 1 to 3, "fast".
 
 One step from s to t solves x' = f(t) x + g(t) eps(x, t) with the linear part exact and eps expanded in lambda:
 
@@ -6,6 +6,7 @@ One step from s to t solves x' = f(t) x + g(t) eps(x, t) with the linear part ex
 
 Every coefficient depends on the schedule and the times alone. They are computed once, as plain floats, into a
 :class:`SolverPlan`; running it is a loop of weighted sums, which unrolls into a small graph and carries over to NumPy.
+Other samplers make plans of the same form (:mod:`training.models.diffusion.samplers`).
 """
 
 from __future__ import annotations
@@ -31,48 +32,51 @@ Skip = Literal["logsnr", "time"]
 class Stage:
     """One evaluation of the noise predictor, and the state that follows from it.
 
-    ``index``: its number in the plan, from 0. ``t``: the time it is evaluated at. With x the state at the step's
-    start and eps_0 … eps_n the step's evaluations so far, the next state is ``signal * x + sum_i weights[i] eps_i``.
+    ``index``: its number in the plan, from 0; it evaluates state ``index`` at time ``t``, where state 0 is the start.
+    State ``index`` + 1 is the sum of earlier states, of evaluations, and of one fresh standard normal draw:
+    ``signals`` are (number of the state, factor), ``weights`` (number of the evaluation, factor), ``spread`` the
+    draw's factor, 0 where nothing is drawn.
     """
 
     index: int
     t: float
-    signal: float
-    weights: tuple[float, ...]
+    signals: tuple[tuple[int, float], ...]
+    weights: tuple[tuple[int, float], ...]
+    spread: float = 0.0
 
 
 @dataclass(frozen=True)
 class SolverPlan:
-    """A solver run, laid out: ``steps[n]`` holds as many stages as its order."""
+    """A sampler's run, laid out. ``orders``: of each step."""
 
-    steps: tuple[tuple[Stage, ...], ...]
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """All evaluations in turn; there are ``nfe`` of them."""
-        return tuple(stage for step in self.steps for stage in step)
+    stages: tuple[Stage, ...]
+    orders: tuple[int, ...]
 
     @property
-    def orders(self) -> tuple[int, ...]:
-        """The order of each step."""
-        return tuple(len(step) for step in self.steps)
+    def draws(self) -> int:
+        """Standard normal vectors that a run takes for each row; 0 for a deterministic sampler."""
+        return sum(stage.spread != 0.0 for stage in self.stages)
 
 
-def solve(noise: Callable[[Array, Stage], Array], x: Array, plan: SolverPlan) -> Array:
+def solve(noise: Callable[[Array, Stage], Array], x: Array, plan: SolverPlan, *, draws: Sequence[Array] = ()) -> Array:
     """Carry ``x`` from the plan's first time to its last.
 
-    ``noise(x, stage)`` predicts the noise in ``x`` at time ``stage.t``, in the shape of ``x``.
+    ``noise(x, stage)`` predicts the noise in ``x`` at time ``stage.t``, in the shape of ``x``. ``draws``: as many
+    arrays of that shape as ``plan.draws``, in the order of use.
     """
-    for step in plan.steps:
-        noises: list[Array] = []
-        state = x
-        for stage in step:
-            noises.append(noise(state, stage))
-            state = x * stage.signal
-            for weight, predicted in zip(stage.weights, noises, strict=True):
-                state = state + predicted * weight if weight else state
-        x = state
-    return x
+    states, noises, fresh = [x], list[Array](), iter(draws)
+    for stage in plan.stages:
+        noises.append(noise(states[-1], stage))
+        (first, factor), *others = stage.signals
+        state = states[first] * factor
+        for number, factor in others:
+            state = state + states[number] * factor
+        for number, weight in stage.weights:
+            state = state + noises[number] * weight
+        if stage.spread:
+            state = state + next(fresh) * stage.spread
+        states.append(state)
+    return states[-1]
 
 
 def fast_orders(nfe: int, order: int = 3) -> list[int]:
@@ -111,23 +115,23 @@ def make_plan(schedule: NoiseSchedule, times: Tensor, orders: Sequence[int]) -> 
     """
     state = schedule(times)
     alphas, sigmas, lambdas = state.alpha.tolist(), state.sigma.tolist(), state.lambda_.tolist()
-    steps: list[tuple[Stage, ...]] = []
+    stages: list[Stage] = []
     start = 0
     for order in orders:
         distances = [lambdas[start + n + 1] - lambdas[start] for n in range(order)]
-        steps.append(
-            tuple(
-                Stage(
-                    index=start + n,
-                    t=float(times[start + n]),
-                    signal=alphas[start + n + 1] / alphas[start],
-                    weights=tuple(-sigmas[start + n + 1] * weight for weight in weights),
-                )
-                for n, weights in enumerate(_weights(distances))
+        stages.extend(
+            Stage(
+                index=start + n,
+                t=float(times[start + n]),
+                signals=((start, alphas[start + n + 1] / alphas[start]),),
+                weights=tuple(
+                    (start + number, -sigmas[start + n + 1] * weight) for number, weight in enumerate(weights) if weight
+                ),
             )
+            for n, weights in enumerate(_weights(distances))
         )
         start += order
-    return SolverPlan(tuple(steps))
+    return SolverPlan(tuple(stages), tuple(orders))
 
 
 def _weights(distances: Sequence[float]) -> list[list[float]]:

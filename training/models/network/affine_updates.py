@@ -1,4 +1,4 @@
-"""One epoch of Alg. 1 where the DIM has no activation: the same updates, with their gradients written out.
+"""One epoch of Alg. 1 for a DIM without activation: the same updates, with explicit gradients.
 
 Without activation everything in a step is a product of small matrices, and what eager autograd costs is not the
 arithmetic but the calls: some hundred a batch, on arrays of 128 rows. Three things take them away.
@@ -68,8 +68,10 @@ class _Rows:
 class AffineUpdates(AlternatingUpdates):
     """Alg. 1, lines 6 to 11, of a DIM that is affine."""
 
-    def __init__(self, network: DiffCDRNetwork, config: DiffCDRConfig, *, problem: TransferProblem) -> None:
-        super().__init__(network, config, problem=problem)
+    def __init__(
+        self, network: DiffCDRNetwork, config: DiffCDRConfig, *, problem: TransferProblem, draws: Tensor | None = None
+    ) -> None:
+        super().__init__(network, config, problem=problem, draws=draws)
         self._folder = folder(config)
         # Gradients of one optimiser lie side by side, so that clipping is one dot product.
         self._flat = [_flat_gradients(group) for group in self._groups]
@@ -124,7 +126,11 @@ class AffineUpdates(AlternatingUpdates):
         dim_loss = self._dim_gradients(rows)
         self._update(0)
         folded = self._folder.fold(self._network.noise_predictor, initial_state=self._network.initial_state)
-        solved = rows.source @ folded.matrix.astype(np.float32) + folded.offset.astype(np.float32)
+        matrix, offset = folded.matrix.astype(np.float32), folded.offset.astype(np.float32)
+        width = rows.source.shape[1]
+        solved = rows.source @ matrix[:width] + offset
+        if self._draws is not None:
+            solved += _array(self._draws[batch.users]) @ matrix[width:]
         alm_loss, of_task = self._alignment_gradients(batch, rows, solved)
         self._update(1)
         return dim_loss, alm_loss, of_task

@@ -24,11 +24,15 @@ class AlternatingUpdates:
     only the weights that its loss reaches, so that is the same to the bit.
     """
 
-    def __init__(self, network: DiffCDRNetwork, config: DiffCDRConfig, *, problem: TransferProblem) -> None:
+    def __init__(
+        self, network: DiffCDRNetwork, config: DiffCDRConfig, *, problem: TransferProblem, draws: Tensor | None = None
+    ) -> None:
+        """``draws`` [n_source_users, plan.draws * k]: what the sampler draws for each user; None for nothing."""
         self._network = network
         self._config = config
         self._ratings = OverlapRatings.of(problem)
         self._source = problem.source_base.user_vectors[problem.overlap_source]
+        self._draws = None if draws is None else draws[problem.overlap_source]
         self._target = problem.target_base.user_vectors[problem.overlap_target]
         self._items = problem.target_base
         self._schedule = make_schedule(config.schedule)
@@ -59,13 +63,14 @@ class AlternatingUpdates:
         """One batch; its three losses."""
         source, target = self._source[batch.users], self._target[batch.users]
         dim_loss = self._dim_loss(source, target, generator)
-        return self._learn_from(dim_loss, source, target, lambda aligned: task_loss(aligned, batch, self._items))
+        inputs = source if self._draws is None else torch.cat([source, self._draws[batch.users]], dim=1)
+        return self._learn_from(dim_loss, inputs, target, lambda aligned: task_loss(aligned, batch, self._items))
 
-    def _learn_from(self, dim_loss: Tensor, source: Tensor, target: Tensor, task: Callable[[Tensor], Tensor]) -> Tensor:
-        """All three losses of one batch, descended; ``task`` is that of the aligned vectors [B, k]."""
+    def _learn_from(self, dim_loss: Tensor, inputs: Tensor, target: Tensor, task: Callable[[Tensor], Tensor]) -> Tensor:
+        """All three losses of one batch, descended; ``inputs``: the sampler's, ``task``: of aligned vectors [B, k]."""
         config = self._config
         self._descend(0, dim_loss)
-        aligned = self._network.alignment(self._solved(source))
+        aligned = self._network.alignment(self._solved(inputs))
         alm_loss = LOSSES[config.alm_loss](aligned, target)
         of_task = task(aligned)
         self._descend(1, alm_loss + config.task_weight * of_task)
@@ -86,8 +91,8 @@ class AlternatingUpdates:
         return t, noise, torch.rand(rows, 1, generator=generator) >= config.condition_dropout
 
     @torch.no_grad()
-    def _solved(self, source: Tensor) -> Tensor:
-        """Eq. 4: the solver's answer for ``source``."""
+    def _solved(self, inputs: Tensor) -> Tensor:
+        """Eq. 4: the solver's answer for ``inputs``, those of :class:`~training.models.diffusion.sampler.Sampler`."""
         sampler = Sampler(
             self._network.noise_predictor,
             self._plan,
@@ -95,7 +100,7 @@ class AlternatingUpdates:
             initial_state=self._network.initial_state,
             alignment=nn.Identity(),
         )
-        solved: Tensor = sampler(source)
+        solved: Tensor = sampler(inputs)
         return solved
 
     def _descend(self, group: int, loss: Tensor) -> None:

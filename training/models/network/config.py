@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from training.models.diffusion.dim import Conditioning
+from training.models.diffusion.samplers import SamplerName
 from training.setting_types import LossName, ScheduleName, SelectBy, Settings, TimeFrequencies
 
 
@@ -42,8 +43,18 @@ class DiffCDRConfig(Settings):
     """Share of training rows whose condition is masked, behind its linear layer (Figure 2)."""
     guidance_scale: float = Field(default=0.1, ge=0.0)
     """s of Eq. 3: eps_u + s (eps_c - eps_u); 1 is purely conditional."""
+    sampler: SamplerName = "dpm-solver"
+    """``dpm-solver`` (the paper's, singlestep), ``dpm-solver++`` (2M, multistep), ``ddim``, ``ddpm`` (ancestral).
+
+    ``ddpm``, and ``ddim`` with eta > 0, draw noise of each user's own, a function of the training seed and the user's
+    id. It is kept beside the user's source vector, which grows by (nfe - 1) k numbers; new users have none of it and
+    get the popular list.
+    """
+    eta: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Of ``ddim``: 0 draws nothing and takes DPM-Solver-1's steps, 1 is DDPM (Song et al. 2021, eq. 16)."""
     nfe: int = Field(default=30, ge=1, le=1000)
     solver_order: Literal[1, 2, 3] = 3
+    """Of ``dpm-solver`` alone."""
     skip: Literal["logsnr", "time"] = "logsnr"
     """Spacing of the solver's steps: uniform in lambda (DPM-Solver's fast version) or in t."""
     initial_state: Literal["source", "gaussian"] = "source"
@@ -84,6 +95,13 @@ class DiffCDRConfig(Settings):
     def _without_activation_all_is_one(cls, value: Conditioning, info: ValidationInfo) -> Conditioning:
         if value == "hidden" and info.data.get("activation") == "none":
             raise ValueError("needs diffcdr.activation=silu; without an activation both learn the same maps")
+        return value
+
+    @field_validator("eta")
+    @classmethod
+    def _eta_is_of_ddim(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("sampler") != "ddim":
+            raise ValueError("needs diffcdr.sampler=ddim; no other sampler has it")
         return value
 
     @property

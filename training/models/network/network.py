@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from training.models.diffusion.dim import NoisePredictor
 from training.models.diffusion.folding import Folder, check_initial_state
+from training.models.diffusion.samplers import sampler_plan
 from training.models.diffusion.schedule import make_schedule
-from training.models.diffusion.solver import SolverPlan, fast_plan
+from training.models.diffusion.solver import SolverPlan
 from training.models.layers import linear
 from training.models.network.config import DiffCDRConfig
 
@@ -41,10 +42,12 @@ class DiffCDRNetwork(nn.Module):
 
 def solver_plan(config: DiffCDRConfig) -> SolverPlan:
     """The solver run that ``config`` describes."""
-    return fast_plan(
+    return sampler_plan(
+        config.sampler,
         make_schedule(config.effective_sampling_schedule),
         nfe=config.nfe,
         order=config.solver_order,
+        eta=config.eta,
         skip=config.skip,
         end_time=config.end_time,
     )

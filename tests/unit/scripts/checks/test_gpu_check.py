@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.checks.gpu_check import as_table
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def test_the_table_names_the_machine_and_whether_tests_passed() -> None:

@@ -9,7 +9,7 @@ from tests.unit.training.tiny import QUICK, write_domains
 from training.models.registry import MODELS
 from training.run.inputs import parse_rating_range
 from training.run.model_choice import OF_HISTORIES
-from training.train import TrainPlan
+from training.train_plan import TrainPlan
 
 SETTINGS = [part for override in QUICK for part in ("--set", override)]
 

@@ -50,6 +50,7 @@ def planted(seed: int = 0, *, dim: int = DIM) -> Planted:
         overlap_target=training,
         validation=_held_out(everyone, validation),
         rating_range=(1.0, 5.0),
+        source_ids=np.array([f"user-{row:03}".encode() for row in range(USERS)]),
     )
     return Planted(problem, _held_out(everyone, test), target_users)
 

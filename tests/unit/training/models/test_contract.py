@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel
@@ -75,6 +76,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "diffcdr-gaussian": ("diffcdr", {**FAST, "activation": "none", "initial_state": "gaussian", "guidance_scale": 1.0}),
+    "diffcdr-ddim": ("diffcdr", {**FAST, "sampler": "ddim", "guidance_scale": 1.0, "activation": "none"}),
+    "diffcdr-ddpm": ("diffcdr", {**FAST, "sampler": "ddpm", "guidance_scale": 1.0, "activation": "none"}),
+    "diffcdr-ddim-noisy": (
+        "diffcdr",
+        {**FAST, "sampler": "ddim", "eta": 0.5, "guidance_scale": 1.0, "epochs": 3, "skip": "time"},
+    ),
+    "diffcdr-multistep": ("diffcdr", {**FAST, "sampler": "dpm-solver++", "guidance_scale": 1.0, "activation": "none"}),
     "diffcdr-closed": ("diffcdr", {"form": "gaussian", "ridge_strengths": (1e-4, 1e-2, 1.0), "nfe": 12}),
     "diffcdr-robust": ("diffcdr", {"form": "robust", "history_dim": 8, "taste_dim": 4}),
     "diffcdr-da": ("diffcdr-da", {**FAST, "activation": "none", "guidance_scale": 1.0}),
@@ -110,6 +118,10 @@ BOUNDS = {
     "diffcdr-users": 0.5,
     "diffcdr-released": 0.5,
     "diffcdr-gaussian": 0.5,
+    "diffcdr-ddim": 0.4,
+    "diffcdr-ddpm": 0.55,
+    "diffcdr-ddim-noisy": 0.6,
+    "diffcdr-multistep": 0.4,
     "diffcdr-closed": 0.06,
     "diffcdr-robust": 0.75,
     "diffcdr-da": 0.4,
@@ -199,7 +211,16 @@ def test_batch_of_one_equals_batch_of_many_to_the_bit(model: TransferModel) -> N
 
 def test_fold_is_the_transfer(variant: str, model: TransferModel) -> None:
     folded = model.fold()
-    if variant in {"emcdr-mlp", "tmcdr-mlp", "sscdr-mlp", "lacdr-tanh", "ptupcdr", "ptupcdr-padded", "diffcdr-silu"}:
+    if variant in {
+        "emcdr-mlp",
+        "tmcdr-mlp",
+        "sscdr-mlp",
+        "lacdr-tanh",
+        "ptupcdr",
+        "ptupcdr-padded",
+        "diffcdr-silu",
+        "diffcdr-ddim-noisy",
+    }:
         assert folded is None
         return
     assert folded is not None
@@ -253,6 +274,27 @@ def test_without_validation_ratings_the_last_epoch_is_kept(variant: str, data: P
     none = no_ratings(n_items=40)
     _, report = fit(variant, replace(data.problem, validation=HeldOut(torch.empty(0, dtype=torch.int64), none)))
     assert report.best_epoch == len(report.epochs)
+
+
+def test_fine_tuning_goes_on_from_what_was_learnt(variant: str, model: TransferModel, data: Planted) -> None:
+    known, rows = data.test.ratings, data.test.source_rows
+    order = np.argsort(rows.numpy()[known.users], kind="stable")
+    table = replace(
+        data.problem.target,
+        **{"users": rows.numpy()[known.users][order], "items": known.items[order], "ratings": known.ratings[order]},
+    )
+    warm = replace(data.problem, target=table, overlap_source=rows.sort().values, overlap_target=rows.sort().values)
+    before = model.transfer(model.source_vectors())
+    tuned = model.fine_tuned(warm, generator=torch.Generator().manual_seed(5))
+    assert (tuned is not None) == ("epochs" in model.details())
+    if tuned is None:
+        return
+    further, report = tuned
+    assert report.epochs
+    assert torch.equal(model.transfer(model.source_vectors()), before)
+    assert not torch.equal(further.transfer(further.source_vectors()), before)
+    # So few users would teach far less than this from the start.
+    assert figures_of(further, data.test, data)["rmse"] < 1.2 * BOUNDS[variant]
 
 
 @pytest.mark.parametrize("name", list(MODELS))

@@ -12,7 +12,8 @@ from training.experiment.plan import Grid, Setup
 from training.experiment.report.figures import style_of
 from training.experiment.report.render import Report, as_html, as_markdown, write_report
 from training.experiment.report.report import make_report
-from training.experiment.results import ResultsFile
+from training.experiment.results import CellResult, ResultsFile
+from training.experiment.warm_scenario import FineTunedFigures
 from training.models.registry import MODELS as REGISTRY
 
 MODELS = ("bias", "popular", "diffcdr", "diffcdr-da")
@@ -110,6 +111,18 @@ def test_improvement_is_over_the_paper_s_systems_and_over_the_others(pair: Domai
     assert [row[0].text for row in ablations] == ["best mapping-oriented CDR", "ptupcdr", "diffcdr-at-task", "diffcdr"]
     assert [row[1].text for row in ablations] == ["1.1000 (lacdr)", "1.0500", "1.3000", "1.0000"]
     assert [row[1].best for row in ablations] == [False, False, False, True]
+
+
+def test_both_ways_to_warm_up_are_side_by_side(pair: DomainPair, setup: Setup) -> None:
+    tuned = FineTunedFigures(0.7, 0.9, 0.7, 0.9, 0.4, 0.5, 0.3, best_epoch=3)
+    cells = [result("bias", scenario="warm"), result("emcdr", scenario="warm", rmse=1.1, fine_tuned=tuned)]
+    tables = make_report(pair, setup, Grid(("bias", "emcdr"), (0.2,), 1, ("cold", "warm")), cells).tables
+    (table,) = (table for table in tables if table.title == "Fine-tuning, warm start, β = 0.2")
+    (row,) = table.rows
+    assert row[0].text == "emcdr"
+    assert [cell.text for cell in row[3:5]] == ["1.1000", "0.9000"]
+    assert table.columns[3:5] == ("RMSE, moved", "RMSE, trained")
+    assert CellResult.model_validate_json(cells[1].line()).fine_tuned == tuned
 
 
 def test_models_are_told_apart_by_colour_and_marker() -> None:

@@ -12,7 +12,7 @@ from bench.training.train import DIM, drawn_problem
 from training.models.network.affine_updates import AffineUpdates
 from training.models.network.alternating import AlternatingUpdates
 from training.models.network.config import DiffCDRConfig
-from training.models.network.network import DiffCDRNetwork
+from training.models.network.network import DiffCDRNetwork, solver_plan
 from training.problem import TransferProblem
 
 LOSS = st.sampled_from(["smooth_l1", "l1", "l2"])
@@ -32,6 +32,7 @@ LOSS = st.sampled_from(["smooth_l1", "l1", "l2"])
             "antithetic": st.booleans(),
             "batch_size": st.sampled_from([7, 16]),
             "condition_dropout": st.sampled_from([0.0, 0.1, 0.9]),
+            "sampler": st.sampled_from(["dpm-solver", "ddpm"]),
             "time_frequencies": st.sampled_from(["over_half", "to_the_end"]),
         }
     )
@@ -63,7 +64,9 @@ def _run(
     """Gradients of the last batch of an epoch, its losses, and where the random stream is."""
     generator = torch.Generator().manual_seed(5)
     network = DiffCDRNetwork(config, source_dim=DIM, target_dim=DIM, generator=generator)
-    losses = kind(network, config, problem=problem).epoch(generator)
+    width = solver_plan(config).draws * DIM
+    draws = torch.randn(problem.source.n_users, width, generator=generator) if width else None
+    losses = kind(network, config, problem=problem, draws=draws).epoch(generator)
     gradients = {name: weights.grad for name, weights in network.named_parameters() if weights.grad is not None}
     assert len(gradients) == len(list(network.parameters()))
     return gradients, losses, generator.get_state()

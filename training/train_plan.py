@@ -1,0 +1,119 @@
+"""The plan of a training run: its models, its settings, and the rule that picks the model to publish."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from diffcdr.errors import InputError
+from diffcdr.metric_names import TRAINED_BASELINES
+from training.base_models.config import ALSConfig
+from training.config import TrainConfig, load_preset
+from training.data.domains import DomainPair
+from training.data.sense import parse_accepted
+from training.models.registry import MODELS
+from training.run.data_checks import check_data
+from training.run.grids import SettingGrids, parse_grids
+from training.run.model_choice import CONTENDERS, FAVOURED, check_metric, parse_models
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Which models to train, under which settings, and which of them to publish.
+
+    ``models``: names in the order of ``MODELS``. ``publish``: one of them, unless ``select`` names the validation
+    figure that decides, or ``on_evidence`` lets a plain model go before DiffCDR that is better by one standard error.
+    """
+
+    preset: str
+    config: TrainConfig
+    models: tuple[str, ...]
+    publish: str
+    grids: SettingGrids
+    select: str | None = None
+    on_evidence: bool = False
+
+    @classmethod
+    def parse(  # noqa: PLR0913 - all that a plan is made of
+        cls,
+        preset: str,
+        settings: Sequence[str] = (),
+        *,
+        model: str | None = None,
+        models: str = "plain",
+        select: str | None = None,
+        paper_grid: bool = False,
+        grid_values: Sequence[str] = (),
+        test_fraction: float | None = None,
+        positive_threshold: str | None = None,
+    ) -> Self:
+        """Make a plan from a command's options, and check them all.
+
+        Args:
+            preset: name of the settings to begin with.
+            settings: ``section.key=value``, each in place of the preset's.
+            model: the one to publish; None for DiffCDR, and under base models of interactions for what
+                :func:`on_evidence` says of it and of plain models that cost seconds.
+            models: to train with it: ``plain`` (the baselines), ``all``, or names with commas between.
+            select: validation figure that chooses the published model, such as ``ndcg@20``.
+            paper_grid: try the paper's values of lambda and s.
+            grid_values: ``section.key=value,value``, values to try.
+            test_fraction: share of overlap users to measure on, in place of the preset's.
+            positive_threshold: as :func:`likes_settings` takes it.
+
+        Raises:
+            InputError: a name, a setting or a value is not understood.
+        """
+        if test_fraction is not None:
+            settings = [*settings, f"split.test_fraction={test_fraction}"]
+        settings = [*settings, *likes_settings(positive_threshold, preset, settings)]
+        config = load_preset(preset, settings)
+        on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
+        publish = FAVOURED if model is None else model
+        wanted = {*parse_models(publish, config), *TRAINED_BASELINES, *(CONTENDERS if on_evidence else ())}
+        if models != "plain":
+            wanted.update(parse_models(models, config))
+        names = tuple(name for name in MODELS if name in wanted)
+        grids = parse_grids(preset, settings, paper=paper_grid, own=grid_values, models=names)
+        if select is not None:
+            check_metric(select)
+        return cls(preset, config, names, publish, grids, select, on_evidence)
+
+
+def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:
+    """Warnings about the data of ``pair``; raises as :func:`training.run.data_checks.check_data`."""
+    return check_data(
+        pair,
+        plan.config,
+        models=plan.models,
+        test_fractions=[plan.config.split.test_fraction],
+        seeds=[seed],
+        accepted=parse_accepted(accept),
+    )
+
+
+def likes_settings(text: str | None, preset: str, settings: Sequence[str]) -> list[str]:
+    """``--positive-threshold`` as settings beside ``settings`` of ``preset``: ``4``, or ``8,4`` for source and target.
+
+    Raises:
+        InputError: it is not understood, or the preset is not of lists.
+    """
+    if text is None:
+        return []
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(map(math.isfinite, numbers)):
+        raise InputError(
+            f"--positive-threshold {text!r} is not understood; write the lowest rating that is a like, such as 4, or "
+            "8,4 for the source's and the target's"
+        )
+    if not isinstance(load_preset(preset, settings).base, ALSConfig):
+        raise InputError(
+            f"--positive-threshold says which ratings are likes, and the base models of preset {preset} learn how high "
+            "each is; leave it out, or take --preset ranking"
+        )
+    return [f"base.positive_threshold={numbers[0] if len(numbers) == 1 else numbers}"]
