@@ -1,4 +1,4 @@
-"""``diffcdr events``: what users sent since the last training, as a file for the next one."""
+"""``diffcdr events``: exports the ratings that users sent, as a file for the next training."""
 
 from __future__ import annotations
 

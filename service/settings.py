@@ -1,4 +1,4 @@
-"""Everything that can be set, read once from ``DIFFCDR_*`` environment variables and then frozen."""
+"""The service's settings, read once from ``DIFFCDR_*`` environment variables and then frozen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRETS = frozenset({"api_keys", "feedback_key", "state_url", "vectors_url"})
 
 
 class Loading(TypedDict):
-    """What :func:`service.bundles.registry.load_model` is told besides the path."""
+    """How :func:`service.bundles.registry.load_model` loads a bundle."""
 
     device: Device
     search_device: Device
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Names in ``environment`` that look like settings and are none, but for what Kubernetes sets for Services."""
+    """Names in ``environment`` that look like settings but are not, except those that Kubernetes sets for Services."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | NOT_THE_SERVICES
     return sorted(
         name

@@ -117,7 +117,7 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
 
 
 class DataWarning(UserWarning):
-    """Something odd about the data of a run, which it was trained on all the same."""
+    """Something about the data is odd, but training went on."""
 
 
 def fit(

@@ -1,4 +1,4 @@
-"""What a training run is to do: models, settings and the rule that picks the one to publish, from the user's words."""
+"""The plan of a training run: its models, its settings, and the rule that picks the model to publish."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrainPlan:
         grid_values: Sequence[str] = (),
         test_fraction: float | None = None,
     ) -> Self:
-        """A plan from the words of a command; everything that can be wrong with them is found here.
+        """Make a plan from a command's options, and check them all.
 
         Args:
             preset: name of the settings to begin with.
@@ -78,7 +78,7 @@ class TrainPlan:
 
 
 def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:
-    """What is odd about ``pair``, as warnings; raises as :func:`training.run.data_checks.check_data`."""
+    """Warnings about the data of ``pair``; raises as :func:`training.run.data_checks.check_data`."""
     return check_data(
         pair,
         plan.config,

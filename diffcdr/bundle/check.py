@@ -1,4 +1,4 @@
-"""Whether an open bundle's tables belong together: shapes, kinds, ranges, finite values, text that is text.
+"""Checks that the tables of an open bundle are valid and fit together: shapes, types, ranges, finite values, UTF-8.
 
 Hashes say that a bundle is what was published. This says that what was published can be served: whatever reads tables
 afterwards may rely on it, and has no checks of its own.
@@ -30,7 +30,7 @@ LARGEST = 1e15
 
 
 def check_tables(bundle: Bundle) -> None:
-    """Refuse tables that cannot be served, before they answer anyone. Raises BundleError that names the table."""
+    """Refuse tables that cannot be served. Raises a BundleError that names the table."""
     try:
         for name, table, shape, kind in _tables(bundle):
             _check_values(name, table, shape, kind)
@@ -53,7 +53,7 @@ def check_tables(bundle: Bundle) -> None:
 
 
 def check_sizes(bundle: Bundle) -> None:
-    """Refuse values so large that scores would overflow. The runtime bears them, user by user. Raises BundleError."""
+    """Refuse values so large that scores overflow, which the runtime tolerates user by user. Raises BundleError."""
     for name, table, _, _ in _tables(bundle):
         if table is not None and max(table.max(initial=0), -table.min(initial=0)) > LARGEST:
             raise BundleError(f"{name} of bundle {bundle.path} holds a value beyond {LARGEST:g}; train it again")

@@ -1,4 +1,4 @@
-"""A bundle as files: their names, their hashes, and the check that all of them are what was published.
+"""The files of a bundle: their names, their hashes, and the check that they are as published.
 
     manifest.json                  everything about the bundle, with the SHA-256 of every file below
     manifest.sha256                the SHA-256 of manifest.json, as ``sha256sum --check`` reads it
@@ -100,7 +100,7 @@ def _sha256(path: Path) -> str:
 
 
 def hash_line(bundle_id: str) -> bytes:
-    """All of ``manifest.sha256``."""
+    """The content of ``manifest.sha256``."""
     return f"{bundle_id}  {MANIFEST}\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""Every call of /v1 as a value: what to send, how to read the answer, and whether it may be sent twice.
+"""Every call of /v1 as a value: what to send, how to read the answer, and whether it may be retried.
 
 Both clients take their methods from here (:mod:`diffcdr.client.client`, :mod:`diffcdr.client.async_client`).
 """

@@ -1,4 +1,4 @@
-"""``diffcdr doctor``: what there is to compute with, what will be used, and what is missing with its remedy."""
+"""``diffcdr doctor``: which devices there are, which will be used, and what is missing and how to install it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def doctor(
 
 
 def examine(device: Device, driver: Driver) -> Finding:
-    """What there is on this machine, whose driver is ``driver``, for ``device``."""
+    """The devices of this machine, which has ``driver``, for ``device``."""
     packages = {name: found for name in PACKAGES if (found := _version(name)) is not None}
     runtime = onnx_runtime() if find_spec("onnxruntime") is not None else None
     providers = list(runtime.get_available_providers()) if runtime is not None else []

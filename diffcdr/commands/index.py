@@ -1,4 +1,4 @@
-"""``diffcdr index``: a published bundle again, its items searched by an approximate index."""
+"""``diffcdr index``: republishes a bundle with an approximate item index."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def index_command(
 
 
 def index_bundle(source: Path, destination: Path, *, floor: float) -> tuple[SearchSpec, str]:
-    """Publish the bundle at ``source`` again at ``destination`` with an item index; its spec and the bundle's id.
+    """Republish the bundle at ``source`` at ``destination`` with an item index; returns its spec and the new id.
 
     Raises:
         BundleError: ``source`` is no whole bundle.

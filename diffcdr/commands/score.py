@@ -1,4 +1,4 @@
-"""The runtime's own commands: ``diffcdr score`` and ``diffcdr inspect``."""
+"""``diffcdr score``: ranked lists for many users, from file to file."""
 
 from __future__ import annotations
 

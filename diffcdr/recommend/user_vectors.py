@@ -1,4 +1,4 @@
-"""From queries to target vectors, and which path gave each one."""
+"""From queries to target vectors, with the path that gave each one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What is known of each of B queries before any item is scored.
+    """The user side of B queries before any item is scored.
 
     ``vectors``: float32 [B, target_dim], zero where nothing personal is possible; ``warm_rows``: int64 [B], rows
     among the target users, -1 where unknown.
@@ -94,14 +94,14 @@ class Resolver:
         return vectors, _drop_not_finite(vectors, strategies)
 
     def histories(self, source: Int64Array, strategies: UInt8Array) -> SparsePart | None:
-        """What is added to the scores of users whose vectors :meth:`known` gave; None without a sparse term."""
+        """The sparse part of the scores of users from :meth:`known`; None without a sparse term."""
         if self._histories is None:
             return None
         warm = (strategies == ROW_STRATEGIES.index("warm")).tolist()
         return self._histories.part(source, warm=warm, given=[None] * len(source))
 
     def resolve(self, queries: Sequence[Query]) -> Resolved:
-        """Each query by itself, first match first (see :mod:`diffcdr.recommend.recommender`)."""
+        """Resolve each query by the first path that applies (see :mod:`diffcdr.recommend.recommender`)."""
         ids = [(query.user_id or "") if query.personalise else "" for query in queries]
         source, warm = self.rows(ids)
         vectors, codes = self.known(source, warm)

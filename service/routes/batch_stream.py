@@ -1,4 +1,4 @@
-"""Many users, a chunk at a time: parse, ask the engine, write NDJSON lines in the order of the request."""
+"""Answers many users in chunks: parse, query the engine, write NDJSON lines in the order of the request."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Turn:
         self._end = 0.0
 
     async def give(self) -> None:
-        """Let others have their turn where this one has taken long enough, and at its beginning."""
+        """Yield to other tasks at the beginning, and whenever this one has run for long enough."""
         if time.perf_counter() >= self._end:
             await asyncio.sleep(0)
             self._end = time.perf_counter() + TURN_SECONDS
@@ -62,7 +62,7 @@ class Bulk:
         self._lineup = runtime.registry.lineup
 
     async def lines(self, entries: AsyncIterator[bytes | None]) -> AsyncGenerator[bytes, None]:
-        """NDJSON for ``entries``, some whole lines at a time; one chunk computes while the next is parsed.
+        """NDJSON for ``entries``, in groups of whole lines; one chunk computes while the next is parsed.
 
         A problem with the body as a whole ends the answer with an error line, unless nothing was answered yet.
 

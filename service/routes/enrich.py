@@ -26,7 +26,7 @@ STORE_SECONDS = 0.75
 async def informed(
     runtime: Runtime, model: Model, queries: Sequence[Query], *, certain: bool, until: float | None = None
 ) -> list[Query]:
-    """``queries`` as ``model`` may be asked them, in their order; ``certain`` is what ``runtime.guard.refresh()`` said.
+    """``queries`` with the data that ``model`` may use, in order; ``certain``: result of ``runtime.guard.refresh()``.
 
     Suppressed users are not personalised; while it is not certain who is suppressed, nobody is. For other users whose
     query holds no ratings, their events from the store are added: ratings of source items if the bundle does not know

@@ -1,4 +1,4 @@
-"""Looking around in what a bundle knows: ids, titles, histories, and the map of its users."""
+"""Look-ups in a bundle: ids, titles, histories, and the map of its users."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def history(
 
 
 async def asked(request: Request, model_id: str | None) -> tuple[Runtime, Model]:
-    """The runtime, its copy of opt-outs brought up to date, and the model that is looked at.
+    """The runtime with its opt-outs refreshed, and the model of the request.
 
     Raises:
         Problem: 503 where nobody can tell who opted out.
@@ -102,13 +102,13 @@ async def asked(request: Request, model_id: str | None) -> tuple[Runtime, Model]
 
 
 def require_allowed(runtime: Runtime, user_id: str) -> None:
-    """Raise Problem 404 where nothing may be told of the user."""
+    """Raise Problem 404 if the user must not be shown."""
     if not runtime.guard.allows(user_id):
         raise user_hidden()
 
 
 def user_hidden() -> Problem:
-    """The same for everyone of whom nothing is told, so that it does not tell who opted out."""
+    """The same 404 for unknown and for protected users, so that it does not reveal who opted out."""
     return Problem("user_unknown", "nothing is told of this user: unknown to the bundle, opted out or erased")
 
 
@@ -150,7 +150,7 @@ MAX_SEEN = 100_000
 
 
 def find_users(bundle: Bundle, guard: Guard, prefix: str, limit: int) -> list[str]:
-    """The first ``limit`` ids of ``bundle`` that begin with ``prefix`` and may be named, in byte order."""
+    """The first ``limit`` ids of ``bundle`` that begin with ``prefix`` and may be shown, in byte order."""
     tables = [bundle.source_users.ids, bundle.target_users.ids]
     size = CHUNK
     while True:
@@ -170,7 +170,7 @@ def _encoded(table: IdTable, rows: range) -> list[bytes]:
 
 
 def find_items(ids: IdTable, titles: TitleTable | None, wanted: str, limit: int) -> list[int]:
-    """Rows of up to ``limit`` items whose id begins with ``wanted``, then of those whose title has it in any case."""
+    """Rows of up to ``limit`` items: ids that begin with ``wanted``, then titles that contain it in any case."""
     rows = list(ids.starting_with(wanted, limit))
     if titles is not None and wanted and len(rows) < limit:
         known = set(rows)

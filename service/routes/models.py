@@ -1,4 +1,4 @@
-"""What is loaded, how good it is, and who is answered by it."""
+"""The loaded models: their quality, which is active, and the traffic split."""
 
 from __future__ import annotations
 

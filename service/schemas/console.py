@@ -1,4 +1,4 @@
-"""Bodies of what people look things up with: ids, titles, histories, the map, and the last quarter of an hour."""
+"""Bodies of look-ups: ids, titles, histories, the map, and recent activity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies about the service itself: its models, its health."""
+"""Bodies about the service: its models and its health."""
 
 from __future__ import annotations
 

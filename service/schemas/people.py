@@ -1,4 +1,4 @@
-"""Bodies about what is kept of people: their events, and that they are to be forgotten."""
+"""Bodies about stored user data: events, opt-outs and erasures."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class _Options(Body):
 
     @property
     def length(self) -> int:
-        """How many items there may be, as the list that pages are cut from ends."""
+        """The length of the list that the page is cut from."""
         return min(self.k, MAX_K - (self.offset or 0))
 
 
@@ -117,7 +117,7 @@ class BatchUser(_Options):
         return self
 
     def query(self) -> Query:
-        """What to ask the recommender."""
+        """The query for the recommender."""
         return Query(
             user_id=self.user_id,
             k=self.length,
@@ -156,7 +156,7 @@ class RecommendationParameters(_Options):
     timeout_ms: Timeout = None
 
     def query(self, user_id: str) -> Query:
-        """What to ask the recommender."""
+        """The query for the recommender."""
         return Query(
             user_id=user_id,
             k=self.length,

@@ -1,4 +1,4 @@
-"""Bodies of what items are like an item."""
+"""Bodies of similar items."""
 
 from __future__ import annotations
 

@@ -56,5 +56,5 @@ class ALSConfig(Settings):
     """Once all is chosen, fit the target's base model and the closed-form models again, on validation users too."""
 
     def dims(self) -> tuple[int, ...]:
-        """What k is chosen from, on the validation users: of k that do as well, the first."""
+        """The values of k to choose from on the validation users; of equals, the first."""
         return self.dim if isinstance(self.dim, tuple) else (self.dim,)

@@ -1,4 +1,4 @@
-"""``diffcdr base``: both domains' base models on prepared tables, here or on Spark, for ``train`` to go on from."""
+"""``diffcdr base``: fits both domains' base models on prepared tables, locally or on Spark, for ``diffcdr train``."""
 
 from __future__ import annotations
 

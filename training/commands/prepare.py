@@ -1,4 +1,4 @@
-"""``diffcdr prepare``: two rating files in, tables out that ``base`` and ``train`` go on from."""
+"""``diffcdr prepare``: turns two rating files into tables for ``diffcdr base`` and ``diffcdr train``."""
 
 from __future__ import annotations
 

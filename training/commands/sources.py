@@ -1,4 +1,4 @@
-"""The data of a command on the screen: its rating files are read, and what was found in them is said."""
+"""Reads the rating files of a command and shows what was found in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GivenTables = Annotated[Path | None, typer.Option(help="What diffcdr prepare wro
 
 
 def load(reporter: Reporter, start: Files | PreparedTables, run: Run) -> Loaded:
-    """Read what a command starts from, and say what was found; raises as ``start.load``."""
+    """Read the inputs of a command and show what was found; raises as ``start.load``."""
     with reporter.task(start.doing, total=2, unit="files") as task:
         loaded = start.load(run)
         task.advance(2)
@@ -32,7 +32,7 @@ def load(reporter: Reporter, start: Files | PreparedTables, run: Run) -> Loaded:
 
 
 def say(reporter: Reporter, notes: Sequence[str], warnings: Sequence[str]) -> None:
-    """Show both."""
+    """Show notes, then warnings."""
     for note in notes:
         reporter.note(note)
     for warning in warnings:

@@ -1,4 +1,4 @@
-"""``diffcdr synth``: write a synthetic pair of domains to try everything with."""
+"""``diffcdr synth``: writes two synthetic domains to try everything with."""
 
 from __future__ import annotations
 

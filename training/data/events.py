@@ -1,4 +1,4 @@
-"""What users sent since the last training, as ``diffcdr events export`` writes it, to be learnt from with the files."""
+"""Ratings that users sent since the last training, as ``diffcdr events export`` writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a fitted model to a published bundle: the tables around the transfer, and the manifest that says what it is.
+"""From a fitted model to a published bundle: the transfer, its tables, and the manifest.
 
 ``target_users`` are the users with target *training* ratings. A held-out user is known to the source tables alone,
 as a cold-start user is; their target ratings reach nothing in the bundle but the metrics in its manifest.
@@ -58,7 +58,7 @@ LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the manifest says about the run besides the data: enough to train it again, and how good it came out."""
+    """What the manifest records of the run besides the data: its settings and its metrics."""
 
     preset: str
     config: TrainConfig
@@ -79,7 +79,7 @@ class RunFacts:
 
 
 def check_destination(path: Path) -> None:
-    """Find out before any work whether a bundle can be written to ``path``. Raises InputError where it cannot."""
+    """Check before any work that a bundle can be written to ``path``. Raises InputError if not."""
     with BundleWriter(path):
         pass
 

@@ -1,4 +1,4 @@
-"""What training starts from: two rating files, or tables that were prepared from them, and how they are to be read."""
+"""The inputs of training: two rating files, or tables prepared from them, and how to read them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DEFAULT_RANGE = (1.0, 5.0)
 
 @dataclass(frozen=True)
 class DomainOptions:
-    """What the options of a command say of one domain; ``side``: source or target, as options are named."""
+    """A command's options for one domain; ``side``: source or target, as in the option names."""
 
     side: str
     path: Path | None
@@ -75,13 +75,13 @@ class DomainOptions:
         )
 
     def of_ratings(self) -> bool:
-        """Whether something is said that tables have settled."""
+        """Whether an option is given that prepared tables have already decided."""
         return any(each is not None for each in (self.path, self.columns, self.separator, self.rating_range))
 
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """What they say of both domains."""
+    """A command's options for both domains."""
 
     rating_range: str | None = None
     encoding: str | None = None
@@ -90,7 +90,7 @@ class CommonOptions:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The data of a run, the run with what they settle (ranges, base models), and what there is to say of them."""
+    """The data of a run, the run with what the data determine (ranges, base models), and notes on them."""
 
     pair: DomainPair
     run: Run
@@ -100,7 +100,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Files:
-    """Two rating files, and who is left out of them: a file that lists users, or their ids."""
+    """Two rating files, and the users to leave out: a file that lists them, or their ids."""
 
     source: DomainFile
     target: DomainFile
@@ -168,7 +168,7 @@ def choose_start(
     events: Path | None = None,
     event_weights: str | None = None,
 ) -> Files | PreparedTables:
-    """What the options of a command ask to start from.
+    """The inputs that a command's options ask for.
 
     Raises:
         InputError: there are two kinds of input, or none; or an option is not understood.

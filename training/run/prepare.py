@@ -1,7 +1,7 @@
 """The steps from two rating files to fitted, measured models, each a small function with a typed result.
 
     pair = load_pair(source, target, ...)        both files read, cleaned, paired
-    prepared = prepare(pair, config, ...)        overlap users divided, base models fitted on what is not held out
+    prepared = prepare(pair, config, ...)        overlap users split, base models fitted on what is not held out
     fitted = fit_model(name, prepared, ...)      one model; its choices are made on the validation users
     evaluate_test(fitted, prepared)              on the test users, once, at the very end
 
@@ -43,7 +43,7 @@ PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class DomainFile:
-    """One domain's input: a rating file or folder, a file of titles or items, how they are read, and how judged."""
+    """One domain's input: a rating file or folder, a title or item file, how to read them, and the rules for doubts."""
 
     path: Path
     reading: Reading = field(default_factory=Reading)
@@ -55,7 +55,7 @@ class DomainFile:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What every model of one split starts from. ``test`` is for one evaluation at the end, and for nothing else."""
+    """The common start of all models of one split. ``test`` is for one evaluation at the end only."""
 
     pair: DomainPair
     split: Split
@@ -104,7 +104,7 @@ def load_pair(
 
 
 def prepare(pair: DomainPair, run: Run) -> Prepared:
-    """Divide the overlap users, and fit both base models on all but the held-out users' target ratings.
+    """Split the overlap users, and fit both base models on all but the held-out users' target ratings.
 
     Raises:
         InputError: the fractions leave no training, validation or test users, or a base model diverges.
