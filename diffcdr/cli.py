@@ -26,21 +26,21 @@ from diffcdr.terminal import spell_out_letters
 
 COMMAND_GROUP = "diffcdr.commands"
 SUMMARIES = {
-    "prepare": "Clean and pair two rating files once, here or on Spark.",
-    "base": "Fit base models on prepared tables, here or on Spark.",
+    "prepare": "Clean and pair two rating files once, locally or on Spark.",
+    "base": "Fit base models on prepared tables, locally or on Spark.",
     "train": "Train on two rating files and publish a bundle.",
     "serve": "Serve a bundle over REST.",
-    "synth": "Generate a two-domain data set to try things with.",
-    "score": "Recommend to many users at once, file to file.",
+    "synth": "Generate a two-domain data set for a try.",
+    "score": "Recommend to many users, from file to file.",
     "experiment": "Compare models on two rating files, with a report.",
-    "bench": "Measure speed, each figure against a reference implementation.",
-    "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
-    "doctor": "Say what there is to compute with, and what is missing.",
-    "index": "Publish a bundle again with an approximate item index.",
+    "bench": "Measure speed against reference implementations.",
+    "inspect": "Show the content and quality of a bundle, and check its files.",
+    "doctor": "Show the available devices, and what is missing.",
+    "index": "Republish a bundle with an approximate item index.",
     "rollout": "Bring a bundle to every replica, one after the other.",
     "push": "Copy a bundle's source vectors to Redis.",
     "erasures": "List the users who asked to be forgotten.",
-    "events": "Write what users sent to a file, for the next training.",
+    "events": "Export the ratings that users sent, for the next training.",
 }
 """Shown in ``diffcdr --help``; no command is imported for it."""
 OWN_COMMANDS = {

@@ -40,12 +40,12 @@ def events(
     ],
     out: Annotated[Path, typer.Option(help="File to write, ending in .parquet, .csv or .jsonl.", show_default=False)],
     since: Annotated[
-        str | None, typer.Option(help="Only of this time or later, in UTC: 2026-01-31 or 2026-01-31T18:00.")
+        str | None, typer.Option(help="Only ratings from this time on, in UTC: 2026-01-31 or 2026-01-31T18:00.")
     ] = None,
 ) -> None:
     """Write the events that users sent to a file, for diffcdr train --events.
 
-    Those of users who opted out or were erased are left out. The file appears whole or not at all.
+    Ratings of users who opted out or were erased are left out. The file appears whole or not at all.
     """
     kind = format_of(out, nested=False)
     first = None if since is None else _seconds(since)

@@ -209,7 +209,7 @@ def inspect_bundle(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
 ) -> None:
-    """Show what a bundle is, how good it is against baselines, and whether every byte is as published."""
+    """Show a bundle's content and its quality against baselines, and check every file's hash."""
     manifest, bundle_id = read_manifest(bundle)
     if verify:
         open_bundle(bundle)

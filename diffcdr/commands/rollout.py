@@ -195,16 +195,16 @@ def rollout(
         Path | None, typer.Option(help="File that holds a key with the scopes read and admin.", show_default=False)
     ] = None,
     settle: Annotated[
-        float, typer.Option(min=0.0, help="Seconds for which a replica has to answer with the new bundle alone.")
+        float, typer.Option(min=0.0, help="Seconds for which a replica must answer with the new bundle alone.")
     ] = 2.0,
     timeout: Annotated[
-        float, typer.Option(min=1.0, help="Seconds a replica may take to load it, and to switch.")
+        float, typer.Option(min=1.0, help="Seconds that a replica may take to load the bundle, and to switch.")
     ] = 300.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask every replica whether it is ready; change nothing.")
+        bool, typer.Option("--dry-run", help="Check that every replica is ready; change nothing.")
     ] = False,
 ) -> None:
-    """Bring a bundle to every replica, one after the other; back to the old one everywhere at the first failure.
+    """Bring a bundle to every replica, one after the other; at the first failure all go back to the old one.
 
     Every replica loads and verifies it before the first one switches.
     """

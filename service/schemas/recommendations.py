@@ -57,7 +57,7 @@ class _Options(Body):
             ge=0.0,
             le=1.0,
             allow_inf_nan=False,
-            description="Above 0, items of a personal list give way to others unlike them. Scores then need not fall.",
+            description="Above 0, personal lists become less repetitive. Scores then need not fall.",
             examples=[0.2],
         ),
     ] = 0.0

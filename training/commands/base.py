@@ -24,13 +24,13 @@ from training.run.run import Run
 
 def base(
     tables: Annotated[Path, typer.Option(help="Directory that diffcdr prepare wrote.")],
-    preset: Annotated[str, typer.Option(help="Whose base section is fitted.")] = "ranking",
+    preset: Annotated[str, typer.Option(help="Preset whose section `base` is used.")] = "ranking",
     settings: Settings = None,
     engine: EngineOption = "local",
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Fit the base models that training on these tables needs, and keep them with the tables."""
+    """Fit the base models that training on these tables needs, and store them with the tables."""
     config = load_preset(preset, settings or [])
     opened = open_tables(tables)
     torch.set_num_threads(1)

@@ -66,7 +66,9 @@ def experiment(
         int | None, typer.Option(help="1, 2 or 3: the paper's pair of Amazon files, in --data.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the files of --paper-task, as published.")] = None,
-    out: Annotated[Path, typer.Option(help="Directory for results.jsonl and the report; what is there goes on.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory for results.jsonl and the report; an existing experiment is continued.")
+    ],
     preset: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +91,7 @@ def experiment(
         int, typer.Option(min=0, help="Also rank each held-out item among so many sampled ones; older papers take 99.")
     ] = 0,
     embedding_users: Annotated[
-        int, typer.Option(min=2, help="Users of each part that Figure 4 shows at most; the paper shows 1000.")
+        int, typer.Option(min=2, help="Most users of each part in Figure 4; the paper shows 1000.")
     ] = USERS,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
     settings: Settings = None,
@@ -109,7 +111,7 @@ def experiment(
 ) -> None:
     """Compare models on two rating files: a grid of runs, and a report with tables and figures.
 
-    A stopped run goes on when the same command is given again; finished cells are not computed again.
+    Repeat the command to continue a stopped run; finished cells are not computed again.
     """
     preset = preset or ("ranking" if paper_task is None else "reference")
     settings = [*_of_task(paper_task, preset), *(settings or [])]

@@ -28,13 +28,14 @@ OwnGrids = Annotated[
 TensorBoard = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Keep figures as TensorBoard event files; of an experiment's cells as they are done."
+        metavar="DIR", help="Write figures as TensorBoard event files; an experiment writes each cell when it is done."
     ),
 ]
 MLflow = Annotated[
     str | None,
     typer.Option(
-        metavar="URI", help="Keep figures in this MLflow store or server; of an experiment's cells as they are done."
+        metavar="URI",
+        help="Write figures to this MLflow store or server; an experiment writes each cell when it is done.",
     ),
 ]
 RatingRange = Annotated[
@@ -46,7 +47,10 @@ SourceRange = Annotated[
 ]
 TargetRange = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="As --source-range.")]
 Encoding = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of text that is not UTF-8 and does not say it, such as latin-1.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Encoding of files that are not UTF-8 and have no byte-order mark, such as latin-1."
+    ),
 ]
 SourceSeparator = Annotated[
     str | None, typer.Option(metavar="TEXT", help="What separates fields, such as ';', '::', tab or space.")
@@ -58,5 +62,5 @@ SourceTitleColumns = Annotated[
 TargetTitleColumns = Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-title-columns.")]
 Accept = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help=f"Go on although it looks like a mistake: {', '.join(DOUBTS)}."),
+    typer.Option(metavar="NAME", help=f"Accept data that looks like a mistake: {', '.join(DOUBTS)}."),
 ]

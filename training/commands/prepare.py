@@ -58,7 +58,7 @@ def prepare(
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Read, clean and pair two rating files, split the users they share, and write all of it as tables."""
+    """Read, clean and pair two rating files, split their shared users, and write tables."""
     division = Division(seed=seed, **load_preset(preset, settings or []).split.model_dump())
     common = CommonOptions(rating_range, encoding, accept or [])
     files = (

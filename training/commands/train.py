@@ -89,16 +89,21 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="The model to publish; without it DiffCDR, or for lists a plain model better by one standard error."
+            help="The model to publish; default: DiffCDR, or for lists a plain model better by one standard error."
         ),
     ] = None,
     models: Annotated[
         str,
-        typer.Option(help="To train for comparison: plain (mean,bias,popular), all, paper (its systems), or a list."),
+        typer.Option(
+            help="Models to train for comparison: plain (mean,bias,popular), all, paper (its systems), or a list."
+        ),
     ] = "plain",
     select: Annotated[
         str | None,
-        typer.Option(metavar="METRIC", help="Publish the model best in this on validation users, such as ndcg@20."),
+        typer.Option(
+            metavar="METRIC",
+            help="Publish the model with the best value of this metric on validation users, such as ndcg@20.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every random choice.")] = 0,
     test_fraction: Annotated[
@@ -130,30 +135,30 @@ def train(
     ] = None,
     events: Annotated[
         Path | None,
-        typer.Option(help="Events sent since, to learn from too: what `diffcdr events export --out` wrote."),
+        typer.Option(help="Events that users sent since, to learn from too, from `diffcdr events export --out`."),
     ] = None,
     event_weights: Annotated[
         str | None,
         typer.Option(
             metavar="TYPE=WEIGHT,…",
-            help="What an event without a rating counts as: 0 is left out, 1 the best rating. purchase=1 if not said.",
+            help="Weights of events without a rating, from 0 (left out) to 1 (the best rating); default: purchase=1.",
         ),
     ] = None,
     histories: Annotated[
         bool,
         typer.Option(
             "--histories/--no-histories",
-            help="Keep what users rated in the source, for the console; neighbours keep which items it was anyway.",
+            help="Keep users' source ratings for the console; a sparse term keeps the rated items in any case.",
         ),
     ] = True,
-    checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="Directory for checkpoints of the training.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the state in --checkpoint.")] = False,
     approximate_above: Annotated[
         int | None,
-        typer.Option(metavar="ITEMS", min=1, help="With more target items, search by an approximate index."),
+        typer.Option(metavar="ITEMS", min=1, help="With more target items than this, search by an approximate index."),
     ] = None,
     recall_floor: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least share of the exact best 20 that the index has to find.")
+        float, typer.Option(min=0.0, max=1.0, help="Least share of the exact best 20 that the index must find.")
     ] = DEFAULT_FLOOR,
     tensorboard: TensorBoard = None,
     mlflow: MLflow = None,
