@@ -256,7 +256,7 @@ class SimilarItems(Answer):
 
 
 class RatedItem(FoundItem):
-    """An item of the source domain, and what the user gave it."""
+    """An item of the source domain, and the user's rating."""
 
     rating: float
 

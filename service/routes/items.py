@@ -24,7 +24,7 @@ class PopularParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")] = 20
-    offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Leave out so many from the beginning.")] = 0
+    offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Skip this many from the beginning.")] = 0
 
 
 @router.get(
@@ -38,7 +38,7 @@ class PopularParameters(BaseModel):
     },
 )
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
-    """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
+    """The list that unknown users get: `k` items, or all if the catalogue is smaller."""
     runtime = runtime_of(request)
     lineup = runtime.registry.lineup
     model = lineup.stable

@@ -40,7 +40,7 @@ USER_PROBLEMS = ("bad_request", "user_unknown", "not_in_bundle", "state_unavaila
     responses={200: {"model": UsersAnswer}, **responses("state_unavailable", *LOOKUP_PROBLEMS)},
 )
 async def users(request: Request, parameters: Annotated[UsersParameters, Query()]) -> Response:
-    """Users of either domain, by how their id begins. Who opted out or was erased is not named."""
+    """Users of either domain by the beginning of their id, without those who opted out or were erased."""
     runtime, model = await asked(request, parameters.model)
     found = await asyncio.to_thread(find_users, model.bundle, runtime.guard, parameters.prefix, parameters.limit)
     return json_response({"users": found, "bundle": model.id})
@@ -53,7 +53,7 @@ async def users(request: Request, parameters: Annotated[UsersParameters, Query()
     responses={200: {"model": ItemsAnswer}, **responses(*LOOKUP_PROBLEMS)},
 )
 async def items(request: Request, parameters: Annotated[ItemsParameters, Query()]) -> Response:
-    """Items by how their id begins, then by a part of their title."""
+    """Items by the beginning of their id, then by part of their title."""
     model = runtime_of(request).registry.lineup.choose(parameters.model, None)
     bundle = model.bundle
     table = bundle.source_items if parameters.domain == "source" else bundle.target_items
@@ -70,9 +70,9 @@ async def items(request: Request, parameters: Annotated[ItemsParameters, Query()
 async def history(
     request: Request, user_id: UserInAddress, parameters: Annotated[HistoryParameters, Query()]
 ) -> Response:
-    """As the model was shown it; of users it was not shown, the ratings they sent since.
+    """The ratings that the model was trained on; for other users, the ratings they sent since.
 
-    Of users who opted out or were erased nothing is told: they are unknown.
+    Users who opted out or were erased are unknown.
     """
     runtime, model = await asked(request, parameters.model)
     require_allowed(runtime, user_id)

@@ -49,7 +49,7 @@ _BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", 
 async def recommend(request: Request) -> Response:
     """Known source users are transferred; a `history`, or for others their events, is folded in.
 
-    Anyone else gets the popular list. `strategy` says which of these it was, and `fallback_reason` why it is the
+    All others get the popular list. `strategy` says which it was, and `fallback_reason` why it is the
     popular list.
     """
     wanted = await read_json(request, RecommendationRequest, limit=runtime_of(request).settings.max_body_bytes)

@@ -30,7 +30,7 @@ class RatingEvent(Body):
         }
     )
 
-    event_id: Annotated[SentId, Field(description="Drawn by the sender, another for each event of a user.")]
+    event_id: Annotated[SentId, Field(description="Chosen by the sender, unique for each event of a user.")]
     user_id: Annotated[SentId, Field(description="The user, as in the rating files.")]
     item_id: Annotated[SentId, Field(description="The item, as in the rating files.")]
     rating: Annotated[float | None, Field(description="May be left out where `type` is another than `rating`.")] = None
@@ -86,7 +86,7 @@ class EventsRequest(Body):
 
 
 class RejectedEvent(Body):
-    """An event that is not remembered; sending it again will not change that."""
+    """An event that was not stored; sending it again does not help."""
 
     index: Annotated[int, Field(ge=0, description="Position in the request, from 0.")]
     event_id: str
@@ -94,16 +94,16 @@ class RejectedEvent(Body):
 
 
 class EventsAnswer(Body):
-    """What became of the events; each is counted once."""
+    """The outcome of each event; each is counted once."""
 
     accepted: Annotated[int, Field(ge=0, description="Remembered now.")]
-    duplicates: Annotated[int, Field(ge=0, description="Remembered before: the user has an event of this id.")]
+    duplicates: Annotated[int, Field(ge=0, description="Stored before: the user has an event with this id.")]
     rejected: list[RejectedEvent]
     request_id: str
 
 
 class ErasureReceipt(Body):
-    """Proof that the wish was taken down; the same for every repetition."""
+    """Receipt of the erasure; the same for every repetition."""
 
     receipt: str
-    erased_at: Annotated[str, Field(description="ISO 8601, UTC, of the first time.")]
+    erased_at: Annotated[str, Field(description="Time of the first request, ISO 8601, UTC.")]

@@ -63,7 +63,7 @@ class _Options(Body):
     ] = 0.0
     fallback: Annotated[
         Literal["allow", "deny"],
-        Field(description="`deny`: answer 404 rather than with the popular list."),
+        Field(description="`deny`: answer 404 instead of the popular list."),
     ] = "allow"
     explain: Annotated[
         bool, Field(description="Say of each item which of the user's ratings its score is the sum of.")
@@ -92,12 +92,14 @@ class BatchUser(_Options):
     user_id: Annotated[SentId | None, Field(description="The user, as in the rating files.")] = None
     exclude_items: Annotated[
         tuple[SentId, ...],
-        Field(max_length=MAX_LISTED, fail_fast=True, description="Target items never to answer with."),
+        Field(max_length=MAX_LISTED, fail_fast=True, description="Target items to exclude."),
     ] = ()
     history: Annotated[
         tuple[Rating, ...],
         Field(
-            max_length=MAX_LISTED, fail_fast=True, description="Source-domain ratings to use instead of what is stored."
+            max_length=MAX_LISTED,
+            fail_fast=True,
+            description="Source-domain ratings to use instead of the stored ones.",
         ),
     ] = ()
 
@@ -106,7 +108,7 @@ class BatchUser(_Options):
         Field(
             max_length=MAX_LISTED,
             fail_fast=True,
-            description="Target-domain ratings: they move the list, and count as seen.",
+            description="Target-domain ratings: they change the list, and their items count as seen.",
         ),
     ] = ()
 
@@ -149,7 +151,7 @@ class RecommendationParameters(_Options):
         Field(
             max_length=MAX_LISTED_IN_ADDRESS,
             fail_fast=True,
-            description="Target items never to answer with; repeatable.",
+            description="Target items to exclude; repeatable.",
             examples=[[BOOK]],
         ),
     ] = ()
@@ -196,7 +198,7 @@ class Item(Body):
 
     item_id: str
     score: Annotated[float, Field(description="Predicted score; on the popular list, the number of ratings.")]
-    rank: Annotated[int, Field(ge=1, description="Place in the whole list, from 1.")]
+    rank: Annotated[int, Field(ge=1, description="Rank in the whole list, from 1.")]
     title: Annotated[str | None, Field(description="Left out where unknown.")] = None
     explanation: Annotated[
         Explanation | None,
@@ -215,11 +217,9 @@ Unexplained = Annotated[
 
 
 class RecommendationAnswer(Body):
-    """A ranked list, best first, and why it is what it is."""
+    """A ranked list, best first, with its strategy and the reason for a fallback."""
 
-    items: Annotated[
-        list[Item], Field(description="At most k; fewer, or none, where the catalogue has no more to offer.")
-    ]
+    items: Annotated[list[Item], Field(description="At most k; fewer, or none, if no more items are left.")]
     strategy: Strategy
     fallback_reason: FallbackReason | None
     unexplained_reason: Unexplained = None
@@ -254,6 +254,6 @@ class BatchLine(Body):
 class PopularAnswer(Body):
     """The most rated items, most first."""
 
-    items: Annotated[list[Item], Field(description="At most k; all items where there are fewer.")]
+    items: Annotated[list[Item], Field(description="At most k; all items if there are fewer.")]
     bundle: str
     recommendation_id: RecommendationId

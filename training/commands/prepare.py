@@ -106,7 +106,7 @@ def prepare(
         reporter.warn(warning)
     show_data(reporter, tables.pair)
     parts = ", ".join(f"{count:,} for {part}" for part, count in tables.split.counts().items())
-    reporter.note(f"divided by seed {seed}: {parts}")
+    reporter.note(f"split by seed {seed}: {parts}")
     reporter.note(f"wrote {out}; next: diffcdr train --tables {out} --bundle DIR")
 
 

@@ -147,7 +147,7 @@ class PreparedTables:
         if wanted != found:
             name = next(name for name in Division.model_fields if getattr(wanted, name) != getattr(found, name))
             raise InputError(
-                f"{self.path} was divided with {name} {getattr(found, name):g}, and this run asks for "
+                f"{self.path} was split with {name} {getattr(found, name):g}, and this run asks for "
                 f"{getattr(wanted, name):g}; run diffcdr prepare again with the preset and settings of this run"
             )
         pair = replace(tables.pair, target=tables.pair.target.with_items(self.target.items))
