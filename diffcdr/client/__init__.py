@@ -24,14 +24,9 @@ from diffcdr.client.answers import (
     Item,
     ItemList,
     LineError,
-    ModelsResult,
-    ModelSummary,
-    Readiness,
     RecommendationList,
     RejectedEvent,
-    ShadowShare,
     SourceShare,
-    TrafficSplit,
 )
 from diffcdr.client.async_client import AsyncClient
 from diffcdr.client.calls import Event, User
@@ -45,6 +40,7 @@ from diffcdr.client.experiment_answers import (
     RateShare,
     SampleRatioCheck,
 )
+from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare, TrafficSplit
 from diffcdr.client.sending import Retries
 
 __all__ = [

@@ -14,25 +14,10 @@ import httpx2 as httpx
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.client.answers import (
-    Activity,
-    Embeddings,
-    ErasureReceipt,
-    EventsResult,
-    FoundItems,
-    History,
-    ItemList,
-    ModelsResult,
-    ModelSummary,
-    Place,
-    Readiness,
-    RecommendationList,
-    ShadowShare,
-    SimilarItems,
-    UserList,
-    UserMap,
-)
+from diffcdr.client.answers import Embeddings, ErasureReceipt, EventsResult, ItemList, RecommendationList
 from diffcdr.client.experiment_answers import ExperimentsResult
+from diffcdr.client.lookup_answers import Activity, FoundItems, History, Place, SimilarItems, UserList, UserMap
+from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare
 
 T = TypeVar("T")
 
