@@ -35,6 +35,7 @@ from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
+from service.feedback.harm_watch import HarmWatch
 from service.feedback.intake import EventIntake
 from service.feedback.recommendation_ids import open_ids
 from service.loop_watch import LoopWatch
@@ -279,6 +280,9 @@ def _background_work(runtime: Runtime) -> Iterator[None]:
     ]
     if settings.watch_seconds:
         tasks.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))
+    if settings.stop_on_harm:
+        watch = HarmWatch(runtime.registry, runtime.store, loader.change).watch
+        tasks.append(keep("watching the canary", watch, metrics))
     try:
         yield
     finally:
