@@ -274,6 +274,8 @@ class TopK:
         added: Added | None = None,
     ) -> None:
         """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, to whom the fast way does not apply."""
+        if not len(chosen):
+            return
         # Of a model that gives everyone the same list all come this way, with one vector.
         vectors, which = np.unique(users[chosen], axis=0, return_inverse=True)
         for number, vector in enumerate(vectors):
