@@ -26,6 +26,7 @@ from service.schemas import (
     LoadRequest,
     ModelsAnswer,
     ModelSummary,
+    NeighboursSummary,
     Refusal,
     ShadowShare,
     TrafficSplit,
@@ -165,6 +166,7 @@ def _split(traffic: Traffic) -> TrafficSplit:
 
 def _summary(found: Model, lineup: Lineup) -> ModelSummary:
     manifest, placement = found.manifest, found.recommender.placement
+    neighbours = manifest.neighbours
     return ModelSummary(
         id=found.id,
         name=found.bundle.path.absolute().name,
@@ -184,6 +186,7 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         transfer=manifest.transfer.kind,
         search="exact" if manifest.search is None else "approximate",
         recall=None if manifest.search is None else manifest.search.recall,
+        neighbours=None if neighbours is None else NeighboursSummary(**asdict(neighbours)),
         fold_in=manifest.fold_in is not None,
         likes=None if manifest.likes is None else Likes(**manifest.likes.model_dump()),
         data=DataSummary(
