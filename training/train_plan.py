@@ -12,7 +12,7 @@ from diffcdr.metric_names import TRAINED_BASELINES
 from training.base_models.config import ALSConfig
 from training.config import TrainConfig, load_preset
 from training.data.domains import DomainPair
-from training.data.sense import parse_accepted
+from training.data.doubts import parse_accepted
 from training.models.registry import MODELS
 from training.run.data_checks import check_data
 from training.run.grids import SettingGrids, parse_grids
