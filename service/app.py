@@ -25,11 +25,11 @@ from service.bundles.shared_lineup import LineupFile
 from service.components import Intake, Lifecycle, Runtime
 from service.edge.admission import Admission
 from service.edge.auth import key_ring, only_here
+from service.edge.concurrency import Places
+from service.edge.connection_limits import Limits, most_connections
 from service.edge.host_names import HostNames
-from service.edge.limits import Limits, most_connections
 from service.edge.middleware import DirectRoute, Edge
 from service.edge.path_prefix import PathPrefix
-from service.edge.places import Places
 from service.edge.problems import from_exception
 from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing

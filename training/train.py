@@ -190,7 +190,7 @@ def fit(
         events: what users sent since, as ``diffcdr events export --out`` wrote it.
         event_weights: what an event without a rating counts as, by type, from 0 (left out) to 1 (the best rating), such
             as ``click=0.4``; a purchase 1 and a click 0 where nothing else is said.
-        accept: names of doubts (``training.data.sense.DOUBTS``) that are meant as they are.
+        accept: names of doubts (``training.data.doubts.DOUBTS``) that are meant as they are.
         checkpoint: a directory to keep the state of training in.
         resume: go on from the state in ``checkpoint``.
         watch: told of each step and its epochs.

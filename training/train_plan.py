@@ -13,7 +13,7 @@ from diffcdr.search.build_index import IndexOptions
 from training.base_models.config import ALSConfig
 from training.config import TrainConfig, load_preset
 from training.data.domains import DomainPair
-from training.data.sense import parse_accepted
+from training.data.doubts import parse_accepted
 from training.models.registry import MODELS
 from training.run.contenders import WITH_SPARSE_TERM, check_indexed, is_indexed, too_large
 from training.run.data_checks import check_data

@@ -15,7 +15,8 @@ from diffcdr.commands.inspect import shortfalls
 from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
 from service.bodies.responses import content_response, json_response
-from service.bundles.registry import Lineup, Model, Registry, Traffic
+from service.bundles.registry import Lineup, Model, Registry
+from service.bundles.traffic_split import Traffic
 from service.components import Runtime, runtime_of
 from service.edge.problems import responses
 from service.schemas import (
