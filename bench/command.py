@@ -27,21 +27,21 @@ from training.experiment.results import ResultsFile
 def bench(
     name: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(BENCHES)}, or all.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Less data: a minute for all, two for scale or soak.")] = False,
     figures: Annotated[
         Path | None,
         typer.Option("--figure", metavar="DIR", help=f"Draw sweeps as DIR/NAME.svg: {', '.join(SWEPT)}."),
     ] = None,
     device: Annotated[
-        DeviceName, typer.Option(help=f"Where; cuda is for {', '.join(DEVICE_BENCHES)}, and measures other cases.")
+        DeviceName, typer.Option(help=f"Device; cuda is for {', '.join(DEVICE_BENCHES)}, and measures other cases.")
     ] = "cpu",
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a ratio is below its floor.")] = False,
     minutes: Annotated[
         float | None, typer.Option(min=0.5, help="How long soak lasts. [20; with --short 2]", show_default=False)
     ] = None,
 ) -> None:
-    """Measure our implementation against a reference, in turns, on one thread; a ratio is ours over the reference's."""
+    """Measure our implementation and a reference alternately, on one thread; the ratio is ours over the reference."""
     if figures is not None and (short or device != "cpu" or name not in {*SWEPT, "all"}):
         raise InputError(
             f"--figure draws sweeps, which only the full forms of {', '.join(SWEPT)} on the processor have: "

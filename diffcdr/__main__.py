@@ -1,4 +1,4 @@
-"""The program, as ``diffcdr`` and as ``python -m diffcdr``: a look at the Python that runs it, then ``diffcdr.cli``.
+"""The program, as ``diffcdr`` and ``python -m diffcdr``: checks the Python version, then runs ``diffcdr.cli``.
 
 Every Python from 3.6 on can read this file, so that one that is too old gets a sentence, not a syntax error.
 """
@@ -9,7 +9,7 @@ OLDEST_PYTHON = (3, 11)
 
 
 def main() -> None:
-    """Run the program; exit code 2 where this Python is too old for it."""
+    """Run the program; exit code 2 if this Python is too old."""
     if sys.version_info < OLDEST_PYTHON:
         needed, running = (".".join(map(str, version[:2])) for version in (OLDEST_PYTHON, sys.version_info))
         sys.stderr.write(

@@ -1,4 +1,4 @@
-"""Files and directories that are there whole or not at all, and the hash that tells one file from another."""
+"""Atomic writes of files and directories, whole or not at all, and the hash of a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """A new, empty file beside ``path``, on disk and in its place when the block ends well, and gone when it does not.
+    """A new, empty file next to ``path``. It replaces ``path`` when the block succeeds, and is removed when it fails.
 
     Raises:
         OSError: it cannot be written; what was there before is there still.
@@ -44,7 +44,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_directory(folder: Path) -> Iterator[Path]:
-    """A new directory beside ``folder`` that takes its place when the block ends well, and goes when it does not.
+    """A new directory next to ``folder``. It replaces ``folder`` when the block succeeds, and is removed when it fails.
 
     Raises:
         OSError: it cannot be written; what was there before is there still.
@@ -70,7 +70,7 @@ def replacing_directory(folder: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(destination: Path, *, suffix: str) -> None:
-    """Remove what writers that were killed left beside ``destination``: unlocked directories, not made this minute."""
+    """Remove what killed writers left next to ``destination``: unlocked directories, at least a minute old."""
     for path in destination.parent.iterdir():
         if not (path.name.startswith(f".{destination.name}.") and path.name.endswith(suffix)):
             continue
@@ -102,7 +102,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reserving(folder: Path, size: int) -> Iterator[Callable[[], None]]:
-    """Keep ``size`` bytes of the disk that ``folder`` is on until the function is called, or the block ends.
+    """Reserve ``size`` bytes on the disk of ``folder`` until the yielded function is called or the block ends.
 
     The file has no name, so that nothing is left however the process ends.
 

@@ -1,4 +1,4 @@
-"""``diffcdr …``: the commands of the runtime, and those that training and service add when they are installed.
+"""The ``diffcdr`` command: the runtime's commands, and those of training and service if they are installed.
 
 Other packages add commands through the entry-point group ``diffcdr.commands``; the name in brackets after the
 object is the extra that brings what it imports. They are imported when they are called, never for ``--help``, so
@@ -26,21 +26,21 @@ from diffcdr.terminal import spell_out_letters
 
 COMMAND_GROUP = "diffcdr.commands"
 SUMMARIES = {
-    "prepare": "Clean and pair two rating files once, here or on Spark.",
-    "base": "Fit base models on prepared tables, here or on Spark.",
+    "prepare": "Clean and pair two rating files once, locally or on Spark.",
+    "base": "Fit base models on prepared tables, locally or on Spark.",
     "train": "Train on two rating files and publish a bundle.",
     "serve": "Serve a bundle over REST.",
-    "synth": "Generate a two-domain data set to try things with.",
-    "score": "Recommend to many users at once, file to file.",
+    "synth": "Generate a two-domain data set for a try.",
+    "score": "Recommend to many users, from file to file.",
     "experiment": "Compare models on two rating files, with a report.",
-    "bench": "Measure speed, each figure against a reference implementation.",
-    "inspect": "Show what a bundle is, how good it is, and whether it is whole.",
-    "doctor": "Say what there is to compute with, and what is missing.",
-    "index": "Publish a bundle again with an approximate item index.",
+    "bench": "Measure speed against reference implementations.",
+    "inspect": "Show the content and quality of a bundle, and check its files.",
+    "doctor": "Show the available devices, and what is missing.",
+    "index": "Republish a bundle with an approximate item index.",
     "rollout": "Bring a bundle to every replica, one after the other.",
     "push": "Copy a bundle's source vectors to Redis.",
     "erasures": "List the users who asked to be forgotten.",
-    "events": "Write what users sent to a file, for the next training.",
+    "events": "Export the ratings that users sent, for the next training.",
 }
 """Shown in ``diffcdr --help``; no command is imported for it."""
 OWN_COMMANDS = {
@@ -55,7 +55,7 @@ class LazyGroup(TyperGroup):
     """Lists commands by name alone, and imports one when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names in the order of a first day's work, then what others have added."""
+        """Names in the order in which a new user needs them, then those of other packages."""
         names = list(commands())
         return sorted(names, key=lambda name: (list(SUMMARIES).index(name) if name in SUMMARIES else 99, name))
 
@@ -103,7 +103,7 @@ def root(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the program. Mistakes of the caller end with one line on standard error and the error's exit code."""
+    """Run the program. A user's mistake ends with one line on standard error and the error's exit code."""
     spell_out_letters()
     end_cleanly_when_told()
     try:
@@ -116,7 +116,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def end_cleanly_when_told() -> None:
-    """On SIGTERM and SIGHUP end as on an error, so that nothing half-written stays.
+    """Handle SIGTERM and SIGHUP like an error, so that nothing half-written stays.
 
     Commands may take the signals themselves.
     """
@@ -153,6 +153,6 @@ def load_command(entry: EntryPoint) -> Any:
 
 
 def commands() -> dict[str, EntryPoint]:
-    """Every command there is, by name: the runtime's own, then those of entry points."""
+    """Every command by name: the runtime's own, then those of entry points."""
     own = {name: EntryPoint(name, value, COMMAND_GROUP) for name, value in OWN_COMMANDS.items()}
     return own | {entry.name: entry for entry in entry_points(group=COMMAND_GROUP) if entry.name not in own}

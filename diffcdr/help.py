@@ -1,4 +1,4 @@
-"""What ``diffcdr COMMAND --help`` prints: options grouped by what they are for, each with its whole text.
+"""``diffcdr COMMAND --help``: options in groups by purpose, each with its whole text.
 
 A table of options leaves twenty letters a line for the text of each in a window of 80 columns, and cuts examples.
 """

@@ -1,4 +1,4 @@
-"""What a command stands on, looked at before it runs.
+"""Checks the installation before a command runs.
 
 That ``training`` and ``service`` are ours and nobody else's of the same names; that the libraries are of versions
 that this one works with; that there is one ONNX Runtime, not two of its distributions over each other.
@@ -25,7 +25,7 @@ ONNX_RUNTIME = "onnxruntime"
 
 
 def check_installation(module: str, extras: Collection[str]) -> None:
-    """Look at what the command in ``module`` stands on; ``extras`` bring what it imports.
+    """Check what the command in ``module`` needs; ``extras`` provide its imports.
 
     Raises:
         InputError: another package stands in the way of ours, a library is too old or too new, or two distributions
@@ -39,7 +39,7 @@ def check_installation(module: str, extras: Collection[str]) -> None:
 
 
 def check_own(package: str) -> None:
-    """Raises InputError where Python would import somebody else's ``package`` in place of ours, or a mixture."""
+    """Raise InputError if Python would import another ``package`` in place of ours, or a mixture."""
     place, ours = location(package), HOME / package
     if place is not None and place != ours:
         raise InputError(
@@ -55,7 +55,7 @@ def check_own(package: str) -> None:
 
 
 def check_one_onnx_runtime() -> None:
-    """Raises InputError where two distributions of ONNX Runtime are installed, or one of which files are gone."""
+    """Raise InputError if two distributions of ONNX Runtime are installed, or one with missing files."""
     names = [each.name for each in distributions_of(ONNX_RUNTIME)]
     if len(names) > 1:
         raise InputError(
@@ -72,7 +72,7 @@ def check_one_onnx_runtime() -> None:
 
 
 def check_versions(extras: Collection[str]) -> None:
-    """Raises InputError where a library that ``extras`` or every install brings is not of a version that we work with.
+    """Raise InputError if a library that ``extras`` or every install requires has an unsupported version.
 
     What is not installed at all is left to the import to find.
     """
@@ -98,7 +98,7 @@ def library_versions(modules: Iterable[str]) -> dict[str, str]:
 
 
 def location(package: str) -> Path | None:
-    """The folder that ``import package`` would take, without importing it; None where there is none."""
+    """The folder that ``import package`` would use, without importing it; None if there is none."""
     loaded = sys.modules.get(package)
     if loaded is not None:
         places = list(getattr(loaded, "__path__", ()))

@@ -1,4 +1,4 @@
-"""Ranked lists as files: Parquet, CSV or JSON lines, by the ending of the name."""
+"""Writes ranked lists as Parquet, CSV or JSON lines, by the ending of the file name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures that manifests and reports hold, by name: which way is better, and which only describe lists."""
+"""The metrics of manifests and reports by name: which direction is better, and which only describe lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a long command says while it works: bars with rate and ETA on a terminal, plain lines otherwise.
+"""Progress output of long commands: bars with rate and ETA on a terminal, plain lines elsewhere.
 
     reporter = Reporter()
     with reporter.task("Scoring", total=len(users), unit="users") as task:
@@ -32,7 +32,7 @@ LINE_EVERY_S = 5.0
 
 @dataclass
 class Step:
-    """One task under way; what :meth:`Reporter.task` hands out."""
+    """A running task, as :meth:`Reporter.task` returns it."""
 
     description: str
     total: int | None
@@ -52,7 +52,7 @@ class Step:
         self._show(self)
 
     def begin(self, part: str) -> None:
-        """Say what of it is begun, and count what was begun before as done."""
+        """Name the part that begins, and count the part before as done."""
         if self.part:
             self.advance()
         self.part = part
@@ -61,7 +61,7 @@ class Step:
 
 @contextmanager
 def hint_on_interrupt(hint: str) -> Iterator[None]:
-    """Where Ctrl-C stops what is inside, say how to go on. Decorates a command, too."""
+    """On Ctrl-C, say how to resume. A context manager and a decorator for commands."""
     try:
         yield
     except KeyboardInterrupt:
@@ -70,7 +70,7 @@ def hint_on_interrupt(hint: str) -> Iterator[None]:
 
 
 class Reporter:
-    """Talks to whoever started the command. One per command; tasks may nest."""
+    """The output of a command to its user. One per command; tasks may nest."""
 
     def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Report on ``console``, standard error unless given; ``clock`` counts seconds."""
@@ -80,7 +80,7 @@ class Reporter:
 
     @contextmanager
     def task(self, description: str, total: int | None = None, *, unit: str = "rows") -> Iterator[Step]:
-        """Show a task of ``total`` units (None where nobody knows) until the block ends."""
+        """Show a task of ``total`` units (None if unknown) until the block ends."""
         step = Step(description, total, unit, started=self._clock())
         if self.console.is_terminal:
             with self._bar(step):
@@ -100,11 +100,11 @@ class Reporter:
             self._print(self._last_line(step))
 
     def note(self, text: str) -> None:
-        """Say one thing, above any bars."""
+        """Print one sentence above any bars."""
         self._print(text)
 
     def warn(self, text: str) -> None:
-        """Say one thing that the reader should not miss."""
+        """Print a warning that the reader should not miss."""
         self._print(text, label="warning: ", style="bold yellow")
 
     def table(

@@ -1,4 +1,4 @@
-"""Offline bulk scoring: the same lists as the service gives, for files of users, as one file.
+"""Offline bulk scoring: the lists of the service for a file of users, as one file.
 
 Users are worked through in parts of about ``PART_ROWS`` rows. Each part is written to a directory beside the output
 and moved into place when it is complete, so that memory stays bounded and an interrupted run can go on; at the end
@@ -39,7 +39,7 @@ _COMPARED_USERS = 2_000_000
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """What a command asks of an engine.
+    """What a command passes to an engine.
 
     ``users``: ids, None for every source user of the bundle. ``resume``: go on with what an interrupted run left.
     ``opted_out``: ids of users who opted out or are to be forgotten: they get the popular list.
@@ -53,7 +53,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What a run did. ``strategies``: users by the strategy that answered them."""
+    """The result of a run. ``strategies``: number of users per strategy."""
 
     users: int
     rows: int
@@ -63,7 +63,7 @@ class ScoreReport:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the parts depend on: a run may only go on with parts of the same plan."""
+    """Everything the parts depend on: a run can only resume with parts of the same plan."""
 
     bundle: str
     users: str
@@ -143,7 +143,7 @@ def score_users(
 
 
 def recommender_for(users: int, bundle: Bundle, *, device: Device, search_device: Device = "auto") -> Recommender:
-    """Ready to answer so many ``users`` of ``bundle``: with compiled loops, if there are any, where they pay."""
+    """A recommender for so many ``users`` of ``bundle``, with compiled loops if they are installed and pay off."""
     recommender = Recommender(bundle, device=device, search_device=search_device)
     if users >= COMPILED_USERS:
         recommender.compile()
@@ -167,7 +167,7 @@ def say_found(bundle: Bundle, asked: ScoreRequest, *, reporter: Reporter) -> Non
 
 
 def found_in(bundle: Bundle, listed: pl.Series, *, option: str) -> str:
-    """How many of the ``listed`` users ``bundle`` knows, in a sentence; ``option`` named them.
+    """A sentence that says how many of the ``listed`` users ``bundle`` knows; ``option`` named them.
 
     Raises:
         InputError: there are some, and it knows none: most probably they are written otherwise.
@@ -193,7 +193,7 @@ def found_in(bundle: Bundle, listed: pl.Series, *, option: str) -> str:
 
 
 def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_out: pl.Series | None) -> Plan:
-    """What the lists of ``users`` depend on.
+    """The plan for the lists of ``users``.
 
     Raises:
         InputError: there is nothing to score.

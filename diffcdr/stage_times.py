@@ -1,4 +1,4 @@
-"""Where the time of a computation goes, told to whoever measures it, on the thread that computes."""
+"""Timings of the stages of a computation, collected on the thread that computes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measured() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Count this block as the stage ``name``; costs next to nothing where nobody measures."""
+    """Time this block as the stage ``name``; costs almost nothing if nothing measures."""
     spent = _spent.get()
     if spent is None:
         yield

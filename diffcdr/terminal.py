@@ -1,4 +1,4 @@
-"""Output that goes where letters beyond ASCII do not: they are written as ASCII has them, and nothing fails."""
+"""Output to terminals and files that cannot encode every character: those are spelled in ASCII."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPELLINGS = {
 
 
 def spell_out_letters() -> None:
-    """From now on, what standard output and standard error cannot encode is spelled in ASCII."""
+    """Make standard output and standard error spell characters that they cannot encode in ASCII."""
     codecs.register_error(ERRORS, _spelled)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

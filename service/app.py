@@ -35,6 +35,8 @@ from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
+from service.feedback.intake import EventIntake
+from service.feedback.recommendation_ids import open_ids
 from service.loop_watch import LoopWatch
 from service.metrics import Metrics
 from service.recent_activity import Activity
@@ -44,7 +46,6 @@ from service.routes import (
     console,
     docs,
     embeddings,
-    events,
     health,
     items,
     lookup,
@@ -54,6 +55,7 @@ from service.routes import (
     recommendations,
     similar,
 )
+from service.routes.feedback import events, experiments
 from service.settings import Settings
 from service.state.opening import open_store, open_vectors
 from service.state.suppression import Guard
@@ -134,11 +136,14 @@ def create_app(
     shared = LineupFile(folder) if folder is not None else None
     tracing = open_tracing(settings)
     vectors = open_vectors(settings)
+    feedback = EventIntake.of(settings, open_ids(settings, folder))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
         try:
-            async with _running(settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared) as runtime:
+            async with _running(
+                settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared, feedback=feedback
+            ) as runtime:
                 app.state.runtime = runtime
                 with _background_work(runtime):
                     yield {"edge": edge, "limits": limits}
@@ -168,6 +173,7 @@ def create_app(
         batch.router,
         embeddings.router,
         events.router,
+        experiments.router,
         items.router,
         similar.router,
         models.router,
@@ -216,6 +222,7 @@ async def _running(
     model: Model | None,
     vectors: RedisVectors | None,
     shared: LineupFile | None,
+    feedback: EventIntake,
 ) -> AsyncIterator[Runtime]:
     """The parts of the service, made and warmed with ``model`` or the settings' bundle; closed at the end."""
     loaded = model
@@ -246,6 +253,7 @@ async def _running(
             guard=guard,
             vectors=vectors,
             intake=Intake(settings.event_queue),
+            feedback=feedback,
             lifecycle=lifecycle,
             activity=Activity(metrics),
         )

@@ -41,20 +41,20 @@ logger = logging.getLogger(__name__)
 def serve(
     bundle: Annotated[Path | None, typer.Option(help="Bundle directory to serve. [DIFFCDR_BUNDLE]")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [DIFFCDR_HOST, 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [DIFFCDR_PORT, 8000]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one. [DIFFCDR_PORT, 8000]")] = None,
     uds: Annotated[Path | None, typer.Option(help="Unix socket, in place of host and port. [DIFFCDR_UDS]")] = None,
     root_path: Annotated[
-        str | None, typer.Option(help="Path below which a proxy shows the service. [DIFFCDR_ROOT_PATH]")
+        str | None, typer.Option(help="Path prefix under which a proxy exposes the service. [DIFFCDR_ROOT_PATH]")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [DIFFCDR_DEVICE, auto]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a transfer graph. [DIFFCDR_THREADS, 1]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes on the one port. [DIFFCDR_WORKERS, 1]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on the same port. [DIFFCDR_WORKERS, 1]")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json. [DIFFCDR_LOG_FORMAT, text]")] = None,
     access_log: Annotated[bool | None, typer.Option(help="Log every request. [DIFFCDR_ACCESS_LOG, off]")] = None,
 ) -> None:
     """Serve a bundle over REST until Ctrl-C or SIGTERM.
 
-    Options win over the DIFFCDR_* environment, which sets everything else there is to set (docs/reference/settings.md).
+    Options override the DIFFCDR_* environment, which has all other settings (docs/reference/settings.md).
     """
     with logs.fatal_errors(log_format or os.environ.get(f"{PREFIX}LOG_FORMAT", "")):
         settings = Settings.read(
@@ -189,12 +189,12 @@ def open_state(url: str) -> Store:
 def push(
     bundle: Annotated[Path, typer.Option(help="Bundle directory.", show_default=False)],
     redis: Annotated[str, typer.Option(help="redis://… to push to.", envvar="DIFFCDR_VECTORS_URL", show_default=False)],
-    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds until Redis forgets them; never if left out.")] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove those of all other bundles afterwards.")] = False,
+    ttl: Annotated[int | None, typer.Option(min=1, help="Seconds until Redis deletes them; default: never.")] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove the vectors of all other bundles afterwards.")] = False,
 ) -> None:
     """Load a bundle's source vectors into Redis, for services with DIFFCDR_VECTORS=redis.
 
-    They are there all at once, or not at all. An interrupted push goes on where it stopped.
+    They appear all at once or not at all. An interrupted push continues where it stopped.
     """
     reporter = Reporter()
     opened = open_bundle(bundle)

@@ -14,6 +14,7 @@ from service.bundles.registry import Registry
 from service.engine.batcher import Batcher
 from service.engine.jobs import QueueFull
 from service.engine.shadow import Shadow
+from service.feedback.intake import EventIntake
 from service.metrics import Metrics
 from service.recent_activity import Activity
 from service.settings import Settings
@@ -63,6 +64,7 @@ class Runtime:
     guard: Guard
     vectors: RedisVectors | None
     intake: Intake
+    feedback: EventIntake
     lifecycle: Lifecycle
     activity: Activity
 

@@ -1,4 +1,4 @@
-"""``diffcdr events``: what users sent since the last training, as a file for the next one."""
+"""``diffcdr events``: exports the ratings that users sent, as a file for the next training."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from diffcdr.errors import InputError
 from diffcdr.list_files import format_of, write_lists
 from diffcdr.progress import Reporter
 from service.commands import open_state
+from service.state.events.kinds import KeptEvent
 from service.state.exporting import Exported, export_events
-from service.state.store import KeptEvent, StateUnavailable
+from service.state.store import StateUnavailable
 
 SCHEMA = {
     "user_id": pl.String,
@@ -24,8 +25,12 @@ SCHEMA = {
     "rating": pl.Float64,
     "domain": pl.String,
     "timestamp": pl.Int64,
+    "type": pl.String,
+    "recommendation_id": pl.String,
+    "position": pl.Int64,
 }
-"""Columns of the file; ``timestamp`` is the beginning of the hour, in seconds since 1970, null where unknown."""
+"""Columns of the file. ``rating``: null where none was given. ``timestamp``: in seconds since 1970, as the sender said,
+else the beginning of the hour; null where unknown. ``recommendation_id`` and ``position``: of the list it came of."""
 
 
 def events(
@@ -35,12 +40,12 @@ def events(
     ],
     out: Annotated[Path, typer.Option(help="File to write, ending in .parquet, .csv or .jsonl.", show_default=False)],
     since: Annotated[
-        str | None, typer.Option(help="Only of this time or later, in UTC: 2026-01-31 or 2026-01-31T18:00.")
+        str | None, typer.Option(help="Only ratings from this time on, in UTC: 2026-01-31 or 2026-01-31T18:00.")
     ] = None,
 ) -> None:
-    """Write the ratings that users sent to a file, for diffcdr train --events.
+    """Write the events that users sent to a file, for diffcdr train --events.
 
-    Those of users who opted out or were erased are left out. The file appears whole or not at all.
+    Ratings of users who opted out or were erased are left out. The file appears whole or not at all.
     """
     kind = format_of(out, nested=False)
     first = None if since is None else _seconds(since)
@@ -79,5 +84,17 @@ def _seconds(text: str) -> float:
 
 
 def _table(found: list[KeptEvent]) -> pl.DataFrame:
-    rows = [(event.user_id, event.item_id, event.rating, event.domain, event.at) for event in found]
+    rows = [
+        (
+            event.user_id,
+            event.item_id,
+            event.rating,
+            event.domain,
+            event.at,
+            event.type,
+            event.recommendation_id,
+            event.position,
+        )
+        for event in found
+    ]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")

@@ -104,7 +104,9 @@ class Metrics:
             ["work"],
             registry=registry,
         )
-        self.events = Counter("diffcdr_events", "Ratings sent by callers, by outcome.", ["outcome"], registry=registry)
+        self.events = Counter(
+            "diffcdr_events", "Events sent by callers, by outcome and type.", ["outcome", "type"], registry=registry
+        )
         self.shadow_overlap = Histogram(
             "diffcdr_shadow_overlap",
             "Share of the first 20 items that the shadow bundle's list has in common with the answer.",

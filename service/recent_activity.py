@@ -1,4 +1,4 @@
-"""The last 15 minutes of this service's own metrics, so that a page that is opened now has something to show.
+"""The last 15 minutes of this service's metrics, so that the console has history to show when it is opened.
 
 Each worker keeps its own ring; every sample is of all workers, since :meth:`Metrics.render` is.
 """
@@ -40,13 +40,13 @@ class Activity:
         self._ring: deque[Sample] = deque(maxlen=round(KEPT_SECONDS / INTERVAL_SECONDS))
 
     async def watch(self) -> None:
-        """For ever: take samples."""
+        """Run for ever: take samples."""
         while True:
             self._ring.append(await asyncio.to_thread(self._now))
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def samples(self, *, since: float) -> list[Sample]:
-        """The samples taken after ``since`` (seconds since 1970), oldest first, and one of this moment."""
+        """The samples after ``since`` (seconds since 1970), oldest first, and one taken now."""
         return [*(sample for sample in self._ring if sample.at > since), await asyncio.to_thread(self._now)]
 
     def _now(self) -> Sample:

@@ -1,4 +1,4 @@
-"""Everything that can be set, read once from ``DIFFCDR_*`` environment variables and then frozen."""
+"""The service's settings, read once from ``DIFFCDR_*`` environment variables and then frozen."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OPTIONS = frozenset(
     {"bundle", "host", "port", "uds", "root_path", "device", "threads", "log_format", "access_log", "workers"}
 )
 """Settings that are options of ``diffcdr serve`` too."""
-SECRETS = frozenset({"api_keys", "state_url", "vectors_url"})
+SECRETS = frozenset({"api_keys", "feedback_key", "state_url", "vectors_url"})
 """Settings whose values are never shown."""
 
 
 class Loading(TypedDict):
-    """What :func:`service.bundles.registry.load_model` is told besides the path."""
+    """How :func:`service.bundles.registry.load_model` loads a bundle."""
 
     device: Device
     search_device: Device
@@ -103,6 +103,19 @@ class Settings(BaseSettings):
     personalised and no write is taken."""
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are forgotten this long after the last of them was sent."""
+
+    feedback_key: SecretStr = SecretStr("")
+    """The key that recommendation ids are signed with, the same for all replicas; after a comma, older ones that are
+    still believed. Without it: drawn at the start, so ids end with a restart."""
+
+    event_weights: str = ""
+    """Types of events, and what one without a rating says of a liking, from 0 (nothing) to 1 (as the best rating):
+    ``TYPE=WEIGHT``, separated by commas. ``impression=0, click=0, purchase=1`` are there in any case, and may be given
+    another weight."""
+    conversion_types: str = "purchase"
+    """Types of events that count as conversions, separated by commas."""
+    attribution_hours: float = Field(168.0, gt=0, le=8_760)
+    """For so long after a list was given, events may name its recommendation id. Later ones are refused."""
 
     event_queue: int = Field(10_000, ge=1)
     """Events that may wait to be written, in each process. More get 503 with Retry-After."""
@@ -199,7 +212,7 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Names in ``environment`` that look like settings and are none, but for what Kubernetes sets for Services."""
+    """Names in ``environment`` that look like settings but are not, except those that Kubernetes sets for Services."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | NOT_THE_SERVICES
     return sorted(
         name

@@ -17,6 +17,7 @@ from diffcdr.bundle.manifest import (
     Counts,
     FoldInSpec,
     InputFile,
+    LikesSpec,
     Manifest,
     Provenance,
     ScoringSpec,
@@ -61,6 +62,7 @@ def write_bundle(
     titles: bool = True,
     console: bool = False,
     neighbours: bool = False,
+    likes: float | None = None,
     attributes: bool = False,
 ) -> str:
     """Write a bundle at ``path`` and return its id. Everything in it is drawn from ``seed``.
@@ -72,6 +74,7 @@ def write_bundle(
     ``neighbours`` adds a sparse term: each source user's two to six items (with ``console``, the three that are shown),
     and what some source items' neighbours are.
     ``attributes`` adds those of :func:`item_attributes`.
+    ``likes``: the lowest rating that is one; warm users liked the first two of the items that they have seen.
     ``kind`` "onnx" plants ``tanh(x A + b)``, "affine" plants ``x A + b``.
     """
     rng = np.random.default_rng(seed)
@@ -97,6 +100,8 @@ def write_bundle(
         writer.array("target_users/vectors.npy", _normal(rng, len(warm_table), target_dim))
         writer.array("target_users/seen_indptr.npy", np.arange(len(warm_table) + 1, dtype=np.int64) * seen_per_user)
         writer.array("target_users/seen_items.npy", seen.astype(np.int32).reshape(-1))
+        if likes is not None:
+            writer.array("target_users/seen_liked.npy", np.tile(np.arange(seen_per_user) < 2, len(warm_table)))
         writer.ids("target_items", item_table)
         writer.array("target_items/vectors.npy", _normal(rng, len(item_table), target_dim))
         writer.array("target_items/biases.npy", _normal(rng, len(item_table)))
@@ -126,6 +131,7 @@ def write_bundle(
                 ),
                 sparse=SparseSpec(length_power=1.0) if neighbours else None,
                 fold_in=_fold_in(fold_in, source_dim),
+                likes=None if likes is None else LikesSpec(source=likes, target=likes),
                 warm=WarmSpec(kind=warm, strength=2.0, confidence=10.0 if warm == "als" else 1.0) if warm else None,
                 attributes=known_items.specs(),
                 counts=Counts(

@@ -5,6 +5,7 @@ Functions and classes as httpx's, ``timeout`` included for whoever needs another
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -46,3 +47,11 @@ def stream(method: str, url: str, **options: Any) -> AbstractContextManager[http
 def client(**options: Any) -> httpx.Client:
     """A client."""
     return httpx.Client(**{"timeout": LIMIT_SECONDS, **options})
+
+
+def lines_without_ids(body: bytes) -> list[Any]:
+    """The lines of a batch answer but for their recommendation ids, which hold the time and differ from each other."""
+    lines = [json.loads(line) for line in body.splitlines()]
+    ids = [line.pop("recommendation_id") for line in lines if "recommendation_id" in line]
+    assert len(set(ids)) == len(ids)
+    return lines

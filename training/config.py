@@ -1,4 +1,4 @@
-"""What one training run is set to: a preset, and the settings that override it.
+"""The settings of a training run: a preset, and what overrides it.
 
 A preset is a TOML file in ``training/presets``, one section for the split, one for the base models and one for each
 model. An override names a setting by its dotted path: ``diffcdr.nfe=10``. Everything is checked before any work
@@ -49,7 +49,7 @@ class _Frozen(BaseModel):
 
 
 class SplitConfig(_Frozen):
-    """How the overlap users are divided, section ``[split]``."""
+    """How the overlap users are split, section ``[split]``."""
 
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
     """beta: share of the overlap users held out for the one final evaluation."""
@@ -89,7 +89,7 @@ class TrainConfig(_Frozen):
 
 
 def preset_names() -> list[str]:
-    """The presets there are, sorted."""
+    """All presets, sorted."""
     folder = resources.files("training") / "presets"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 

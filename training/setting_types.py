@@ -1,4 +1,4 @@
-"""The settings of every model: frozen, closed to unknown keys, checked at the boundary.
+"""The base classes of all settings: frozen, validated, without unknown keys.
 
 Presets fill them by section, ``[base]``, ``[diffcdr]``, ``[emcdr]``, …. Defaults follow the paper where it speaks;
 what the released code does instead is said at each field, and is what the ``reference`` preset sets.
@@ -24,13 +24,13 @@ Dim = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Settings(BaseModel):
-    """Frozen, and closed to unknown keys."""
+    """Frozen settings that refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EpochsConfig(Settings):
-    """What every model that trains in epochs can be set to."""
+    """The settings of every model that trains in epochs."""
 
     lr: float = Field(default=0.01, gt=0.0)
     epochs: int = Field(default=10, ge=1)

@@ -117,7 +117,7 @@ def train_models(plan: TrainPlan, prepared: Prepared, run: Run) -> Trained:
 
 
 class DataWarning(UserWarning):
-    """Something odd about the data of a run, which it was trained on all the same."""
+    """Something about the data is odd, but training went on."""
 
 
 def fit(
@@ -137,6 +137,7 @@ def fit(
     rating_range: tuple[float, float] | None = None,
     source_range: tuple[float, float] | None = None,
     target_range: tuple[float, float] | None = None,
+    positive_threshold: float | tuple[float, float] | None = None,
     source_columns: str | None = None,
     target_columns: str | None = None,
     source_separator: str | None = None,
@@ -149,6 +150,7 @@ def fit(
     target_title_columns: str | None = None,
     exclude_users: str | Path | Sequence[str] | None = None,
     events: str | Path | None = None,
+    event_weights: str | None = None,
     accept: Collection[str] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -175,6 +177,8 @@ def fit(
         seed: fixes every random choice.
         rating_range: lowest and highest rating, 1 to 5 where none is given; others are left out and counted.
         source_range, target_range: those of one domain, where the domains rate differently.
+        positive_threshold: lowest rating that is a like, of both or of source and target; under ``ranking`` every
+            rating is one where none is given. Lower ones are neither learnt from nor judged by.
         source_columns, target_columns: names where they are not the usual ones, ``user=uid,item=film,rating=stars``.
         source_separator, target_separator: what separates fields, such as ``::``, where it is not to be found out.
         encoding: of text that is not UTF-8 and does not say it, such as ``latin-1``.
@@ -183,7 +187,9 @@ def fit(
             ``target_titles``.
         source_title_columns, target_title_columns: names of its columns, ``item=asin,title=name``.
         exclude_users: users to leave out of both domains: a file that lists them, or their ids.
-        events: ratings that users sent since, as ``diffcdr events export --out`` wrote them.
+        events: what users sent since, as ``diffcdr events export --out`` wrote it.
+        event_weights: what an event without a rating counts as, by type, from 0 (left out) to 1 (the best rating), such
+            as ``click=0.4``; a purchase 1 and a click 0 where nothing else is said.
         accept: names of doubts (``training.data.sense.DOUBTS``) that are meant as they are.
         checkpoint: a directory to keep the state of training in.
         resume: go on from the state in ``checkpoint``.
@@ -206,6 +212,7 @@ def fit(
         paper_grid=grid,
         grid_values=grid_values,
         test_fraction=test_fraction,
+        positive_threshold=_threshold(positive_threshold),
     )
     start = choose_start(
         DomainOptions(
@@ -231,6 +238,7 @@ def fit(
         exclude_users=_listed(exclude_users),
         common=CommonOptions(_range(rating_range), encoding, list(accept)),
         events=_path(events),
+        event_weights=event_weights,
     )
     ready_checkpoints(_path(checkpoint), resume=resume)
     run = Run(config=plan.config, seed=seed, rating_range=DEFAULT_RANGE, checkpoints=_path(checkpoint), watch=watch)
@@ -251,6 +259,12 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _threshold(given: float | tuple[float, float] | None) -> str | None:
+    if given is None or isinstance(given, int | float):
+        return None if given is None else str(given)
+    return ",".join(map(str, given))
 
 
 def _path(given: str | Path | None) -> Path | None:

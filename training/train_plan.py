@@ -1,11 +1,13 @@
-"""What a training run is to do: models, settings and the rule that picks the one to publish, from the user's words."""
+"""The plan of a training run: its models, its settings, and the rule that picks the model to publish."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from diffcdr.errors import InputError
 from diffcdr.metric_names import TRAINED_BASELINES
 from training.base_models.config import ALSConfig
 from training.config import TrainConfig, load_preset
@@ -34,7 +36,7 @@ class TrainPlan:
     on_evidence: bool = False
 
     @classmethod
-    def parse(
+    def parse(  # noqa: PLR0913 - all that a plan is made of
         cls,
         preset: str,
         settings: Sequence[str] = (),
@@ -45,8 +47,9 @@ class TrainPlan:
         paper_grid: bool = False,
         grid_values: Sequence[str] = (),
         test_fraction: float | None = None,
+        positive_threshold: str | None = None,
     ) -> Self:
-        """A plan from the words of a command; everything that can be wrong with them is found here.
+        """Make a plan from a command's options, and check them all.
 
         Args:
             preset: name of the settings to begin with.
@@ -58,12 +61,14 @@ class TrainPlan:
             paper_grid: try the paper's values of lambda and s.
             grid_values: ``section.key=value,value``, values to try.
             test_fraction: share of overlap users to measure on, in place of the preset's.
+            positive_threshold: as :func:`likes_settings` takes it.
 
         Raises:
             InputError: a name, a setting or a value is not understood.
         """
         if test_fraction is not None:
             settings = [*settings, f"split.test_fraction={test_fraction}"]
+        settings = [*settings, *likes_settings(positive_threshold, preset, settings)]
         config = load_preset(preset, settings)
         on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
         publish = FAVOURED if model is None else model
@@ -78,7 +83,7 @@ class TrainPlan:
 
 
 def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:
-    """What is odd about ``pair``, as warnings; raises as :func:`training.run.data_checks.check_data`."""
+    """Warnings about the data of ``pair``; raises as :func:`training.run.data_checks.check_data`."""
     return check_data(
         pair,
         plan.config,
@@ -87,3 +92,28 @@ def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collecti
         seeds=[seed],
         accepted=parse_accepted(accept),
     )
+
+
+def likes_settings(text: str | None, preset: str, settings: Sequence[str]) -> list[str]:
+    """``--positive-threshold`` as settings beside ``settings`` of ``preset``: ``4``, or ``8,4`` for source and target.
+
+    Raises:
+        InputError: it is not understood, or the preset is not of lists.
+    """
+    if text is None:
+        return []
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(map(math.isfinite, numbers)):
+        raise InputError(
+            f"--positive-threshold {text!r} is not understood; write the lowest rating that is a like, such as 4, or "
+            "8,4 for the source's and the target's"
+        )
+    if not isinstance(load_preset(preset, settings).base, ALSConfig):
+        raise InputError(
+            f"--positive-threshold says which ratings are likes, and the base models of preset {preset} learn how high "
+            "each is; leave it out, or take --preset ranking"
+        )
+    return [f"base.positive_threshold={numbers[0] if len(numbers) == 1 else numbers}"]

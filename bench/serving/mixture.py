@@ -75,6 +75,10 @@ def _known(population: Population, rng: Random) -> Question:
     return _single("known", user_id=population.user(rng), k=rng.randint(1, 100), diversity=rng.choice((0.0, 0.0, 0.3)))
 
 
+def _explained(population: Population, rng: Random) -> Question:
+    return _single("explained", user_id=population.user(rng), k=rng.randint(1, 30), explain=True)
+
+
 def _by_address(population: Population, rng: Random) -> Question:
     return _get("by address", f"/v1/users/{population.user(rng)}/recommendations?k={rng.randint(1, 100)}")
 
@@ -134,6 +138,9 @@ def _events(population: Population, rng: Random) -> Question:
         {"event_id": f"{rng.getrandbits(64):x}", "user_id": user, "domain": domain, **rating}
         for rating in population.ratings(rng, domain[0], rng.randint(1, 20))
     ]
+    kind = rng.choice(("rating", "rating", "impression", "click", "purchase"))
+    for event in events if kind != "rating" else ():
+        event |= {"type": kind, "rating": None, "position": rng.randint(1, 20)}
     key = f"{rng.getrandbits(64):x}" if rng.random() < 0.5 else None
     body = json.dumps({"events": events}).encode()
     return Question("events", "POST", "/v1/events", frozenset({200}), body, key=key)
@@ -161,6 +168,7 @@ def _look(population: Population, rng: Random) -> Question:
         f"/v1/items?q=t0{digits:03d}",
         f"/v1/items?domain=source&q={digits}",
         "/v1/activity",
+        "/v1/experiments",
         "/metrics",
         "/livez",
         "/readyz",
@@ -198,7 +206,8 @@ def _bad(population: Population, rng: Random) -> Question:
 
 
 KINDS: Sequence[tuple[Maker, float]] = (
-    (_known, 28.0),
+    (_known, 26.0),
+    (_explained, 2.0),
     (_by_address, 6.0),
     (_stranger, 6.0),
     (_fold_in, 8.0),

@@ -1,4 +1,4 @@
-"""Whether an open bundle's tables belong together: shapes, kinds, ranges, finite values, text that is text.
+"""Checks that the tables of an open bundle are valid and fit together: shapes, types, ranges, finite values, UTF-8.
 
 Hashes say that a bundle is what was published. This says that what was published can be served: whatever reads tables
 afterwards may rely on it, and has no checks of its own.
@@ -30,7 +30,7 @@ LARGEST = 1e15
 
 
 def check_tables(bundle: Bundle) -> None:
-    """Refuse tables that cannot be served, before they answer anyone. Raises BundleError that names the table."""
+    """Refuse tables that cannot be served. Raises a BundleError that names the table."""
     try:
         for name, table, shape, kind in _tables(bundle):
             _check_values(name, table, shape, kind)
@@ -38,6 +38,8 @@ def check_tables(bundle: Bundle) -> None:
             _check_ids(name, ids)
         users, items = bundle.target_users, bundle.target_items
         _check_rows("target_users/seen", users.seen_indptr, users.seen_items, rows=len(users.ids), below=len(items.ids))
+        if bundle.manifest.likes is not None:
+            _check_flags("target_users/seen_liked", users.seen_liked, len(users.seen_items))
         for name, titles, rows in (
             ("source_items", bundle.source_items.titles, len(bundle.source_items.ids)),
             ("target_items", items.titles, len(items.ids)),
@@ -53,7 +55,7 @@ def check_tables(bundle: Bundle) -> None:
 
 
 def check_sizes(bundle: Bundle) -> None:
-    """Refuse values so large that scores would overflow. The runtime bears them, user by user. Raises BundleError."""
+    """Refuse values so large that scores overflow, which the runtime tolerates user by user. Raises BundleError."""
     for name, table, _, _ in _tables(bundle):
         if table is not None and max(table.max(initial=0), -table.min(initial=0)) > LARGEST:
             raise BundleError(f"{name} of bundle {bundle.path} holds a value beyond {LARGEST:g}; train it again")
@@ -134,6 +136,11 @@ def _check_rows(name: str, indptr: Array, items: Array, *, rows: int, below: int
         raise _Unfit(name, "does not divide its entries into rows")
     if len(items) and (items.min() < 0 or items.max() >= below):
         raise _Unfit(name, f"names a row from 0 to {below - 1} that is none")
+
+
+def _check_flags(name: str, flags: Array | None, size: int) -> None:
+    if flags is None or flags.shape != (size,) or flags.dtype != np.bool_:
+        raise _Unfit(name, f"is not one truth value for each of {size} items")
 
 
 def _check_neighbours(bundle: Bundle, tables: NeighbourTables) -> None:

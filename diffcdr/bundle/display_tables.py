@@ -1,4 +1,4 @@
-"""Optional tables of a bundle that nothing is computed with: they let people see what the model was shown and does.
+"""Optional tables of a bundle for display only: source histories and the map of users and items.
 
     source_history/  indptr items ratings                       who rated what in the source domain
     map/             users source transferred target items item_points   a sample of users, and items, in two dimensions

@@ -1,4 +1,4 @@
-"""A bundle as files: their names, their hashes, and the check that all of them are what was published.
+"""The files of a bundle: their names, their hashes, and the check that they are as published.
 
     manifest.json                  everything about the bundle, with the SHA-256 of every file below
     manifest.sha256                the SHA-256 of manifest.json, as ``sha256sum --check`` reads it
@@ -6,7 +6,7 @@
     transfer/matrix.npy offset.npy the folded map (where the transfer is affine)
     source_users/  ids vectors
     source_items/  ids vectors biases [titles]         for fold-in [idf basis: history features] [level_biases]
-    target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR
+    target_users/  ids vectors seen_indptr seen_items  warm vectors, seen items as CSR [seen_liked]
     target_items/  ids vectors biases popularity [titles] [index.faiss: many items, see ``search/approximate.py``]
     target_items/attributes/N/     typed columns that lists are filtered by, see ``attributes.py``; optional
     source_history/ map/                               optional, see ``display_tables.py``
@@ -100,7 +100,7 @@ def _sha256(path: Path) -> str:
 
 
 def hash_line(bundle_id: str) -> bytes:
-    """All of ``manifest.sha256``."""
+    """The content of ``manifest.sha256``."""
     return f"{bundle_id}  {MANIFEST}\n".encode()
 
 

@@ -146,6 +146,13 @@ class WarmSpec(_Frozen):
     sparse: bool = True
 
 
+class LikesSpec(_Frozen):
+    """The lowest ratings that are likes; lower ones of a request count for nothing, but that their items are seen."""
+
+    source: float
+    target: float
+
+
 class Counts(_Frozen):
     """Rows of each table, and the users seen in both domains."""
 
@@ -229,6 +236,8 @@ class Manifest(_Frozen):
     sparse: SparseSpec | None = None
     """None where scores are of vectors and biases alone."""
     fold_in: FoldInSpec | None = None
+    likes: LikesSpec | None = None
+    """None where every rating is a like, or its value counts."""
     warm: WarmSpec | None = None
     """None where target ratings cannot move a user's list: the popular list, for one."""
     attributes: tuple[AttributeSpec, ...] = Field(default=(), max_length=MAX_ATTRIBUTES)

@@ -1,4 +1,4 @@
-"""Tables of a bundle whose scores have a sparse term: what neighbours of source items say about target items.
+"""Tables of the sparse term in a bundle: which target items the neighbours of source items suggest.
 
     neighbours/  indptr items values item_weights      S as CSR over source items, and the weights g of source items
                  user_indptr user_items                which source items each source user has rated

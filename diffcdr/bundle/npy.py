@@ -1,4 +1,4 @@
-"""A ``.npy`` file mapped into memory, only as large as it is: what its head says is believed where the file agrees."""
+"""Memory-maps ``.npy`` files; the shape in the header is only trusted if the file has that size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_AXES = 2
 
 
 def map_array(path: Path) -> npt.NDArray[Any]:
-    """The array in ``path``, memory-mapped and read-only; one without elements is made.
+    """The array in ``path``, memory-mapped and read-only. An array without elements is created.
 
     Raises:
         ValueError: the file is no such array: a head that cannot be read, objects, Fortran order, more than two axes,

@@ -79,6 +79,14 @@ class TargetUsers:
     vectors: Float32Array
     seen_indptr: npt.NDArray[np.int64]
     seen_items: npt.NDArray[np.int32]
+    seen_liked: npt.NDArray[np.bool_] | None = None
+    """[len(seen_items)], which of them the user liked; None for all."""
+
+    def liked(self, row: int) -> npt.NDArray[np.int32]:
+        """Target item rows that warm user ``row`` has liked, ascending."""
+        if self.seen_liked is None:
+            return self.seen(row)
+        return self.seen(row)[self.seen_liked[self.seen_indptr[row] : self.seen_indptr[row + 1]]]
 
     def seen(self, row: int) -> npt.NDArray[np.int32]:
         """Target item rows that warm user ``row`` has rated, ascending."""
@@ -218,6 +226,7 @@ def _open_tables(path: Path, bundle_id: str, manifest: Manifest) -> Bundle:
             array("target_users/vectors.npy"),
             array("target_users/seen_indptr.npy"),
             array("target_users/seen_items.npy"),
+            array("target_users/seen_liked.npy") if manifest.likes is not None else None,
         ),
         target_items=TargetItems(
             ids("target_items"),

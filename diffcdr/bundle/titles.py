@@ -1,4 +1,4 @@
-"""Item titles, one a row, as UTF-8 text and offsets: two plain arrays that memory-map."""
+"""Item titles, one per row, as UTF-8 text and offsets: two arrays that can be memory-mapped."""
 
 from __future__ import annotations
 

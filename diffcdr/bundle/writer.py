@@ -1,4 +1,4 @@
-"""Writing a bundle: whole or not at all, whatever happens in between."""
+"""Writes a bundle atomically: whole or not at all."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class BundleWriter:
             self._path(name).write_bytes(content)
 
     def copy(self, name: str, file: Path) -> None:
-        """Write what ``file`` holds as ``name``."""
+        """Write the content of ``file`` as ``name``."""
         with self._writing():
             shutil.copyfile(file, self._path(name))
 

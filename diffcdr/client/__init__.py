@@ -24,22 +24,32 @@ from diffcdr.client.answers import (
     Item,
     ItemList,
     LineError,
-    ModelsResult,
-    ModelSummary,
-    Readiness,
     RecommendationList,
     RejectedEvent,
-    ShadowShare,
     SourceShare,
-    TrafficSplit,
 )
 from diffcdr.client.async_client import AsyncClient
 from diffcdr.client.calls import Event, User
 from diffcdr.client.client import Client
 from diffcdr.client.errors import ClientError, Problem, ServiceError, Unreachable
+from diffcdr.client.experiment_answers import (
+    ArmComparison,
+    Experiment,
+    ExperimentArm,
+    ExperimentsResult,
+    RateShare,
+    SampleRatioCheck,
+)
+from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare, TrafficSplit
 from diffcdr.client.sending import Retries
 
 __all__ = [
+    "ArmComparison",
+    "Experiment",
+    "ExperimentArm",
+    "ExperimentsResult",
+    "RateShare",
+    "SampleRatioCheck",
     "AsyncClient",
     "BatchLine",
     "Client",

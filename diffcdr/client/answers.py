@@ -1,20 +1,19 @@
-"""Answers. Fields that a newer service adds are let pass, so that it can be deployed before its clients."""
+"""Answers with lists, vectors and receipts. Unknown fields are ignored: services may be newer than clients."""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Self
 
 import httpx2 as httpx
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 
 class Answer(BaseModel):
-    """What every answer keeps to."""
+    """The base of all answers."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -25,7 +24,7 @@ class Answer(BaseModel):
 
 
 class SourceShare(Answer):
-    """A source rating that spoke for an item, and how much of the score comes from it."""
+    """A source rating that contributed to an item's score, and its share."""
 
     item_id: str
     rating: float
@@ -57,7 +56,10 @@ class Item(Answer):
 
 
 class RecommendationList(Answer):
-    """A ranked list, best first; ``strategy`` is who spoke, ``fallback_reason`` why it had to be the popular list."""
+    """A ranked list, best first; ``strategy`` is who spoke, ``fallback_reason`` why it had to be the popular list.
+
+    ``recommendation_id``: names the list in events; empty from an older service.
+    """
 
     items: tuple[Item, ...]
     strategy: str
@@ -65,6 +67,7 @@ class RecommendationList(Answer):
     bundle: str
     request_id: str
     unexplained_reason: str | None = None
+    recommendation_id: str = ""
 
 
 class LineError(Answer):
@@ -85,6 +88,7 @@ class BatchLine(Answer):
     fallback_reason: str | None = None
     unexplained_reason: str | None = None
     bundle: str | None = None
+    recommendation_id: str | None = None
     error: LineError | None = None
 
 
@@ -93,6 +97,7 @@ class ItemList(Answer):
 
     items: tuple[Item, ...]
     bundle: str
+    recommendation_id: str = ""
 
 
 class RejectedEvent(Answer):
@@ -117,63 +122,6 @@ class ErasureReceipt(Answer):
 
     receipt: str
     erased_at: str
-
-
-class ModelSummary(Answer):
-    """A loaded bundle. ``metrics[scope][model][metric]``, against the baselines on the same held-out users.
-
-    ``standard_errors``: of those that have one, by the same keys; empty in older bundles.
-    """
-
-    id: str
-    name: str = ""
-    state: str
-    model: str
-    preset: str
-    device: str
-    created_at: datetime
-    loaded_at: datetime
-    counts: dict[str, int]
-    metrics: dict[str, dict[str, dict[str, float]]]
-    provider: str = ""
-    provider_version: str = ""
-    search_device: str = ""
-    standard_errors: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
-
-
-class ShadowShare(Answer):
-    """Shadow traffic: ``model`` also gets ``percent`` of the active model's requests."""
-
-    model: str
-    percent: float
-
-
-class TrafficSplit(Answer):
-    """``percent`` of users, by a hash of their id with ``salt``, are answered by the model ``canary``."""
-
-    canary: str | None = None
-    percent: float = 0.0
-    salt: str = ""
-    shadow: ShadowShare | None = None
-
-
-class ModelsResult(Answer):
-    """Every loaded bundle, the active one first."""
-
-    models: tuple[ModelSummary, ...]
-    traffic: TrafficSplit
-
-
-class Readiness(Answer):
-    """That the service wants traffic, the state of each part, and the stable bundle of the worker that answered."""
-
-    status: str
-    components: dict[str, str]
-    bundle: str
-    device: str
-    provider: str = ""
-    provider_version: str = ""
-    search_device: str = ""
 
 
 class _Vector(Answer):
@@ -207,124 +155,3 @@ class Embeddings:
                 row[:] = np.frombuffer(base64.b64decode(entry.vector), dtype="<f4")
         found = np.array([entry.found for entry in body.embeddings], dtype=np.bool_)
         return cls(vectors, found, body.bundle, body.request_id)
-
-
-Point = tuple[float, float]
-
-
-class UserList(Answer):
-    """Known user ids in byte order."""
-
-    users: tuple[str, ...]
-    bundle: str
-
-
-class FoundItem(Answer):
-    """An item of either domain; ``title`` is None where unknown."""
-
-    item_id: str
-    title: str | None = None
-
-
-class FoundItems(Answer):
-    """Items by id, then by title."""
-
-    items: tuple[FoundItem, ...]
-    bundle: str
-
-
-class SimilarItem(FoundItem):
-    """An item like another; ``similarity``: the cosine of their vectors, -1 to 1; ``rank`` counts from 1."""
-
-    similarity: float
-    rank: int
-
-
-class SimilarItems(Answer):
-    """Items like ``item``, of the same ``domain``, most alike first; none where nothing was learnt of it."""
-
-    item: FoundItem
-    items: tuple[SimilarItem, ...]
-    domain: str
-    bundle: str
-
-
-class RatedItem(FoundItem):
-    """An item of the source domain, and what the user gave it."""
-
-    rating: float
-
-
-class History(Answer):
-    """Source ratings of a user, best first; ``total`` there are. ``origin``: ``training``, or ``events`` since."""
-
-    user_id: str
-    items: tuple[RatedItem, ...]
-    total: int
-    origin: str
-    bundle: str
-
-
-class MapUser(Answer):
-    """A user in several places, each (x, y) from -1 to 1; ``source`` is on a plane of its own.
-
-    ``others``: where other models of the bundle's training carry the user, beside ``transferred``.
-    """
-
-    user_id: str
-    source: Point
-    transferred: Point
-    target: Point
-    others: dict[str, Point] = Field(default_factory=dict)
-
-
-class MapItem(FoundItem):
-    """An item on the plane of target vectors."""
-
-    point: Point
-
-
-class UserMap(Answer):
-    """A sample of users known in both domains, and the most rated items."""
-
-    users: tuple[MapUser, ...]
-    items: tuple[MapItem, ...]
-    bundle: str
-
-
-class Place(Answer):
-    """Where a user stands, None where the bundle has no such vector; ``near``: items, nearest first."""
-
-    user_id: str
-    on_map: bool
-    source: Point | None
-    transferred: Point | None
-    target: Point | None
-    near: tuple[FoundItem, ...]
-    bundle: str
-
-
-class Sample(Answer):
-    """Totals since the start at one moment; ``latency`` counts requests up to each bound, the last one all."""
-
-    at: float
-    requests: int
-    statuses: dict[str, int]
-    latency: tuple[int, ...]
-    batches: int
-    batch_rows: int
-    queue_rows: int
-    shed_rows: int
-    dropped_rows: int
-    strategies: dict[str, int]
-    fallback_reasons: dict[str, int]
-    state_up: bool
-    workers: int
-
-
-class Activity(Answer):
-    """Samples of the last 15 minutes, oldest first."""
-
-    interval_seconds: float
-    latency_bounds: tuple[float, ...]
-    samples: tuple[Sample, ...]

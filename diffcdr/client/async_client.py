@@ -1,4 +1,4 @@
-"""The client for programs on an event loop; method by method as :mod:`diffcdr.client.client`."""
+"""The client for programs on an event loop, with the methods of :mod:`diffcdr.client.client`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _method(build: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P]
 
 
 class AsyncClient(Connected[httpx.AsyncClient]):
-    """Asks the service without blocking. Leave it by ``async with``, or :meth:`close` it; raises as ``Client``."""
+    """An asynchronous client of the service. Use it with ``async with``, or :meth:`close` it; raises as ``Client``."""
 
     def _connect(self, options: dict[str, Any]) -> httpx.AsyncClient:
         return httpx.AsyncClient(**options)
@@ -63,6 +63,7 @@ class AsyncClient(Connected[httpx.AsyncClient]):
     activity = _method(questions.activity)
     models = _method(questions.models)
     model = _method(questions.model)
+    experiments = _method(questions.experiments)
     load_model = _method(questions.load_model)
     activate_model = _method(questions.activate_model)
     roll_back = _method(questions.roll_back)
@@ -70,7 +71,7 @@ class AsyncClient(Connected[httpx.AsyncClient]):
     readiness = _method(questions.readiness)
 
     async def send(self, call: Call[T]) -> T:
-        """The answer to ``call``, asked for again where that may help."""
+        """The answer to ``call``, with retries where they may help."""
         options = self._setup.request(call)
 
         async def ask() -> httpx.Response:
@@ -79,7 +80,7 @@ class AsyncClient(Connected[httpx.AsyncClient]):
         return call.read(await self._persist(ask, repeatable=call.repeatable))
 
     async def recommend_batch(self, users: AsyncUsers) -> AsyncGenerator[BatchLine, None]:
-        """As ``Client.recommend_batch``; ``users`` may be asynchronous too. Close it where it is left early."""
+        """As ``Client.recommend_batch``; ``users`` may be asynchronous too. Close it if you stop early."""
 
         async def ask() -> httpx.Response:
             request = self._http.build_request("POST", PATH, content=async_pieces(users), headers=HEADERS)

@@ -1,4 +1,4 @@
-"""Both directions of a batch: users to NDJSON, NDJSON to lines, each in pieces of bounded size."""
+"""The two directions of a batch, in chunks of bounded size: users to NDJSON, and NDJSON to lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AsyncUsers = Iterable[str | User] | AsyncIterable[str | User]
 
 
 def line_of(user: str | User) -> bytes:
-    """One line of the request; a bare id asks for what the service gives by default."""
+    """One line of the request; a bare id asks for the service's defaults."""
     content = {"user_id": user} if isinstance(user, str) else user.body()
     return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -36,7 +36,7 @@ def pieces(users: Iterable[str | User]) -> Iterator[bytes]:
 
 
 async def async_pieces(users: AsyncUsers) -> AsyncIterator[bytes]:
-    """The request's body, of users that may come as they are awaited."""
+    """The request's body, from an iterable that may be asynchronous."""
     if not isinstance(users, AsyncIterable):
         for piece in pieces(users):
             yield piece
@@ -52,7 +52,7 @@ async def async_pieces(users: AsyncUsers) -> AsyncIterator[bytes]:
 
 
 class Lines:
-    """Puts an answer's lines together from parts cut anywhere.
+    """Assembles the lines of an answer from chunks that may be cut anywhere.
 
     At newlines alone: titles may hold other characters at which Python's own line splitting would cut.
     """

@@ -1,4 +1,4 @@
-"""Every call of /v1 as a value: what to send, how to read the answer, and whether it may be sent twice.
+"""Every call of /v1 as a value: what to send, how to read the answer, and whether it may be retried.
 
 Both clients take their methods from here (:mod:`diffcdr.client.client`, :mod:`diffcdr.client.async_client`).
 """
@@ -14,24 +14,10 @@ import httpx2 as httpx
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.client.answers import (
-    Activity,
-    Embeddings,
-    ErasureReceipt,
-    EventsResult,
-    FoundItems,
-    History,
-    ItemList,
-    ModelsResult,
-    ModelSummary,
-    Place,
-    Readiness,
-    RecommendationList,
-    ShadowShare,
-    SimilarItems,
-    UserList,
-    UserMap,
-)
+from diffcdr.client.answers import Embeddings, ErasureReceipt, EventsResult, ItemList, RecommendationList
+from diffcdr.client.experiment_answers import ExperimentsResult
+from diffcdr.client.lookup_answers import Activity, FoundItems, History, Place, SimilarItems, UserList, UserMap
+from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare
 
 T = TypeVar("T")
 
@@ -53,7 +39,7 @@ class Call(Generic[T]):
 
 
 class Options(TypedDict, total=False):
-    """What may be wished of a list; what is left out is as the service has it by default."""
+    """Options of a list; those left out have the service's defaults."""
 
     k: int
     offset: int
@@ -66,14 +52,14 @@ class Options(TypedDict, total=False):
 
 
 class Wishes(Options, total=False):
-    """And ratings, (item, rating) pairs, that come with the request."""
+    """Options, and ratings as (item, rating) pairs that come with the request."""
 
     history: Sequence[tuple[str, float]]
     target_history: Sequence[tuple[str, float]]
 
 
 class User:
-    """One user of a batch, with wishes of their own: ``User("ann", k=5)``, ``User(history=[("film", 4.0)])``."""
+    """One user of a batch, with options: ``User("ann", k=5)``, ``User(history=[("film", 4.0)])``."""
 
     def __init__(self, user_id: str | None = None, **wishes: Unpack[Wishes]) -> None:
         self.user_id = user_id
@@ -91,19 +77,27 @@ class User:
 
 @dataclass(frozen=True)
 class Event:
-    """A rating of an item; ``event_id`` is drawn by the sender, another for each rating of a user."""
+    """A rating of an item, or an event of another ``type``: impression, click, purchase, or one that the service knows.
+
+    ``event_id`` is chosen by the sender, unique for each event of a user. ``domain``: the target if there is a
+    ``recommendation_id``, else the source. ``position``: the item's ``rank``. ``timestamp``: seconds since 1970.
+    """
 
     event_id: str
     user_id: str
     item_id: str
-    rating: float
-    domain: Literal["source", "target"] = "source"
+    rating: float | None = None
+    domain: Literal["source", "target"] | None = None
+    type: str | None = None
+    recommendation_id: str | None = None
+    position: int | None = None
+    timestamp: int | None = None
 
 
 def recommend(
     user_id: str | None = None, *, timeout_ms: int | None = None, **wishes: Unpack[Wishes]
 ) -> Call[RecommendationList]:
-    """A ranked list for a user, or for whoever has this ``history``; ``wishes`` as in :class:`Wishes`."""
+    """A ranked list for a user, or for a user with this ``history``; ``wishes`` as in :class:`Wishes`."""
     body = User(user_id, **wishes).body() | _given(timeout_ms=timeout_ms)
     return Call("POST", "/v1/recommendations", RecommendationList.read, body=body)
 
@@ -111,7 +105,7 @@ def recommend(
 def recommend_user(
     user_id: str, *, timeout_ms: int | None = None, **options: Unpack[Options]
 ) -> Call[RecommendationList]:
-    """The same by address, with GET: for callers behind a cache or a proxy that knows addresses alone."""
+    """The same with GET: for callers behind a cache or a proxy that only knows URLs."""
     parameters = _given(timeout_ms=timeout_ms, **options)
     return Call("GET", f"{_address(user_id)}/recommendations", RecommendationList.read, parameters=parameters)
 
@@ -131,8 +125,9 @@ def embed_vectors(
 
 
 def add_events(events: Iterable[Event]) -> Call[EventsResult]:
-    """Have up to 1,000 ratings remembered, oldest first. Event ids make a repetition harmless."""
-    body = {"events": [asdict(event) for event in events]}
+    """Store up to 1,000 events, oldest first. Event ids make repetition harmless."""
+    # Only given fields are sent: an older service only takes ratings, and refuses unknown fields.
+    body = {"events": [_given(**asdict(event)) for event in events]}
     return Call("POST", "/v1/events", EventsResult.read, body=body, keyed=True)
 
 
@@ -142,12 +137,12 @@ def popular(*, k: int = 20, offset: int | None = None) -> Call[ItemList]:
 
 
 def opt_out(user_id: str) -> Call[None]:
-    """From now on nothing is personalised for this user."""
+    """Opt this user out: from now on they get no personal list."""
     return Call("PUT", f"{_address(user_id)}/opt-out", _nothing)
 
 
 def opt_in(user_id: str) -> Call[None]:
-    """Take an opt-out back."""
+    """Revoke an opt-out."""
     return Call("DELETE", f"{_address(user_id)}/opt-out", _nothing)
 
 
@@ -188,7 +183,7 @@ def user_map(*, model: str | None = None) -> Call[UserMap]:
 
 
 def place(user_id: str, *, model: str | None = None) -> Call[Place]:
-    """Where a user stands on that map."""
+    """A user's position on that map."""
     return Call("GET", f"{_address(user_id)}/map", Place.read, parameters=_given(model=model))
 
 
@@ -198,7 +193,7 @@ def activity(*, since: float = 0.0) -> Call[Activity]:
 
 
 def models() -> Call[ModelsResult]:
-    """Every loaded bundle, and how users are divided."""
+    """Every loaded bundle, and the traffic split."""
     return Call("GET", "/v1/models", ModelsResult.read)
 
 
@@ -207,8 +202,13 @@ def model(model_id: str) -> Call[ModelSummary]:
     return Call("GET", f"/v1/models/{_segment(model_id)}", ModelSummary.read)
 
 
+def experiments() -> Call[ExperimentsResult]:
+    """Canary against stable, by the events that came of their lists."""
+    return Call("GET", "/v1/experiments", ExperimentsResult.read)
+
+
 def load_model(path: str, *, activate: bool = False) -> Call[ModelSummary]:
-    """Load the bundle at ``path`` below the service's bundle root, besides those that serve."""
+    """Load the bundle at ``path`` below the service's bundle root, in addition to the loaded ones."""
     body = {"path": path, "activate": activate}
     return Call("POST", "/v1/admin/models/load", ModelSummary.read, body=body, repeatable=False)
 
@@ -227,7 +227,7 @@ def roll_back() -> Call[ModelSummary]:
 def set_traffic(
     *, canary: str | None = None, percent: float = 0.0, salt: str = "", shadow: ShadowShare | None = None
 ) -> Call[ModelsResult]:
-    """Have ``percent`` of the users answered by ``canary``, and ``shadow`` asked unseen; nothing given ends both."""
+    """Route ``percent`` of the users to ``canary``, and shadow traffic to ``shadow``; without arguments both end."""
     asked = None if shadow is None else shadow.model_dump()
     body = {"canary": canary, "percent": percent, "salt": salt, **_given(shadow=asked)}
     return Call("PUT", "/v1/admin/traffic", ModelsResult.read, body=body)

@@ -1,4 +1,4 @@
-"""The client for ordinary programs."""
+"""The synchronous client."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _method(build: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
 
 
 class Client(Connected[httpx.Client]):
-    """Asks the service and waits. Threads may share one; leave it by ``with``, or :meth:`close` it.
+    """A synchronous client of the service. Threads may share it. Use it with ``with``, or :meth:`close` it.
 
     Every method raises :class:`ServiceError` where the service refuses and :class:`Unreachable` where none answers.
     """
@@ -66,6 +66,7 @@ class Client(Connected[httpx.Client]):
     activity = _method(questions.activity)
     models = _method(questions.models)
     model = _method(questions.model)
+    experiments = _method(questions.experiments)
     load_model = _method(questions.load_model)
     activate_model = _method(questions.activate_model)
     roll_back = _method(questions.roll_back)
@@ -73,7 +74,7 @@ class Client(Connected[httpx.Client]):
     readiness = _method(questions.readiness)
 
     def send(self, call: Call[T]) -> T:
-        """The answer to ``call``, asked for again where that may help."""
+        """The answer to ``call``, with retries where they may help."""
         options = self._setup.request(call)
 
         def ask() -> httpx.Response:

@@ -1,4 +1,4 @@
-"""What a call can end with instead of an answer.
+"""The errors of a call.
 
 ClientError
 ├── ServiceError    the service answered with a problem document
@@ -22,7 +22,7 @@ class ClientError(DiffCDRError):
 
 
 class FieldProblem(BaseModel):
-    """One thing wrong with the request: a JSON pointer into it, and what is wrong there."""
+    """One error in the request: a JSON pointer to it, and what is wrong there."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class Problem(BaseModel):
 
     @classmethod
     def read(cls, response: httpx.Response) -> Self:
-        """The document in ``response``, or one made from its status where something else answered (a proxy)."""
+        """The document in ``response``, or one made from its status if a proxy answered."""
         try:
             return cls.model_validate_json(response.content)
         except ValidationError:
@@ -72,18 +72,18 @@ class ServiceError(ClientError):
 
     @property
     def code(self) -> str:
-        """The stable code, such as ``user_unknown``; ``unknown`` where it was not the service that answered."""
+        """The stable code, such as ``user_unknown``; ``unknown`` if it was not the service that answered."""
         return self.problem.code
 
     @classmethod
     def read(cls, response: httpx.Response) -> Self:
-        """What ``response``, read whole, stands for."""
+        """The error for ``response``, which has been read whole."""
         seconds = response.headers.get("retry-after", "")
         return cls(Problem.read(response), retry_after=float(seconds) if seconds.isdigit() else None)
 
 
 class Unreachable(ClientError):
-    """There was no connection, it broke, or the time ran out."""
+    """There was no connection, it broke, or it timed out."""
 
     def __init__(self, error: httpx.TransportError) -> None:
         super().__init__(f"the service did not answer ({type(error).__name__}: {error}); see whether it runs there")

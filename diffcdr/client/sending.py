@@ -1,4 +1,4 @@
-"""What both clients are made from: their settings, requests from calls, and when a call is tried again."""
+"""What both clients share: settings, requests built from calls, and the rule for retries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AGAIN = frozenset({429, 502, 503})
 
 @dataclass(frozen=True)
 class Retries:
-    """Calls that change nothing when repeated are made up to ``attempts`` times in all.
+    """Calls that are safe to repeat are tried up to ``attempts`` times in all.
 
     Between them lies what ``Retry-After`` asks for and up to a quarter more, so that callers sent away together do
     not come back together; without it, a random part of ``first_wait`` seconds, twice as much each time. A wait of
@@ -37,7 +37,7 @@ class Retries:
     longest_wait: float = 5.0
 
     def wait(self, error: ClientError, *, attempt: int, rng: random.Random) -> float | None:
-        """Seconds until the next try after the failed ``attempt`` (from 1), or None where there is to be none."""
+        """Seconds until the next attempt after the failed ``attempt`` (from 1); None for no more."""
         if attempt >= self.attempts:
             return None
         asked = None
@@ -54,18 +54,18 @@ NO_RETRIES = Retries(attempts=1)
 
 
 def failure(cause: httpx.TransportError | httpx.Response) -> ClientError:
-    """What a broken connection or a refusing answer, read whole, is raised as."""
+    """The error for a broken connection or an error response, which has been read whole."""
     return ServiceError.read(cause) if isinstance(cause, httpx.Response) else Unreachable(cause)
 
 
 def draw_key() -> str:
-    """An ``Idempotency-Key`` that no other request has, in whatever process."""
+    """A unique ``Idempotency-Key``."""
     return uuid.uuid4().hex
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where the service is and how to ask it. The key is in no ``repr``."""
+    """The address of the service and how to call it. The key is not in the ``repr``."""
 
     address: str
     api_key: str | None = field(default=None, repr=False)
@@ -75,16 +75,16 @@ class Setup:
     draw_key: Callable[[], str] = field(default=draw_key, repr=False)
 
     def options(self) -> dict[str, Any]:
-        """Arguments of httpx2's clients, which keep connections and use them again."""
+        """Arguments of httpx2's clients, which pool connections."""
         headers = {"x-api-key": self.api_key} if self.api_key else {}
         return {"base_url": self.address, "headers": headers, "timeout": self.timeout}
 
     def tries(self, *, repeatable: bool) -> Tries:
-        """The tries of one call, of which only a repeatable one has more than the first."""
+        """The attempts of one call; only a repeatable one has more than one."""
         return Tries(self.retries if repeatable else NO_RETRIES, self.rng)
 
     def request(self, call: Call[Any]) -> dict[str, Any]:
-        """Arguments of ``httpx.Client.request`` beside method and address; every try of a call gets the same."""
+        """Arguments of ``httpx.Client.request`` besides method and address, the same for every attempt."""
         options: dict[str, Any] = {}
         if call.body is not None:
             options["json"] = dict(call.body)
@@ -96,7 +96,7 @@ class Setup:
 
 
 class Tries:
-    """The tries of one call so far."""
+    """The attempts of one call."""
 
     def __init__(self, retries: Retries, rng: random.Random) -> None:
         self._retries = retries
@@ -104,7 +104,7 @@ class Tries:
         self._failed = 0
 
     def wait(self, cause: httpx.TransportError | httpx.Response) -> float:
-        """Seconds until the next try, after one that ended in ``cause``: a refusing answer, read whole, or none.
+        """Seconds until the next attempt after ``cause``: an error response, read whole, or no response.
 
         Raises:
             ServiceError, Unreachable: there is to be no other try.
@@ -118,7 +118,7 @@ class Tries:
 
 
 class Connected(ABC, Generic[H]):
-    """A client with its settings and its connections, which httpx2 keeps and uses again."""
+    """A client with its settings and its connections, which httpx2 pools."""
 
     def __init__(
         self,

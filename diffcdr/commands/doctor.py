@@ -1,4 +1,4 @@
-"""``diffcdr doctor``: what there is to compute with, what will be used, and what is missing with its remedy."""
+"""``diffcdr doctor``: which devices there are, which will be used, and what is missing and how to install it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Finding:
 
 def doctor(
     device: Annotated[
-        Device, typer.Option(parser=parse_device, metavar="DEVICE", help="auto, cpu, cuda or cuda:N, to be checked.")
+        Device, typer.Option(parser=parse_device, metavar="DEVICE", help="Device to check: auto, cpu, cuda or cuda:N.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Say what there is to compute with, what will be used, and what is missing.
+    """Show the available devices, which one will be used, and what is missing.
 
-    With --device cuda it fails, with status 4, where that GPU cannot be used.
+    With --device cuda it fails with status 4 if that GPU cannot be used.
     """
     found = examine(device, read_driver())
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else _in_words(found))
@@ -48,7 +48,7 @@ def doctor(
 
 
 def examine(device: Device, driver: Driver) -> Finding:
-    """What there is on this machine, whose driver is ``driver``, for ``device``."""
+    """The devices of this machine, which has ``driver``, for ``device``."""
     packages = {name: found for name in PACKAGES if (found := _version(name)) is not None}
     runtime = onnx_runtime() if find_spec("onnxruntime") is not None else None
     providers = list(runtime.get_available_providers()) if runtime is not None else []

@@ -1,4 +1,4 @@
-"""Where a command's work is done: in this process, or by an engine that another package brings.
+"""The engine of a command: this process, or one that another package provides.
 
 An engine's part in a command is found through the entry-point group ``diffcdr.engines``, named ``ENGINE-COMMAND``; the
 name in brackets is the extra that brings what it imports. So the runtime knows none of them, and imports one when it is
@@ -31,7 +31,7 @@ SparkConfOption = Annotated[
 
 
 def load_engine(engine: str, command: str) -> Any:
-    """What ``engine`` does for ``command``.
+    """The implementation of ``command`` by ``engine``.
 
     Raises:
         InputError: what is installed is not what the engine needs.

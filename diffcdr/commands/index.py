@@ -1,4 +1,4 @@
-"""``diffcdr index``: a published bundle again, its items searched by an approximate index."""
+"""``diffcdr index``: republishes a bundle with an approximate item index."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def index_command(
     bundle: Annotated[Path, typer.Argument(help="Bundle directory.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Directory to publish to; may be the same.", show_default=False)],
     recall_floor: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least share of the exact best 20 that it has to find.")
+        float, typer.Option(min=0.0, max=1.0, help="Least share of the exact best 20 that the index must find.")
     ] = DEFAULT_FLOOR,
 ) -> None:
-    """Publish a bundle again with an approximate item index, for catalogues too large to be looked at whole.
+    """Republish a bundle with an approximate item index, for catalogues too large for an exact search.
 
     Its recall is measured against the exact search for users of the bundle; below the floor nothing is published.
     """
@@ -36,7 +36,7 @@ def index_command(
 
 
 def index_bundle(source: Path, destination: Path, *, floor: float) -> tuple[SearchSpec, str]:
-    """Publish the bundle at ``source`` again at ``destination`` with an item index; its spec and the bundle's id.
+    """Republish the bundle at ``source`` at ``destination`` with an item index; returns its spec and the new id.
 
     Raises:
         BundleError: ``source`` is no whole bundle.

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from diffcdr.bundle.display_tables import HISTORY_FOLDER, MAP_FOLDER
-from diffcdr.bundle.manifest import InputFile, Manifest, Paired, Provenance
+from diffcdr.bundle.manifest import InputFile, LikesSpec, Manifest, Paired, Provenance
 from diffcdr.bundle.neighbours import NEIGHBOURS_FOLDER
 from diffcdr.bundle.reader import open_bundle, read_manifest
 from diffcdr.metric_names import DESCRIPTIVE, TRAINED_BASELINES, base_name, best_of, is_better
@@ -81,6 +81,7 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
         ("attributes", ", ".join(f"{each.name} ({each.kind})" for each in manifest.attributes) or "none"),
         ("console", _console_tables(manifest)),
         ("scores", "ratings" if manifest.scoring.objective == "rating" else "ranking only"),
+        *([] if manifest.likes is None else [("likes", _likes(manifest.likes))]),
         ("seed", str(provenance.seed)),
     ]
     about += [(f"parity {pair.replace('_', ' / ')}", f"{value:.1e}") for pair, value in transfer.parity.items()]
@@ -101,6 +102,10 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
     sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
     yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
+
+
+def _likes(likes: LikesSpec) -> str:
+    return f"ratings from {likes.source:g} (source) and {likes.target:g} (target) on; others only say what was seen"
 
 
 def _neighbours(manifest: Manifest) -> str:
@@ -209,7 +214,7 @@ def inspect_bundle(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
 ) -> None:
-    """Show what a bundle is, how good it is against baselines, and whether every byte is as published."""
+    """Show a bundle's content and its quality against baselines, and check every file's hash."""
     manifest, bundle_id = read_manifest(bundle)
     if verify:
         open_bundle(bundle)

@@ -1,4 +1,4 @@
-"""``diffcdr rollout``: one bundle to every replica, one after the other, and back where one of them does not take it.
+"""``diffcdr rollout``: brings a bundle to every replica, one after the other, and undoes it if one refuses.
 
 First every replica loads the bundle beside what it serves: hashes verified, warmed, and answering nobody, so that a
 bundle which one of them refuses reaches no user anywhere. Then one replica after the other switches; the next one's
@@ -35,7 +35,7 @@ BY_NAME = "dns+"
 
 @dataclass(frozen=True)
 class Replica:
-    """One service and its key. Every call opens connections of its own, so that all its workers get asked."""
+    """One service and its key. Every call opens new connections, so that all its workers are reached."""
 
     address: str
     key: str | None
@@ -43,16 +43,16 @@ class Replica:
     """Seconds it may take to load a bundle, and to answer with it."""
 
     def client(self, *, timeout: float = ASK_SECONDS) -> Client:
-        """A client of this replica, to be used by ``with``."""
+        """A client of this replica, to use with ``with``."""
         return Client(self.address, api_key=self.key, timeout=timeout, retries=NO_RETRIES)
 
     def serving(self) -> str:
-        """Id of its stable bundle. Raises ClientError where it is not ready."""
+        """Id of its active bundle. Raises ClientError if it is not ready."""
         with self.client() as client:
             return client.readiness().bundle
 
     def load(self, path: str) -> str:
-        """Load the bundle at ``path`` beside what it serves; the bundle's id. Raises ClientError."""
+        """Load the bundle at ``path`` while it serves another; returns the bundle's id. Raises ClientError."""
         with self.client(timeout=self.patience) as client:
             return client.load_model(path).id
 
@@ -62,7 +62,7 @@ class Replica:
             client.activate_model(bundle)
 
     def answers_with(self, bundle: str) -> bool:
-        """Whether it is ready with ``bundle``, and the list that it gives comes from there."""
+        """Whether it is ready with ``bundle`` and answers a query from it."""
         try:
             with self.client() as client:
                 ready = client.readiness().bundle == bundle
@@ -74,7 +74,7 @@ class Replica:
 
 @dataclass
 class Rollout:
-    """One bundle on its way to ``replicas``. ``settle``: seconds for which each has to answer with nothing else."""
+    """The rollout of one bundle to ``replicas``. ``settle``: seconds of answers from it alone."""
 
     replicas: Sequence[Replica]
     settle: float
@@ -83,11 +83,11 @@ class Rollout:
     """Replicas that were switched, each with what it served before, in that order."""
 
     def survey(self) -> dict[str, str]:
-        """What each replica serves, by address. Raises DiffCDRError where one is not ready or lets nobody in."""
+        """The bundle that each replica serves, by address. Raises DiffCDRError if one is not ready or refuses us."""
         return {replica.address: self._ask(replica, replica.serving, "is not ready") for replica in self.replicas}
 
     def run(self, path: str) -> str:
-        """Bring the bundle at ``path`` below the replicas' bundle roots to all of them; its id.
+        """Bring the bundle at ``path`` below the replicas' bundle roots to all of them; returns its id.
 
         Raises:
             BundleError: a replica refused it, or has another one there; no replica was switched.
@@ -195,16 +195,16 @@ def rollout(
         Path | None, typer.Option(help="File that holds a key with the scopes read and admin.", show_default=False)
     ] = None,
     settle: Annotated[
-        float, typer.Option(min=0.0, help="Seconds for which a replica has to answer with the new bundle alone.")
+        float, typer.Option(min=0.0, help="Seconds for which a replica must answer with the new bundle alone.")
     ] = 2.0,
     timeout: Annotated[
-        float, typer.Option(min=1.0, help="Seconds a replica may take to load it, and to switch.")
+        float, typer.Option(min=1.0, help="Seconds that a replica may take to load the bundle, and to switch.")
     ] = 300.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask every replica whether it is ready; change nothing.")
+        bool, typer.Option("--dry-run", help="Check that every replica is ready; change nothing.")
     ] = False,
 ) -> None:
-    """Bring a bundle to every replica, one after the other; back to the old one everywhere at the first failure.
+    """Bring a bundle to every replica, one after the other; at the first failure all go back to the old one.
 
     Every replica loads and verifies it before the first one switches.
     """

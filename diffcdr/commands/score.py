@@ -1,4 +1,4 @@
-"""The runtime's own commands: ``diffcdr score`` and ``diffcdr inspect``."""
+"""``diffcdr score``: ranked lists for many users, from file to file."""
 
 from __future__ import annotations
 
@@ -61,20 +61,22 @@ def score(
     out: OutOption,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 20,
     lists: Annotated[bool, typer.Option("--lists", help="One row per user, with lists, not one row per item.")] = False,
-    titles: Annotated[bool, typer.Option("--titles", help="Write the title of each item, too.")] = False,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Keep what users rated already.")] = False,
+    titles: Annotated[bool, typer.Option("--titles", help="Write the title of each item too.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Keep items that the user has rated already.")
+    ] = False,
     diversity: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="Above 0, items of a personal list give way to others unlike them."),
+        typer.Option(min=0.0, max=1.0, help="Above 0, personal lists become less repetitive."),
     ] = 0.0,
     opted_out: Annotated[
         Path | None,
-        typer.Option(help="File of users who opted out or asked to be forgotten: the popular list for them."),
+        typer.Option(help="Users who opted out or asked to be forgotten: they get the popular list."),
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of lists of users that are not UTF-8, such as latin-1.")
+        str | None, typer.Option(metavar="NAME", help="Encoding of lists of users that are not UTF-8, such as latin-1.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     device: Annotated[
         Device,
         typer.Option(
@@ -83,18 +85,16 @@ def score(
     ] = "auto",
     search_device: Annotated[
         Device,
-        typer.Option(
-            parser=parse_device, metavar="DEVICE", help="Where items are searched; auto takes what is faster."
-        ),
+        typer.Option(parser=parse_device, metavar="DEVICE", help="Where items are searched; auto uses the faster one."),
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Batches at a time.", show_default="one per core")] = None,
     engine: EngineOption = "local",
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Recommend to many users at once: a ranked list for each, to a file.
+    """Recommend to many users at once, and write a ranked list for each to a file.
 
-    The lists are the ones the service would give. Users the bundle does not know get the popular list, labelled so.
+    The lists are those of the service. Users that the bundle does not know get the popular list, labelled as such.
     """
     reporter = Reporter()
     listed = None if users == "all" else Path(users)

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says: its version and its GPUs, asked of ``libcuda.so.1`` itself.
+"""The NVIDIA driver: its version and its GPUs, read from ``libcuda.so.1``.
 
 Looking makes no context on any GPU, but a process must not fork afterwards and then use CUDA in the child.
 """

@@ -1,4 +1,4 @@
-"""What went wrong on a GPU, for good or for once, and who wants to know."""
+"""Failures of a GPU, temporary or permanent, and the listeners for them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _OF_MEMORY = ("out of memory", "failed to allocate memory", "alloc_failed", "cud
 
 
 def kind_of(error: Exception) -> Failure:
-    """What ``error``, raised by a computation that had worked before, says of the GPU."""
+    """The kind of failure that ``error``, raised by a computation that had worked before, stands for."""
     text = str(error).lower()
     return "memory" if any(part in text for part in _OF_MEMORY) else "lost"
 
 
 class DeviceHealth:
-    """Failures of one recommender's GPU; threads may share it. Once lost it is not used again by this process."""
+    """Failures of one recommender's GPU; threads may share it. A lost GPU is not used again by this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,15 +33,15 @@ class DeviceHealth:
 
     @property
     def lost(self) -> str | None:
-        """What was said when the GPU was lost; None while it is not."""
+        """The error with which the GPU was lost; None while it works."""
         return self._lost
 
     def count(self, kind: Failure) -> int:
-        """How many batches failed so."""
+        """Number of batches that failed in this way."""
         return self._counts[kind]
 
     def listen(self, listener: Callable[[Failure], None]) -> None:
-        """Call ``listener`` for every failure, those before now included, on whatever thread it happens."""
+        """Call ``listener`` for every failure, past ones included, on the thread where it happens."""
         with self._lock:
             self._listeners.append(listener)
             for kind in self._counts.elements():

@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime can compute on a GPU here, and if not, why, and what would change that."""
+"""Decides whether ONNX Runtime can use a GPU here; if not, says why and how to change that."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CPU = Placement("cpu")
 
 
 def place(device: Device, *, driver: Callable[[], Driver] = read_driver) -> Placement:
-    """What ``device`` means on this machine.
+    """The placement that ``device`` means on this machine.
 
     Where ``auto`` ends on the CPU although a driver is there, one warning says why.
 
@@ -112,7 +112,7 @@ def _without_cuda(runtime: Any, driver: Driver) -> str | None:
 
 
 def load_provider(runtime: Any) -> str | None:
-    """Load CUDA's libraries from where pip puts them, then the provider; what is missing, and the remedy, or None."""
+    """Load CUDA's libraries from pip's packages, then the provider; returns what is missing and the remedy, or None."""
     # What it prints about libraries it does not find would stand among the output of a command.
     with redirect_stdout(io.StringIO()), suppress(Exception):
         runtime.preload_dlls()

@@ -28,7 +28,7 @@ RECORDING_RUNS = 3
 
 
 class Gate:
-    """Many may work at a time, or one may record and nobody work."""
+    """A lock: many threads may run, or one may record and none run."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -37,7 +37,7 @@ class Gate:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Hold recordings off meanwhile."""
+        """Block recordings for the duration."""
         with self._changed:
             self._changed.wait_for(lambda: not self._recording)
             self._working += 1
@@ -50,7 +50,7 @@ class Gate:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Wait until nobody works, and hold all others off meanwhile."""
+        """Wait until no thread runs, and block all others for the duration."""
         with self._changed:
             self._changed.wait_for(lambda: not self._recording)
             self._recording = True

@@ -1,4 +1,4 @@
-"""The bytes of a file, unpacked: gzip, bz2, xz, zstd, or the one file of a zip archive. Told by its first bytes."""
+"""Unpacks files: gzip, bz2, xz, zstd, or the one file of a zip archive, recognised by the first bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAGIC = {
 
 
 def packing(file: Path) -> str | None:
-    """How ``file`` is packed; None where it is not. Raises OSError where it cannot be read."""
+    """How ``file`` is packed; None if it is not. Raises OSError if it cannot be read."""
     with file.open("rb") as raw:
         start = raw.read(6)
     return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
@@ -39,7 +39,7 @@ def packing(file: Path) -> str | None:
 
 @contextmanager
 def open_unpacked(file: Path, *, buffer: int = 1 << 20) -> Iterator[BinaryIO]:
-    """The bytes of ``file`` as a buffered stream; so many bytes are unpacked at a time.
+    """The unpacked bytes of ``file`` as a buffered stream; so many bytes are unpacked at a time.
 
     Raises:
         InputError: a zip archive that holds other than one file of data.
@@ -64,7 +64,7 @@ def open_unpacked(file: Path, *, buffer: int = 1 << 20) -> Iterator[BinaryIO]:
 
 
 def unpacked_name(file: Path) -> str:
-    """The name of what is in ``file``: that of a zip archive's one file, else its own without the packing's ending."""
+    """The name of the unpacked file: that of the file in a zip archive, else its own without the packing's ending."""
     if packing(file) == "zip":
         with zipfile.ZipFile(file) as archive:
             return _member(archive, file).rpartition("/")[2]
@@ -76,7 +76,7 @@ def unpacked_name(file: Path) -> str:
 
 
 def is_data_name(name: str) -> bool:
-    """Whether a part of a path may hold data: not hidden, and not a writer's own (``_SUCCESS``, ``_temporary``)."""
+    """Whether a file or folder of this name may hold data: not hidden, no marker (``_SUCCESS``, ``_temporary``)."""
     return not name.startswith(".") and (not name.startswith("_") or "=" in name)
 
 

@@ -1,4 +1,4 @@
-"""Which column of a file means what: by well-known names, or as the caller says."""
+"""The roles of a file's columns: by well-known names, or as the caller says."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Roles:
-    """What a file must have, what is welcome, and what the caller named.
+    """The columns that a file must have, those that are optional, and those that the caller named.
 
     ``option``: the command-line option that names columns, for messages. ``in_order``: roles of the columns of a file
     without header. ``single``: the file is a list; without a header its first column is all it has, and with ``lines``
@@ -98,7 +98,7 @@ class Roles:
     all: bool = False
 
     def known(self) -> set[str]:
-        """Well-known names of its roles and those that the caller gave, plain."""
+        """The well-known names of the roles and those that the caller gave, normalised."""
         names = {name for role in (*self.needed, *self.wished) for name in KNOWN_NAMES[role]}
         return names | {plain(name) for name in self.given.values()}
 
@@ -169,7 +169,7 @@ def looks_like_header(names: Collection[str], *, given: Mapping[str, str]) -> bo
 
 
 def plain(name: str) -> str:
-    """``name`` as :data:`KNOWN_NAMES` has it: in small letters, without blanks, underscores, points and types."""
+    """``name`` as in :data:`KNOWN_NAMES`: lower case, without spaces, underscores, points and types."""
     # RecBole's headers carry the type after a colon, others a remark: user_id:token, Rating (1-5)
     return re.sub(r"[\s_\-.#%]|\(.*\)$", "", name.strip().split(":")[0].lower())
 

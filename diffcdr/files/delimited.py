@@ -1,4 +1,4 @@
-"""Delimited text -> columns of text. Plain files go to the parser as they are; others are made plain piece by piece."""
+"""Delimited text -> columns of text. Plain files go straight to the parser; others are normalised chunk by chunk."""
 
 from __future__ import annotations
 

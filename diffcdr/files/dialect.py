@@ -1,4 +1,4 @@
-"""How the fields of a text file stand apart: the separator, quotation marks, and lines before the header.
+"""The dialect of a delimited text file: separator, quotation marks, and lines before the header.
 
 What stands inside quotation marks does not count. Of several candidates the one wins that makes the first line a
 header of well-known names, then the one that cuts the first lines into equally many fields, then the most frequent.
@@ -42,7 +42,7 @@ class Dialect:
 
     @property
     def plain(self) -> bool:
-        """Whether a parser that knows separators of one byte and ends of lines with LF can read the file as it is."""
+        """Whether a parser for one-byte separators and LF line ends can read the file as it is."""
         return self.one_character and self.separator.isascii() and not self.skip and not self.lone_returns
 
     def described(self) -> str:

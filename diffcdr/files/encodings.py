@@ -1,4 +1,4 @@
-"""How the text of a file is encoded: by its byte-order mark, else UTF-8, else as the caller says."""
+"""The encoding of a text file: by its byte-order mark, else UTF-8, else as the caller says."""
 
 from __future__ import annotations
 

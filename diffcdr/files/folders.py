@@ -1,4 +1,4 @@
-"""The files that a rating file is made of, what their folders' names say, and the hash that stands for all of them."""
+"""The parts of a rating file: the files of a folder, the columns in their folders' names, and their common hash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Part:
 
 
 def parts(path: Path) -> list[Part]:
-    """The files at ``path``: itself, or those in the folder with at least a byte, in order.
+    """The files at ``path``: the file itself, or the non-empty files of the folder, in order.
 
     Files and folders whose names begin with a dot or an underscore are no data: writers leave ``_SUCCESS``,
     ``_temporary`` and ``.crc`` beside their parts, notebooks their old copies.

@@ -1,4 +1,4 @@
-"""One rule for what an id is, whatever file it stands in: ratings, titles, lists of users.
+"""The one rule for ids in every file: ratings, titles, lists of users.
 
 blanks at the ends          taken away                          " u1 "       -> "u1"
 decomposed letters          composed (Unicode NFC)              "e" + U+0301 -> "é"

@@ -1,4 +1,4 @@
-"""JSON records -> a frame of text columns; a broken line is marked, and costs little more than itself.
+"""JSON lines -> a frame of text columns. A broken line is marked and affects no other.
 
 The parser refuses a whole input for one line it cannot read. So a file that it refuses is read again in slices, and a
 slice that it refuses is halved until few lines are left; only those are looked at one by one.

@@ -1,4 +1,4 @@
-"""What shape the records of a JSON file have, and those that are not one a line: arrays, objects over several lines."""
+"""The shapes of JSON files, and the readers for records that are not one per line: arrays, multi-line objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Readable(Protocol):
 
 
 class Shape(StrEnum):
-    """How records follow each other."""
+    """How the records are laid out."""
 
     lines = "one object a line"
     array = "an array of objects"
@@ -69,7 +69,7 @@ def records(text: TextIO, shape: Shape) -> Iterator[dict[str, Any]]:
 
 
 def first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object as the parser of lines reads it: of a key that stands there twice the first value counts."""
+    """An object as the line parser reads it: the first value of a repeated key counts."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found

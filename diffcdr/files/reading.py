@@ -1,4 +1,4 @@
-"""A file of records, whatever it is -> a table with a column for every role. Detection is deterministic; options win.
+"""Any file of records -> a table with a column for every role. Detection is deterministic; options override it.
 
 first bytes -> packing -> encoding -> kind (by the ending, else by what is there) -> dialect or JSON shape -> columns
 """
@@ -44,7 +44,7 @@ _CONTROL_ALLOWED = "\t\n\f\r\x01\x1e\x1f"
 
 @dataclass(frozen=True)
 class Reading:
-    """What the caller says of a file, where detection is not to decide.
+    """What the caller says about a file, in place of detection.
 
     ``option``: the command-line option that names its columns, for messages; ``separator_option``: that of the
     separator. ``encoding``: of text that has no byte-order mark and is not UTF-8.

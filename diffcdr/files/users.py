@@ -1,4 +1,4 @@
-"""Lists of users, by the same reader and the same rule for ids as ratings."""
+"""Lists of users, read by the same reader and the same id rule as ratings."""
 
 from __future__ import annotations
 

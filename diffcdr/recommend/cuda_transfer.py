@@ -22,7 +22,7 @@ IN_FLIGHT = 16
 
 
 class CudaTransfer:
-    """Vectors to vectors by blocks of ``CUDA_ROWS``, always filled up with zeros. Threads may share it."""
+    """Transfers vectors in blocks of ``CUDA_ROWS`` rows, padded with zeros. Threads may share it."""
 
     def __init__(self, graph: bytes, placement: Placement, *, source_dim: int, target_dim: int) -> None:
         """Record one block. Raises whatever ONNX Runtime raises where the GPU cannot run ``graph``."""

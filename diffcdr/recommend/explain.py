@@ -16,7 +16,7 @@ import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from diffcdr.bundle.reader import Bundle
-from diffcdr.recommend.fold_in import known_ratings, usable_ratings
+from diffcdr.recommend.fold_in import usable_ratings
 from diffcdr.recommend.query import NAMED, Explanation, Query, Recommendation, SourceShare, UnexplainedReason
 from diffcdr.recommend.transfer import mean_jacobian
 from diffcdr.recommend.user_vectors import Resolved, Resolver
@@ -83,10 +83,11 @@ class Explainer:
         """As :meth:`Resolver.resolve` goes it."""
         bundle, resolver = self._bundle, self._resolver
         row, warm = bundle.source_users.ids.row(query.user_id or ""), int(resolved.warm_rows[0])
-        folded = resolver.fold_in(query.history) if resolver.fold_in is not None and query.history else None
+        brought = resolver.source_likes(query)
+        folded = resolver.fold_in(brought) if resolver.fold_in is not None and brought else None
         if folded is not None and np.isfinite(resolver.carry(folded[None])).all():
             source: Float32Array | None = folded
-            rated: _Rated | None = _Rated(*usable_ratings(bundle.source_items.ids, query.history), given=True)
+            rated: _Rated | None = _Rated(*usable_ratings(bundle.source_items.ids, brought), given=True)
         else:
             folded, rated = None, self._stored(row)
             source = query.source_vector if warm < 0 else None
@@ -95,11 +96,11 @@ class Explainer:
         if resolved.strategies[0] != "warm":
             return _Way(source, rated, ())
         stored = self._stored_way(row, warm) if warm >= 0 and folded is None else ()
-        rows, _ = known_ratings(bundle.target_items.ids, query.target_history)
+        rows, _, _ = resolver.target_likes(query)
         if resolver.blend is None or not len(rows):
             return _Way(source, rated, stored)
         if warm >= 0 and resolver.blend.counts_absence:
-            return _Way(source, rated, (np.union1d(rows, bundle.target_users.seen(warm)).astype(np.int64),))
+            return _Way(source, rated, (np.union1d(rows, bundle.target_users.liked(warm)).astype(np.int64),))
         return _Way(source, rated, None if stored is None else (rows, *stored))
 
     def _stored(self, row: int) -> _Rated | None:
@@ -117,7 +118,7 @@ class Explainer:
         spec, blend = self._bundle.manifest.warm, self._resolver.blend
         if spec is None or blend is None or spec.stored != "blended" or row < 0:
             return None
-        users, seen = self._bundle.target_users, self._bundle.target_users.seen(warm).astype(np.int64)
+        users, seen = self._bundle.target_users, self._bundle.target_users.liked(warm).astype(np.int64)
         if blend.counts_absence:  # needs no ratings: it can be seen whether this is so
             start = self._resolver.carry(np.asarray(self._bundle.source_users.vectors[row : row + 1]))[0]
             held = np.asarray(users.vectors[warm], dtype=np.float64)

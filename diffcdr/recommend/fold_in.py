@@ -90,7 +90,7 @@ class FoldIn:
             solved = np.asarray(np.linalg.pinv(design)[:, : len(rows)].T * residuals[:, None], dtype=np.float64)
         else:
             left, confidence = self._als_system(self._gram, vectors), self._spec.confidence
-            solved = _least_squares(left, confidence * vectors.T).T
+            solved = _solution(left, confidence * vectors.T).T
         base = np.zeros(solved.shape[1])
         if self._spec.shape is not None:
             own_base, own = rating_shape_parts(self._spec.shape, ratings, self._level_residuals(rows, ratings))
@@ -163,6 +163,14 @@ def _over_length(values: Float64Array, vector: Float64Array) -> Float64Array:
     """``values`` over the length of ``vector``; zeros where that is zero."""
     length = float(np.linalg.norm(vector))
     return values / length if length > 0 else np.zeros_like(values)
+
+
+def _solution(system: Float64Array, right: Float64Array) -> Float64Array:
+    """As :func:`_least_squares`, several times as fast where ``system`` is regular."""
+    try:
+        return np.asarray(np.linalg.solve(system, right), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return _least_squares(system, right)
 
 
 def _least_squares(design: Float64Array, target: Float64Array) -> Float64Array:

@@ -1,4 +1,4 @@
-"""Whether an ONNX graph takes weights from other files: the runtime would read them from wherever the process runs.
+"""Refuses ONNX graphs that load weights from other files, which the runtime would read from the working directory.
 
 Only the fields that lead to tensors are followed (onnx.proto, protocol buffers' wire format), so nothing but the bytes
 is needed.
@@ -27,7 +27,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def check_graph(graph: memoryview) -> None:
-    """Raise BundleError where ``graph`` is no ONNX model, or refers to a file."""
+    """Raise BundleError if ``graph`` is not an ONNX model or refers to a file."""
     try:
         refers = _refers(graph, "model", 0)
     except (IndexError, ValueError) as error:

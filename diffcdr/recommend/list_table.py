@@ -24,7 +24,7 @@ BATCH_USERS = 2_048
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What to score, and how it is laid out.
+    """The options of the lists, and their layout in the table.
 
     ``diversity``: 0 to 1, see :mod:`diffcdr.search.diversity`.
     ``layout`` "long": one row per (user_id, rank from 1, item_id, score, strategy); "lists": one row per user with
@@ -90,7 +90,7 @@ class Scorer:
 
 
 def check_titles(bundle: Bundle, options: ScoreOptions) -> None:
-    """Raise InputError where titles are wanted of a bundle that has none of its target items."""
+    """Raise InputError if titles are asked for and the bundle has none."""
     if options.titles and bundle.target_items.titles is None:
         raise InputError(
             "the bundle has no titles of target items; train it with --target-titles, or leave out --titles"

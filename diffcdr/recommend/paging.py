@@ -1,4 +1,4 @@
-"""Pages of a ranked list: each is cut from one list, so that no item comes twice and none is missed."""
+"""Pages of a ranked list. All are cut from one list, so no item is repeated or missed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ A = TypeVar("A", Recommendation, UserUnknown, Recommendation | UserUnknown)
 
 
 def whole(query: Query, *, prefixes: bool) -> Query:
-    """The query for the list that the page asked for is cut from; ``query`` itself where it names no ``offset``.
+    """The query for the whole list of the page; ``query`` itself if it has no ``offset``.
 
     ``prefixes``: a shorter list of the bundle is the beginning of a longer one. Where it is not, and for diverse lists,
     all pages are cut from a list of one length.

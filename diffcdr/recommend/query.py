@@ -1,4 +1,4 @@
-"""What is asked of a recommender, and what it answers."""
+"""Queries to a recommender, and its answers."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class UserUnknown:
-    """The answer to a query that allows no fallback and that nothing personal can be said about."""
+    """The answer to a query that denies the fallback, for a user without any data."""
 
     reason: FallbackReason
 

@@ -1,4 +1,4 @@
-"""From ranked item rows to the lists that are answered with."""
+"""From ranked item rows to the lists of an answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffcdr.recommend.query import FallbackReason, Recommendation, Strategy
 
 
 class Listing:
-    """The target items by name, and in order of popularity."""
+    """The target items with ids and titles, and their order of popularity."""
 
     def __init__(self, items: TargetItems) -> None:
         self._items = items

@@ -147,6 +147,9 @@ class Recommender:
         (3, 'transfer')
         >>> [item.title for item in answer]  # doctest: +ELLIPSIS
         ['The ...']
+        >>> why = recommender.recommend("ann", k=3, explain=True).explanations[0]
+        >>> abs(why.total - answer.scores[0]) < 1e-6, len(why.sources) > 0
+        (True, True)
         >>> likes = ("film-0002-clumsy-roommates", 5.0), ("film-0005-midnight-heist", 4.0)
         >>> recommender.recommend("a new user", history=likes).strategy
         'fold_in'
@@ -156,7 +159,8 @@ class Recommender:
         Args:
             user_id: of the source domain, of the target domain, or unknown: then the list is the popular one.
             k: length of the list, at least 1.
-            wishes: further fields of :class:`Query`, such as ``history``, ``exclude_items`` or ``diversity``.
+            wishes: further fields of :class:`Query`, such as ``history``, ``exclude_items``, ``diversity`` or
+                ``explain``.
 
         Raises:
             InputError: ``k`` is below 1, ``offset`` below 0, ``diversity`` is not between 0 and 1, or nothing is known

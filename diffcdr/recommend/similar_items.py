@@ -1,4 +1,4 @@
-"""Items like an item: by the cosine of their vectors, over all items, exactly.
+"""Similar items: the exact nearest by cosine of the item vectors.
 
 Sums are taken in float64 in the order of the dimensions, so that neither the processor nor the size of a block shows.
 """
@@ -14,14 +14,14 @@ BLOCK_ROWS = 8192
 
 
 class SimilarItems:
-    """Finds the nearest of ``vectors``, float32 [m, dim], finite; their lengths are worked out once."""
+    """Finds the nearest of ``vectors``, float32 [m, dim], finite; their lengths are computed once."""
 
     def __init__(self, vectors: Float32Array) -> None:
         self._vectors = vectors
         self._lengths = np.sqrt(self._products(None))
 
     def nearest(self, row: int, k: int) -> tuple[npt.NDArray[np.int64], Float64Array]:
-        """The up to ``k`` items most like the one at ``row``, which is not among them, and their cosines, -1 to 1.
+        """Up to ``k`` items most similar to the one at ``row``, without itself, and their cosines, -1 to 1.
 
         Most alike first, of equally alike ones the lower row. An item whose vector is zero is like none.
         """

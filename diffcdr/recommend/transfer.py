@@ -123,7 +123,7 @@ class OnnxTransfer:
 
 
 class GuardedTransfer:
-    """The graph on a GPU; what fails there is computed on the CPU, and counted. A lost GPU is not asked again."""
+    """The graph on a GPU. Failed batches are counted and computed on the CPU; a lost GPU is not used again."""
 
     def __init__(self, on_gpu: CudaTransfer, on_cpu: OnnxTransfer, health: DeviceHealth) -> None:
         """Both must be of one graph."""

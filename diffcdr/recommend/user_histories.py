@@ -1,4 +1,4 @@
-"""Which source items the sparse term of a user's scores is summed over."""
+"""The source items over which the sparse term of a user's scores is summed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UserHistories:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self | None:
-        """Those of ``bundle``; None where its scores have no sparse term."""
+        """The histories of ``bundle``; None if its scores have no sparse term."""
         tables, spec, warm = bundle.neighbours, bundle.manifest.sparse, bundle.manifest.warm
         if tables is None or spec is None:
             return None
@@ -39,7 +39,7 @@ class UserHistories:
         return cls(neighbours, stored, warm=warm is None or warm.sparse)
 
     def part(self, source: Int64Array, *, warm: Sequence[bool], given: Sequence[Int32Array | None]) -> SparsePart:
-        """What is added to the scores of B users.
+        """The sparse part of the scores of B users.
 
         Args:
             source: int64 [B], rows of source users, -1 for who is none, or whose stored history is not to be used.

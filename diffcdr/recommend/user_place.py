@@ -1,4 +1,4 @@
-"""Where a user stands on a bundle's map, and which of the items there are theirs."""
+"""A user's position on a bundle's map, and the user's items there."""
 
 from __future__ import annotations
 

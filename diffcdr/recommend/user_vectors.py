@@ -1,4 +1,4 @@
-"""From queries to target vectors, and which path gave each one."""
+"""From queries to target vectors, with the path that gave each one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diffcdr.arrays import Float32Array, Int32Array, Int64Array, UInt8Array
+from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 from diffcdr.bundle.reader import Bundle
 from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
@@ -25,7 +25,7 @@ NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What is known of each of B queries before any item is scored.
+    """The user side of B queries before any item is scored.
 
     ``vectors``: float32 [B, target_dim], zero where nothing personal is possible; ``warm_rows``: int64 [B], rows
     among the target users, -1 where unknown.
@@ -77,6 +77,18 @@ class Resolver:
             raise InputError("source vectors must hold finite numbers only")
         return self._transfer(vectors)
 
+    def source_likes(self, query: Query) -> Sequence[tuple[str, float]]:
+        """What of the query's source ratings counts."""
+        likes = self._bundle.manifest.likes
+        return query.history if likes is None else [pair for pair in query.history if pair[1] >= likes.source]
+
+    def target_likes(self, query: Query) -> tuple[Int64Array, Float64Array, Int64Array]:
+        """Rows and ratings of what of the query's target ratings counts, and rows of all that are known."""
+        rows, ratings = known_ratings(self._bundle.target_items.ids, query.target_history)
+        likes = self._bundle.manifest.likes
+        liked = np.ones(len(rows), dtype=np.bool_) if likes is None else ratings >= likes.target
+        return rows[liked], ratings[liked], rows
+
     def rows(self, user_ids: Sequence[str]) -> tuple[Int64Array, Int64Array]:
         """Rows of ``user_ids`` among source users and among warm users, -1 where unknown."""
         return self._bundle.source_users.ids.rows(user_ids), self._bundle.target_users.ids.rows(user_ids)
@@ -94,14 +106,14 @@ class Resolver:
         return vectors, _drop_not_finite(vectors, strategies)
 
     def histories(self, source: Int64Array, strategies: UInt8Array) -> SparsePart | None:
-        """What is added to the scores of users whose vectors :meth:`known` gave; None without a sparse term."""
+        """The sparse part of the scores of users from :meth:`known`; None without a sparse term."""
         if self._histories is None:
             return None
         warm = (strategies == ROW_STRATEGIES.index("warm")).tolist()
         return self._histories.part(source, warm=warm, given=[None] * len(source))
 
     def resolve(self, queries: Sequence[Query]) -> Resolved:
-        """Each query by itself, first match first (see :mod:`diffcdr.recommend.recommender`)."""
+        """Resolve each query by the first path that applies (see :mod:`diffcdr.recommend.recommender`)."""
         ids = [(query.user_id or "") if query.personalise else "" for query in queries]
         source, warm = self.rows(ids)
         vectors, codes = self.known(source, warm)
@@ -116,7 +128,7 @@ class Resolver:
                 given[i] = query.source_vector, "transfer"
             if query.history:
                 reasons[i] = "no_usable_history"
-                vector = self.fold_in(query.history) if self.fold_in is not None else None
+                vector = self.fold_in(self.source_likes(query)) if self.fold_in is not None else None
                 if vector is not None:
                     given[i] = vector, "fold_in"
         if given:
@@ -139,7 +151,7 @@ class Resolver:
         given: list[Int32Array | None] = [None] * len(queries)
         for i, query in enumerate(queries):
             if query.personalise and query.history and self.fold_in is not None:
-                brought = usable_ratings(self._bundle.source_items.ids, query.history)[0].astype(np.int32)
+                brought = usable_ratings(self._bundle.source_items.ids, self.source_likes(query))[0].astype(np.int32)
                 given[i] = brought if len(brought) else None
         return histories.part(source, warm=[each == "warm" for each in resolved.strategies], given=given)
 
@@ -147,8 +159,8 @@ class Resolver:
         """Move the vector of query ``i`` by the target ratings that came with it."""
         if resolved.strategies[i] == "popular":
             resolved.reasons[i] = "no_usable_history"
-        rows, ratings = known_ratings(self._bundle.target_items.ids, query.target_history)
-        resolved.rated[i] = rows.astype(np.int32)
+        rows, ratings, rated = self.target_likes(query)
+        resolved.rated[i] = rated.astype(np.int32)
         if self.blend is None or not len(rows):
             return
         limits = self._bundle.manifest.scoring.rating_range or (-LARGEST_RATING, LARGEST_RATING)
@@ -157,7 +169,7 @@ class Resolver:
         if warm >= 0 and self.blend.counts_absence:
             # What is not given counts as not liked, so what was rated in training is given along, beside the prior
             # that knew nothing of it.
-            rows = np.union1d(rows, self._bundle.target_users.seen(warm))
+            rows = np.union1d(rows, self._bundle.target_users.liked(warm))
             ratings = np.ones(len(rows))
             if resolved.strategies[i] == "warm":
                 start = self._prior(source)

@@ -1,4 +1,4 @@
-"""The warm user: a transferred vector moved by the first target ratings, in closed form (see :class:`WarmSpec`)."""
+"""Warm start: moves a transferred vector by the first target ratings, in closed form (see :class:`WarmSpec`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Blend:
 
     @property
     def counts_absence(self) -> bool:
-        """Does it matter which items a user has not rated?"""
+        """Whether items without a rating count too."""
         return self._gram is not None
 
     def __call__(

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from diffcdr.bundle.format import read_manifest
 from diffcdr.errors import BundleError, DiffCDRError
 from service.bundles.probe import probe
 from service.bundles.registry import Lineup, Model, Registry, load_model, warm_queries
@@ -115,13 +116,14 @@ class Loader:
 
     async def _tried(self, path: Path) -> Model:
         """The model at ``path``, after a process of its own has tried it out. Raises BundleError, or anything else."""
-        await probe(path, self._settings.loading, seconds=self._settings.load_seconds)
+        seconds = self._settings.load_seconds
         try:
-            return await asyncio.wait_for(self._open(path), self._settings.load_seconds)
+            # A path without a bundle is refused at once: the process would take a second to say so.
+            await asyncio.wait_for(aside(partial(read_manifest, path)), seconds)
+            await probe(path, self._settings.loading, seconds=seconds)
+            return await asyncio.wait_for(self._open(path), seconds)
         except TimeoutError:
-            raise BundleError(
-                f"bundle {path} was not loaded within {self._settings.load_seconds:g} s and was given up"
-            ) from None
+            raise BundleError(f"bundle {path} was not loaded within {seconds:g} s and was given up") from None
 
     async def _open(self, path: Path) -> Model:
         def opened() -> Model:

@@ -1,6 +1,7 @@
 // A ranked list with the reasons for it; two of them with what they share.
 
 import { timings } from "./api.js";
+import { because, UNEXPLAINED } from "./because.js";
 import { figure, h, name, panel, s, short, whole } from "./dom.js";
 
 const WHY = {
@@ -28,8 +29,8 @@ function unitOf(strategy, model) {
 }
 
 /** One list in a panel. */
-export function showList(answer, models, { onexclude, other = null, side = "" } = {}) {
-  const { items, strategy, fallback_reason, bundle } = answer.data;
+export function showList(answer, models, { onexclude, other = null, side = "", who = "this user" } = {}) {
+  const { items, strategy, fallback_reason, unexplained_reason, bundle } = answer.data;
   const model = modelOf(models, bundle);
   const scores = items.map((item) => item.score);
   const low = Math.min(0, ...scores);
@@ -50,12 +51,13 @@ export function showList(answer, models, { onexclude, other = null, side = "" } 
         { class: "why" },
         h("span", { class: `badge ${strategy === "popular" ? "warn" : "accent"}` }, strategy.replace("_", "-")),
         h("span", { class: "small" }, strategy === "popular" && fallback_reason ? BECAUSE[fallback_reason] ?? fallback_reason : WHY[strategy] ?? ""),
+        UNEXPLAINED[unexplained_reason] && h("span", { class: "small muted" }, UNEXPLAINED[unexplained_reason]),
       ),
       items.length
         ? h(
             "ol",
             { class: "list", "aria-label": `${items.length} items` },
-            items.map((item) => row(item, { low, high, rank: ranks?.get(item.item_id), compared: Boolean(other), onexclude, unit: unitOf(strategy, model) })),
+            items.map((item) => row(item, { low, high, rank: ranks?.get(item.item_id), compared: Boolean(other), onexclude, who, unit: unitOf(strategy, model) })),
           )
         : h("p", { class: "empty" }, "No items left to recommend."),
       timing(answer),
@@ -64,7 +66,7 @@ export function showList(answer, models, { onexclude, other = null, side = "" } 
   );
 }
 
-function row(item, { low, high, rank, compared, onexclude, unit }) {
+function row(item, { low, high, rank, compared, onexclude, who, unit }) {
   const width = `${(100 * (item.score - low)) / (high - low)}%`;
   const title = item.title ?? item.item_id;
   const line = h(
@@ -76,7 +78,13 @@ function row(item, { low, high, rank, compared, onexclude, unit }) {
       onpointerleave: () => link(item.item_id, false),
     },
     h("span", { class: "rank num" }, item.rank),
-    h("span", { class: "what" }, h("span", { class: "clamp" }, name(title)), item.title && h("span", { class: "clip small muted" }, name(item.item_id))),
+    h(
+      "div",
+      { class: "what" },
+      h("span", { class: "clamp" }, name(title)),
+      item.title && h("span", { class: "clip small muted" }, name(item.item_id)),
+      item.explanation && because(item, who),
+    ),
     compared && h("span", { class: "also small num" }, rank ? `#${rank}` : ""),
     h(
       "span",

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { bundleName, note, refreshModels, state } from "./shared.js";
 import { gainChart } from "./charts.js";
+import { fillExperiments } from "./experiments.js";
 import { announce, field, figure, h, name, panel, put, short, whole } from "./dom.js";
 import { said } from "./trouble.js";
 
@@ -21,13 +22,14 @@ export async function show(box, query) {
   let chosen = query.get("bundle");
   const side = h("div", { class: "side stack" });
   const detail = h("div", { class: "detail" });
+  const experiments = h("div", { class: "stack" });
   put(box, h("h1", { class: "visually-hidden" }, "Models"), h("div", { class: "models" }, side, detail));
 
   function draw() {
     const { models, traffic, refused } = state.models;
     const model = models.find((one) => one.id === chosen) ?? models[0];
     put(side, listing(models, model), trafficPanel(models, traffic, act), loading(act), refused.length > 0 && refusals(refused));
-    put(detail, overview(model, models, act), quality(model), data(model));
+    put(detail, overview(model, models, act), experiments, quality(model), data(model));
   }
 
   async function act(what, method, path, body) {
@@ -42,6 +44,7 @@ export async function show(box, query) {
     }
     await refreshModels();
     draw();
+    fillExperiments(experiments);
   }
 
   side.addEventListener("click", (event) => {
@@ -54,6 +57,7 @@ export async function show(box, query) {
     side.querySelector("a[aria-current]")?.focus();
   });
   draw();
+  fillExperiments(experiments);
 }
 
 function listing(models, shown) {

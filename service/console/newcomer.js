@@ -30,7 +30,8 @@ const LOOKUPS = 8;
 export function newcomer(q, ask) {
   const { models } = state.models;
   // Ratings of lists say that somebody had an item; how much they liked it counts in ratings alone.
-  const valued = (models.find((model) => model.id === q.first) ?? models[0]).objective === "rating";
+  const { objective, likes } = models.find((model) => model.id === q.first) ?? models[0];
+  const valued = objective === "rating" || Boolean(likes);
   const list = h("ul", { class: "ratings plain", "aria-label": "Ratings" });
   const said = h("p", { class: "small muted", role: "status" });
 
@@ -89,7 +90,7 @@ export function newcomer(q, ask) {
     show: (entry) => [name(entry.title ?? entry.item_id), entry.title && h("span", { class: "second clip" }, name(entry.item_id))],
     choose: (text, entry) => {
       if (!entry && !text.trim()) return;
-      take({ ...(entry ?? { item_id: text.trim() }), rating: 5 });
+      take({ ...(entry ?? { item_id: text.trim() }), rating: Math.max(5, likes?.source ?? 5) });
       item.input.value = "";
       changed();
     },
@@ -126,5 +127,5 @@ export function newcomer(q, ask) {
   );
   draw();
   look();
-  return [item.element, list, !valued && h("p", { class: "small muted" }, "This bundle ranks: each rating counts as a like, whatever its value."), paste];
+  return [item.element, list, objective !== "rating" && h("p", { class: "small muted" }, likes ? `This bundle ranks: ratings from ${likes.source} on are likes, others count for nothing.` : "This bundle ranks: each rating counts as a like, whatever its value."), paste];
 }

@@ -57,7 +57,8 @@ export async function show(box, query) {
   const lists = h("div", { class: "lists" });
   const frame = h("div", { class: "try" });
   const chips = h("ul", { class: "chips", "aria-label": "Excluded items" });
-  const hasDiversity = "diversity" in (state.openapi.components.schemas.RecommendationRequest?.properties ?? {});
+  const taken = state.openapi.components.schemas.RecommendationRequest?.properties ?? {};
+  const hasDiversity = "diversity" in taken;
   let asking = null;
   let alive = true;
 
@@ -67,6 +68,7 @@ export async function show(box, query) {
     exclude_items: q.exclude.map((item) => item.item_id),
     exclude_seen: q.excludeSeen,
     ...(hasDiversity && q.diversity > 0 ? { diversity: q.diversity } : {}),
+    ...("explain" in taken ? { explain: true } : {}),
     ...(model ? { model } : {}),
   });
 
@@ -98,7 +100,7 @@ export async function show(box, query) {
       if (mine.signal.aborted || !alive) return;
       q.optedOut = answers[0].data.fallback_reason === "opted_out";
       drawWho();
-      const options = { onexclude: (item) => (q.exclude.push(item), ask()) };
+      const options = { who: q.mode === "new" ? "you" : "this user", onexclude: (item) => (q.exclude.push(item), ask()) };
       put(lists, answers.length === 2 ? compareLists(answers, state.models.models, options) : showList(answers[0], state.models.models, options));
       announce(`${answers[0].data.items.length} items, strategy ${answers[0].data.strategy}`);
     } catch (error) {

@@ -1,4 +1,4 @@
-"""A connection that waits for nobody for ever: how large a head may be, and how long each part may take to arrive."""
+"""Connection timeouts and size limits: how large a request head may be, and how long each part may take to arrive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HOP = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 class PatientConnection(HttpToolsProtocol):
-    """Waits for requests as :class:`Limits` say, and hands them on as :class:`RequestReader` does."""
+    """A connection that keeps :class:`Limits` and passes requests on through :class:`RequestReader`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As uvicorn makes it; the lifespan's state holds the :class:`Edge` and the :class:`Limits`."""
@@ -88,7 +88,7 @@ class PatientConnection(HttpToolsProtocol):
             self.parser.feed_data(head + data[upgrade.args[0] :])
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more: it has left, or only closed its half and waits for its answer."""
+        """The client sends nothing more: it has left, or has closed only its half and waits for an answer."""
         if not self._unanswered or self._reader.in_head or self._reader.in_body or self.transport.is_closing():
             return False
         first, last = self._unanswered[0], self._unanswered[-1]
@@ -112,7 +112,7 @@ class PatientConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def version(self) -> str:
-        """HTTP's, of the present request."""
+        """The HTTP version of the present request."""
         return str(self.parser.get_http_version())
 
     def wants_upgrade(self) -> bool:
@@ -120,11 +120,11 @@ class PatientConnection(HttpToolsProtocol):
         return bool(self.parser.should_upgrade())
 
     def locate(self) -> None:
-        """Take the path below which a proxy shows the service off the address."""
+        """Strip the path prefix from the address."""
         self.url = self._edge.without_prefix(self.url)
 
     def at_once(self) -> bool:
-        """Whether the request is begun before its body is there."""
+        """Whether the request starts before its body has arrived."""
         if self._unanswered or self._edge.begins_at_once(self.parser.get_method().decode("ascii"), self.url):
             return True
         if self.expect_100_continue:
@@ -133,7 +133,7 @@ class PatientConnection(HttpToolsProtocol):
         return False
 
     def look(self, now: float) -> None:
-        """Close the connection, with a word where there is anything to answer, if it has taken too long."""
+        """Close the connection if it took too long, with an error response if a request is pending."""
         waited = now - self._since
         self._leave_if_reset()
         if self._waits_for == "body":
@@ -160,18 +160,18 @@ class PatientConnection(HttpToolsProtocol):
             self.end_with(Problem("request_timeout", detail))
 
     def answered(self) -> None:
-        """The next request is waited for from now on."""
+        """Start waiting for the next request."""
         self._since = self.loop.time()
 
     def idle_since(self) -> float | None:
-        """Since when nothing is under way; None where something is."""
+        """Since when the connection has been idle; None while it is busy."""
         return None if self._unanswered or self._reader.in_body else self._since
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing: :meth:`look` closes connections, after looking for what has arrived and was not read yet."""
 
     def end_with(self, problem: Problem) -> None:
-        """Answer and close the connection: what follows on it cannot be told apart."""
+        """Answer and close the connection: later bytes on it cannot be attributed to a request."""
         request_id = uuid.uuid4().hex
         body = orjson.dumps(problem.content(instance="", request_id=request_id))
         status = HTTPStatus(problem.status)

@@ -1,4 +1,4 @@
-"""The socket that the service listens on: a port, or a Unix socket for a proxy on the same machine."""
+"""The listening socket: a port, or a Unix socket for a proxy on the same machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SO_ATTACH_FILTER = 26
 
 @contextmanager
 def listening(settings: Settings) -> Iterator[socket.socket]:
-    """The socket that ``settings`` ask for, while the block runs; a Unix socket's file is gone afterwards.
+    """The socket that ``settings`` ask for, for the duration of the block. A Unix socket's file is removed afterwards.
 
     Raises:
         InputError: the address is taken, not ours, or not allowed.
@@ -137,7 +137,7 @@ def turn_away(listener: socket.socket) -> None:
 
 
 def shown(listener: socket.socket) -> str:
-    """Where it can be asked, for people."""
+    """The address to show to people."""
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
     address, port = listener.getsockname()[:2]

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with the service's own word where a request comes no further than the connection."""
+"""The HTTP/1.1 protocol on top of uvicorn's: refuses requests on the connection, with the service's error responses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from service.edge.problems import Problem
 from service.process.connection import PatientConnection
 
 LINGER_SECONDS = 0.2
-"""How long a connection without a request stays open after the service has stopped listening: one that was accepted a
-moment ago has its request still to come."""
+"""How long an idle connection stays open after the service has stopped listening: the first request of a connection
+that was just accepted may still be on its way."""
 PIPELINED = 16
-"""Most requests that may wait on a connection for the answers before theirs. Each is held in memory."""
+"""Most pipelined requests that may wait on a connection. Each is held in memory."""
 HOOKS = (
     "connection_made",
     "connection_lost",
@@ -28,15 +28,15 @@ HOOKS = (
     "send_400_response",
     "shutdown",
 )
-"""Methods of uvicorn's protocol that are overridden here. One that uvicorn does not have would never be called."""
+"""Methods of uvicorn's protocol that are overridden here. A method that uvicorn lacks would never be called."""
 
 
 class TooManyPipelined(Exception):
-    """More requests on one connection than are held for it."""
+    """Too many pipelined requests on one connection."""
 
 
 def check_uvicorn() -> None:
-    """See to it that the installed uvicorn calls what the service overrides.
+    """Check that the installed uvicorn has the methods that the service overrides.
 
     Raises:
         DiffCDRError: it does not; without, limits would silently not hold.
@@ -49,14 +49,14 @@ def check_uvicorn() -> None:
 
 
 class WholeAnswers:
-    """A connection's transport on which the head of an answer waits for the first part of its body: one write for both.
+    """A transport that sends the head of a response together with the first part of its body, in one write.
 
-    uvicorn writes one after the other. A process that is killed in between has told a proxy that an answer comes, so
-    that the proxy can ask nobody else. Answers of unknown length are streams: their heads go out at once.
+    uvicorn writes one after the other. If the process is killed in between, a proxy has seen the head of a response and
+    cannot retry elsewhere. Responses of unknown length are streams: their heads are sent at once.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        """Write to ``transport``, whose every other method is this one's too."""
+        """Write to ``transport``; every other method is that of ``transport``."""
         self._transport = transport
         self._head = b""
 
@@ -64,7 +64,7 @@ class WholeAnswers:
         return getattr(self._transport, name)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send ``data``, or hold it where it is the head of an answer whose body follows."""
+        """Send ``data``, or hold it if it is the head of a response whose body follows."""
         if self._head:
             data, self._head = self._head + data, b""
         elif isinstance(data, bytes) and _announces_a_body(data):
@@ -73,21 +73,21 @@ class WholeAnswers:
         self._transport.write(data)
 
     def flush(self) -> None:
-        """Send what is held: the answer has no body, as one to HEAD, or there will be none."""
+        """Send the held head: the response has no body, as for HEAD, or the body will not come."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head)
 
     def close(self) -> None:
-        """Send what is held, then close."""
+        """Send the held head, then close."""
         self.flush()
         self._transport.close()
 
 
 def _announces_a_body(data: bytes) -> bool:
-    """Whether ``data`` is the head of an answer that says how long its body is.
+    """Whether ``data`` is the head of a response with a content-length.
 
-    A part of a body may look like one; it is then sent along with the next, or when the answer is complete.
+    A part of a body may look like one. It is then sent with the next part, or when the response is complete.
     """
     return data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and b"\r\ncontent-length: " in data
 
@@ -95,8 +95,9 @@ def _announces_a_body(data: bytes) -> bool:
 class ServiceProtocol(PatientConnection):
     """A connection.
 
-    What cannot be parsed gets a problem document. A request that finds no place is refused as soon as its head is
-    there, before anything is made for it: under overload most are, and what that costs is what is left for the others.
+    A request that cannot be parsed gets a problem document. A request over the concurrency limit is refused as soon as
+    its head has arrived, before anything is allocated for it: under overload most requests are refused, so refusing
+    must be cheap.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -110,10 +111,10 @@ class ServiceProtocol(PatientConnection):
         super().connection_made(cast(asyncio.Transport, self._answers))
 
     def on_headers_complete(self) -> None:
-        """Begin with a request, unless it is one too many."""
+        """Start a request, or refuse it if there is no place for it."""
         self._refused = False
         if self._unanswered:
-            # It waits for the answer before its own, and takes a place when it is its turn.
+            # It waits for the responses before its own, and takes a place when its turn comes.
             if len(self._unanswered) > PIPELINED:
                 raise TooManyPipelined
             self._begin()
@@ -134,20 +135,20 @@ class ServiceProtocol(PatientConnection):
         self._unanswered.append(self.cycle)
 
     def on_response_complete(self) -> None:
-        """A request is answered; the next one on the connection has its turn."""
+        """A request was answered; the next one on the connection is next."""
         self._answers.flush()
         self._unanswered.popleft()
         self.answered()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left. uvicorn tells the request that came last alone, which may not be the one in work."""
+        """The client has left. uvicorn notifies only the last request, which may not be the one in progress."""
         self._abandon()
         super().connection_lost(exc)
 
     def _refuse(self, method: str) -> None:
         self._refused = True
-        # A client that waits for leave to send its body may now send it or not: what comes next could be either.
+        # A client that waits for "100 Continue" may send its body or not: the next bytes could be either.
         close = self.expect_100_continue or not self.parser.should_keep_alive()
         headers, body = self._edge.refuse(method, self.url, self.headers, close=close)
         body = b"" if method == "HEAD" else body
@@ -163,22 +164,22 @@ class ServiceProtocol(PatientConnection):
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body; that of a refused request is of no interest."""
+        """Take a part of a body; the body of a refused request is ignored."""
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there as a whole."""
+        """The request is complete."""
         if not self._refused:
             super().on_message_complete()
         else:
             self.answered()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer and close the connection: what follows on it cannot be told apart."""
+        """Answer and close the connection: later bytes on it cannot be attributed to a request."""
         self.end_with(Problem("bad_request", f"{msg} It may be too long, or not HTTP/1.1."))
 
     def shutdown(self) -> None:
-        """Close the connection once it is idle, and not before what may be on its way has had time to arrive."""
+        """Close the connection once it is idle, after a pause for requests that are already on their way."""
         # Twice soon: between the two the loop looks for what has arrived, which it may be far behind with.
         self.loop.call_later(LINGER_SECONDS, self.loop.call_soon, self.loop.call_soon, super().shutdown)

@@ -1,4 +1,4 @@
-"""What the parser tells of a connection's requests, handed on once a request is there as a whole.
+"""Collects what the parser reports and passes a request on once it is complete.
 
 A request takes a place when its body has arrived, so that slow senders hold up nobody but themselves. What is larger
 than ``HELD_BYTES`` is handed on as it comes, and has places of its own.
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 class Listener(Protocol):
-    """The connection, as the parser would call it."""
+    """The parser callbacks that the connection implements."""
 
     url: bytes
 
@@ -39,7 +39,7 @@ class Listener(Protocol):
     def wants_upgrade(self) -> bool: ...  # noqa: D102
     def locate(self) -> None: ...  # noqa: D102
     def at_once(self) -> bool:
-        """Whether the request is to be handed on before its body is there."""
+        """Whether the request is passed on before its body has arrived."""
 
 
 class RequestReader:
@@ -63,7 +63,7 @@ class RequestReader:
         self._head_bytes = self._headers = self._hosts = 0
 
     def fed(self, size: int) -> None:
-        """Note that the parser was given ``size`` bytes: what it makes nothing of must not go on for ever."""
+        """Note that the parser got ``size`` bytes, so that bytes which form no request cannot continue for ever."""
         if self._began:  # how many of them are this request's is not known; the next ones all are
             self._began = False
         elif self.in_head:
@@ -76,7 +76,7 @@ class RequestReader:
                 self._refuse("bad_request", "the body has far more framing than content; send larger chunks")
 
     def on_message_begin(self) -> None:
-        """Another request begins."""
+        """A new request begins."""
         self.in_head, self.in_body, self.large, self.upgrading = True, False, False, False
         self._began, self._handed_on = True, False
         self._held.clear()
@@ -90,7 +90,7 @@ class RequestReader:
             self._head_too_large()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. Those after a body are none: nothing may come to count that was not there when it was read."""
+        """Take a header. Trailers after a body are ignored: they must not change how the head was interpreted."""
         if not self.in_head:
             return
         self._headers += 1
@@ -101,7 +101,7 @@ class RequestReader:
         self._to.on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """The head is complete."""
         self.in_head, self.in_body = False, True
         if self._hosts > 1 or (not self._hosts and self._to.version() == "1.1"):
             self._refuse("bad_request", "a request has to have one Host header")
@@ -124,7 +124,7 @@ class RequestReader:
             self._hand_on()
 
     def on_message_complete(self) -> None:
-        """The request is there as a whole."""
+        """The request is complete."""
         if self.upgrading:
             return
         self.in_body = False

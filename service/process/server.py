@@ -63,7 +63,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_seconds = drain_seconds
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: look after connections that take too long, every fifth time."""
+        """Called ten times a second; every fifth call checks for connections that take too long."""
         if counter % LOOK_TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
@@ -72,7 +72,7 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
+        """Start to serve."""
         await super().startup(sockets)
         self._listeners = sockets or []
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
@@ -81,7 +81,7 @@ class DrainingServer(uvicorn.Server):
             self._starting = asyncio.get_running_loop().create_task(self._on_start())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal. Unlike uvicorn's, it is not raised again afterwards: a clean stop exits with status 0."""
+        """Handle a signal. Unlike in uvicorn, it is not raised again afterwards: a clean stop exits with status 0."""
         if self.should_exit:
             self.force_exit = True
         elif sig == signal.SIGTERM and not self._lifecycle.draining and self.started:

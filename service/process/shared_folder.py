@@ -1,4 +1,4 @@
-"""The folder of what several workers share: their lineup and their metrics."""
+"""The folder that several workers share: their lineup and their metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFIX = "diffcdr-"
 
 @contextmanager
 def shared_folder(memory: Path = MEMORY) -> Iterator[Path]:
-    """A folder for as long as the block runs, in ``memory`` where that can be written, else among temporary files.
+    """A folder for the duration of the block, in ``memory`` if that is writable, else among temporary files.
 
     Temporary files are cleaned by age on many machines, under services that run for weeks. So the folder is locked
     meanwhile, which systemd's cleaner respects, and rather not there at all.

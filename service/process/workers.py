@@ -46,7 +46,7 @@ class _Worker:
     said: str = ""
 
     def listen(self) -> None:
-        """Take in what it has said since the last time."""
+        """Read what the worker has reported since the last call."""
         self.said += _read(self.report).decode()
         if not self.ready and self.said.startswith("ready\n"):
             self.ready = True
@@ -89,7 +89,7 @@ class Supervisor:
         self._life = os.pipe()
 
     def serve(self) -> None:
-        """Until SIGTERM or SIGINT, which every worker gets too, as often as they come.
+        """Run until SIGTERM or SIGINT; every signal is passed on to the workers.
 
         Raises:
             DiffCDRError: a worker could not start, and the service never served; with that worker's exit code.
@@ -211,7 +211,7 @@ class Supervisor:
 
 @contextmanager
 def signals_to_read() -> Iterator[int]:
-    """A descriptor from which the numbers of arriving ``SIGNALS`` are read, a byte each; for the main thread.
+    """A file descriptor that yields the numbers of arriving ``SIGNALS``, one byte each. For the main thread.
 
     It can be waited for together with others, and on every POSIX system.
     """

@@ -35,7 +35,7 @@ class ActivityParameters(BaseModel):
     },
 )
 async def activity(request: Request, parameters: Annotated[ActivityParameters, Query()]) -> Response:
-    """Samples of the service's own metrics, of all workers, every few seconds; for pages without a Prometheus."""
+    """Samples of the service's metrics, summed over all workers, every few seconds; for the console."""
     samples = await runtime_of(request).activity.samples(since=parameters.since)
     content = {
         "interval_seconds": INTERVAL_SECONDS,

@@ -58,7 +58,7 @@ async def recommend_batch(request: Request) -> Response:
     """Send a JSON list or NDJSON of users, up to millions; the answer is NDJSON in the same order.
 
     A user that cannot be answered gets a line with `error`. Lines are sent while the request is still arriving,
-    nothing is computed for a client that has left, and the answer is gzipped where `Accept-Encoding` asks for it.
+    nothing is computed for a client that has left, and the answer is gzipped if `Accept-Encoding` asks for it.
     """
     kind = media_type(request, JSON, NDJSON)
     runtime = runtime_of(request)

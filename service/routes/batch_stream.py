@@ -1,4 +1,4 @@
-"""Many users, a chunk at a time: parse, ask the engine, write NDJSON lines in the order of the request."""
+"""Answers many users in chunks: parse, query the engine, write NDJSON lines in the order of the request."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class _Entry:
     user_id: str | None = None
     query: Query | None = None
     model: Model | None = None
+    named: bool = False
     problem: Problem | None = None
 
 
@@ -43,7 +44,7 @@ class _Turn:
         self._end = 0.0
 
     async def give(self) -> None:
-        """Let others have their turn where this one has taken long enough, and at its beginning."""
+        """Yield to other tasks at the beginning, and whenever this one has run for long enough."""
         if time.perf_counter() >= self._end:
             await asyncio.sleep(0)
             self._end = time.perf_counter() + TURN_SECONDS
@@ -61,7 +62,7 @@ class Bulk:
         self._lineup = runtime.registry.lineup
 
     async def lines(self, entries: AsyncIterator[bytes | None]) -> AsyncGenerator[bytes, None]:
-        """NDJSON for ``entries``, some whole lines at a time; one chunk computes while the next is parsed.
+        """NDJSON for ``entries``, in groups of whole lines; one chunk computes while the next is parsed.
 
         A problem with the body as a whole ends the answer with an error line, unless nothing was answered yet.
 
@@ -115,7 +116,7 @@ class Bulk:
             model = self._lineup.choose(user.model, user.user_id)
         except ModelUnknown as error:
             return _Entry(index, user.user_id, problem=from_exception(error))
-        return _Entry(index, user.user_id, user.query(), model)
+        return _Entry(index, user.user_id, user.query(), model, named=user.model is not None)
 
     async def _answer(self, entries: list[_Entry], *, patient: bool) -> bytes:
         certain = await self._runtime.guard.refresh()
@@ -150,8 +151,14 @@ class Bulk:
     def _line(self, entry: _Entry, answer: Answer | None) -> bytes:
         content: dict[str, Any] = {"index": entry.index, "user_id": entry.user_id}
         problem = entry.problem
-        if isinstance(answer, Recommendation) and entry.model is not None:
+        if isinstance(answer, Recommendation) and entry.model is not None and entry.query is not None:
             content |= list_content(answer, entry.model)
+            content["recommendation_id"] = self._runtime.feedback.ids.issue(
+                self._lineup,
+                entry.model,
+                named=entry.named,
+                user_id=entry.query.user_id if entry.query.personalise else None,
+            )
             if self._counted:
                 self._runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
         elif entry.query is not None:

@@ -1,4 +1,4 @@
-"""The console's page and its files, the same for everyone: what it shows it asks of /v1, with the key it is given."""
+"""The console's page and files, the same for everyone. Its data comes from /v1, with the user's key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interactive documentation: it names its files relative to itself, so that it works below any prefix."""
+"""The interactive documentation. Its links are relative, so that it works under any path prefix."""
 
 from __future__ import annotations
 

@@ -53,9 +53,9 @@ Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
     openapi_extra=request_body((JSON, reference("EmbeddingsRequest"))),
 )
 async def embed(request: Request) -> Response:
-    """Target vectors for up to 1,024 user ids or source vectors; a user nobody knows has `found` false, vector null.
+    """Target vectors for up to 1,024 user ids or source vectors; an unknown user has `found` false and vector null.
 
-    Warm users get the target vector they have; others their transferred source vector.
+    Warm users have their stored target vector, others their transferred source vector.
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, EmbeddingsRequest, limit=runtime.settings.max_bulk_body_bytes)

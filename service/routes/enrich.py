@@ -12,7 +12,8 @@ from diffcdr.bundle.reader import Bundle
 from diffcdr.recommend.recommender import FallbackReason, Query
 from service.bundles.registry import Model
 from service.components import Runtime
-from service.state.store import Domain, History, StateUnavailable
+from service.state.events.kinds import Domain, History
+from service.state.store import StateUnavailable
 
 if TYPE_CHECKING:
     from service.state.redis_vectors import RedisVectors
@@ -25,7 +26,7 @@ STORE_SECONDS = 0.75
 async def informed(
     runtime: Runtime, model: Model, queries: Sequence[Query], *, certain: bool, until: float | None = None
 ) -> list[Query]:
-    """``queries`` as ``model`` may be asked them, in their order; ``certain`` is what ``runtime.guard.refresh()`` said.
+    """``queries`` with the data that ``model`` may use, in order; ``certain``: result of ``runtime.guard.refresh()``.
 
     Suppressed users are not personalised; while it is not certain who is suppressed, nobody is. For other users whose
     query holds no ratings, their events from the store are added: ratings of source items if the bundle does not know
@@ -48,7 +49,7 @@ async def informed(
     try:
         async with _deadline(until):
             sources, targets = await asyncio.gather(
-                _events(runtime, strangers, "source"), _events(runtime, movable, "target")
+                _events(runtime, bundle, strangers, "source"), _events(runtime, bundle, movable, "target")
             )
     except (StateUnavailable, TimeoutError):
         unread = set(strangers)
@@ -110,10 +111,11 @@ def _movable(bundle: Bundle, queries: Sequence[Query]) -> list[str]:
     return [query.user_id for query in queries if query.user_id and query.personalise and not query.target_history]
 
 
-async def _events(runtime: Runtime, users: Sequence[str], domain: Domain) -> dict[str, History]:
+async def _events(runtime: Runtime, bundle: Bundle, users: Sequence[str], domain: Domain) -> dict[str, History]:
     if not users:
         return {}
     if not runtime.guard.healthy:
         # One that did not answer a moment ago is not waited for again.
         raise StateUnavailable("the state did not answer a moment ago")
-    return await runtime.store.histories(list(dict.fromkeys(users)), domain)
+    worth = runtime.feedback.types.worth(bundle.manifest, domain)
+    return await runtime.store.histories(list(dict.fromkeys(users)), domain, worth=worth)

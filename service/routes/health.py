@@ -25,7 +25,7 @@ Component = Literal[State, "degraded"]
     responses={200: {"model": Health}, 503: {"model": Health, "description": "Stalled"}, **responses("internal_error")},
 )
 async def livez(request: Request) -> Response:
-    """503 once a single computation has run for longer than `DIFFCDR_STALL_SECONDS`: restart the process."""
+    """503 if a single computation has run for longer than `DIFFCDR_STALL_SECONDS`: then restart the process."""
     status = _engine_state(runtime_of(request))
     return _health(Health(status=status), ok=status == "ok")
 
@@ -78,7 +78,7 @@ async def readyz(request: Request) -> Response:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Everything counted since the start, by all workers."""
+    """All counters since the start, summed over all workers."""
     return Response(runtime_of(request).metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

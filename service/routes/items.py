@@ -24,7 +24,7 @@ class PopularParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")] = 20
-    offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Leave out so many from the beginning.")] = 0
+    offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Skip this many from the beginning.")] = 0
 
 
 @router.get(
@@ -38,8 +38,12 @@ class PopularParameters(BaseModel):
     },
 )
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:
-    """The list that unknown users get: `k` items, or all there are if the catalogue is smaller."""
-    model = runtime_of(request).registry.lineup.stable
+    """The list that unknown users get: `k` items, or all if the catalogue is smaller."""
+    runtime = runtime_of(request)
+    lineup = runtime.registry.lineup
+    model = lineup.stable
     shown = page(model.popular, ListQuery(None, k=parameters.k, offset=parameters.offset))
-    content = {"items": item_list(shown), "bundle": model.id}
-    return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}", content)
+    # The same for an hour: the ETag names it too, so who keeps the answer keeps an id that is still young.
+    recommendation_id = runtime.feedback.ids.issue_popular(lineup, model)
+    content = {"items": item_list(shown), "bundle": model.id, "recommendation_id": recommendation_id}
+    return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}-{recommendation_id}", content)

@@ -1,4 +1,4 @@
-"""Looking around in what a bundle knows: ids, titles, histories, and the map of its users."""
+"""Look-ups in a bundle: ids, titles, histories, and the map of its users."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ USER_PROBLEMS = ("bad_request", "user_unknown", "not_in_bundle", "state_unavaila
     responses={200: {"model": UsersAnswer}, **responses("state_unavailable", *LOOKUP_PROBLEMS)},
 )
 async def users(request: Request, parameters: Annotated[UsersParameters, Query()]) -> Response:
-    """Users of either domain, by how their id begins. Who opted out or was erased is not named."""
+    """Users of either domain by the beginning of their id, without those who opted out or were erased."""
     runtime, model = await asked(request, parameters.model)
     found = await asyncio.to_thread(find_users, model.bundle, runtime.guard, parameters.prefix, parameters.limit)
     return json_response({"users": found, "bundle": model.id})
@@ -53,7 +53,7 @@ async def users(request: Request, parameters: Annotated[UsersParameters, Query()
     responses={200: {"model": ItemsAnswer}, **responses(*LOOKUP_PROBLEMS)},
 )
 async def items(request: Request, parameters: Annotated[ItemsParameters, Query()]) -> Response:
-    """Items by how their id begins, then by a part of their title."""
+    """Items by the beginning of their id, then by part of their title."""
     model = runtime_of(request).registry.lineup.choose(parameters.model, None)
     bundle = model.bundle
     table = bundle.source_items if parameters.domain == "source" else bundle.target_items
@@ -70,9 +70,9 @@ async def items(request: Request, parameters: Annotated[ItemsParameters, Query()
 async def history(
     request: Request, user_id: UserInAddress, parameters: Annotated[HistoryParameters, Query()]
 ) -> Response:
-    """As the model was shown it; of users it was not shown, the ratings they sent since.
+    """The ratings that the model was trained on; for other users, the ratings they sent since.
 
-    Of users who opted out or were erased nothing is told: they are unknown.
+    Users who opted out or were erased are unknown.
     """
     runtime, model = await asked(request, parameters.model)
     require_allowed(runtime, user_id)
@@ -89,7 +89,7 @@ async def history(
 
 
 async def asked(request: Request, model_id: str | None) -> tuple[Runtime, Model]:
-    """The runtime, its copy of opt-outs brought up to date, and the model that is looked at.
+    """The runtime with its opt-outs refreshed, and the model of the request.
 
     Raises:
         Problem: 503 where nobody can tell who opted out.
@@ -102,13 +102,13 @@ async def asked(request: Request, model_id: str | None) -> tuple[Runtime, Model]
 
 
 def require_allowed(runtime: Runtime, user_id: str) -> None:
-    """Raise Problem 404 where nothing may be told of the user."""
+    """Raise Problem 404 if the user must not be shown."""
     if not runtime.guard.allows(user_id):
         raise user_hidden()
 
 
 def user_hidden() -> Problem:
-    """The same for everyone of whom nothing is told, so that it does not tell who opted out."""
+    """The same 404 for unknown and for protected users, so that it does not reveal who opted out."""
     return Problem("user_unknown", "nothing is told of this user: unknown to the bundle, opted out or erased")
 
 
@@ -134,7 +134,8 @@ def _trained(bundle: Bundle, row: int) -> list[dict[str, Any]]:
 
 async def _sent(runtime: Runtime, bundle: Bundle, user_id: str) -> list[dict[str, Any]]:
     """What the user rated since, best first. Raises Problem 404 where there is nothing, StateUnavailable."""
-    found = (await runtime.store.histories([user_id], "source")).get(user_id, ())
+    worth = runtime.feedback.types.worth(bundle.manifest, "source")
+    found = (await runtime.store.histories([user_id], "source", worth=worth)).get(user_id, ())
     if not found:
         raise user_hidden()
     rows = bundle.source_items.ids.rows([item for item, _ in found]).tolist()
@@ -149,7 +150,7 @@ MAX_SEEN = 100_000
 
 
 def find_users(bundle: Bundle, guard: Guard, prefix: str, limit: int) -> list[str]:
-    """The first ``limit`` ids of ``bundle`` that begin with ``prefix`` and may be named, in byte order."""
+    """The first ``limit`` ids of ``bundle`` that begin with ``prefix`` and may be shown, in byte order."""
     tables = [bundle.source_users.ids, bundle.target_users.ids]
     size = CHUNK
     while True:
@@ -169,7 +170,7 @@ def _encoded(table: IdTable, rows: range) -> list[bytes]:
 
 
 def find_items(ids: IdTable, titles: TitleTable | None, wanted: str, limit: int) -> list[int]:
-    """Rows of up to ``limit`` items whose id begins with ``wanted``, then of those whose title has it in any case."""
+    """Rows of up to ``limit`` items: ids that begin with ``wanted``, then titles that contain it in any case."""
     rows = list(ids.starting_with(wanted, limit))
     if titles is not None and wanted and len(rows) < limit:
         known = set(rows)

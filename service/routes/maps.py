@@ -30,9 +30,9 @@ NO_MAP = "this bundle has no map; train it again with this version"
     },
 )
 async def user_map(request: Request, parameters: Annotated[ModelParameters, Query()]) -> Response:
-    """A sample of users known in both domains: source, transferred and own target vectors as places.
+    """A sample of users known in both domains: positions of their source, transferred and own target vectors.
 
-    Who opted out or was erased is left out.
+    Users who opted out or were erased are left out.
     """
     runtime, model = await asked(request, parameters.model)
     bundle = model.bundle
@@ -56,12 +56,12 @@ async def user_map(request: Request, parameters: Annotated[ModelParameters, Quer
 
 @router.get(
     "/v1/users/{user_id}/map",
-    summary="Where a user stands on the map",
+    summary="A user's position on the map",
     response_class=Response,
     responses={200: {"model": PlaceAnswer}, **responses(*USER_PROBLEMS)},
 )
 async def place(request: Request, user_id: UserInAddress, parameters: Annotated[ModelParameters, Query()]) -> Response:
-    """Positions, and the items of the map that are most the user's. Unknown are those who opted out or were erased."""
+    """A user's positions, and the nearest items of the map. Users who opted out or were erased are unknown."""
     runtime, model = await asked(request, parameters.model)
     require_allowed(runtime, user_id)
     drawn = model.bundle.console.map

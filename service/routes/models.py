@@ -1,4 +1,4 @@
-"""What is loaded, how good it is, and who is answered by it."""
+"""The loaded models: their quality, which is active, and the traffic split."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from service.schemas import (
     ActivateRequest,
     DataSummary,
     FileSummary,
+    Likes,
     LoadRequest,
     ModelsAnswer,
     ModelSummary,
@@ -48,7 +49,7 @@ _CHANGE = ("malformed_json", "body_too_large", "unsupported_media_type", "invali
 async def models(request: Request) -> Response:
     """The loaded bundles with their metrics, and those of the baselines on the same held-out users.
 
-    `refused` tells which bundles were not taken, and why.
+    `refused` lists the bundles that were refused, and why.
     """
     content = _answer(runtime_of(request))
     return content_response(request, content)
@@ -81,9 +82,9 @@ async def model(
     openapi_extra=request_body((JSON, reference("LoadRequest"))),
 )
 async def load(request: Request) -> Response:
-    """Verify every hash, load, and warm with real calls, while everything goes on; answers when it is ready.
+    """Verifies every hash, loads the bundle and warms it up, while the service continues; answers when it is ready.
 
-    A bundle that cannot be served leaves everything as it was; /v1/models tells why.
+    A bundle that cannot be served changes nothing; /v1/models says why.
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, LoadRequest, limit=runtime.settings.max_body_bytes)
@@ -101,7 +102,7 @@ async def load(request: Request) -> Response:
     openapi_extra=request_body((JSON, reference("ActivateRequest"))),
 )
 async def activate(request: Request) -> Response:
-    """From the next request on. Requests in flight finish on the model they began with; the old one stays loaded."""
+    """Takes effect with the next request. Requests in flight finish with their model; the old one stays loaded."""
     runtime = runtime_of(request)
     wanted = await read_json(request, ActivateRequest, limit=runtime.settings.max_body_bytes)
     return _changed(runtime, await runtime.loader.change(lambda registry: registry.activate(wanted.model)))
@@ -114,7 +115,7 @@ async def activate(request: Request) -> Response:
     responses={200: {"model": ModelSummary}, **responses("conflict", *_READ)},
 )
 async def rollback(request: Request) -> Response:
-    """The two change places, so that a second call undoes the first."""
+    """The two models swap roles, so a second call undoes the first."""
     runtime = runtime_of(request)
     return _changed(runtime, await runtime.loader.change(Registry.roll_back))
 
@@ -127,10 +128,10 @@ async def rollback(request: Request) -> Response:
     openapi_extra=request_body((JSON, reference("TrafficSplit"))),
 )
 async def set_traffic(request: Request) -> Response:
-    """Nothing is stored about anyone: a salted hash of the user id decides, on every replica alike.
+    """A salted hash of the user id decides, the same on every replica. Nothing is stored about users.
 
     A shadow gets the requests of the active model again, after the answer and only while the engine is idle;
-    `diffcdr_shadow_overlap` tells how far its lists agree.
+    `diffcdr_shadow_overlap` shows how far its lists agree.
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, TrafficSplit, limit=runtime.settings.max_body_bytes)
@@ -184,6 +185,7 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         search="exact" if manifest.search is None else "approximate",
         recall=None if manifest.search is None else manifest.search.recall,
         fold_in=manifest.fold_in is not None,
+        likes=None if manifest.likes is None else Likes(**manifest.likes.model_dump()),
         data=DataSummary(
             source=_file(manifest.provenance.source),
             target=_file(manifest.provenance.target),

@@ -27,7 +27,7 @@ _DONE = "Durable: it holds for every request that begins from now on, on every r
     responses={204: {"description": _DONE}, **_PROBLEMS},
 )
 async def opt_out(request: Request, user_id: UserInAddress) -> Response:
-    """From now on the user gets the popular list only, by every path. Repeating it changes nothing."""
+    """From now on the user only gets the popular list, on every path. Repeating the call changes nothing."""
     runtime = runtime_of(request)
     await runtime.store.set_opt_out(user_id, True)
     # So that it holds here even if the state goes away before anybody asks.
@@ -43,7 +43,7 @@ async def opt_out(request: Request, user_id: UserInAddress) -> Response:
     responses={204: {"description": _DONE}, **_PROBLEMS},
 )
 async def opt_in(request: Request, user_id: UserInAddress) -> Response:
-    """Takes an opt-out back; an erasure stays."""
+    """Revokes an opt-out; an erasure stays."""
     await runtime_of(request).store.set_opt_out(user_id, False)
     return Response(status_code=204)
 
@@ -56,7 +56,7 @@ async def opt_in(request: Request, user_id: UserInAddress) -> Response:
     responses={202: {"model": ErasureReceipt, "description": _DONE}, **_PROBLEMS},
 )
 async def erase(request: Request, user_id: UserInAddress, idempotency_key: IdempotencyKey = None) -> Response:
-    """The user's vectors are not used any more, and the id is listed for the next training to leave out."""
+    """The user's vectors are no longer used, and the next training can leave the user out."""
     return await once(request, idempotency_key, user_id, partial(_erase, request, user_id))
 
 

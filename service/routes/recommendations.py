@@ -49,7 +49,7 @@ _BODY_PROBLEMS = ("malformed_json", "body_too_large", "unsupported_media_type", 
 async def recommend(request: Request) -> Response:
     """Known source users are transferred; a `history`, or for others their events, is folded in.
 
-    Anyone else gets the popular list. `strategy` says which of these it was, and `fallback_reason` why it is the
+    All others get the popular list. `strategy` says which it was, and `fallback_reason` why it is the
     popular list.
     """
     wanted = await read_json(request, RecommendationRequest, limit=runtime_of(request).settings.max_body_bytes)
@@ -97,6 +97,9 @@ async def _answer(
         runtime.metrics.count_answer(answer.strategy, answer.fallback_reason)
     runtime.shadow.observe(lineup, model, query=asked[0], answer=answer)
     content = list_content(answer, model)
+    content["recommendation_id"] = runtime.feedback.ids.issue(
+        lineup, model, named=model_id is not None, user_id=asked[0].user_id if asked[0].personalise else None
+    )
     content["request_id"] = request.scope["state"]["request_id"]
     return json_response(content, headers=timing_headers(request, timed))
 

@@ -30,10 +30,10 @@ router = APIRouter(tags=["items"])
 async def similar(
     request: Request, item_id: ItemInAddress, parameters: Annotated[SimilarParameters, Query()]
 ) -> Response:
-    """Of the same domain, by the cosine of the bundle's item vectors: those that please the same users.
+    """Items of the same domain with the highest cosine similarity of their vectors: items that the same users like.
 
-    All items are looked at; the answer stays the same for a bundle. It is empty where nothing was learnt of the item:
-    its vector is zero.
+    The search is exact over all items, and the answer is fixed for a bundle. It is empty if the item's vector is zero,
+    because nothing was learnt about the item.
     """
     model = runtime_of(request).registry.lineup.choose(parameters.model, None)
     bundle = model.bundle

@@ -30,10 +30,10 @@ def _text(value: Any) -> Any:
 SentId = Annotated[Id, BeforeValidator(_text, json_schema_input_type=Id | int)]
 """An id in a body: a number is taken as its text, as rating files of numbers have it."""
 Timeout = Annotated[
-    int | None, Field(ge=1, le=60_000, description="Past this, the answer is 504.", examples=[500]), WHOLE
+    int | None, Field(ge=1, le=60_000, description="After this time the answer is 504.", examples=[500]), WHOLE
 ]
 ModelName = Annotated[
-    Id | None, Field(description="A bundle id of /v1/models; the active one if left out.", examples=[MODEL_ID])
+    Id | None, Field(description="A bundle id of /v1/models; default: the active bundle.", examples=[MODEL_ID])
 ]
 
 

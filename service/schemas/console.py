@@ -1,4 +1,4 @@
-"""Bodies of what people look things up with: ids, titles, histories, the map, and the last quarter of an hour."""
+"""Bodies of look-ups: ids, titles, histories, the map, and recent activity."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class ItemsParameters(_Parameters):
 
     domain: Literal["source", "target"] = "target"
     q: Annotated[
-        str, Field(max_length=MAX_ID_BYTES, description="How the id begins, or part of the title.", examples=["s0000"])
+        str,
+        Field(max_length=MAX_ID_BYTES, description="Beginning of the id or part of the title.", examples=["s0000"]),
     ] = ""
     limit: Annotated[int, Field(ge=1, le=MAX_FOUND), WHOLE] = 20
 
@@ -51,7 +52,7 @@ class HistoryParameters(_Parameters):
 
 
 class UsersAnswer(Body):
-    """Known user ids in byte order. Who opted out or was erased is not among them."""
+    """Known user ids in byte order, without users who opted out or were erased."""
 
     users: list[str]
     bundle: str
@@ -72,7 +73,7 @@ class ItemsAnswer(Body):
 
 
 class RatedItem(FoundItem):
-    """An item of the source domain, and what the user gave it."""
+    """An item of the source domain, and the user's rating."""
 
     rating: float
 
@@ -82,13 +83,13 @@ class HistoryAnswer(Body):
 
     user_id: str
     items: list[RatedItem]
-    total: Annotated[int, Field(ge=0, description="Ratings there are, shown or not.")]
+    total: Annotated[int, Field(ge=0, description="Number of ratings, shown or not.")]
     origin: Annotated[Literal["training", "events"], Field(description="`events`: rated since the training.")]
     bundle: str
 
 
 class MapUser(Body):
-    """A user of the sample: places of the source, transferred and own target vector."""
+    """A user of the sample: positions of the source, transferred and own target vector."""
 
     user_id: str
     source: Point
@@ -96,7 +97,7 @@ class MapUser(Body):
     target: Point
     others: Annotated[
         dict[str, Point],
-        Field(description="Where other models of the training transfer the user, on the plane of `transferred`."),
+        Field(description="Positions from other models of the training, on the plane of `transferred`."),
     ]
 
 
@@ -107,7 +108,7 @@ class MapItem(FoundItem):
 
 
 class MapAnswer(Body):
-    """A sample of users known in both domains, and items, in two dimensions; `source` is a plane of its own."""
+    """A sample of users known in both domains, and items, in two dimensions; `source` has its own plane."""
 
     users: list[MapUser]
     items: list[MapItem]
@@ -115,22 +116,22 @@ class MapAnswer(Body):
 
 
 class PlaceAnswer(Body):
-    """Where a user stands; null where the bundle has no such vector."""
+    """A user's positions; null if the bundle has no such vector."""
 
     user_id: str
-    on_map: Annotated[bool, Field(description="False: placed between the most similar users who are.")]
+    on_map: Annotated[bool, Field(description="False: placed between the most similar users that are.")]
     source: Point | None
     transferred: Point | None
     target: Point | None
-    near: Annotated[list[FoundItem], Field(description="The most alike of the map's items, nearest first.")]
+    near: Annotated[list[FoundItem], Field(description="The most similar items of the map, nearest first.")]
     bundle: str
 
 
 class Sample(Body):
-    """Totals since the start at one moment; the difference of two samples is what happened between them."""
+    """Totals since the start; the difference of two samples is what happened between them."""
 
     at: Annotated[float, Field(description="Seconds since 1970.")]
-    requests: Annotated[int, Field(description="Calls of /v1 that ask for lists, vectors or send events.")]
+    requests: Annotated[int, Field(description="Calls of /v1 for lists and vectors, and calls that send events.")]
     statuses: Annotated[dict[str, int], Field(description="The same by class of status, such as `2xx`.")]
     latency: Annotated[list[int], Field(description="The same at most `latency_bounds` long, cumulative.")]
     batches: int
@@ -145,8 +146,10 @@ class Sample(Body):
 
 
 class ActivityAnswer(Body):
-    """Samples of /metrics over the last 15 minutes, oldest first; the last is of this moment."""
+    """Samples of /metrics over the last 15 minutes, oldest first; the last one is taken now."""
 
     interval_seconds: float
-    latency_bounds: Annotated[list[float], Field(description="Seconds; one more count than bounds, without a bound.")]
+    latency_bounds: Annotated[
+        list[float], Field(description="Seconds; there is one more count than bounds, for all requests.")
+    ]
     samples: list[Sample]

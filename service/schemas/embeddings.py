@@ -53,7 +53,7 @@ class Embedding(Body):
 
     index: int
     user_id: str | None = None
-    found: Annotated[bool, Field(description="False where nothing is known about the user; the vector is then null.")]
+    found: Annotated[bool, Field(description="False if nothing is known about the user; the vector is then null.")]
     vector: list[float] | str | None
 
 

@@ -17,6 +17,7 @@ FILMS = ("s00003", "s00019")
 BOOK = "t00007"
 MODEL_ID = "6aa59623ceb8a15c5d878804738bd7e8b3efcb1ba858b572ceb28b3c046da806"
 REQUEST_ID = "266dc7a8425574dd26f352b54f1eee6c"
+RECOMMENDATION_ID = "ETVjOolva0EgAACrq6urq6urqwGiIV9yetaVD1Hgg-U29sqFh752203Cf6Tz"
 IDEMPOTENCY_KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 
 _RATED = {"item_id": FILMS[0], "rating": 5.0}
@@ -32,11 +33,18 @@ _WHY: Example = {
 }
 _ALIKE = {"item_id": "t00012", "title": "Saddle and Ash (frontier tale)", "similarity": 0.9713, "rank": 1}
 _POPULAR = {**_BOOK, "score": 951.0, "rank": 1}
-_LIST = {"items": [_ITEM], "strategy": "transfer", "fallback_reason": None, "bundle": MODEL_ID}
+_LIST = {
+    "items": [_ITEM],
+    "strategy": "transfer",
+    "fallback_reason": None,
+    "bundle": MODEL_ID,
+    "recommendation_id": RECOMMENDATION_ID,
+}
 _EVENTS: Sequence[Example] = [
     {"event_id": "9f1c", "user_id": NEWCOMER, "item_id": FILMS[0], "rating": 5},
     {"event_id": "9f1d", "user_id": NEWCOMER, "item_id": FILMS[1], "rating": 2},
     {"event_id": "9f1e", "user_id": NEWCOMER, "item_id": BOOK, "rating": 4, "domain": "target"},
+    {"event_id": "9f1f", "user_id": NEWCOMER, "item_id": BOOK, "type": "purchase", "domain": "target"},
 ]
 _REJECTED = {"index": 2, "event_id": "9f1e", "code": "opted_out"}
 _USERS: Sequence[Example] = [
@@ -54,6 +62,29 @@ _FAULT: Example = {
     "status": 422,
     "detail": "/k: Input should be less than or equal to 500",
     "errors": [_FIELD_ERROR],
+}
+_RATE = {"share": 0.0739, "low": 0.0648, "high": 0.0839}
+_SAMPLE_RATIO = {"expected_percent": 5.0, "found_percent": 5.11, "p_value": 1.0, "mismatch": False}
+_COMPARED = {"metric": "clicks", "ratio": 1.11, "low": 0.62, "high": 1.78, "p_value": 1.0, "verdict": "undecided"}
+_ARM: Example = {
+    "arm": "stable",
+    "bundle": MODEL_ID,
+    "users": 9_500,
+    "impressions": 61_200,
+    "clicks": 1_310,
+    "conversions": 96,
+    "clickers": 702,
+    "converters": 88,
+    "click_rate": _RATE,
+    "conversion_rate": {"share": 0.0093, "low": 0.0061, "high": 0.0136},
+}
+_EXPERIMENT: Example = {
+    "id": "35633a896f6b",
+    "running": True,
+    "percent": 5.0,
+    "arms": [_ARM, {**_ARM, "arm": "canary", "users": 512, "clickers": 41}],
+    "sample_ratio": _SAMPLE_RATIO,
+    "comparisons": [_COMPARED],
 }
 _EMBEDDING = {"index": 0, "user_id": USER, "found": True, "vector": [0.2523946, 1.1753496, 0.5885836]}
 _FILE = {"name": "films.parquet", "rows_read": 163_507, "rows_kept": 163_507, "left_out": {"few_ratings": 0}}
@@ -84,6 +115,7 @@ _SUMMARY: Example = {
     "search": "exact",
     "recall": None,
     "fold_in": True,
+    "likes": None,
     "data": _DATA,
     "shortfalls": [],
     "histories": True,
@@ -128,7 +160,13 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "ErasureReceipt": [{"receipt": "bfab4c81baaa4ffebd6bbfd99f4cb75b", "erased_at": "2026-01-09T10:30:00+00:00"}],
     "EventsAnswer": [{"accepted": 2, "duplicates": 0, "rejected": [_REJECTED], "request_id": REQUEST_ID}],
     "EventsRequest": [{"events": _EVENTS}],
+    "ArmComparison": [_COMPARED],
+    "ExperimentArm": [_ARM],
+    "ExperimentReport": [_EXPERIMENT],
+    "ExperimentsAnswer": [{"experiments": [_EXPERIMENT], "attribution_hours": 168.0}],
     "Explanation": [_WHY],
+    "RateShare": [_RATE],
+    "SampleRatioCheck": [_SAMPLE_RATIO],
     "FieldError": [_FIELD_ERROR],
     "FileSummary": [_FILE],
     "FoundItem": [_BOOK],
@@ -138,6 +176,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     ],
     "Item": [_ITEM, {**_ITEM, "explanation": _WHY}],
     "ItemsAnswer": [{"items": [_BOOK], "bundle": MODEL_ID}],
+    "Likes": [{"source": 4.0, "target": 4.0}],
     "LoadRequest": [{"path": "candidate"}, {"path": "candidate", "activate": True}],
     "MapAnswer": [
         {
@@ -153,7 +192,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "PlaceAnswer": [
         {"user_id": USER, "on_map": False, **_PLACE, "target": None, "near": [_BOOK], "bundle": MODEL_ID},
     ],
-    "PopularAnswer": [{"items": [_POPULAR], "bundle": MODEL_ID}],
+    "PopularAnswer": [{"items": [_POPULAR], "bundle": MODEL_ID, "recommendation_id": RECOMMENDATION_ID}],
     "ProblemBody": [
         {
             "type": "urn:diffcdr:problem:invalid_request",

@@ -1,4 +1,4 @@
-"""Bodies about the service itself: its models, its health."""
+"""Bodies about the service: its models and its health."""
 
 from __future__ import annotations
 
@@ -30,18 +30,27 @@ class DataSummary(Body):
     seed: int
 
 
+class Likes(Body):
+    """The lowest ratings that count as likes; lower ones say only that the item was seen."""
+
+    source: float
+    target: float
+
+
 class ModelSummary(Body):
-    """A loaded bundle, and how it did against the baselines on the same held-out users."""
+    """A loaded bundle, with its metrics and those of the baselines on the same held-out users."""
 
     id: str
     name: Annotated[str, Field(description="The directory that the bundle was loaded from.")]
-    state: Annotated[State, Field(description="`stable` is the active model: it gets what no split takes.")]
+    state: Annotated[
+        State, Field(description="`stable` is the active model: it answers users that no split routes elsewhere.")
+    ]
     model: str
     preset: str
     device: Annotated[str, Field(description="Where transfers run now: cpu or cuda:N.")]
     provider: Annotated[str, Field(description="What computes them.")]
     provider_version: str
-    search_device: Annotated[str, Field(description="Where items are searched, in batches that are worth it.")]
+    search_device: Annotated[str, Field(description="Where items are searched, for batches large enough for it.")]
     created_at: datetime
     loaded_at: datetime
     counts: dict[str, int]
@@ -50,26 +59,31 @@ class ModelSummary(Body):
     ]
     standard_errors: Annotated[
         dict[str, dict[str, dict[str, float]]],
-        Field(description="Of those of `metrics` that have one, by the same keys; empty in older bundles."),
+        Field(
+            description="Standard errors of `metrics`, by the same keys, where there are any; empty in older bundles."
+        ),
     ]
     objective: Annotated[Literal["rating", "ranking"], Field(description="Whether scores are predicted ratings.")]
     transfer: Literal["affine", "onnx"]
     search: Annotated[
         Literal["exact", "approximate"],
-        Field(description="How items are searched; `Server-Timing` names the one that an answer came from."),
+        Field(description="How items are searched; `Server-Timing` names the search of an answer."),
     ]
     recall: Annotated[
         float | None, Field(description="Share of the exact best 20 that the approximate search found at export.")
     ]
     fold_in: Annotated[bool, Field(description="Whether new users get personal lists from ratings in the request.")]
+    likes: Annotated[
+        Likes | None, Field(description="Which ratings are likes; null where all are, or where their value counts.")
+    ] = None
     data: DataSummary
-    shortfalls: Annotated[list[str], Field(description="Where the model is worse than a plain baseline.")]
-    histories: Annotated[bool, Field(description="Whether the bundle holds who rated what in the source.")]
+    shortfalls: Annotated[list[str], Field(description="Metrics in which the model is worse than a plain baseline.")]
+    histories: Annotated[bool, Field(description="Whether the bundle has the users' source ratings.")]
     map: Annotated[bool, Field(description="Whether the bundle holds a map of users and items.")]
 
 
 class Refusal(Body):
-    """A bundle that was not taken; everything stayed as it was."""
+    """A refused bundle; nothing changed."""
 
     path: str
     reason: str
@@ -77,19 +91,23 @@ class Refusal(Body):
 
 
 class ShadowShare(Body):
-    """Shadow traffic: a model that also gets requests of the active one; /metrics has how far they agree."""
+    """Shadow traffic: a model that also gets requests of the active one; /metrics shows how far they agree."""
 
     model: Annotated[Id, Field(description="A loaded model.")]
     percent: Annotated[float, Field(ge=0, le=100, description="Percentage of the active model's requests.")]
 
 
 class TrafficSplit(Body):
-    """Who is answered by the canary: `percent` of user ids, by a salted hash of the id, the same on every replica."""
+    """The traffic split: the canary answers `percent` of user ids, by a salted hash of the id, the same on every
+    replica.
+    """
 
     canary: Annotated[Id | None, Field(description="A loaded model; null ends the split.")] = None
     percent: Annotated[float, Field(ge=0, le=100)] = 0.0
-    salt: Annotated[str, Field(max_length=64, description="Another salt draws other users.")] = ""
-    shadow: Annotated[ShadowShare | None, Field(description="null ends it. It waits until the engine is idle.")] = None
+    salt: Annotated[str, Field(max_length=64, description="Another salt selects other users.")] = ""
+    shadow: Annotated[
+        ShadowShare | None, Field(description="null ends it. Shadow requests wait until the engine is idle.")
+    ] = None
 
 
 class ModelsAnswer(Body):
@@ -97,7 +115,7 @@ class ModelsAnswer(Body):
 
     models: list[ModelSummary]
     traffic: TrafficSplit
-    refused: Annotated[list[Refusal], Field(description="The last bundles that were not taken, newest first.")]
+    refused: Annotated[list[Refusal], Field(description="The last refused bundles, newest first.")]
 
 
 class LoadRequest(Body):
@@ -125,7 +143,7 @@ class Readiness(Health):
     components: Annotated[
         dict[str, Literal["ok", "draining", "stalled", "behind", "degraded"]],
         Field(
-            description="`degraded` state: opt-outs are known from a copy, and none can be taken down. "
+            description="`degraded` state: opt-outs are known from a copy, and none can be stored. "
             "`behind` bundle: the other workers serve one that cannot be loaded here. "
             "`degraded` device: the GPU was lost, and the CPU computes until a restart."
         ),
@@ -134,4 +152,4 @@ class Readiness(Health):
     device: Annotated[str, Field(description="Where transfers run now: cpu or cuda:N.")]
     provider: Annotated[str, Field(description="What computes them.")]
     provider_version: str
-    search_device: Annotated[str, Field(description="Where items are searched, in batches that are worth it.")]
+    search_device: Annotated[str, Field(description="Where items are searched, for batches large enough for it.")]

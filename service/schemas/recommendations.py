@@ -10,12 +10,22 @@ from diffcdr.recommend.query import NAMED, UnexplainedReason
 from diffcdr.recommend.recommender import FallbackReason, Query, Strategy
 from service.bundles.registry import MAX_K
 from service.schemas.base import WHOLE, Body, Id, ModelName, SentId, Timeout
-from service.schemas.examples import BOOK
+from service.schemas.examples import BOOK, RECOMMENDATION_ID
 
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""
 MAX_LISTED_IN_ADDRESS = 50
 """Most excluded items in a query string; servers and proxies bound how long an address may be."""
+
+
+RecommendationId = Annotated[
+    str,
+    Field(
+        description="Names the list in the events that come of it (POST /v1/events). Signed; holds bundle, arm and "
+        "time, and no user id.",
+        examples=[RECOMMENDATION_ID],
+    ),
+]
 
 
 class Rating(Body):
@@ -47,13 +57,13 @@ class _Options(Body):
             ge=0.0,
             le=1.0,
             allow_inf_nan=False,
-            description="Above 0, items of a personal list give way to others unlike them. Scores then need not fall.",
+            description="Above 0, personal lists become less repetitive. Scores then need not fall.",
             examples=[0.2],
         ),
     ] = 0.0
     fallback: Annotated[
         Literal["allow", "deny"],
-        Field(description="`deny`: answer 404 rather than with the popular list."),
+        Field(description="`deny`: answer 404 instead of the popular list."),
     ] = "allow"
     explain: Annotated[
         bool, Field(description="Say of each item which of the user's ratings its score is the sum of.")
@@ -62,7 +72,7 @@ class _Options(Body):
 
     @property
     def length(self) -> int:
-        """How many items there may be, as the list that pages are cut from ends."""
+        """The length of the list that the page is cut from."""
         return min(self.k, MAX_K - (self.offset or 0))
 
 
@@ -82,12 +92,14 @@ class BatchUser(_Options):
     user_id: Annotated[SentId | None, Field(description="The user, as in the rating files.")] = None
     exclude_items: Annotated[
         tuple[SentId, ...],
-        Field(max_length=MAX_LISTED, fail_fast=True, description="Target items never to answer with."),
+        Field(max_length=MAX_LISTED, fail_fast=True, description="Target items to exclude."),
     ] = ()
     history: Annotated[
         tuple[Rating, ...],
         Field(
-            max_length=MAX_LISTED, fail_fast=True, description="Source-domain ratings to use instead of what is stored."
+            max_length=MAX_LISTED,
+            fail_fast=True,
+            description="Source-domain ratings to use instead of the stored ones.",
         ),
     ] = ()
 
@@ -96,7 +108,7 @@ class BatchUser(_Options):
         Field(
             max_length=MAX_LISTED,
             fail_fast=True,
-            description="Target-domain ratings: they move the list, and count as seen.",
+            description="Target-domain ratings: they change the list, and their items count as seen.",
         ),
     ] = ()
 
@@ -107,7 +119,7 @@ class BatchUser(_Options):
         return self
 
     def query(self) -> Query:
-        """What to ask the recommender."""
+        """The query for the recommender."""
         return Query(
             user_id=self.user_id,
             k=self.length,
@@ -139,14 +151,14 @@ class RecommendationParameters(_Options):
         Field(
             max_length=MAX_LISTED_IN_ADDRESS,
             fail_fast=True,
-            description="Target items never to answer with; repeatable.",
+            description="Target items to exclude; repeatable.",
             examples=[[BOOK]],
         ),
     ] = ()
     timeout_ms: Timeout = None
 
     def query(self, user_id: str) -> Query:
-        """What to ask the recommender."""
+        """The query for the recommender."""
         return Query(
             user_id=user_id,
             k=self.length,
@@ -186,7 +198,7 @@ class Item(Body):
 
     item_id: str
     score: Annotated[float, Field(description="Predicted score; on the popular list, the number of ratings.")]
-    rank: Annotated[int, Field(ge=1, description="Place in the whole list, from 1.")]
+    rank: Annotated[int, Field(ge=1, description="Rank in the whole list, from 1.")]
     title: Annotated[str | None, Field(description="Left out where unknown.")] = None
     explanation: Annotated[
         Explanation | None,
@@ -205,15 +217,14 @@ Unexplained = Annotated[
 
 
 class RecommendationAnswer(Body):
-    """A ranked list, best first, and why it is what it is."""
+    """A ranked list, best first, with its strategy and the reason for a fallback."""
 
-    items: Annotated[
-        list[Item], Field(description="At most k; fewer, or none, where the catalogue has no more to offer.")
-    ]
+    items: Annotated[list[Item], Field(description="At most k; fewer, or none, if no more items are left.")]
     strategy: Strategy
     fallback_reason: FallbackReason | None
     unexplained_reason: Unexplained = None
     bundle: Annotated[str, Field(description="Id of the bundle that answered.")]
+    recommendation_id: RecommendationId
     request_id: str
 
 
@@ -236,11 +247,13 @@ class BatchLine(Body):
     fallback_reason: FallbackReason | None = None
     unexplained_reason: Unexplained = None
     bundle: str | None = None
+    recommendation_id: RecommendationId | None = None
     error: BatchError | None = None
 
 
 class PopularAnswer(Body):
     """The most rated items, most first."""
 
-    items: Annotated[list[Item], Field(description="At most k; all items where there are fewer.")]
+    items: Annotated[list[Item], Field(description="At most k; all items if there are fewer.")]
     bundle: str
+    recommendation_id: RecommendationId

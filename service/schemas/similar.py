@@ -1,4 +1,4 @@
-"""Bodies of what items are like an item."""
+"""Bodies of similar items."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class SimilarParameters(BaseModel):
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list."), WHOLE] = 20
     domain: Annotated[
         Literal["source", "target"],
-        Field(description="Where the item and those like it are from.", examples=["target"]),
+        Field(description="The domain of the item and of the similar items.", examples=["target"]),
     ] = "target"
     model: ModelName = None
 
 
 class SimilarItem(FoundItem):
-    """An item that is like the one asked for."""
+    """An item similar to the requested one."""
 
     similarity: Annotated[float, Field(ge=-1, le=1, description="Cosine of both items' vectors.")]
     rank: Annotated[int, Field(ge=1)]
 
 
 class SimilarAnswer(Body):
-    """Items like an item, most alike first."""
+    """Items similar to an item, most similar first."""
 
     item: Annotated[FoundItem, Field(description="The item asked for.")]
-    items: Annotated[list[SimilarItem], Field(description="At most k; none where the item's vector is zero.")]
+    items: Annotated[list[SimilarItem], Field(description="At most k; none if the item's vector is zero.")]
     domain: Literal["source", "target"]
     bundle: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.state.event_hours import HOUR_SECONDS
-from service.state.store import KeptEvent, StateBroken, Store
+from service.state.events.hours import HOUR_SECONDS
+from service.state.events.kinds import KeptEvent
+from service.state.store import StateBroken, Store
 
 
 @dataclass(frozen=True)
@@ -43,5 +44,5 @@ async def export_events(store: Store, *, since: float | None = None) -> Exported
     dated = allowed if since is None else [event for event in allowed if event.at is not None]
     first = since if since is None else since - HOUR_SECONDS
     events = [event for event in dated if first is None or (event.at is not None and event.at > first)]
-    events.sort(key=lambda event: (event.user_id, event.number))
+    events.sort(key=lambda event: (event.user_id, event.number, event.type))
     return Exported(events, suppressed=len(kept) - len(allowed), undated=len(allowed) - len(dated))

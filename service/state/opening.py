@@ -9,23 +9,20 @@ import asyncio
 import importlib
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from diffcdr.errors import InputError
 from service.settings import Settings
+from service.state.events.kinds import ArmTotals, Domain, Event, History, KeptEvent, Outcome
 from service.state.sqlite import SqliteStore
 from service.state.sqlite_file import NeverWas
 from service.state.store import (
+    NO_WORTH,
     Changes,
     Claim,
-    Domain,
     Erasure,
-    Event,
-    History,
-    KeptEvent,
-    Outcome,
     StateBroken,
     StateUnavailable,
     Store,
@@ -70,9 +67,15 @@ class NowhereStore:
         """Raises StateUnavailable."""
         raise StateUnavailable(self._reason)
 
-    async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
+    async def histories(
+        self, user_ids: Sequence[str], domain: Domain = "source", *, worth: Mapping[str, float] = NO_WORTH
+    ) -> dict[str, History]:
         """None."""
         return {}
+
+    async def trials(self) -> list[ArmTotals]:
+        """None."""
+        return []
 
     async def events(self) -> AsyncIterator[KeptEvent]:
         """None."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -22,22 +21,11 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from service.state.event_hours import EventHours, hour_of
+from service.state.events.kinds import ArmTotals, Domain, Event, History, KeptEvent, Outcome
+from service.state.events.redis import FORGET, RedisEvents
 from service.state.redis_connection import RedisAddress, ask_primary, close_client, is_from_replica
-from service.state.store import (
-    MAX_EVENTS_PER_USER,
-    Changes,
-    Claim,
-    Domain,
-    Erasure,
-    Event,
-    History,
-    KeptEvent,
-    Outcome,
-    StateBroken,
-    StateUnavailable,
-    Version,
-)
+from service.state.redis_durability import SECTIONS, asked, shortcomings
+from service.state.store import NO_WORTH, Changes, Claim, Erasure, StateBroken, StateUnavailable, Version
 
 T = TypeVar("T")
 
@@ -49,9 +37,7 @@ CLUSTER_PREFIX = "{diffcdr:state}:"
 """In a Cluster all keys share a hash tag: a script's keys have to be on one node."""
 _NAMES = ("sequence", "opted_out", "erased", "changed", "identity")
 _PAGE = 10_000
-_SCANNED = 1_000
 _PASSING = (ClusterError, NoPermissionError, OutOfMemoryError)
-_MARKS: dict[Domain, str] = {"source": "", "target": "t"}
 
 # Scripts run whole or not at all, so that the sequence and what it numbers never part.
 _SET_OPT_OUT = """
@@ -62,39 +48,18 @@ if known ~= ARGV[2] then
     redis.call('ZADD', KEYS[4], redis.call('INCR', KEYS[1]), ARGV[1])
 end
 """
-_ERASE = """
+_ERASE = (
+    """
 if redis.call('HSETNX', KEYS[3], ARGV[1], ARGV[2]) == 1 then
     redis.call('SETNX', KEYS[5], ARGV[3])
     redis.call('ZADD', KEYS[4], redis.call('INCR', KEYS[1]), ARGV[1])
 end
-redis.call('DEL', KEYS[6], KEYS[7])
+"""
+    + FORGET
+    + """
 return redis.call('HGET', KEYS[3], ARGV[1])
 """
-# A user's events are a hash, id -> "number rating item", the rating followed by "t" where the item is of the target,
-# and a sorted set of ids by number to find the oldest. For all users together: the number of each hour's first event.
-_ADD_EVENTS = """
-local user, keep, most, hour = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-if redis.call('HGET', KEYS[2], user) == '1' or redis.call('HEXISTS', KEYS[3], user) == 1 then
-    return false
-end
-redis.call('ZADD', KEYS[9], 'NX', string.format('%.0f', (redis.call('GET', KEYS[8]) or 0) + 1), hour)
-local added = {}
-for i = 5, #ARGV, 3 do
-    local fresh = redis.call('HEXISTS', KEYS[6], ARGV[i]) == 0
-    if fresh then
-        local number = string.format('%.0f', redis.call('INCR', KEYS[8]))
-        redis.call('HSET', KEYS[6], ARGV[i], number .. ' ' .. ARGV[i + 1] .. ' ' .. ARGV[i + 2])
-        redis.call('ZADD', KEYS[7], number, ARGV[i])
-    end
-    added[#added + 1] = fresh and 1 or 0
-end
-for _ = most + 1, redis.call('ZCARD', KEYS[7]) do
-    redis.call('HDEL', KEYS[6], redis.call('ZPOPMIN', KEYS[7])[1])
-end
-redis.call('PEXPIRE', KEYS[6], keep)
-redis.call('PEXPIRE', KEYS[7], keep)
-return added
-"""
+)
 # What was asked under an idempotency key, and the first answer.
 _CLAIM = """
 local known = redis.call('HMGET', KEYS[1], 'asked', 'answer')
@@ -136,7 +101,13 @@ class RedisStore:
         self._sequence, self._opted_out, self._erased, self._changed, self._identity = self._keys
         self._set_opt_out = self._client.register_script(_SET_OPT_OUT)
         self._erase = self._client.register_script(_ERASE)
-        self._add_events = self._client.register_script(_ADD_EVENTS)
+        self._events = RedisEvents(
+            self._client,
+            self._answered,
+            suppression=(self._opted_out, self._erased),
+            prefix=self._prefix,
+            node_of=self._identity if address.is_cluster else None,
+        )
         self._claim = self._client.register_script(_CLAIM)
         self._record_answer = self._client.register_script(_RECORD_ANSWER)
 
@@ -148,87 +119,28 @@ class RedisStore:
     async def erase(self, user_id: str) -> Erasure:
         """As :class:`service.state.store.Store` says."""
         wanted = f"{datetime.now(UTC).isoformat(timespec='seconds')} {uuid.uuid4().hex}"
-        keys = (*self._keys, *self._event_keys(user_id))
+        keys = (*self._keys, *self._events.keys_of(user_id))
         args = (user_id, wanted, uuid.uuid4().hex)
         return _erasure(user_id, await self._answered(lambda: self._erase(keys=keys, args=args)))
 
     async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
         """As :class:`service.state.store.Store` says. In a Cluster each user's events are added by themselves."""
-        by_user: dict[str, list[int]] = {}
-        for index, event in enumerate(events):
-            by_user.setdefault(event.user_id, []).append(index)
-        keep = max(1, round(keep_seconds * 1000))
-        numbering = (self._prefix + "event_number", self._prefix + "event_hours")
-        hour, calls = hour_of(time.time()), []
-        for user_id, indices in by_user.items():
-            args: list[str | int] = [user_id, keep, MAX_EVENTS_PER_USER, hour]
-            for event in (events[index] for index in indices):
-                args += (event.event_id, repr(event.rating) + _MARKS[event.domain], event.item_id)
-            calls.append(((*self._keys, *self._event_keys(user_id), *numbering), args))
+        return await self._events.add(events, keep_seconds=keep_seconds)
 
-        async def add() -> list[Any]:
-            if self._is_cluster:
-                return [await self._add_events(keys=keys, args=args) for keys, args in calls]
-            async with self._client.pipeline(transaction=True) as pipe:
-                for keys, args in calls:
-                    await self._add_events(keys=keys, args=args, client=pipe)
-                replies: list[Any] = await pipe.execute()
-                return replies
-
-        outcomes: list[Outcome] = ["suppressed"] * len(events)
-        for indices, added in zip(by_user.values(), await self._answered(add), strict=True):
-            for index, fresh in zip(indices, added or (), strict=added is not None):
-                outcomes[index] = "accepted" if fresh else "duplicate"
-        return outcomes
-
-    async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
+    async def histories(
+        self, user_ids: Sequence[str], domain: Domain = "source", *, worth: Mapping[str, float] = NO_WORTH
+    ) -> dict[str, History]:
         """As :class:`service.state.store.Store` says."""
+        return await self._events.histories(user_ids, domain, worth=worth)
 
-        async def read() -> list[Any]:
-            async with self._client.pipeline(transaction=False) as pipe:
-                for user_id in user_ids:
-                    pipe.hvals(self._event_keys(user_id)[0])
-                replies: list[Any] = await pipe.execute()
-                return replies
-
-        found = await self._answered(read) if user_ids else []
-        histories = {user: _history(texts, domain) for user, texts in zip(user_ids, found, strict=True) if texts}
-        return {user: history for user, history in histories.items() if history}
+    async def trials(self) -> list[ArmTotals]:
+        """As :class:`service.state.store.Store` says."""
+        return await self._events.trials()
 
     async def events(self) -> AsyncIterator[KeptEvent]:
         """As :class:`service.state.store.Store` says."""
-        prefix, seen = self._event_keys("")[0], set[str]()
-        async for keys in self._key_pages(f"{prefix}*"):
-            fresh = [key for key in dict.fromkeys(keys) if key not in seen]
-            seen.update(fresh)
-
-            async def read(keys: Sequence[str] = fresh) -> list[Any]:
-                async with self._client.pipeline(transaction=False) as pipe:
-                    for key in keys:
-                        pipe.hvals(key)
-                    pipe.zrange(self._prefix + "event_hours", 0, -1, withscores=True)
-                    replies: list[Any] = await pipe.execute()
-                    return replies
-
-            *found, entries = await self._answered(read)
-            hours = EventHours((int(first), int(hour)) for hour, first in entries)
-            for key, texts in zip(fresh, found, strict=True):
-                for event in _kept(key.removeprefix(prefix), texts, hours):
-                    yield event
-
-    async def _key_pages(self, pattern: str) -> AsyncIterator[list[str]]:
-        """Keys of ``pattern``, a page at a time; some may come twice."""
-        # All keys of a state share a hash tag: in a Cluster one node has them.
-        node = {"target_nodes": self._client.get_node_from_key(self._identity)} if self._is_cluster else {}
-        cursor: Any = 0
-        while True:
-            reply = await self._answered(partial(self._client.scan, cursor, match=pattern, count=_SCANNED, **node))
-            cursor, keys = reply
-            if isinstance(cursor, dict):
-                cursor = next(iter(cursor.values()))
-            yield keys
-            if not int(cursor):
-                return
+        async for event in self._events.all():
+            yield event
 
     async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
         """As :class:`service.state.store.Store` says."""
@@ -304,9 +216,6 @@ class RedisStore:
             pipe.hmget(self._erased, users)
             return await pipe.execute()
 
-    def _event_keys(self, user_id: str) -> tuple[str, str]:
-        return f"{self._prefix}events:{user_id}", f"{self._prefix}event_order:{user_id}"
-
     async def _answered(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask_primary(self._client, call)
@@ -324,9 +233,9 @@ class RedisStore:
         """Called with every new connection: log in, and look whom it reaches."""
         await connection.on_connect()
         facts: dict[str, str] = {}
-        for section in ("server", "persistence", "memory", "replication"):
-            facts |= await _asked(connection, "INFO", section)
-        facts |= await _asked(connection, "CONFIG", "GET", "save")
+        for section in SECTIONS:
+            facts |= await asked(connection, "INFO", section)
+        facts |= await asked(connection, "CONFIG", "GET", "save")
         self._learn(facts)
 
     async def _get_to_know_node(self) -> None:
@@ -354,55 +263,6 @@ class RedisStore:
             raise ConnectionError(f"it is not durable, which DIFFCDR_STATE_DURABLE requires: {'; '.join(found)}")
 
 
-def _history(texts: Sequence[str], domain: Domain) -> History:
-    parts = sorted((text.split(" ", 2) for text in texts), key=lambda part: int(part[0]))
-    mark = _MARKS["target"]
-    return tuple(
-        (item_id, float(rating.removesuffix(mark)))
-        for _, rating, item_id in parts
-        if rating.endswith(mark) == (domain == "target")
-    )
-
-
-def _kept(user_id: str, texts: Sequence[str], hours: EventHours) -> Iterator[KeptEvent]:
-    mark = _MARKS["target"]
-    for text in texts:
-        number, rating, item_id = text.split(" ", 2)
-        domain: Domain = "target" if rating.endswith(mark) else "source"
-        value = float(rating.removesuffix(mark))
-        yield KeptEvent(int(number), user_id, item_id, value, domain, at=hours.of(int(number)))
-
-
 def _erasure(user_id: str, text: str) -> Erasure:
     at, _, receipt = text.partition(" ")
     return Erasure(user_id, receipt, at)
-
-
-async def _asked(connection: AbstractConnection, *command: str) -> dict[str, str]:
-    """Facts by name; none where Redis does not tell this user."""
-    await connection.send_command(*command)
-    try:
-        reply = await connection.read_response()
-    except ResponseError:
-        return {}
-    if isinstance(reply, str):
-        return dict(line.partition(":")[::2] for line in reply.splitlines() if ":" in line)
-    pairs = list(reply.items()) if isinstance(reply, dict) else list(zip(reply[::2], reply[1::2], strict=True))
-    return {str(name): str(value) for name, value in pairs}
-
-
-def shortcomings(facts: Mapping[str, str]) -> tuple[str, ...]:
-    """Why a Redis of which ``INFO`` and ``CONFIG GET save`` tell ``facts`` may lose what it acknowledged."""
-    found: list[str] = []
-    if "aof_enabled" not in facts:
-        found.append("this user may not ask Redis (INFO) whether it keeps anything; allow it, or see to it yourself")
-    elif facts["aof_enabled"] == "0" and not facts.get("save", ""):
-        found.append("Redis keeps nothing on disk, a restart loses everything; set appendonly yes")
-    elif facts["aof_enabled"] == "0":
-        found.append("Redis writes snapshots only, a restart loses the last minutes; set appendonly yes")
-    policy = facts.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        found.append(f"Redis evicts what it has when full ({policy}); set maxmemory-policy noeviction")
-    if facts.get("role") == "slave":
-        found.append("this Redis is a replica, which lags behind and takes no writes; name the primary")
-    return tuple(found)

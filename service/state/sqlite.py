@@ -6,27 +6,17 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from service.state.event_hours import EventHours, hour_of
+from service.state.events import sqlite as event_tables
+from service.state.events.kinds import ArmTotals, Domain, Event, History, KeptEvent, Outcome
 from service.state.sqlite_access import Access
 from service.state.sqlite_file import VERSION
-from service.state.store import (
-    MAX_EVENTS_PER_USER,
-    Changes,
-    Claim,
-    Domain,
-    Erasure,
-    Event,
-    History,
-    KeptEvent,
-    Outcome,
-    StateBroken,
-    Version,
-)
+from service.state.store import NO_WORTH, Changes, Claim, Erasure, StateBroken, Version
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +25,7 @@ LEAP_SECONDS = 3600.0
 CLOCK_AHEAD_SECONDS = 3600.0
 """... so nothing is forgotten before it has been ahead for this long."""
 
-_PAGE = 10_000
-_HAS_EVENTS = "SELECT 1 FROM newcomers WHERE user_id = ?"
+_HAS_EVENTS = "SELECT 1 FROM events WHERE user_id = ? LIMIT 1"
 _NEXT = "(SELECT COALESCE(MAX(sequence), 0) + 1 FROM people)"
 
 
@@ -77,7 +66,7 @@ class SqliteStore:
                     "erased_at = excluded.erased_at, sequence = excluded.sequence WHERE receipt IS NULL",
                     (user_id, uuid.uuid4().hex, datetime.now(UTC).isoformat(timespec="seconds")),
                 )
-                connection.execute("DELETE FROM newcomers WHERE user_id = ?", (user_id,))
+                event_tables.forget(connection, user_id)
                 row = connection.execute(
                     "SELECT user_id, receipt, erased_at FROM people WHERE user_id = ?", (user_id,)
                 ).fetchone()
@@ -94,24 +83,14 @@ class SqliteStore:
                 # Takes the lock before anything is read, so that no erasure comes in between.
                 connection.execute("BEGIN IMMEDIATE")
                 if self._believes(connection, now):
-                    connection.execute("DELETE FROM newcomers WHERE expires <= ?", (now,))
-                connection.execute(
-                    "INSERT OR IGNORE INTO event_hours VALUES "
-                    "(?, COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) + 1)",
-                    (hour_of(now),),
-                )
-                outcomes = _insert(connection, events, expires=now + keep_seconds)
-                for user_id in {event.user_id for event in events}:
-                    connection.execute(
-                        "DELETE FROM events WHERE user_id = ?1 AND number <= "
-                        "(SELECT number FROM events WHERE user_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-                        (user_id, MAX_EVENTS_PER_USER),
-                    )
-            return outcomes
+                    event_tables.forget_old(connection, now=now, keep_seconds=keep_seconds)
+                return event_tables.insert(connection, events, now=now, keep_seconds=keep_seconds)
 
         return await self._access.run(write)
 
-    async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
+    async def histories(
+        self, user_ids: Sequence[str], domain: Domain = "source", *, worth: Mapping[str, float] = NO_WORTH
+    ) -> dict[str, History]:
         """As :class:`service.state.store.Store` says."""
 
         def known(connection: sqlite3.Connection) -> list[str]:
@@ -121,39 +100,31 @@ class SqliteStore:
         having = await self._access.look(known, same=False)
 
         def read(connection: sqlite3.Connection) -> dict[str, History]:
-            found: dict[str, History] = {}
-            for user_id in having:
-                rows = connection.execute(
-                    "SELECT item_id, rating FROM newcomers JOIN events USING (user_id) "
-                    "WHERE user_id = ? AND expires > ? AND domain = ? ORDER BY number",
-                    (user_id, time.time(), domain),
-                ).fetchall()
-                if rows:
-                    found[user_id] = tuple(rows)
-            return found
+            now = time.time()
+            found = {
+                user_id: event_tables.read_history(connection, user_id, domain, now=now, worth=worth)
+                for user_id in having
+            }
+            return {user_id: history for user_id, history in found.items() if history}
 
         return await self._access.run(read) if having else {}
 
+    async def trials(self) -> list[ArmTotals]:
+        """As :class:`service.state.store.Store` says."""
+        return await self._access.run(event_tables.totals)
+
     async def events(self) -> AsyncIterator[KeptEvent]:
         """As :class:`service.state.store.Store` says."""
-        last = 0
+        for table in ("events", "signals"):
+            last = 0
 
-        def page(connection: sqlite3.Connection) -> list[KeptEvent]:
-            hours = EventHours(connection.execute("SELECT first, hour FROM event_hours"))
-            rows = connection.execute(
-                "SELECT number, user_id, item_id, rating, domain FROM events JOIN newcomers USING (user_id) "
-                "WHERE number > ? AND expires > ? ORDER BY number LIMIT ?",
-                (last, time.time(), _PAGE),
-            )
-            return [
-                KeptEvent(number, user, item, rating, domain, hours.of(number))
-                for number, user, item, rating, domain in rows
-            ]
+            def page(connection: sqlite3.Connection, after: int, table: str = table) -> list[KeptEvent]:
+                return list(event_tables.page(connection, table, after, now=time.time()))
 
-        while found := await self._access.run(page):
-            for event in found:
-                yield event
-            last = found[-1].number
+            while found := await self._access.run(partial(page, after=last)):
+                for event in found:
+                    yield event
+                last = found[-1].number
 
     async def claim(self, key: str, asked: str, *, keep_seconds: float) -> Claim:
         """As :class:`service.state.store.Store` says."""
@@ -251,30 +222,3 @@ class SqliteStore:
                 return False
         connection.execute("UPDATE clock SET seen = ?", (now,))
         return True
-
-
-def _insert(connection: sqlite3.Connection, events: Sequence[Event], *, expires: float) -> list[Outcome]:
-    users = {event.user_id for event in events}
-    suppressed = {
-        user_id
-        for user_id in users
-        if connection.execute(
-            "SELECT 1 FROM people WHERE user_id = ? AND (opted_out OR receipt IS NOT NULL)", (user_id,)
-        ).fetchone()
-    }
-    connection.executemany(
-        "INSERT INTO newcomers VALUES (?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires",
-        [(user_id, expires) for user_id in users - suppressed],
-    )
-    outcomes: list[Outcome] = []
-    for event in events:
-        if event.user_id in suppressed:
-            outcomes.append("suppressed")
-            continue
-        added = connection.execute(
-            "INSERT INTO events (user_id, event_id, item_id, rating, domain) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT DO NOTHING",
-            (event.user_id, event.event_id, event.item_id, event.rating, event.domain),
-        )
-        outcomes.append("accepted" if added.rowcount else "duplicate")
-    return outcomes

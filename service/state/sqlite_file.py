@@ -15,10 +15,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.state.events import sqlite as events
 from service.state.store import StateBroken, StateUnavailable
 from service.state.witness import WAIT_SECONDS, Witness
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS people (
     user_id TEXT PRIMARY KEY,
     opted_out INTEGER NOT NULL DEFAULT 0,
@@ -27,19 +28,7 @@ CREATE TABLE IF NOT EXISTS people (
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS by_sequence ON people (sequence);
-CREATE TABLE IF NOT EXISTS newcomers (user_id TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_expiry ON newcomers (expires);
-CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    user_id TEXT NOT NULL REFERENCES newcomers (user_id) ON DELETE CASCADE,
-    event_id TEXT NOT NULL,
-    item_id TEXT NOT NULL,
-    rating REAL NOT NULL,
-    domain TEXT NOT NULL DEFAULT 'source',
-    UNIQUE (user_id, event_id)
-);
-CREATE INDEX IF NOT EXISTS by_user ON events (user_id, number);
-CREATE TABLE IF NOT EXISTS event_hours (hour INTEGER PRIMARY KEY, first INTEGER NOT NULL);
+{events.SCHEMA}
 CREATE TABLE IF NOT EXISTS claims (
     key TEXT PRIMARY KEY,
     asked TEXT NOT NULL,
@@ -261,12 +250,9 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _complete(connection: sqlite3.Connection) -> None:
     """Bring a file of an earlier version up to this one, and look through what protects people."""
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not {"identity", "clock", "event_hours"} <= tables:
+    if not {"identity", "clock", *events.TABLES} <= tables:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-    columns = [row[1] for row in connection.execute("PRAGMA table_info(events)")]
-    if "domain" not in columns:  # the file of a version that knew source items only
-        connection.execute("ALTER TABLE events ADD COLUMN domain TEXT NOT NULL DEFAULT 'source'")
-        connection.commit()
+    events.complete(connection)
     faults = connection.execute("PRAGMA integrity_check(people)").fetchall()
     if faults != [("ok",)]:
         raise StateBroken(f"the opt-outs in the state file are damaged: {faults[0][0]}; put a good copy back")

@@ -4,27 +4,21 @@ One contract, kept by :class:`service.state.sqlite.SqliteStore` and :class:`serv
 
 - A write is durable before it returns.
 - A user is *suppressed* while opted out, and for ever once erased.
-- Events of a suppressed user are not taken, and an erasure removes those there are in the same step.
+- Events of a suppressed user are not taken, and an erasure removes those there are, and what they counted for, in the
+  same step.
 - ``changes`` makes every replica's copy follow: each write takes the next number of one sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Protocol
 
-MAX_EVENTS_PER_USER = 1000
-"""Of each user the last so many are kept; what is kept of one person never grows without end."""
+from service.state.events.kinds import ArmTotals, Domain, Event, History, KeptEvent, Outcome
 
-Outcome = Literal["accepted", "duplicate", "suppressed"]
-"""What became of an event."""
-
-Domain = Literal["source", "target"]
-"""Where an item is from."""
-
-History = tuple[tuple[str, float], ...]
-"""(item id, rating) pairs in the order in which they were taken."""
+NO_WORTH: Mapping[str, float] = MappingProxyType({})
 
 
 class StateUnavailable(Exception):
@@ -45,32 +39,6 @@ class Erasure:
     user_id: str
     receipt: str
     at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A rating of an item. ``event_id`` is drawn by the sender and makes sending it twice harmless."""
-
-    event_id: str
-    user_id: str
-    item_id: str
-    rating: float
-    domain: Domain = "source"
-
-
-@dataclass(frozen=True, slots=True)
-class KeptEvent:
-    """An event as it is kept. ``number`` grows with every event.
-
-    ``at``: the beginning of the hour in which it was taken, in seconds since 1970; None where hours were not kept yet.
-    """
-
-    number: int
-    user_id: str
-    item_id: str
-    rating: float
-    domain: Domain
-    at: int | None
 
 
 @dataclass(frozen=True)
@@ -120,15 +88,26 @@ class Store(Protocol):
         """Remember ``events``; what became of each, in their order.
 
         A duplicate is an event whose user has one of the same ``event_id``; the first stays as it is. Beyond
-        ``MAX_EVENTS_PER_USER`` the oldest go. What a user has is forgotten ``keep_seconds`` after the last of it
+        ``MAX_EVENTS_PER_USER`` the oldest go, of those that are liked and of others by themselves. Who is accepted
+        counts for its ``trial`` in the same step. What a user has is forgotten ``keep_seconds`` after the last of it
         was sent. Where this raises, some may have been taken; sending all again is harmless.
         """
         ...
 
-    async def histories(self, user_ids: Sequence[str], domain: Domain = "source") -> dict[str, History]:
-        """What is remembered of those of ``user_ids`` who have any events of ``domain``.
+    async def histories(
+        self, user_ids: Sequence[str], domain: Domain = "source", *, worth: Mapping[str, float] = NO_WORTH
+    ) -> dict[str, History]:
+        """What those of ``user_ids`` liked who have any such events of ``domain``.
 
-        Cheap where nobody has: it may be asked before every answer.
+        An event without a rating counts as the ``worth`` of its type, and not at all where that has none. Cheap where
+        nobody has events: it may be asked before every answer.
+        """
+        ...
+
+    async def trials(self) -> list[ArmTotals]:
+        """What was counted for each arm of each comparison, those counted for last first.
+
+        Of users who were erased nothing is in it. It is forgotten with the events: as long after the last of them.
         """
         ...
 

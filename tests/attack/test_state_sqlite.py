@@ -39,15 +39,25 @@ def bundle(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def state(bundle: Path, tmp_path: Path) -> Path:
-    """The default state of ``bundle``, in which ``OUT`` opted out and ``GONE`` was erased, and nobody has it open."""
-    path = bundle.with_name("planted.state.sqlite")
-    with running_server(bundle, log=tmp_path / "first.log") as server:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle and its default state, in which ``OUT`` opted out and ``GONE`` was erased."""
+    folder = tmp_path_factory.mktemp("told") / "bundles"
+    write_bundle(folder / "planted", users=300)
+    with running_server(folder / "planted", log=folder.with_name("log")) as server:
         for user in ("a", "b", "c", OUT):
             assert web.put(f"{server.address}/v1/users/{user}/opt-out").status_code == 204
         assert web.delete(f"{server.address}/v1/users/{GONE}").status_code == 202
         server.stop()
+    return folder
+
+
+@pytest.fixture
+def state(told: Path, bundle: Path) -> Path:
+    """The default state of ``bundle``, told as above, and nobody has it open."""
+    shutil.rmtree(bundle.parent)
+    shutil.copytree(told, bundle.parent)
+    path = bundle.with_name("planted.state.sqlite")
     assert path.exists()
     return path
 

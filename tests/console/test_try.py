@@ -250,6 +250,43 @@ def test_a_bundle_that_ranks_asks_for_no_stars(chromium: Browser, tmp_path: Path
         expect(shown.page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(0)
 
 
+def test_a_bundle_of_likes_says_which_ratings_are_some(chromium: Browser, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", objective="ranking", fold_in="als", console=True, likes=4.0)
+    view = "try?mode=new&rated=3+s00003&rated=4+s00009"
+    with serving(tmp_path / "bundle") as ranking, at_console(chromium, str(ranking.base_url), view) as shown:
+        assert ranking.get("/v1/models").json()["models"][0]["likes"] == {"source": 4.0, "target": 4.0}
+        expect(shown.page.get_by_text("ratings from 4 on are likes")).to_be_visible()
+        expect(shown.page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(2)
+        expect_list(shown.page, asked(ranking, history=[{"item_id": "s00009", "rating": 4}]))
+
+
 def test_a_bundle_that_predicts_ratings_asks_for_them(console: Opening) -> None:
     with console("try?mode=new&rated=5+s00003") as page:
         expect(page.get_by_role("spinbutton", name=re.compile("^Rating of"))).to_have_count(1)
+
+
+def test_each_item_says_why_and_opens_to_shares_that_add_up(console: Opening, client: httpx.Client) -> None:
+    with console(f"try?user={COLD}&k=5", width=390) as page:
+        items = client.post("/v1/recommendations", json={"user_id": COLD, "k": 5, "explain": True}).json()["items"]
+        for number, item in enumerate(items):
+            row = page.locator(".list > li").nth(number)
+            sources = item["explanation"]["sources"]
+            wanted = f"because this user rated {sources[0]['title']}" if sources else "no single rating spoke for it"
+            expect(row.locator("summary")).to_have_text(wanted)
+            row.locator("summary").click()
+            shares = row.get_by_role("list", name="Shares of the score").get_by_role("listitem")
+            expect(shares.first).to_be_visible()
+            amounts = [text.replace("−", "-").removesuffix(" %") for text in shares.locator(".num").all_inner_texts()]
+            assert sum(map(float, amounts)) == pytest.approx(100.0, abs=0.5)
+    with console("try?mode=new&rated=5+s00003") as page:
+        expect(page.locator(".because summary").filter(has_text="because you rated Source 3").first).to_be_visible()
+
+
+def test_where_it_cannot_be_said_why_the_list_says_so_once(console: Opening, client: httpx.Client) -> None:
+    second = client.get("/v1/models").json()["models"][1]["id"]
+    with console(f"try?user={COLD}&model={second}") as page:
+        expect(page.locator(".answer .why")).to_contain_text("the bundle does not hold what this user rated")
+        expect(page.locator(".because")).to_have_count(0)
+    with console("try?user=nobody", refused=[404]) as page:
+        expect(page.locator(".answer .badge")).to_have_text("popular")
+        expect(page.locator(".answer .why")).not_to_contain_text("cannot be said")

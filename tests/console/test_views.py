@@ -64,6 +64,10 @@ def test_traffic_is_split_and_shadowed_and_a_bundle_that_is_not_there_is_refused
         page.get_by_label("Percent of requests").fill("10")
         page.get_by_role("button", name="Split traffic").click()
         expect(page.locator("a.bundle .badge", has_text="canary")).to_be_visible()
+        compared = page.get_by_role("region", name="Experiment")
+        expect(compared).to_contain_text("25 % · running")
+        expect(compared.locator("dd", has_text="undecided")).to_have_count(2)
+        expect(compared.locator("tr", has_text="who clicked")).to_contain_text("–")
         traffic = client.get("/v1/models").json()["traffic"]
         assert (traffic["canary"], traffic["percent"], traffic["shadow"]["percent"]) == (other, 25, 10)
         page.get_by_label("Directory").fill("nowhere")
@@ -73,6 +77,7 @@ def test_traffic_is_split_and_shadowed_and_a_bundle_that_is_not_there_is_refused
         page.get_by_label("Shadow traffic").select_option("")
         page.get_by_role("button", name="Split traffic").click()
         expect(page.locator("a.bundle .badge", has_text="canary")).to_have_count(0)
+        expect(compared).to_have_count(0)
     assert client.get("/v1/models").json()["traffic"]["canary"] is None
 
 

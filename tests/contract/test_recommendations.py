@@ -146,3 +146,18 @@ def test_a_batch_of_many_equals_batches_of_one(client: httpx.Client) -> None:
 def test_a_model_can_be_named(client: httpx.Client, recommender: Recommender) -> None:
     named = post(client, user_id="u02500", model=recommender.bundle.id)
     assert named["items"] == post(client, user_id="u02500")["items"]
+
+
+def test_every_list_has_an_id_of_its_own_and_stays_the_same_list(client: httpx.Client) -> None:
+    first, second = (client.post("/v1/recommendations", json={"user_id": "u02500"}).json() for _ in range(2))
+    by_address = client.get("/v1/users/u02500/recommendations").json()
+    popular = client.post("/v1/recommendations", json={"user_id": "nobody"}).json()
+    ids = [answer.pop("recommendation_id") for answer in (first, second, by_address, popular)]
+    assert {len(one) for one in ids} == {60}
+    assert first["items"] == second["items"] == by_address["items"]
+    assert popular["strategy"] == "popular"
+    # One popular list for everybody, which caches may keep: its id and its ETag change together, every hour.
+    shown = client.get("/v1/items/popular")
+    again = client.get("/v1/items/popular", headers={"If-None-Match": shown.headers["etag"]})
+    assert len(shown.json()["recommendation_id"]) == 60
+    assert again.status_code == 304 or again.json()["recommendation_id"] != shown.json()["recommendation_id"]

@@ -16,7 +16,10 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from diffcdr.event_weights import TYPE_PATTERN
 from service.app import create_app
+from service.feedback.recommendation_ids import ID_CHARACTERS
+from service.schemas.people import MAX_TIME
 from service.settings import Settings
 from tests.serving import serving
 
@@ -42,6 +45,19 @@ def client(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield client
 
 
+def _make_takeable(events: Any) -> None:
+    """In what keeps to the document, leave out what it cannot know: ids that were given out, types, and the time."""
+    for event in events if isinstance(events, list) else ():
+        if not isinstance(event, dict):
+            continue
+        if re.fullmatch(f"[A-Za-z0-9_-]{{{ID_CHARACTERS}}}", str(event.get("recommendation_id"))):
+            del event["recommendation_id"]
+        if re.fullmatch(TYPE_PATTERN, str(event.get("type"))) and event["type"] != "rating":
+            event["type"] = "click"
+        if _number(event.get("timestamp")) and 0 <= event["timestamp"] <= MAX_TIME:
+            event["timestamp"] = int(min(event["timestamp"], 1e9))
+
+
 def keeps_to_the_document(client: httpx.Client, case: Any) -> None:
     excluded: list[Any] = []
     if case.path in ("/v1/embeddings", "/v1/admin/models/load"):
@@ -53,6 +69,8 @@ def keeps_to_the_document(client: httpx.Client, case: Any) -> None:
     for values in (case.body, case.query):
         if isinstance(values, dict) and _number(values.get("timeout_ms")) and 1 <= values["timeout_ms"] < PATIENT_MS:
             values["timeout_ms"] = PATIENT_MS
+    if case.path == "/v1/events" and isinstance(case.body, dict):
+        _make_takeable(case.body.get("events"))
     if re.fullmatch("[!-~]{1,255}", str((case.headers or {}).get("Idempotency-Key", ""))):
         # Other cases may have used it for something else, which is then refused.
         case.headers["Idempotency-Key"] = uuid.uuid4().hex

@@ -20,8 +20,9 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return write_domains(tmp_path)
 
 
-def sent(user: str, item: str, domain: str) -> dict[str, object]:
-    return {"event_id": f"{user}{item}", "user_id": user, "item_id": item, "rating": 4.5, "domain": domain}
+def sent(user: str, item: str, domain: str, **instead: object) -> dict[str, object]:
+    event = {"event_id": f"{user}{item}", "user_id": user, "item_id": item, "domain": domain}
+    return event | (instead or {"rating": 4.5})
 
 
 def test_what_was_sent_is_learnt_from_and_the_erased_are_not(
@@ -34,6 +35,8 @@ def test_what_was_sent_is_learnt_from_and_the_erased_are_not(
         *(sent(user, "films-03", "source") for user in ("007", "gone", "out")),
         sent("reader", "books-new", "target"),
         sent("gone", "books-gone", "target"),
+        sent("reader", "books-bought", "target", type="purchase", position=2),
+        sent("reader", "books-shown", "target", type="impression"),
     ]
     with serving(first, state_url=state) as client:
         assert client.post("/v1/events", json={"events": body}).json()["accepted"] == len(body)
@@ -43,17 +46,22 @@ def test_what_was_sent_is_learnt_from_and_the_erased_are_not(
         capfd.readouterr()
         assert run("events", "export", "--state", state, "--out", exported, "--since", "2020-01-01") == 0
     said = capfd.readouterr().err
-    assert "2 events of 2 users" in said and "1 of users who opted out or were erased were left out" in said
+    assert "4 events of 2 users" in said and "1 of users who opted out or were erased were left out" in said
 
     assert train(files, second, "--events", exported) == 0
+    exported_events = pl.read_parquet(exported)
+    assert exported_events.filter(type="purchase").select("rating", "position").rows() == [(None, 2)]
+    assert exported_events["type"].sort().to_list() == ["impression", "purchase", "rating", "rating"]
     assert "events: 1 of events.parquet" in capfd.readouterr().err
     bundle = open_bundle(second)
     inputs = bundle.manifest.provenance
-    for input_file, file in ((inputs.source, files[0]), (inputs.target, files[1])):
-        assert input_file.rows_read == pl.read_csv(file).height + 1
-        assert input_file.how["events"].startswith("1 of events.parquet (")
+    for input_file, file, count in ((inputs.source, files[0], 1), (inputs.target, files[1], 2)):
+        assert input_file.rows_read == pl.read_csv(file).height + count
+        assert input_file.how["events"].startswith(f"{count} of events.parquet (")
+    assert inputs.target.how["events"].endswith("1 more without a weight left out")
     assert bundle.source_users.ids.row("007") >= 0 and bundle.target_users.ids.row("reader") >= 0
-    assert bundle.target_items.ids.row("books-new") >= 0
+    assert bundle.target_items.ids.row("books-new") >= 0 and bundle.target_items.ids.row("books-bought") >= 0
+    assert bundle.target_items.ids.row("books-shown") == -1
     assert bundle.source_users.ids.row("gone") == bundle.source_users.ids.row("out") == -1
     assert bundle.target_items.ids.row("books-gone") == -1
 

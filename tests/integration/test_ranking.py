@@ -102,3 +102,18 @@ def test_a_known_users_history_gives_nearly_the_users_list(
         assert (known.strategy, stranger.strategy) == ("transfer", "fold_in")
         shared.append(len(set(known.item_ids) & set(stranger.item_ids)) / K)
     assert np.mean(shared) >= 0.98
+
+
+def test_scores_are_the_sum_of_the_shares_of_ratings(published: tuple[Bundle, str]) -> None:
+    """Of new and of warm users: nothing remains that no rating accounts for."""
+    recommender, ids = Recommender(published[0]), published[0].source_users.ids
+    users = ids.take(np.arange(0, len(ids), len(ids) // USERS))
+    named = 0
+    for answer in recommender.answer([Query(user, k=K, explain=True) for user in users]):
+        assert isinstance(answer, Recommendation)
+        assert answer.explanations is not None
+        for score, why in zip(answer.scores, answer.explanations, strict=True):
+            assert why.total == pytest.approx(score, abs=1e-9)
+            assert abs(why.rest) < 1e-5 * max(answer.scores)
+            named += len(why.sources) > 0
+    assert named > 0.9 * K * len(users)

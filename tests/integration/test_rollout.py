@@ -26,6 +26,8 @@ from tests.servers import Server, diffcdr, proxy, running_server
 from tests.waiting import elapse, until
 
 KEY = "as-random-as-they-come"
+TRANSFERRED, REDIS_LATE = ("transfer", None), {("popular", "state_unavailable"), ("popular", "vectors_unavailable")}
+"""What is answered, and what may be where the machine is so busy that Redis does not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,16 @@ class Fleet:
         return said
 
 
+@pytest.fixture
+def fleet(started: Fleet) -> Iterator[Fleet]:
+    """The replicas, which serve ``current`` again for the next test however this one ends."""
+    yield started
+    if set(started.serving()) != {started.current}:
+        started.run("current")
+
+
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, redis_socket: Path) -> Iterator[Fleet]:
+def started(tmp_path_factory: pytest.TempPathFactory, redis_socket: Path) -> Iterator[Fleet]:
     """As the compose profile ``scale`` has it: state and source vectors in Redis, shared by all."""
     folder = tmp_path_factory.mktemp("fleet")
     key_file = folder / "key"
@@ -101,7 +111,8 @@ class Load:
 
     statuses: list[int] = field(default_factory=list)
     bundles: set[str] = field(default_factory=set)
-    strategies: set[str] = field(default_factory=set)
+    answers: set[tuple[str, str | None]] = field(default_factory=set)
+    """Strategies, and why it was the popular list."""
 
 
 @contextmanager
@@ -116,8 +127,9 @@ def load(address: str, callers: int = 2) -> Iterator[Load]:
                 seen.statuses.append(answer.status_code)
                 elapse(0.002)
                 if answer.status_code == 200:
-                    seen.bundles.add(answer.json()["bundle"])
-                    seen.strategies.add(answer.json()["strategy"])
+                    said = answer.json()
+                    seen.bundles.add(said["bundle"])
+                    seen.answers.add((said["strategy"], said["fallback_reason"]))
 
     threads = [threading.Thread(target=ask) for _ in range(callers)]
     for thread in threads:
@@ -147,7 +159,7 @@ def test_all_replicas_switch_under_load_and_no_request_is_lost(fleet: Fleet, tmp
     assert 0 < before < len(seen.statuses)
     assert set(seen.statuses) == {200}
     assert seen.bundles == {fleet.current, fleet.other}
-    assert seen.strategies == {"transfer"}
+    assert TRANSFERRED in seen.answers and seen.answers <= {TRANSFERRED, *REDIS_LATE}
     assert sum("serves it already" in line for line in fleet.run("other")) == 3
     fleet.run("current")
     assert fleet.serving() == [fleet.current] * 3

@@ -11,12 +11,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
@@ -24,27 +22,33 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from bench.drawn_bundle import write_drawn_bundle
-from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import BundleError, InputError
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import ScoreOptions
-from diffcdr.recommend.recommender import Recommender
-from diffcdr.score import ScoreReport, ScoreRequest, all_users, score_users
+from diffcdr.score import ScoreRequest
 from tests.bundles import write_bundle
+from tests.integration.spark_work import (
+    RANGE,
+    RECORDS,
+    SILENT,
+    TYPES,
+    awkward_parts,
+    executor_pids,
+    files_of,
+    local_rows,
+    pair_of_files,
+    ridge_figures,
+    rows_of,
+    score,
+)
 from tests.object_store import object_store
 from tests.spark_cluster import cluster
 from tests.waiting import until
 from training.config import load_preset
 from training.data.domains import load_domain
 from training.data.sense import Rules
-from training.data.synth import SynthSpec, generate
-from training.data.synth_files import Format, write
 from training.data.tables import Division, DomainMaker, Tables, domain_maker, write_tables
-from training.evaluation.evaluate import Metrics
-from training.run.base_store import FitBase, StoredBases, fit_bases
-from training.run.fit import evaluate_test, fit_model
-from training.run.prepare import prepare
-from training.run.run import Run
+from training.run.base_store import StoredBases, fit_bases
 from training.spark.als import fit_on_spark
 from training.spark.prepare import spark_maker
 from training.spark.score import Job, check_executor, score_on_spark
@@ -53,7 +57,6 @@ from training.spark.storage import Storage
 
 pytestmark = pytest.mark.timeout(600)
 
-RANGE = (1.0, 5.0)
 DIVISION = Division(seed=3, test_fraction=0.25, validation_fraction=0.2)
 
 
@@ -61,49 +64,6 @@ DIVISION = Division(seed=3, test_fraction=0.25, validation_fraction=0.2)
 def spark() -> Iterator[SparkSession]:
     with cluster() as session:
         yield session
-
-
-def awkward_parts(folder: Path, *, seed: int, rows: int, users: int, first_user: int) -> Path:
-    """Three Parquet parts: duplicates within and across, ties in time, bad rows, one user with half of the rows."""
-    random = np.random.default_rng(seed)
-    folder.mkdir()
-    for part in range(3):
-        who = random.integers(0, users, rows) + first_user
-        who[random.random(rows) < 0.5] = 7 + first_user
-        frame = pl.DataFrame(
-            {
-                "user_id": [f"ü{user:03}" for user in who],
-                "item_id": [f"item {item}" for item in random.integers(0, 40, rows)],
-                # Sums of these depend on their order, to the last bit.
-                "rating": np.round(random.random(rows) * 6, 3),
-                "timestamp": pl.Series(random.integers(0, 3, rows)).replace(0, None),
-            }
-        )
-        if part == 1:
-            bad = pl.DataFrame({"user_id": [None, "", "a\0b"], "item_id": ["x", "y", "z"], "rating": [1.0, 2.0, 3.0]})
-            frame = pl.concat([bad, frame], how="diagonal")
-        # Small row groups, so that a part is read in slices.
-        frame.write_parquet(folder / f"part-{part}.parquet", row_group_size=97)
-    return folder
-
-
-RECORDS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "user_id": st.sampled_from(["a", "b", "ü", "z" * 40, "", "a\0b", None]),
-            "item_id": st.sampled_from(["i", "ii", "日本", "", None]),
-            # Among them what is missing, out of range or no number, and sums that depend on their order.
-            "rating": st.sampled_from([0.1, 1.0, 1.1, 3.3, 4.7, 5.0, 6.0, float("nan"), None]),
-            "timestamp": st.sampled_from([0, 1, 2**40, None]),
-        }
-    ),
-    max_size=30,
-)
-TYPES = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float64, "timestamp": pl.Int64}
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_tables_are_the_same_to_the_byte(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +156,7 @@ def test_files_that_cannot_be_used_are_refused_as_locally_and_leave_nothing(
 def tables(tmp_path_factory: pytest.TempPathFactory, real_data: Path | None) -> Tables:
     """Amazon's films and music where they are there, else generated domains."""
     folder = tmp_path_factory.mktemp("tables")
-    source, target = _pair_of_files(folder, real_data)
+    source, target = pair_of_files(folder, real_data)
     split = load_preset("ranking").split
     return write_tables(
         folder / "tables",
@@ -205,27 +165,6 @@ def tables(tmp_path_factory: pytest.TempPathFactory, real_data: Path | None) -> 
         division=Division(seed=0, **split.model_dump()),
         rating_range=RANGE,
     )
-
-
-def _pair_of_files(folder: Path, real_data: Path | None) -> tuple[Path, Path]:
-    if real_data is not None and (found := sorted((real_data / "amazon_movies_music").glob("*.parquet"))):
-        movies, music = ([path for path in found if word in path.name] for word in ("movie", "music"))
-        return movies[0], music[0]
-    written = dict(write(generate(SynthSpec(users=3000, items=500)), folder, file_format=Format.parquet))
-    paths = {path.stem: path for path in written}
-    return paths["films"], paths["books"]
-
-
-def ridge_figures(tables: Tables, *, preset: str, fit: FitBase | None, overrides: list[str]) -> Metrics:
-    """Test figures of the ridge map on base models by ``fit``, or by the local way."""
-    config = load_preset(preset, overrides)
-    run = Run(config=config, seed=0, rating_range=RANGE)
-    if fit is not None:
-        list(fit_bases(tables, config, fit, engine="spark"))
-        run = replace(run, bases=StoredBases(tables, config))
-    torch.set_num_threads(1)
-    prepared = prepare(tables.pair, run)
-    return evaluate_test(fit_model("ridge", prepared, run), prepared)
 
 
 def test_lists_from_spark_are_as_good_as_local_ones(spark: SparkSession, tables: Tables) -> None:
@@ -279,41 +218,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.spark.score.BATCH_USERS", 500)
-
-
-SILENT = Reporter(Console(file=io.StringIO()))
-
-
-def score(bundle: Path, out: Path, **asked: Any) -> ScoreReport:
-    reporter = asked.pop("reporter", SILENT)
-    request = ScoreRequest(asked.pop("users", None), asked.pop("options", ScoreOptions()), **asked)
-    return score_on_spark(str(bundle), str(out), request, device="cpu", reporter=reporter)
-
-
-def local_rows(bundle: Path, out: Path, **asked: Any) -> pl.DataFrame:
-    recommender = Recommender(open_bundle(bundle), device="cpu")
-    users = asked.pop("users", None)
-    options = asked.pop("options", ScoreOptions())
-    score_users(
-        recommender, all_users(recommender) if users is None else users, out, options=options, reporter=SILENT, **asked
-    )
-    return pl.read_parquet(out)
-
-
-def rows_of(folder: Path) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("part-*.parquet"))])
-
-
-def executor_pids(session: SparkSession) -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"CoarseGrainedExecutorBackend" in words and session.sparkContext.applicationId.encode() in words:
-            found.append(int(process.name))
-    return found
 
 
 def test_an_executor_killed_in_the_middle_changes_nothing(spark: SparkSession, bundle: Path, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ class MFConfig(Settings):
 class ALSConfig(Settings):
     """Base model of interactions, section ``[base]``: implicit-feedback ALS (Hu, Koren and Volinsky 2008).
 
-    What counts is which items a user rated, not how: every rating is one interaction.
+    What counts is which items a user rated, not how: every rating is one interaction, or with ``positive_threshold``
+    every like.
     """
 
     kind: Literal["als"] = "als"
@@ -55,6 +56,15 @@ class ALSConfig(Settings):
     refit: bool = False
     """Once all is chosen, fit the target's base model and the closed-form models again, on validation users too."""
 
+    positive_threshold: float | tuple[float, float] | None = None
+    """The lowest rating that is a like; of source and target, where the domains rate differently. Lower ones are
+    neither learnt from nor counted when lists are judged, and their items count as seen. None: every rating is."""
+
+    def likes(self) -> tuple[float, float] | None:
+        """``positive_threshold`` of source and target."""
+        least = self.positive_threshold
+        return (least, least) if isinstance(least, float) else least
+
     def dims(self) -> tuple[int, ...]:
-        """What k is chosen from, on the validation users: of k that do as well, the first."""
+        """The values of k to choose from on the validation users; of equals, the first."""
         return self.dim if isinstance(self.dim, tuple) else (self.dim,)

@@ -37,8 +37,8 @@ class MatrixFactorization(nn.Module):
         total = torch.zeros((), dtype=torch.float64)
         for users, items, ratings in zip(*columns, strict=True):
             total += self.descend(users, items, ratings)
-        self.users.settle()
-        self.items.settle()
+        self.users.apply_pending()
+        self.items.apply_pending()
         return {"mse": float(total) / len(table.ratings)}
 
     def descend(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A table of vectors of which a batch touches few rows, with the state of its Adam beside it."""
+"""A table of vectors with its Adam state, for batches that touch few rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RowTable(nn.Module):
     ``lazy``: rows that are not in a batch keep their value and their moments (as ``torch.optim.SparseAdam``, whose
     result this is at a fraction of the time). Otherwise plain Adam, in which every row moves on its momentum at every
     step. In large tables a row makes up for its idle steps, all at once, when it is next in a batch: without
-    gradients the moments shrink geometrically, so the sum of the moves is known. There, :meth:`settle` must come
+    gradients the moments shrink geometrically, so the sum of the moves is known. There, :meth:`apply_pending` must come
     before ``values`` is read.
     """
 
@@ -86,8 +86,8 @@ class RowTable(nn.Module):
         if not self.sweeps:
             self._put(taken.rows, taken.values, taken.momentum, taken.variance)
 
-    def settle(self) -> None:
-        """Bring every row to where it is now."""
+    def apply_pending(self) -> None:
+        """Apply the pending updates of all rows."""
         if self.defers:
             for rows in torch.split(torch.arange(len(self.values)), ROWS_AT_ONCE):
                 self._put(rows, *self._now(rows))

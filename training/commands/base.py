@@ -1,4 +1,4 @@
-"""``diffcdr base``: both domains' base models on prepared tables, here or on Spark, for ``train`` to go on from."""
+"""``diffcdr base``: fits both domains' base models on prepared tables, locally or on Spark, for ``diffcdr train``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import torch
 import typer
 
 from diffcdr.commands.engines import Engine, EngineOption, MasterOption, SparkConfOption, load_engine
+from diffcdr.errors import InputError
 from diffcdr.progress import Reporter
+from training.base_models.config import ALSConfig
 from training.commands.options import Settings
 from training.config import TrainConfig, load_preset
 from training.data.splits import ratings_without
@@ -24,14 +26,19 @@ from training.run.run import Run
 
 def base(
     tables: Annotated[Path, typer.Option(help="Directory that diffcdr prepare wrote.")],
-    preset: Annotated[str, typer.Option(help="Whose base section is fitted.")] = "ranking",
+    preset: Annotated[str, typer.Option(help="Preset whose section `base` is used.")] = "ranking",
     settings: Settings = None,
     engine: EngineOption = "local",
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Fit the base models that training on these tables needs, and keep them with the tables."""
+    """Fit the base models that training on these tables needs, and store them with the tables."""
     config = load_preset(preset, settings or [])
+    if isinstance(config.base, ALSConfig) and config.base.likes() is not None:
+        raise InputError(
+            "base models are fitted to every rating of the tables; leave out base.positive_threshold here, or train "
+            "with it on tables that have none"
+        )
     opened = open_tables(tables)
     torch.set_num_threads(1)
     reporter = Reporter()

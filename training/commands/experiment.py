@@ -18,6 +18,7 @@ from training.commands.options import (
     MLflow,
     OwnGrids,
     PaperGrids,
+    PositiveThreshold,
     RatingRange,
     Settings,
     SourceColumns,
@@ -44,11 +45,22 @@ from training.run.model_choice import parse_models
 from training.run.run import Run
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
+from training.train_plan import likes_settings
 
 
 @help_groups(
     {
-        "Files": ("source", "target", "paper_task", "data", "out", "source_columns", "target_columns", "rating_range"),
+        "Files": (
+            "source",
+            "target",
+            "paper_task",
+            "data",
+            "out",
+            "source_columns",
+            "target_columns",
+            "rating_range",
+            "positive_threshold",
+        ),
         "Files that are not as expected": (
             *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
         ),
@@ -66,7 +78,9 @@ def experiment(
         int | None, typer.Option(help="1, 2 or 3: the paper's pair of Amazon files, in --data.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the files of --paper-task, as published.")] = None,
-    out: Annotated[Path, typer.Option(help="Directory for results.jsonl and the report; what is there goes on.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory for results.jsonl and the report; an existing experiment is continued.")
+    ],
     preset: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +103,7 @@ def experiment(
         int, typer.Option(min=0, help="Also rank each held-out item among so many sampled ones; older papers take 99.")
     ] = 0,
     embedding_users: Annotated[
-        int, typer.Option(min=2, help="Users of each part that Figure 4 shows at most; the paper shows 1000.")
+        int, typer.Option(min=2, help="Most users of each part in Figure 4; the paper shows 1000.")
     ] = USERS,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; each works on one split at a time.")] = 1,
     settings: Settings = None,
@@ -101,6 +115,7 @@ def experiment(
     target_separator: TargetSeparator = None,
     encoding: Encoding = None,
     rating_range: RatingRange = None,
+    positive_threshold: PositiveThreshold = None,
     source_range: SourceRange = None,
     target_range: TargetRange = None,
     accept: Accept = None,
@@ -109,10 +124,11 @@ def experiment(
 ) -> None:
     """Compare models on two rating files: a grid of runs, and a report with tables and figures.
 
-    A stopped run goes on when the same command is given again; finished cells are not computed again.
+    Repeat the command to continue a stopped run; finished cells are not computed again.
     """
     preset = preset or ("ranking" if paper_task is None else "reference")
     settings = [*_of_task(paper_task, preset), *(settings or [])]
+    settings += likes_settings(positive_threshold, preset, settings)
     config = load_preset(preset, settings)
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
     grids = parse_grids(preset, settings, paper=grid, own=grid_values or [], models=names)

@@ -28,25 +28,36 @@ OwnGrids = Annotated[
 TensorBoard = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Keep figures as TensorBoard event files; of an experiment's cells as they are done."
+        metavar="DIR", help="Write figures as TensorBoard event files; an experiment writes each cell when it is done."
     ),
 ]
 MLflow = Annotated[
     str | None,
     typer.Option(
-        metavar="URI", help="Keep figures in this MLflow store or server; of an experiment's cells as they are done."
+        metavar="URI",
+        help="Write figures to this MLflow store or server; an experiment writes each cell when it is done.",
     ),
 ]
 RatingRange = Annotated[
     str | None,
     typer.Option(metavar="LOW,HIGH", help="Ratings outside are left out.", show_default="1,5"),
 ]
+PositiveThreshold = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATING",
+        help="Lowest rating that is a like, for lists (SOURCE,TARGET where they differ); without it every rating is.",
+    ),
+]
 SourceRange = Annotated[
     str | None, typer.Option(metavar="LOW,HIGH", help="The rating range of the source, if the domains differ.")
 ]
 TargetRange = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="As --source-range.")]
 Encoding = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Of text that is not UTF-8 and does not say it, such as latin-1.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Encoding of files that are not UTF-8 and have no byte-order mark, such as latin-1."
+    ),
 ]
 SourceSeparator = Annotated[
     str | None, typer.Option(metavar="TEXT", help="What separates fields, such as ';', '::', tab or space.")
@@ -58,5 +69,5 @@ SourceTitleColumns = Annotated[
 TargetTitleColumns = Annotated[str | None, typer.Option(metavar="NAMES", help="As --source-title-columns.")]
 Accept = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help=f"Go on although it looks like a mistake: {', '.join(DOUBTS)}."),
+    typer.Option(metavar="NAME", help=f"Accept data that looks like a mistake: {', '.join(DOUBTS)}."),
 ]

@@ -1,4 +1,4 @@
-"""``diffcdr prepare``: two rating files in, tables out that ``base`` and ``train`` go on from."""
+"""``diffcdr prepare``: turns two rating files into tables for ``diffcdr base`` and ``diffcdr train``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def prepare(
     master: MasterOption = None,
     spark_conf: SparkConfOption = None,
 ) -> None:
-    """Read, clean and pair two rating files, split the users they share, and write all of it as tables."""
+    """Read, clean and pair two rating files, split their shared users, and write tables."""
     division = Division(seed=seed, **load_preset(preset, settings or []).split.model_dump())
     common = CommonOptions(rating_range, encoding, accept or [])
     files = (
@@ -106,7 +106,7 @@ def prepare(
         reporter.warn(warning)
     show_data(reporter, tables.pair)
     parts = ", ".join(f"{count:,} for {part}" for part, count in tables.split.counts().items())
-    reporter.note(f"divided by seed {seed}: {parts}")
+    reporter.note(f"split by seed {seed}: {parts}")
     reporter.note(f"wrote {out}; next: diffcdr train --tables {out} --bundle DIR")
 
 

@@ -1,4 +1,4 @@
-"""What ``diffcdr train`` shows: what cleaning did, how training goes, how good the models are, and a plain warning."""
+"""The output of ``diffcdr train``: cleaning, progress, metrics of all models, and warnings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def epoch_bar(reporter: Reporter, step: str, epochs: int) -> Iterator[Progress]:
 
 
 def cleaning_table(files: Sequence[InputFile]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: what was read, what was left out and why, what was kept; one column per file."""
+    """Columns and rows of the cleaning table: rows read, left out by reason, and kept; one column per file."""
     reasons = sorted({reason for file in files for reason in file.cleaning})
     rows = [["rows read", *(f"{file.rows_read:,}" for file in files)]]
     rows += [[f"left out: {reason}", *(f"{file.cleaning.get(reason, 0):,}" for file in files)] for reason in reasons]
@@ -45,7 +45,7 @@ def cleaning_table(files: Sequence[InputFile]) -> tuple[list[str], list[list[str
 
 
 def reading_notes(files: Sequence[InputFile]) -> list[str]:
-    """A line on each file: what was recognised, and the rule by which repeated ratings were made one."""
+    """One line per file: what was recognised, and how repeated ratings were merged."""
     return [
         f"{file.name}: {'; '.join(f'{what}: {found}' for what, found in file.how.items())}{_rerated(file)}"
         for file in files
@@ -64,7 +64,7 @@ def _rerated(file: InputFile) -> str:
 
 
 def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows, one row per model, the best of each column marked with ``*``."""
+    """Columns and rows of the metrics table, one row per model; the best of each column has a ``*``."""
     figures = {name: metrics.as_dict() for name, metrics in models.items()}
 
     def cell(values: Mapping[str, float], metric: str) -> str:
@@ -78,7 +78,7 @@ def metrics_table(models: Mapping[str, Metrics]) -> tuple[list[str], list[list[s
 
 
 def show_tunings(reporter: Reporter, tunings: Mapping[str, Tuning]) -> None:
-    """What was chosen from the grids of each model, and by what."""
+    """Show the settings chosen from the grids of each model, and the metric that decided."""
     for name, tuning in tunings.items():
         chosen = ", ".join(f"{key} {value}" for key, value in tuning.chosen.items())
         best = next(trial for trial in tuning.trials if trial.settings == tuning.chosen)

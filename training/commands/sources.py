@@ -1,4 +1,4 @@
-"""The data of a command on the screen: its rating files are read, and what was found in them is said."""
+"""Reads the rating files of a command and shows what was found in them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from diffcdr.progress import Reporter
+from training.base_models.config import ALSConfig
 from training.commands.screen import cleaning_table, reading_notes
+from training.config import TrainConfig
 from training.data.domains import DomainPair, near_misses
 from training.run.inputs import Files, Loaded, PreparedTables
 from training.run.run import Run
@@ -22,21 +25,36 @@ GivenTables = Annotated[Path | None, typer.Option(help="What diffcdr prepare wro
 
 
 def load(reporter: Reporter, start: Files | PreparedTables, run: Run) -> Loaded:
-    """Read what a command starts from, and say what was found; raises as ``start.load``."""
+    """Read the inputs of a command and show what was found; raises as ``start.load``."""
     with reporter.task(start.doing, total=2, unit="files") as task:
         loaded = start.load(run)
         task.advance(2)
     say(reporter, loaded.notes, loaded.warnings)
     show_data(reporter, loaded.pair)
+    for note in likes_note(loaded.pair, run.config):
+        reporter.note(note)
     return loaded
 
 
 def say(reporter: Reporter, notes: Sequence[str], warnings: Sequence[str]) -> None:
-    """Show both."""
+    """Show notes, then warnings."""
     for note in notes:
         reporter.note(note)
     for warning in warnings:
         reporter.warn(warning)
+
+
+def likes_note(pair: DomainPair, config: TrainConfig) -> list[str]:
+    """How many ratings of each domain are likes, where a threshold says; nothing where every rating is one."""
+    likes = config.base.likes() if isinstance(config.base, ALSConfig) else None
+    if likes is None:
+        return []
+    parts = [
+        f"{np.count_nonzero(domain.ratings >= least):,} of {len(domain.ratings):,} ratings of {domain.file.name}, "
+        f"those from {least:g} on"
+        for domain, least in zip((pair.source, pair.target), likes, strict=True)
+    ]
+    return [f"likes are {' and '.join(parts)}; nothing is learnt from the others, nor judged by them"]
 
 
 def show_data(reporter: Reporter, pair: DomainPair) -> None:

@@ -1,4 +1,4 @@
-"""``diffcdr synth``: write a synthetic pair of domains to try everything with."""
+"""``diffcdr synth``: writes two synthetic domains to try everything with."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def synth(
     *,
     users: Annotated[int, typer.Option(help="Users of both domains together.")] = 5_000,
     items: Annotated[int, typer.Option(help="Items of each domain.")] = 2_000,
-    ratings_per_user: Annotated[int, typer.Option(help="Ratings of a user in a domain, on average.")] = 40,
+    ratings_per_user: Annotated[int, typer.Option(help="Mean number of ratings per user and domain.")] = 40,
     overlap: Annotated[float, typer.Option(help="Share of users seen in both domains.")] = 0.6,
-    file_format: Annotated[Format, typer.Option("--format", help="parquet, csv, or JSON lines as Amazon's.")] = (
+    file_format: Annotated[Format, typer.Option("--format", help="parquet, csv, or JSON lines in Amazon's format.")] = (
         Format.parquet
     ),
     seed: Annotated[int, typer.Option(help="The same seed writes the same data.")] = 0,
 ) -> None:
     """Write synthetic film and book ratings with readable ids and titles.
 
-    About a fifth of the users know films only: the cold-start users of the book domain.
+    About a fifth of the users rate films only; they are the cold-start users of the book domain.
     """
     spec = SynthSpec(users=users, items=items, ratings_per_user=ratings_per_user, overlap=overlap, seed=seed)
     data = generate(spec)

@@ -20,6 +20,7 @@ from training.commands.options import (
     MLflow,
     OwnGrids,
     PaperGrids,
+    PositiveThreshold,
     RatingRange,
     Settings,
     SourceColumns,
@@ -54,11 +55,13 @@ from training.train_plan import TrainPlan, check_plan
             "source_columns",
             "target_columns",
             "rating_range",
+            "positive_threshold",
             "source_titles",
             "target_titles",
             "target_items",
             "exclude_users",
             "events",
+            "event_weights",
         ),
         "Files that are not as expected": (
             "encoding",
@@ -88,16 +91,21 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="The model to publish; without it DiffCDR, or for lists a plain model better by one standard error."
+            help="The model to publish; default: DiffCDR, or for lists a plain model better by one standard error."
         ),
     ] = None,
     models: Annotated[
         str,
-        typer.Option(help="To train for comparison: plain (mean,bias,popular), all, paper (its systems), or a list."),
+        typer.Option(
+            help="Models to train for comparison: plain (mean,bias,popular), all, paper (its systems), or a list."
+        ),
     ] = "plain",
     select: Annotated[
         str | None,
-        typer.Option(metavar="METRIC", help="Publish the model best in this on validation users, such as ndcg@20."),
+        typer.Option(
+            metavar="METRIC",
+            help="Publish the model with the best value of this metric on validation users, such as ndcg@20.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every random choice.")] = 0,
     test_fraction: Annotated[
@@ -112,6 +120,7 @@ def train(
     target_separator: TargetSeparator = None,
     encoding: Encoding = None,
     rating_range: RatingRange = None,
+    positive_threshold: PositiveThreshold = None,
     source_range: SourceRange = None,
     target_range: TargetRange = None,
     source_titles: Annotated[Path | None, typer.Option(help="Titles: a file with item_id and title.")] = None,
@@ -129,23 +138,30 @@ def train(
     ] = None,
     events: Annotated[
         Path | None,
-        typer.Option(help="Ratings sent since, to learn from too: what `diffcdr events export --out` wrote."),
+        typer.Option(help="Events that users sent since, to learn from too, from `diffcdr events export --out`."),
+    ] = None,
+    event_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE=WEIGHT,…",
+            help="Weights of events without a rating, from 0 (left out) to 1 (the best rating); default: purchase=1.",
+        ),
     ] = None,
     histories: Annotated[
         bool,
         typer.Option(
             "--histories/--no-histories",
-            help="Keep what users rated in the source, for the console; neighbours keep which items it was anyway.",
+            help="Keep users' source ratings for the console; a sparse term keeps the rated items in any case.",
         ),
     ] = True,
-    checkpoint: Annotated[Path | None, typer.Option(help="Directory to keep the state of training in.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in --checkpoint.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="Directory for checkpoints of the training.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the state in --checkpoint.")] = False,
     approximate_above: Annotated[
         int | None,
-        typer.Option(metavar="ITEMS", min=1, help="With more target items, search by an approximate index."),
+        typer.Option(metavar="ITEMS", min=1, help="With more target items than this, search by an approximate index."),
     ] = None,
     recall_floor: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least share of the exact best 20 that the index has to find.")
+        float, typer.Option(min=0.0, max=1.0, help="Least share of the exact best 20 that the index must find.")
     ] = DEFAULT_FLOOR,
     tensorboard: TensorBoard = None,
     mlflow: MLflow = None,
@@ -161,6 +177,7 @@ def train(
         select=select,
         paper_grid=grid,
         grid_values=grid_values or [],
+        positive_threshold=positive_threshold,
     )
     start = choose_start(
         DomainOptions(
@@ -180,6 +197,7 @@ def train(
         exclude_users=exclude_users,
         common=CommonOptions(rating_range, encoding, accept or []),
         events=events,
+        event_weights=event_weights,
     )
     check_destination(bundle)
     index = None

@@ -1,4 +1,4 @@
-"""Raw records -> usable ratings: what cannot be used is counted by reason, never silently dropped."""
+"""Raw records -> usable ratings. Records that cannot be used are counted by reason, never silently dropped."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Sifted:
 
 
 def sift(frame: pl.DataFrame, *, rating_range: tuple[float, float], excluded_users: pl.Series | None = None) -> Sifted:
-    """Take the usable records out of ``frame`` (as :attr:`RawRatings.frame`), each looked at by itself."""
+    """Select the usable records of ``frame`` (as :attr:`RawRatings.frame`), each judged by itself."""
     excluded = pl.lit(False) if excluded_users is None else frame["user_id"].is_in(excluded_users.implode())
     reason = frame.select(_reason(*rating_range, excluded=excluded).alias("reason"))["reason"]
     if reason.null_count() == frame.height:

@@ -27,10 +27,14 @@ from training.data.titles import TitleFile, item_titles
 MIN_OVERLAP = 10
 """Fewer shared users than this cannot be split into training, validation and test users that mean anything."""
 
+NO_ROWS: Int64Array = np.empty(0, dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class Domain:
     """One domain's ratings as parallel columns, ordered by (user, item); every user and item has at least one.
+
+    But for likes alone (:meth:`likes_from`): then ``disliked`` has the others.
 
     ``user_rows``, ``item_rows``: int64 [R], rows of ``users`` and ``items``; ``ratings``: float32 [R];
     ``timestamps``: int64 [R], or None where the file has none for some rating; ``titles``: one per item, empty where
@@ -48,6 +52,25 @@ class Domain:
     report: CleaningReport
     warnings: tuple[str, ...] = ()
     attributes: ItemAttributes = NO_ATTRIBUTES
+    disliked: tuple[Int64Array, Int64Array] = (NO_ROWS, NO_ROWS)
+    """User and item rows of ratings that are no likes, ordered alike."""
+
+    def likes_from(self, least: float) -> Domain:
+        """The same users and items, with the ratings from ``least`` on. Raises InputError where there is none."""
+        liked = self.ratings >= least
+        if not liked.any():
+            raise InputError(
+                f"no rating of {self.file.name} is {least:g} or more; give a lower --positive-threshold than the "
+                f"highest rating, {self.ratings.max():g}"
+            )
+        return replace(
+            self,
+            user_rows=self.user_rows[liked],
+            item_rows=self.item_rows[liked],
+            ratings=self.ratings[liked],
+            timestamps=None if self.timestamps is None else self.timestamps[liked],
+            disliked=(self.user_rows[~liked], self.item_rows[~liked]),
+        )
 
     def with_items(self, file: ItemFile | None) -> Domain:
         """The domain, with what ``file`` says of its items; raises as :func:`training.data.item_file.read_items`."""
@@ -80,6 +103,10 @@ class DomainPair:
     def target_only_users(self) -> int:
         """Users of the target domain that the source domain does not know."""
         return len(self.target.users) - len(self.overlap_target)
+
+    def likes_from(self, source: float, target: float) -> DomainPair:
+        """The same users and items, with the ratings from ``source`` and ``target`` on. Raises InputError for none."""
+        return replace(self, source=self.source.likes_from(source), target=self.target.likes_from(target))
 
     def overlap_ids(self) -> list[str]:
         """Ids of the shared users, in order."""
@@ -126,7 +153,7 @@ def load_domain(  # noqa: PLR0913 - all that can be said of one input
     raw = read_ratings(path, reading=reading)
     rules = rules or Rules()
     if events is not None:
-        raw = events.join(raw, rules.side)
+        raw = events.join(raw, rules.side, rating_range=rating_range)
     sha256 = raw.sha256
     cleaned = clean(raw, rating_range=rating_range, excluded_users=excluded_users, rules=rules)
     if excluded_found is not None:

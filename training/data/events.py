@@ -1,4 +1,4 @@
-"""What users sent since the last training, as ``diffcdr events export`` writes it, to be learnt from with the files."""
+"""Ratings that users sent since the last training, as ``diffcdr events export`` writes them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from diffcdr.atomic import file_sha256
 from diffcdr.errors import InputError
+from diffcdr.event_weights import RATING, EventWeights
 from diffcdr.files.id_rule import apply_rule
 from training.data.readers import DEFECTS, RawRatings
 
@@ -20,24 +21,36 @@ _SCHEMA = {
     "domain": pl.String,
     "timestamp": pl.Int64,
 }
+_LATER = {"type": pl.String}
+"""Files of an earlier version have ratings alone."""
 _READERS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
     ".csv": lambda path: pl.read_csv(path, infer_schema=False),
-    ".jsonl": lambda path: pl.read_ndjson(path, schema=_SCHEMA),
+    ".jsonl": lambda path: pl.read_ndjson(path, schema={**_SCHEMA, **_LATER}),
 }
 
 
 @dataclass(frozen=True)
 class EventFile:
-    """Ratings of both domains. ``frame``: user_id, item_id, domain str, rating f64, timestamp i64 (null: unknown)."""
+    """Events of both domains. ``frame``: user_id, item_id, domain, type str, rating f64 (null: none was given),
+    timestamp i64 (null: unknown). ``weights``: what those without a rating count as."""
 
     frame: pl.DataFrame
     name: str
     sha256: str
+    weights: EventWeights
 
-    def join(self, raw: RawRatings, side: str) -> RawRatings:
-        """``raw`` and, after it, its domain's events (``side``: source or target), as if of one file."""
-        own = self.frame.filter(pl.col("domain") == side)
+    def join(self, raw: RawRatings, side: str, *, rating_range: tuple[float, float]) -> RawRatings:
+        """``raw`` and, after it, its domain's events (``side``: source or target), as if of one file.
+
+        An event without a rating counts as one by the weight of its type, on the scale ``rating_range``, and is left
+        out where that is 0.
+        """
+        sent = self.frame.filter(pl.col("domain") == side)
+        worth = pl.col("type").replace_strict(self.weights.ratings(rating_range), default=None, return_dtype=pl.Float64)
+        own = sent.with_columns(pl.coalesce("rating", worth).alias("rating"))
+        # A rating without a number is a defect, which cleaning counts; anything else says nothing of a liking.
+        own = own.filter(pl.col("rating").is_not_null() | (pl.col("type") == RATING))
         if not own.height:
             return raw
         users, items = apply_rule(own["user_id"]), apply_rule(own["item_id"])
@@ -53,13 +66,15 @@ class EventFile:
                 "has_time": pl.repeat(True, own.height, dtype=pl.Boolean, eager=True),
             }
         )
-        how = {**raw.how, "events": f"{own.height:,} of {self.name} ({self.sha256[:12]})"}
+        left_out = sent.height - own.height
+        silent = f", {left_out:,} more without a weight left out" if left_out else ""
+        how = {**raw.how, "events": f"{own.height:,} of {self.name} ({self.sha256[:12]}){silent}"}
         frame = pl.concat([raw.frame, rows.select(raw.frame.columns)])
         return replace(raw, frame=frame, how=how)
 
 
-def read_events(path: Path) -> EventFile:
-    """Read the file at ``path``, .parquet, .csv or .jsonl.
+def read_events(path: Path, *, weights: EventWeights | None = None) -> EventFile:
+    """Read the file at ``path``, .parquet, .csv or .jsonl. ``weights``: the built-in ones if not given.
 
     Raises:
         InputError: it cannot be read, is not what ``diffcdr events export`` writes, or holds nothing.
@@ -72,7 +87,9 @@ def read_events(path: Path) -> EventFile:
         missing = [name for name in _SCHEMA if name not in found.columns]
         if missing:
             raise InputError(f"--events {path} has no column {missing[0]}; give what diffcdr events export wrote")
-        frame = found.select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items())
+        columns = [pl.col(name).cast(kind) for name, kind in _SCHEMA.items()]
+        types = pl.col("type").cast(pl.String).fill_null(RATING) if "type" in found.columns else pl.lit(RATING)
+        frame = found.select(*columns, types.alias("type"))
         digest = file_sha256(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
@@ -82,4 +99,4 @@ def read_events(path: Path) -> EventFile:
         raise InputError(f"--events {path}: a domain is {strange['domain'][0]!r}; each is source or target")
     if not frame.height:
         raise InputError(f"--events {path} holds no events; leave the option out to train on the files alone")
-    return EventFile(frame, path.absolute().name, digest)
+    return EventFile(frame, path.absolute().name, digest, weights or EventWeights.parse("", name="--event-weights"))

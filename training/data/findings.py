@@ -1,4 +1,4 @@
-"""What was found in the records of a rating file: what is left out and why, and what is merely worth a word."""
+"""Findings of cleaning: records that are left out, by reason, and things worth a note."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ class Findings:
 
     @property
     def mixed_times(self) -> bool:
-        """Whether times are in several units, which have to be made one before they are compared."""
+        """Whether times are in several units, which must be converted before they are compared."""
         return len(self.units) > 1
 
     def as_json(self) -> str:
-        """To send elsewhere; :meth:`from_json` reads it."""
+        """As JSON, which :meth:`from_json` reads."""
         return json.dumps(asdict(self))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Ratings that can be read and make no sense: refused with a remedy, or asked about, before anything is learnt.
+"""Checks for data that can be read but makes no sense: it is refused with a remedy, or needs ``--accept NAME``.
 
 A doubt that the caller knows better about is laid aside with ``--accept NAME``.
 """
@@ -57,7 +57,7 @@ def parse_accepted(names: Collection[str]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Rules:
-    """How one domain's ratings are judged: names of the options for messages, and what the caller has accepted.
+    """The rules for one domain's ratings: option names for messages, and the doubts that the caller accepts.
 
     ``range_given``: whether the caller named the rating range.
     """
@@ -73,7 +73,7 @@ class Rules:
 
 
 def judge(name: str, findings: Findings, *, rating_range: tuple[float, float], rules: Rules) -> list[str]:
-    """What is worth a warning of the records of the file ``name``.
+    """The warnings about the records of the file ``name``.
 
     Raises:
         InputError: no record is usable, or so few that something else must be meant.

@@ -1,4 +1,4 @@
-"""Which overlap users are for training, for choices and for the one evaluation; and the ratings of each part."""
+"""The split of the overlap users into training, validation and test users, and the ratings of each part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Split:
 
 @dataclass(frozen=True)
 class HeldOutTables:
-    """The target domain's ratings, apart.
+    """The target domain's ratings, by part of the split.
 
     ``train``: all of them less those of validation and test users; users and items are rows of the domain.
     ``validation``, ``test``: theirs; user 0..U-1 is the position in ``Split.validation`` or ``Split.test``.
@@ -102,7 +102,7 @@ def hold_out(pair: DomainPair, split: Split) -> HeldOutTables:
 
 
 def all_ratings(domain: Domain) -> RatingTable:
-    """Those of everybody. Of the source, held-out users keep theirs too: that is what they are recommended by."""
+    """The ratings of all users. In the source, held-out users keep theirs: recommendations are made from them."""
     return RatingTable(
         users=domain.user_rows,
         items=domain.item_rows,

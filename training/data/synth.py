@@ -1,4 +1,4 @@
-"""Synthetic films and books of any size, with a taste that carries over from one to the other by a planted map.
+"""Synthetic films and books of any size; a planted map transfers tastes from one to the other.
 
 A user's taste for the film genres is Gaussian; the taste for the book genres is that times ``TASTE_MAP`` (each genre
 mostly becomes its counterpart, a little its neighbour) plus noise. Taste steers both what a user picks and how it is

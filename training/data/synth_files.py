@@ -1,4 +1,4 @@
-"""Write generated ratings in the forms that people's files have."""
+"""Writes generated ratings in common file formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepared tables: two cleaned domains as plain arrays, and how the users they share are divided.
+"""Prepared tables: two cleaned domains as arrays, and the split of their shared users.
 
     tables.json                         what they were made from, cleaning counts, the division
     source/ target/  users items        ids, byte-sorted
@@ -40,7 +40,7 @@ class _Facts(BaseModel):
 
 
 class DomainFacts(_Facts):
-    """Where one domain's ratings are from. ``first_bad_row`` counts from 1, with its key of ``REASONS``.
+    """The origin of one domain's ratings. ``first_bad_row`` counts from 1, with its key of ``REASONS``.
 
     ``warnings``: what is to be said of the file.
     """
@@ -76,7 +76,7 @@ class DomainFacts(_Facts):
 
 
 class Division(_Facts):
-    """How the shared users are divided: the arguments of :func:`~training.data.splits.split_overlap`."""
+    """The split of the shared users: the arguments of :func:`~training.data.splits.split_overlap`."""
 
     seed: int
     test_fraction: float

@@ -1,4 +1,4 @@
-"""When a rating was given: a column of any type -> whole numbers that order it.
+"""Times of ratings: a column of any type -> integers that can be compared.
 
 Numbers are taken as they are (seconds, milli-, micro- or nanoseconds since 1970). Dates, as such or as text, become
 seconds; microseconds where a part of the file has fractions of one. Text without a zone is UTC.

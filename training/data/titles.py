@@ -1,4 +1,4 @@
-"""Files of titles, and which of a domain's items they name."""
+"""Title files, and the titles of a domain's items."""
 
 from __future__ import annotations
 

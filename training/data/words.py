@@ -1,4 +1,4 @@
-"""The word lists that synthetic ids and titles are made of: one look at a list tells whose taste it is."""
+"""Word lists for synthetic ids and titles, chosen so that a list shows its user's taste."""
 
 from __future__ import annotations
 

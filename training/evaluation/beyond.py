@@ -1,4 +1,4 @@
-"""What lists are like besides accurate: how much of the catalogue they show, how popular it is, how alike.
+"""Metrics beyond accuracy: coverage, novelty, popularity and similarity of lists.
 
 Over the lists of all users together; an item's *exposure* x_j is how many of the lists hold it, wherever in them. Its
 popularity c_j is how many of the N users of the target domain's training ratings rated it. Over n target items:

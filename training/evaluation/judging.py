@@ -1,4 +1,4 @@
-"""What models choose by: rating errors or lists, of users whose target ratings they never learn from."""
+"""The quality of a model on validation users, which models make their choices by."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Judge:
 
     @property
     def has_evidence(self) -> bool:
-        """Are there held-out ratings? Without, everything is judged equal."""
+        """Whether there are held-out ratings. Without them, every candidate gets the same quality."""
         return len(self._held_out.ratings) > 0
 
     def __call__(self, vectors: Tensor, *, sparse: SparsePart | None = None) -> float:
@@ -66,7 +66,7 @@ def list_qualities(scores: npt.NDArray[np.floating], relevant: UserLists) -> Flo
 
 
 class ScoreJudge:
-    """As :class:`Judge` of lists, of scores in any form: for models that get their served form once all is chosen."""
+    """Like :class:`Judge` for lists, from scores in any form: for models that are exported after all choices."""
 
     def __init__(self, held_out: HeldOut) -> None:
         ratings = held_out.ratings

@@ -1,4 +1,4 @@
-"""Paired differences: two models on the same users differ by less noise than either has alone."""
+"""Paired differences of two models on the same users, which are less noisy than either figure."""
 
 from __future__ import annotations
 

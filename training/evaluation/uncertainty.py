@@ -1,4 +1,4 @@
-"""Standard errors of the figures: how far each would move with other held-out users.
+"""Standard errors of the metrics over held-out users.
 
 Users are what is drawn, and a user's ratings come together. For the mean m of values x over R rows of n users, with
 S_u the sum and R_u the number of user u's rows (the ratio estimator's; with one row a user the usual sd / sqrt(n)):

@@ -1,4 +1,4 @@
-"""Where models carry users to, for Figure 4: a sample of vectors, kept in ``figure-4.npz`` beside the results.
+"""Figure 4: a sample of transferred user vectors, stored in ``figure-4.npz`` next to the results.
 
 As in the paper (section 4.4), a user's true target vector is that of a base model which has seen the held-out users'
 ratings too, begun from the same random tables. Nothing is chosen by it, and no other figure comes from it.
@@ -79,7 +79,7 @@ class Sample:
     users: int = USERS
 
     def is_of(self, models: Sequence[str], test_fraction: float, *, users: int = USERS) -> bool:
-        """Whether this is what is wanted for a grid of ``models`` and smallest test fraction ``test_fraction``."""
+        """Whether this sample fits a grid of ``models`` with the smallest test fraction ``test_fraction``."""
         return set(models) <= set(self.models) and (test_fraction, users) == (self.test_fraction, self.users)
 
 
@@ -96,7 +96,7 @@ def sample_vectors(
     prepared: Prepared | None = None,
     fitted: Mapping[str, TransferModel] | None = None,
 ) -> Sample:
-    """Fit ``models`` on the split of seed 0, and sample where they carry users to.
+    """Fit ``models`` on the split of seed 0, and sample their transferred user vectors.
 
     ``users``: at most so many of each part.
     ``prepared``: that split with its base models, where they are there already; ``fitted``: what is fitted on it.

@@ -66,7 +66,7 @@ class PaperTask(_Frozen):
         return paths
 
     def figure(self, model: str, field: str, test_fraction: float) -> float | None:
-        """What the paper has for a field of :class:`~training.experiment.results.CellResult`; None where silent."""
+        """The paper's figure for a field of :class:`~training.experiment.results.CellResult`; None where silent."""
         # The paper has one AT; both readings of it are held against that.
         model = "diffcdr-at" if model == "diffcdr-at-task" else model
         table, ablations = self.table_2.get(test_fraction), self.table_3.get(test_fraction, {})

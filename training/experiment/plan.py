@@ -1,4 +1,4 @@
-"""What an experiment is made of: a grid of cells.
+"""The plan of an experiment: a grid of cells.
 
 cell    one model, one test fraction, one seed, one scenario: one line of ``results.jsonl``
 block   all cells of one test fraction and seed: they share the split, the base models and each fitted model
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    """What is done in one go: one split with its base models, and the scenarios wanted of each model."""
+    """A unit of work: one split with its base models, and the scenarios of each model."""
 
     test_fraction: float
     seed: int
@@ -47,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Setup:
-    """What all cells share, besides the data."""
+    """The settings that all cells share."""
 
     preset: str
     config: TrainConfig

@@ -1,4 +1,4 @@
-"""``results.jsonl``: one line per finished cell, and the file beside it that says which experiment it is.
+"""``results.jsonl``: one line per finished cell, and ``experiment.json``, which identifies the experiment.
 
 A line is appended with a single write and synced, so that a killed run leaves at worst one broken last line; it is
 cut off when the run goes on. ``experiment.json`` holds what all lines have in common; a directory that was begun with
@@ -108,7 +108,7 @@ class ResultsFile:
             raise _unwritable(directory, error) from error
 
     def identify(self, pair: DomainPair, setup: Setup) -> None:
-        """Say which experiment this is, or check that what was begun here is the same one.
+        """Write the identity of the experiment, or check that the directory holds the same one.
 
         Raises:
             InputError: other data or settings were used here.

@@ -1,4 +1,4 @@
-"""Works through the blocks of a grid, in this process or in several, and keeps every cell as soon as it is done."""
+"""Computes the blocks of a grid, in this process or in several."""
 
 from __future__ import annotations
 

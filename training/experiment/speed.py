@@ -1,4 +1,4 @@
-"""How fast a fitted model carries users across: in PyTorch, as in training, and the way it is served (Table 4)."""
+"""Transfer speed of a fitted model: in PyTorch as in training, and as served (Table 4)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def transfer_rate(model: TransferModel, rows: torch.Tensor) -> float:
 
 
 def served_rate(model: TransferModel, rows: torch.Tensor) -> float | None:
-    """The same the way that a service carries them: the folded map, or the graph on ONNX Runtime's CPU provider.
+    """The same as a service does it: by the folded map, or the graph on ONNX Runtime's CPU provider.
 
     None where only a graph can be served and ONNX Runtime is not installed.
     """

@@ -1,4 +1,4 @@
-"""From a fitted model to a published bundle: the tables around the transfer, and the manifest that says what it is.
+"""From a fitted model to a published bundle: the transfer, its tables, and the manifest.
 
 ``target_users`` are the users with target *training* ratings. A held-out user is known to the source tables alone,
 as a cold-start user is; their target ratings reach nothing in the bundle but the metrics in its manifest.
@@ -23,6 +23,7 @@ from diffcdr.bundle.format import INDEX_FILE
 from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import (
     Counts,
+    LikesSpec,
     Manifest,
     Paired,
     Provenance,
@@ -58,7 +59,7 @@ LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the manifest says about the run besides the data: enough to train it again, and how good it came out."""
+    """What the manifest records of the run besides the data: its settings and its metrics."""
 
     preset: str
     config: TrainConfig
@@ -79,7 +80,7 @@ class RunFacts:
 
 
 def check_destination(path: Path) -> None:
-    """Find out before any work whether a bundle can be written to ``path``. Raises InputError where it cannot."""
+    """Check before any work that a bundle can be written to ``path``. Raises InputError if not."""
     with BundleWriter(path):
         pass
 
@@ -179,11 +180,9 @@ def _write_source(writer: BundleWriter, finished: FinishedModel) -> None:
 def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
     domain, ratings, head = finished.prepared.pair.target, finished.problem.target, finished.model.head()
     items = ratings.items
-    counts = np.unique(ratings.users, return_counts=True)[1]
     writer.ids("target_users", IdTable(domain.users.array[finished.warm_rows]))
     writer.array("target_users/vectors.npy", finished.warm_vectors)
-    writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-    writer.array("target_users/seen_items.npy", items.astype(np.int32))
+    _write_seen(writer, finished)
     writer.ids("target_items", domain.items)
     writer.array("target_items/vectors.npy", head.item_vectors.numpy().astype(np.float32))
     writer.array("target_items/biases.npy", head.item_biases.numpy().astype(np.float32))
@@ -191,6 +190,24 @@ def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
     if domain.titles is not None:
         writer.titles("target_items", domain.titles)
     domain.attributes.write(writer)
+
+
+def _write_seen(writer: BundleWriter, finished: FinishedModel) -> None:
+    """What each warm user has rated, and where there are likes, which of it was one."""
+    ratings, (users, items) = finished.problem.target, finished.prepared.pair.target.disliked
+    warm = np.isin(users, finished.warm_rows)
+    users, items = np.concatenate([ratings.users, users[warm]]), np.concatenate([ratings.items, items[warm]])
+    order = np.lexsort((items, users))
+    counts = np.bincount(np.searchsorted(finished.warm_rows, users), minlength=len(finished.warm_rows))
+    writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    writer.array("target_users/seen_items.npy", items[order].astype(np.int32))
+    if _likes(finished) is not None:
+        writer.array("target_users/seen_liked.npy", order < len(ratings))
+
+
+def _likes(finished: FinishedModel) -> LikesSpec | None:
+    likes = finished.prepared.likes
+    return None if likes is None else LikesSpec(source=likes[0], target=likes[1])
 
 
 def _write_neighbours(writer: BundleWriter, term: SparseTerm, finished: FinishedModel) -> None:
@@ -238,6 +255,7 @@ def _manifest(
         search=search,
         sparse=None if sparse is None else SparseSpec(length_power=sparse.length_power),
         fold_in=finished.fold.spec if finished.fold else None,
+        likes=_likes(finished),
         warm=finished.warm,
         attributes=pair.target.attributes.specs(),
         counts=Counts(

@@ -1,4 +1,4 @@
-"""What a bundle shows people: who rated what, and a map of users and items as the model sees them.
+"""The tables for the console: source histories, and a map of users and items.
 
 The map is the paper's Figure 4: users known in both domains, as their source vectors, as the target vectors they are
 carried to, by the bundle's model and by others that can be compared with it, and as the target vectors that their own

@@ -31,7 +31,7 @@ class Checkpoint:
 
 
 class CheckpointFile:
-    """Where one training run keeps its latest checkpoint."""
+    """The file with the latest checkpoint of a training run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -73,14 +73,14 @@ class CheckpointFile:
 
 
 class RunSettings(Protocol):
-    """What a checkpoint asks of a model's settings."""
+    """What a checkpoint needs of a model's settings."""
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """The settings as JSON values."""
 
 
 class EpochSettings(RunSettings, Protocol):
-    """What training in epochs asks of a model's settings."""
+    """What training in epochs needs of a model's settings."""
 
     @property
     def epochs(self) -> int:

@@ -1,4 +1,4 @@
-"""The one epoch loop: train, look at the validation users, keep the best, write a checkpoint, report."""
+"""The epoch loop: train, validate, keep the best epoch, write a checkpoint, report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which target items the same users have as a source item: the table that item-kNN and neighbour heads score with."""
+"""Item co-occurrence across domains: the table that item-kNN and neighbour heads score with."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CoOccurrences:
 
 
 def keep_largest(matrix: sparse.csr_array, count: int) -> sparse.csr_array:
-    """The ``count`` largest values of each row of ``matrix``, of equals those in the first columns; positive alone."""
+    """The ``count`` largest positive values of each row of ``matrix``; of equals, those in the first columns."""
     ordered = matrix.sorted_indices()
     indptr, data = ordered.indptr, ordered.data
     kept = data > 0

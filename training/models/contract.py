@@ -1,4 +1,4 @@
-"""What every model learns from, and what every model must offer: the one contract of training.
+"""The contract of every model: what it learns from and what it must offer.
 
 A model is trained on two frozen base models (one per domain) and the training overlap users. It carries source
 vectors into the target space and scores items there by ``offset + biases[j] + vectors[j] . target_vector``, and may
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SourceFold:
-    """A fold-in rule of a model's own: the tables that ``spec`` speaks of, ``item_vectors`` [m, k] and the rest [m]."""
+    """A model's own fold-in rule: the tables that ``spec`` refers to, ``item_vectors`` [m, k] and the rest [m]."""
 
     spec: FoldInSpec
     item_vectors: Tensor
@@ -38,7 +38,7 @@ class SourceFold:
 
 
 class TransferModel(ABC):
-    """A way to carry users from the source domain to the target domain."""
+    """Transfers users from the source domain to the target domain."""
 
     name: ClassVar[str]
 
@@ -80,7 +80,7 @@ class TransferModel(ABC):
         return None
 
     def source_fold(self) -> SourceFold | None:
-        """How source vectors follow from ratings, where they are not the base model's; None where that is unknown."""
+        """The fold-in rule of the source vectors, if they are not the base model's; None if there is no rule."""
         return None
 
     def source_history(self) -> HistoryMap | None:
@@ -92,7 +92,7 @@ class TransferModel(ABC):
         return None
 
     def feedback(self, problem: TransferProblem) -> ImplicitFeedback | None:
-        """How target ratings of users count where scores order items; None where nothing says it.
+        """How target ratings count for a model whose scores only order items; None if undefined.
 
         That of the target's base model, where the model scores with its items.
         """

@@ -1,4 +1,4 @@
-"""What the models share that train a network in epochs and then carry each user by it."""
+"""The base class of models that train a network in epochs and transfer users by it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class LearnedModel(TransferModel, Generic[C]):
         return report
 
     def source_vectors(self) -> Tensor:
-        """What the trained network takes, for every source user."""
+        """The inputs of the trained network, for every source user."""
         return fitted(self._fitted).source_vectors
 
     def head(self) -> ScoringHead:
@@ -145,7 +145,7 @@ class LearnedModel(TransferModel, Generic[C]):
         return images[1:] - images[0], images[0]
 
     def export_module(self) -> nn.Module | None:
-        """A copy of the network; None where vectors are carried over as they are."""
+        """A copy of the network; None for the identity."""
         transfer = fitted(self._fitted).transfer
         if isinstance(transfer, nn.Identity):
             return None

@@ -1,4 +1,4 @@
-"""A user's history as features: tf-idf of the items, projected on the main directions of all histories."""
+"""A user's history as features: tf-idf of the items, projected on the principal directions of all histories."""
 
 from __future__ import annotations
 

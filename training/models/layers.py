@@ -1,4 +1,4 @@
-"""Linear layers: first values come from a generator that is passed in; products have rows that know no neighbours."""
+"""Linear layers with an explicit generator, and products whose rows do not depend on their batch neighbours."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class TabularModel(TransferModel):
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """The tables of this model for ``problem``."""
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """The tables for ``problem`` with the choices that :meth:`solve` has made; a model without choices solves.
 
         Called on a copy (:meth:`refit`): what it keeps in ``self`` besides is the refitted model's own.
@@ -59,7 +59,7 @@ class TabularModel(TransferModel):
         """
         again = copy.copy(self)
         with threadpool_limits(limits=1):
-            again._tables = again.settle(problem, generator=generator)
+            again._tables = again.solve_again(problem, generator=generator)
         return again
 
     def rows(self, problem: TransferProblem) -> int:

@@ -1,4 +1,4 @@
-"""Fit a model on what was prepared, and measure it."""
+"""Fits a model on prepared data and measures it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class FittedModel:
 
 
 def fit_complete_target(prepared: Prepared, run: Run) -> FactorTables:
-    """A target base model that has seen every rating, the held-out users' too: where these users would be.
+    """A target base model fitted on all ratings, those of held-out users too: the vectors that they would have.
 
     To show in figures; no model may learn from it. It begins from the same random tables as the other.
     """
@@ -136,7 +136,7 @@ def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
 
 
 def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
-    """The figures on the test users. Once, after every choice has been made; nothing may be chosen by them."""
+    """The metrics on the test users. Call it once, after all choices; nothing may be chosen by the result."""
     problem = prepared.problem
     return evaluate(
         fitted.model,

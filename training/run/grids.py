@@ -1,4 +1,4 @@
-"""Values of settings to choose from on the validation users: the paper's grids, or one's own."""
+"""Grids of settings to choose from on the validation users: the paper's, or the user's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SettingGrids:
     sections: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
 
     def of_model(self, name: str) -> dict[str, Values]:
-        """The grids that mean something to model ``name``, a key of ``MODELS``."""
+        """The grids that apply to model ``name``, a key of ``MODELS``."""
         without = WITHOUT_EFFECT.get(name, frozenset())
         return {key: values for key, values in self.sections.get(section_of(name), {}).items() if key not in without}
 
@@ -60,7 +60,7 @@ class SettingGrids:
         }
 
     def cost(self, names: Sequence[str]) -> list[str]:
-        """What trying all values will cost, one sentence per model of ``names`` that has any to try."""
+        """The cost of trying all values: one sentence per model of ``names`` with a grid."""
         sentences = []
         for name in names:
             grids = self.of_model(name)
@@ -80,7 +80,7 @@ def combinations(grids: Mapping[str, Values]) -> list[dict[str, Any]]:
 
 
 def criterion(config: TrainConfig, name: str) -> str:
-    """The validation figure that model ``name`` is chosen by: that which chooses its epoch, else NDCG@20."""
+    """The validation metric that model ``name`` is chosen by: that of its epochs, else NDCG@20."""
     select_by = getattr(getattr(config, section_of(name)), "select_by", None)
     if isinstance(config.base, MFConfig) and config.base.negatives:
         return "ndcg@20"

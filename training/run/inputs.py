@@ -1,4 +1,4 @@
-"""What training starts from: two rating files, or tables that were prepared from them, and how they are to be read."""
+"""The inputs of training: two rating files, or tables prepared from them, and how to read them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from diffcdr.errors import InputError
+from diffcdr.event_weights import EventWeights
 from diffcdr.files.columns import Columns
 from diffcdr.files.dialect import parse_separator
 from diffcdr.files.encodings import known_encoding
@@ -31,7 +32,7 @@ DEFAULT_RANGE = (1.0, 5.0)
 
 @dataclass(frozen=True)
 class DomainOptions:
-    """What the options of a command say of one domain; ``side``: source or target, as options are named."""
+    """A command's options for one domain; ``side``: source or target, as in the option names."""
 
     side: str
     path: Path | None
@@ -74,13 +75,13 @@ class DomainOptions:
         )
 
     def of_ratings(self) -> bool:
-        """Whether something is said that tables have settled."""
+        """Whether an option is given that prepared tables have already decided."""
         return any(each is not None for each in (self.path, self.columns, self.separator, self.rating_range))
 
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """What they say of both domains."""
+    """A command's options for both domains."""
 
     rating_range: str | None = None
     encoding: str | None = None
@@ -89,7 +90,7 @@ class CommonOptions:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The data of a run, the run with what they settle (ranges, base models), and what there is to say of them."""
+    """The data of a run, the run with what the data determine (ranges, base models), and notes on them."""
 
     pair: DomainPair
     run: Run
@@ -99,13 +100,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Files:
-    """Two rating files, and who is left out of them: a file that lists users, or their ids."""
+    """Two rating files, and the users to leave out: a file that lists them, or their ids."""
 
     source: DomainFile
     target: DomainFile
     exclude_users: Path | pl.Series | None = None
     events: Path | None = None
-    """Ratings that users sent since, added to both."""
+    """What users sent since, added to both."""
+    event_weights: EventWeights | None = None
 
     doing = "read and clean"
 
@@ -114,7 +116,7 @@ class Files:
         excluded, found = self.exclude_users, set[str]()
         if isinstance(excluded, Path):
             excluded = read_users(excluded, encoding=self.source.reading.encoding)[0]
-        events = None if self.events is None else read_events(self.events)
+        events = None if self.events is None else read_events(self.events, weights=self.event_weights)
         pair = load_pair(self.source, self.target, excluded_users=excluded, excluded_found=found, events=events)
         source, target = self.source.rating_range, self.target.rating_range
         run = replace(run, rating_range=target, source_range=None if source == target else source)
@@ -145,7 +147,7 @@ class PreparedTables:
         if wanted != found:
             name = next(name for name in Division.model_fields if getattr(wanted, name) != getattr(found, name))
             raise InputError(
-                f"{self.path} was divided with {name} {getattr(found, name):g}, and this run asks for "
+                f"{self.path} was split with {name} {getattr(found, name):g}, and this run asks for "
                 f"{getattr(wanted, name):g}; run diffcdr prepare again with the preset and settings of this run"
             )
         pair = replace(tables.pair, target=tables.pair.target.with_items(self.target.items))
@@ -164,14 +166,18 @@ def choose_start(
     exclude_users: Path | pl.Series | None,
     common: CommonOptions | None = None,
     events: Path | None = None,
+    event_weights: str | None = None,
 ) -> Files | PreparedTables:
-    """What the options of a command ask to start from.
+    """The inputs that a command's options ask for.
 
     Raises:
         InputError: there are two kinds of input, or none; or an option is not understood.
     """
     common = common or CommonOptions()
     files = source.file(common), target.file(common)
+    weights = None if event_weights is None else EventWeights.parse(event_weights, name="--event-weights")
+    if weights is not None and events is None:
+        raise InputError("--event-weights says what those of --events count as; give --events too")
     if tables is not None:
         if events is not None:
             raise InputError("--events is added to --source and --target; leave out --tables")
@@ -183,7 +189,7 @@ def choose_start(
         return PreparedTables(tables, *files)
     if source.path is None or target.path is None:
         raise InputError("give two rating files as --source and --target, or --tables with what diffcdr prepare wrote")
-    return Files(*files, exclude_users, events)
+    return Files(*files, exclude_users, events, weights)
 
 
 def say_excluded(

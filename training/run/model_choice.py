@@ -1,4 +1,4 @@
-"""Which models a command trains, and which of them is the champion."""
+"""The models that a command trains, and the choice of the one to publish."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = ("all", "paper")
 
 
 def suited(config: TrainConfig) -> tuple[str, ...]:
-    """What ``all`` means under ``config``: the models that its base models and its form of DiffCDR allow."""
+    """The models that ``all`` stands for under ``config``: those that fit its base models and form of DiffCDR."""
     names = set(OF_INTERACTIONS) if isinstance(config.base, ALSConfig) else set(MODELS) - OF_HISTORIES
     if not isinstance(config.diffcdr, DiffCDRConfig):
         names -= ABLATIONS

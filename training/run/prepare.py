@@ -1,7 +1,7 @@
 """The steps from two rating files to fitted, measured models, each a small function with a typed result.
 
     pair = load_pair(source, target, ...)        both files read, cleaned, paired
-    prepared = prepare(pair, config, ...)        overlap users divided, base models fitted on what is not held out
+    prepared = prepare(pair, config, ...)        overlap users split, base models fitted on what is not held out
     fitted = fit_model(name, prepared, ...)      one model; its choices are made on the validation users
     evaluate_test(fitted, prepared)              on the test users, once, at the very end
 
@@ -43,7 +43,7 @@ PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class DomainFile:
-    """One domain's input: a rating file or folder, a file of titles or items, how they are read, and how judged."""
+    """One domain's input: a rating file or folder, a title or item file, how to read them, and the rules for doubts."""
 
     path: Path
     reading: Reading = field(default_factory=Reading)
@@ -55,7 +55,7 @@ class DomainFile:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What every model of one split starts from. ``test`` is for one evaluation at the end, and for nothing else."""
+    """The common start of all models of one split. ``test`` is for one evaluation at the end only."""
 
     pair: DomainPair
     split: Split
@@ -63,6 +63,8 @@ class Prepared:
     test: HeldOut
     complete: TransferProblem | None = None
     """``problem`` with the validation users among the training users, for when all is chosen; None for no refit."""
+    likes: tuple[float, float] | None = None
+    """The lowest ratings of source and target that all of this is of; None for every rating."""
 
     def final(self, model: TransferModel) -> TransferProblem:
         """What ``model`` was fitted to in the end."""
@@ -104,12 +106,18 @@ def load_pair(
 
 
 def prepare(pair: DomainPair, run: Run) -> Prepared:
-    """Divide the overlap users, and fit both base models on all but the held-out users' target ratings.
+    """Split the overlap users, and fit both base models on all but the held-out users' target ratings.
+
+    Where the base models' ``positive_threshold`` says what a like is, of likes alone; users are divided as without it.
 
     Raises:
-        InputError: the fractions leave no training, validation or test users, or a base model diverges.
+        InputError: the fractions leave no training, validation or test users, a base model diverges, or a domain has
+            no likes.
     """
-    fractions = run.config.split
+    fractions, base = run.config.split, run.config.base
+    likes = base.likes() if isinstance(base, ALSConfig) else None
+    if likes is not None:
+        pair = pair.likes_from(*likes)
     split = split_overlap(
         pair.overlap_ids(),
         test_fraction=fractions.test_fraction,
@@ -139,14 +147,13 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
             target_zeros=target_zeros,
         )
 
-    base = run.config.base
     dims = base.dims() if isinstance(base, ALSConfig) else (None,)
     problems = {dim: problem(dim) for dim in dims}
     dim = max(dims, key=lambda dim: ridge_quality(problems[dim], PROBES)) if len(dims) > 1 else dims[0]
     complete = (
         _complete(pair, split, problems[dim], run, dim=dim) if isinstance(base, ALSConfig) and base.refit else None
     )
-    return Prepared(pair, split, problems[dim], _held_out(pair, split.test, held.test), complete)
+    return Prepared(pair, split, problems[dim], _held_out(pair, split.test, held.test), complete, likes)
 
 
 def _complete(

@@ -23,13 +23,13 @@ Watch = Callable[[str, int], AbstractContextManager[Progress | None]]
 
 @contextmanager
 def watch_nothing(step: str, epochs: int) -> Iterator[None]:
-    """Tell nobody."""
+    """Ignore progress."""
     yield None
 
 
 @dataclass(frozen=True)
 class Run:
-    """What all steps of a run share.
+    """The parts that all steps of a run share.
 
     ``checkpoints``: a directory to keep each step's latest state in, or None. ``variant``: added to the names of these
     files, where one model is trained several times.
@@ -51,7 +51,7 @@ class Run:
         return step_generator(self.seed, step)
 
     def checkpoint(self, step: str) -> CheckpointFile | None:
-        """Where the step named ``step`` keeps its state."""
+        """The checkpoint file of the step named ``step``."""
         if self.checkpoints is None:
             return None
         return CheckpointFile(self.checkpoints / f"{step}{self.variant}{CHECKPOINT_SUFFIX}")
@@ -64,7 +64,7 @@ def step_generator(seed: int, step: str) -> torch.Generator:
 
 
 def clear_checkpoints(directory: Path) -> None:
-    """Forget the run whose state is in ``directory``; other files there stay.
+    """Remove the checkpoints in ``directory``; other files stay.
 
     Raises:
         InputError: the directory cannot be written.
@@ -78,7 +78,7 @@ def clear_checkpoints(directory: Path) -> None:
 
 
 def ready_checkpoints(directory: Path | None, *, resume: bool) -> None:
-    """Make ``directory`` ready for a run: another's state in it goes, unless this run goes on from there.
+    """Prepare ``directory`` for a run: existing checkpoints are removed unless this run resumes from them.
 
     Raises:
         InputError: there is nothing to go on from, or the directory cannot be written.

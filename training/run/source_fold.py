@@ -1,4 +1,4 @@
-"""How the source vector of a new user follows from their ratings."""
+"""The fold-in rule: computes the source vector of a new user from their ratings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.problem import TransferProblem
 
 
 def source_fold(model: TransferModel, problem: TransferProblem) -> SourceFold | None:
-    """How the source vector of a newcomer follows from their ratings.
+    """The rule that computes the source vector of a new user from their ratings.
 
     By the model's own rule, or by the base model's where the source vectors are that model's, with history features
     or without. None for the others: models to which a source user says nothing, jointly trained ones, and those on

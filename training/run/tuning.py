@@ -1,4 +1,4 @@
-"""Fits a model once for each combination of a grid, and keeps the one that validation users find best."""
+"""Fits a model for every combination of a grid, and keeps the best on validation users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warm users: how far their target ratings move the vector that they have without them.
+"""Warm start: how far target ratings move a user's transferred vector.
 
 The rule is the one that serves (:class:`diffcdr.recommend.warm_start.Blend`); what is chosen here, on validation users
 with half of their ratings known, is its strength, and whether the users of training are served with it too.
@@ -29,7 +29,7 @@ from training.run.fit import FittedModel
 from training.run.prepare import Prepared
 
 COUNTS = (1, 2, 5, 10)
-"""Numbers of known target ratings, beside all there are, that a strength is judged by."""
+"""Numbers of known target ratings, besides all, that a strength is judged by."""
 RATING_STRENGTHS = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 """To choose from, the most cautious first; in squared rating points."""
 INTERACTION_STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1)
@@ -38,7 +38,7 @@ INTERACTION_STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1)
 
 @dataclass(frozen=True)
 class Halves:
-    """The target ratings of some held-out users, apart; in both, user 0..U-1 is the same as in the whole.
+    """The target ratings of some held-out users, in two halves; users are numbered as in the whole.
 
     ``turns`` int64: of each known rating, how many known ratings of its user came before.
     """
@@ -62,7 +62,7 @@ class Halves:
 
 
 def halve(pair: DomainPair, users: Int64Array, held_out: HeldOut, *, seed: int) -> Halves:
-    """Divide each user's ratings: of n, the n // 2 rated first are known.
+    """Split each user's ratings: of n, the n // 2 rated first are known.
 
     Where the target file has no times, and between equal times, a draw by ``seed`` decides.
 

@@ -1,4 +1,4 @@
-"""What goes between Spark and executors: schemas as Spark writes them, and numbers of tasks."""
+"""The data exchanged between Spark and executors: schemas in Spark's notation, and task numbers."""
 
 from __future__ import annotations
 

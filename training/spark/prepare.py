@@ -1,4 +1,4 @@
-"""One domain's ratings on Spark: the rows, cleaning, merging and ids of the local engine, ratings never in one memory.
+"""Prepares one domain's ratings on Spark, with the local engine's reading, cleaning, merging and ids.
 
     slices of files --(the local readers and rules, on executors)--> usable records
         --(one sort by user, item, time, rating)--> runs --(the local merging rule)--> ratings, ordered

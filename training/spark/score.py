@@ -1,4 +1,4 @@
-"""``diffcdr score --engine spark``: the local lists, by executors that each open the bundle once.
+"""``diffcdr score --engine spark``: the same lists as locally, by executors that each open the bundle once.
 
 A task is a number: a slice of the users. An executor reads the slice (from the bundle, or from the file that the driver
 wrote beside the output), asks the runtime's own recommender, and writes the slice's file whole or not at all. So a task
@@ -47,7 +47,7 @@ REPORT = pa.schema([("rows", pa.int64()), ("strategies", pa.string())])
 
 @dataclass(frozen=True)
 class Job:
-    """What every task has to know. ``listed``: the users are in the output's ``_users.parquet``, else the bundle's."""
+    """The data of every task. ``listed``: the users are in the output's ``_users.parquet``, else the bundle's."""
 
     bundle: Storage
     bundle_id: str

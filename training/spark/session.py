@@ -1,4 +1,4 @@
-"""A Spark session, or one sentence on why there cannot be one.
+"""Opens a Spark session, or says in one sentence why it cannot.
 
 Java is asked for its version before it is started: what Spark itself says about a missing or an old one is a page of
 stack traces.
@@ -112,7 +112,7 @@ def open_session(master: str | None, settings: Sequence[str] = ()) -> Iterator[S
 
 @contextmanager
 def clear_failures(what: str) -> Iterator[None]:
-    """Turn what Spark raises in the block, ``what`` being under way, into one sentence.
+    """Turn errors of Spark in the block into one sentence; ``what``: the work in progress.
 
     Errors of ours that executors raise come back as text inside Spark's; they are raised again as what they were.
 

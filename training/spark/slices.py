@@ -1,4 +1,4 @@
-"""Slices of a domain's prepared arrays and the work on them: what executors run, whole users, mapped, without torch."""
+"""The work of executors on slices of prepared arrays: whole users, memory-mapped, without torch."""
 
 from __future__ import annotations
 

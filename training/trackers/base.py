@@ -1,4 +1,4 @@
-"""What a tracker of training runs offers: somewhere to watch figures come in, and to find them again later."""
+"""The interface of trackers, which record the figures of training runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrackedRun(ABC):
 
 
 class Tracker(ABC):
-    """Where runs are kept."""
+    """A store of runs."""
 
     @abstractmethod
     def start(self, name: str, settings: Settings) -> TrackedRun:

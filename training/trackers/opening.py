@@ -1,4 +1,4 @@
-"""From the options of a command to its trackers."""
+"""Opens the trackers that a command's options ask for."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ import inspect
 import re
 from typing import Any
 
-from diffcdr.client import AsyncClient, Client, answers, batches, calls
+from diffcdr.client import AsyncClient, Client, answers, batches, calls, experiment_answers
 from diffcdr.client.calls import Call
 from service import schemas
-from service.schemas import console, similar
+from service.schemas import console, experiments, similar
 from tests import web
 
 
@@ -43,6 +43,12 @@ def test_the_service_s_answers_have_what_the_client_reads() -> None:
         answers.Place: console.PlaceAnswer,
         answers.Sample: console.Sample,
         answers.Activity: console.ActivityAnswer,
+        experiment_answers.RateShare: experiments.RateShare,
+        experiment_answers.ExperimentArm: experiments.ExperimentArm,
+        experiment_answers.SampleRatioCheck: experiments.SampleRatioCheck,
+        experiment_answers.ArmComparison: experiments.ArmComparison,
+        experiment_answers.Experiment: experiments.ExperimentReport,
+        experiment_answers.ExperimentsResult: experiments.ExperimentsAnswer,
     }
     for read, sent in pairs.items():
         assert read.model_fields.keys() <= sent.model_fields.keys(), read
@@ -68,6 +74,7 @@ def test_every_operation_of_v1_has_a_method(address: str) -> None:
         calls.opt_out("ID"),
         calls.opt_in("ID"),
         calls.erase("ID"),
+        calls.experiments(),
         calls.models(),
         calls.model("ID"),
         calls.load_model("ID"),

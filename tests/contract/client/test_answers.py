@@ -42,6 +42,19 @@ def test_people_are_remembered_and_forgotten(client: Client) -> None:
     assert (client.add_events(sent).accepted, client.add_events(sent).duplicates) == (3, 3)
     assert client.recommend("newcomer").strategy == "fold_in"
     client.opt_out("a/b ?")
+    shown = client.recommend("newcomer", k=3)
+    seen = [
+        Event(
+            f"i{item.rank}",
+            "newcomer",
+            item.item_id,
+            type="impression",
+            recommendation_id=shown.recommendation_id,
+            position=item.rank,
+        )
+        for item in shown.items
+    ]
+    assert client.add_events(seen).accepted == 3
     assert client.add_events([Event("e", "a/b ?", "s00001", 1.0)]).rejected[0].code == "opted_out"
     client.opt_in("a/b ?")
     assert client.add_events([Event("e", "a/b ?", "s00001", 1.0)]).accepted == 1

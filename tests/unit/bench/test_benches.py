@@ -14,7 +14,7 @@ from bench import machine
 from bench.drawn_bundle import write_drawn_bundle
 from bench.harness import timed
 from bench.search import score, topk
-from bench.serving import start
+from bench.serving import events, start
 from bench.training import base, experiment, prepare, train, transfer
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import MissingExtraError
@@ -89,6 +89,13 @@ def test_the_experiment_is_held_to_its_limit() -> None:
     assert row.case.startswith("2 models, one split of ")
     assert row.holds
     assert row.ours * row.ratio == pytest.approx(experiment.LIMIT_S)
+
+
+@pytest.mark.parametrize("kind", ["ratings", "impressions of an experiment"])
+def test_events_are_measured_with_their_size(kind: str) -> None:
+    row = events.taken(kind, batches=1, users=100)
+    assert row.case.startswith(f"{kind} of 100 users, ") and row.case.endswith(" bytes each")
+    assert row.ratio == row.ours / events.LEAST > 0
 
 
 def test_topk_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Figure 4 and the table that says in numbers what it shows."""
+"""Figure 4, and a table with its distances in numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report's figures, as SVG text that needs nothing from elsewhere."""
+"""The report's figures as self-contained SVG."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def training_curves(results: Sequence[CellResult]) -> ReportFigure | None:
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """An ``<svg>`` element that needs nothing from elsewhere; ``name`` tells its ids from those of others on a page.
+    """A self-contained ``<svg>`` element; ``name`` tells its ids from those of others on a page.
 
     Text stays text, and ids follow from the name, so that the same figure gives the same file.
     """

@@ -1,4 +1,4 @@
-"""The paper's figures beside those measured, where the task is one of the paper's."""
+"""Tables that compare the measured figures with the paper's, for the paper's tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report's tables come to, in a few sentences made from the figures."""
+"""The summary of a report: a few sentences made from its figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report as Markdown and as HTML; the HTML is one file that asks for nothing from elsewhere."""
+"""Renders a report as Markdown and as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ figcaption { position: sticky; left: 0 }
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report says, before it is written in one language or the other.
+    """The content of a report, before it is rendered.
 
     ``reading``: sentences that say what the tables come to, shown first.
     """

@@ -1,4 +1,4 @@
-"""What an experiment's report says, from its results."""
+"""Assembles the report of an experiment from its results."""
 
 from __future__ import annotations
 

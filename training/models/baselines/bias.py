@@ -70,7 +70,7 @@ class Bias(TabularModel):
         self.weight = self._choose_weight(problem, users=users, head=head)
         return Tables(source_vectors=users, matrix=torch.tensor([[self.weight]]), head=head)
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """With the weight that was chosen."""
         settled = self.config.model_copy(update={"weights": (self.weight,)})
         return Bias(settled).solve(problem, generator=generator)

@@ -1,4 +1,4 @@
-"""LACDR (Wang et al. 2021): each domain's vectors coded in few dimensions, and the codes of overlap users aligned."""
+"""LACDR (Wang et al. 2021): an autoencoder per domain, with the codes of overlap users aligned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network that EMCDR and SSCDR carry users by."""
+"""The mapping network of EMCDR, SSCDR and TMCDR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Always the mean: the floor under every rating model."""
+"""The mean baseline, which every rating model should beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ridge: the best affine map in closed form, with a pull towards the average user. Fast, and hard to beat."""
+"""Ridge: the best affine map in closed form, shrunk towards the average user. Fast, and hard to beat."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Ridge(TabularModel):
         self._strength, _ = _best(problem, path, self.config.strengths)
         return _tables(problem, path, self._strength)
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
-        """At the strength that was chosen."""
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+        """Solve at the chosen strength."""
         return _tables(problem, _path(problem), fitted(self._strength))
 
     def rows(self, problem: TransferProblem) -> int:

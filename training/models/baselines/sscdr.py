@@ -1,4 +1,4 @@
-"""SSCDR (Kang et al. 2019): EMCDR's regression, and beside it what users tell about the mapped space by their items."""
+"""SSCDR (Kang et al. 2019): EMCDR's regression plus a triplet loss over users' items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TGT: the target base model alone, which knows nothing of a cold-start user (paper, section 4.1)."""
+"""TGT: the target base model alone, which has no data on a cold-start user (paper, section 4.1)."""
 
 from __future__ import annotations
 

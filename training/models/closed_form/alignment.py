@@ -1,4 +1,4 @@
-"""The ALM in closed form: Eq. 6 with n = 2, the task loss of Eq. 7, and a pull towards doing nothing."""
+"""The ALM in closed form: Eq. 6 with n = 2, the task loss of Eq. 7, and a penalty on the distance from the identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DiffCDR in closed form on whole target rows: the form that the preset ``ranking`` serves lists with.
+"""DiffCDR in closed form on whole target rows: the form of the preset ``ranking``.
 
 As :mod:`training.models.closed_form.gaussian`, in another target space and with every choice by cross-validation:
 
@@ -71,7 +71,7 @@ class BlendDiffCDR(TabularModel):
         self._found = (*BlendSearch(config, folds).choose(), seed)
         return self._fit(problem, torch.from_numpy(conditions))
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """As chosen. The conditions stay what they were: they know nothing of the target."""
         return self._fit(problem, self.source_vectors())
 

@@ -1,4 +1,4 @@
-"""Cross-validation over every user that may be learnt from: training overlap users and validation users."""
+"""Cross-validation folds over training overlap users and validation users."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def target_rows(users: Learnable, config: BlendDiffCDRConfig, feedback: Implicit
 
 @dataclass(frozen=True)
 class Fold:
-    """What is learnt from ``users`` to judge others.
+    """What is learnt from ``users`` to evaluate on others.
 
     Of those judged: ``placed`` [q, d], their conditions; ``histories``, their source items, binary; ``relevant``, their
     target items. ``popularity`` [m]: share of the domain's users with an item.
@@ -101,7 +101,7 @@ class Source:
     idf: Float32Array
 
     def head(self, users: Learnable) -> NeighbourHead:
-        """The neighbour head that ``users`` teach."""
+        """The neighbour head learnt from ``users``."""
         return NeighbourHead(
             sparse.csr_array(self.items[users.source_rows]),
             sparse.csr_array(users.interactions[users.target_rows]),

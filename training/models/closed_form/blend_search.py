@@ -1,4 +1,4 @@
-"""The choices of the blend, one after the other, each by cross-validation over all users that may be learnt from."""
+"""The blend's settings, chosen one after the other by cross-validation over training and validation users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DiffCDR in closed form: what to serve lists with. DIM, guidance, solver and ALM, without an epoch of training.
+"""DiffCDR in closed form for lists: DIM, guidance, solver and ALM, without epochs.
 
 1. The condition is the source base vector; for a base model of interactions also the history itself (``history.py``).
 2. The DIM is the best noise predictor under a Gaussian model (``dim.py``). Its conditional mean m(c) is a
@@ -69,7 +69,7 @@ class GaussianDiffCDR(TabularModel):
         self._choice = Choice(chain.strength, chain.scale, task_weight)
         return _tables(problem, source, search.maps.fold(chain, alignment), unit=unit)
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """As chosen: strength, guidance and ALM. The condition stays what it was: it knows nothing of the target."""
         choice, source, unit = fitted(self._choice), self.source_vectors(), _unit(problem)
         maps = Maps(self.config, problem, source, unit=unit)

@@ -1,4 +1,4 @@
-"""DIM, guidance and ALM in a space of main directions: from a ridge answer to what is scored."""
+"""DIM, guidance and ALM in a space of principal directions: from a ridge prediction to target vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the closed form is fitted: maps at given settings, and the search among them."""
+"""Fits the closed form: maps at given settings, and the search over settings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Maps:
 
 
 class GaussianSearch:
-    """The choices, one after the other, each the best on the validation users; of equals, the first of its grid."""
+    """Chooses each setting in turn on the validation users; of equals, the first of its grid."""
 
     def __init__(self, maps: Maps, *, validation: Float64Array, judge: Callable[[Float64Array], float]) -> None:
         """``validation`` [U, d]: the users' conditions. ``judge``: of their target vectors [U, k]; higher is better."""

@@ -1,4 +1,4 @@
-"""Target rows to predict: users' own items beside what ALS makes of them, kept in factors."""
+"""The target rows to predict: users' own items mixed with their ALS reconstructions, kept as factors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EASE (Steck 2019) on both domains side by side: how far each item of a user speaks for each other item.
+"""EASE (Steck 2019) on both domains together: an item-item model with a closed-form solution.
 
 With the rows Z = [X Y] of the training users, P = (Z'Z + strength I)^-1, and B_ij = -P_ij / P_jj off the diagonal: B is
 the least-squares map Z ~ Z B with zeros on the diagonal. What is used is its block from source to target items. It is

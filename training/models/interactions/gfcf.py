@@ -1,4 +1,4 @@
-"""GF-CF (Shen et al. 2021) on both domains side by side: two graph filters of a user's row, no training.
+"""GF-CF (Shen et al. 2021) on both domains together: two graph filters of a user's row, without training.
 
 With the rows Z = [X Y] of the training users, their degrees D_u and those of the items D, and
 Z~ = D_u^-1/2 Z D^-1/2 with its leading right singular vectors U:

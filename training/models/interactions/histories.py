@@ -1,4 +1,4 @@
-"""What models of interactions learn from: the histories of the training overlap users in both domains."""
+"""The training data of the interaction models: histories of the training overlap users in both domains."""
 
 from __future__ import annotations
 

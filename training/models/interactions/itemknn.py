@@ -1,4 +1,4 @@
-"""Item-kNN across domains: which target items the same users have as the user's source items.
+"""Item-kNN across domains: target items that share users with the user's source items.
 
 With the histories X [O, m] and Y [O, n] of the training overlap users, a weight w_u of each user, and c_ij =
 sum_u w_u x_ui y_uj with the squared lengths n_i = sum_u w_u x_ui and n_j = sum_u w_u y_uj:

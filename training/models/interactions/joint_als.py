@@ -1,4 +1,4 @@
-"""Joint ALS: implicit-feedback ALS on both domains side by side, users without target ratings folded in by the source.
+"""Joint ALS: implicit-feedback ALS on both domains together; cold-start users are folded in by their source items.
 
 A training overlap user is one row with the items of both domains. Users of one domain alone are left out: they would
 teach that who has items there likes none of the other's. A user's vector is the half-step (Hu, Koren and Volinsky
@@ -69,7 +69,7 @@ class JointALS(TabularModel):
         _, self._choice, tables, self._items = fitted(best)
         return tables
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """As chosen."""
         tables, self._items = self._fitted(Histories.of(problem), fitted(self._choice), seed=draw_seed(generator))
         return tables

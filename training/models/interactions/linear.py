@@ -100,7 +100,7 @@ class LinearModel(TabularModel, Generic[Choice]):
         self._choice = choices[0] if len(choices) == 1 else max(choices, key=quality)
         return self._served(histories, scorer(self._choice), seed=seed)
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """As chosen."""
         histories, seed = Histories.of(problem), draw_seed(generator)
         return self._served(histories, self.scorer(histories, seed=seed)(fitted(self._choice)), seed=seed)

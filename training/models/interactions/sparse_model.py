@@ -1,4 +1,4 @@
-"""Models that are all neighbours: a sparse term, and popularity for what no neighbour touches."""
+"""Models that consist of a sparse term, with popularity for items that no neighbour reaches."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SparseModel(TabularModel, Generic[Choice]):
         self._choice = choices[0] if len(choices) == 1 else max(choices, key=quality)
         return self._served(histories, term(self._choice))
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """As chosen."""
         histories = Histories.of(problem)
         return self._served(histories, self.term(histories)(fitted(self._choice)))

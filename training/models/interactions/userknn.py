@@ -1,4 +1,4 @@
-"""User-kNN: what the shared users with the most similar source histories have in the target domain.
+"""User-kNN: target items of the shared users with the most similar source histories.
 
 With the cosines of tf-idf histories, s(x, u) >= 0, and N(x) the nearest training overlap users of x:
 
@@ -105,7 +105,7 @@ class UserKNN(TabularModel):
         self._choice = max(self.choices(), key=quality)
         return self._served(problem, histories, seed=seed)
 
-    def settle(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
+    def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
         """As chosen."""
         return self._served(problem, Histories.of(problem), seed=draw_seed(generator))
 

@@ -1,4 +1,4 @@
-"""One epoch of Alg. 1 where the DIM has no activation: the same updates, with their gradients written out.
+"""One epoch of Alg. 1 for a DIM without activation: the same updates, with explicit gradients.
 
 Without activation everything in a step is a product of small matrices, and what eager autograd costs is not the
 arithmetic but the calls: some hundred a batch, on arrays of 128 rows. Three things take them away.

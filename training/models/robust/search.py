@@ -1,4 +1,4 @@
-"""How the robust form is fitted: everything that is chosen, and what for."""
+"""Fits the robust form, and chooses its settings on the validation users."""
 
 from __future__ import annotations
 

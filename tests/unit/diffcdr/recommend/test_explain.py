@@ -351,6 +351,20 @@ def test_a_source_vector_is_the_sum_of_its_parts(history: tuple[tuple[str, float
     np.testing.assert_allclose(base + parts.sum(axis=0), vector, atol=1e-5)
 
 
+def test_parts_of_a_vector_that_nothing_determines_are_those_of_the_shortest() -> None:
+    bundle = planted("als")
+    assert bundle.manifest.fold_in is not None
+    flat = np.array(bundle.source_items.vectors)
+    flat[:, 2] = 0.0
+    spec = bundle.manifest.fold_in.model_copy(update={"regularisation": (0.0,)})
+    fold_in = FoldIn(spec, replace(bundle.source_items, vectors=flat))
+    history = (("s00003", 5.0), ("s00009", 1.0))
+    base, parts = fold_in.parts(*usable_ratings(bundle.source_items.ids, history))
+    vector = fold_in(history)
+    assert vector is not None
+    np.testing.assert_allclose(base + parts.sum(axis=0), vector, atol=1e-5)
+
+
 def test_the_mean_jacobian_is_complete() -> None:
     matrix = RNG.normal(size=(7, 4))
 

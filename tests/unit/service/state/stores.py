@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from service.state.events.kinds import Event
 from service.state.opening import open_store
-from service.state.store import Event, Store
+from service.state.store import Store
 from tests.waiting import LIMIT_SECONDS
 
 BUNDLE = Path("bundle")

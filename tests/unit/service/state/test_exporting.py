@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from service.state import redis, sqlite
-from service.state.event_hours import EventHours, hour_of
+from service.state import sqlite
+from service.state.events import redis
+from service.state.events import sqlite as event_tables
+from service.state.events.hours import EventHours, hour_of
+from service.state.events.kinds import Event, KeptEvent
 from service.state.exporting import export_events
 from service.state.opening import open_store
-from service.state.store import Event, KeptEvent, StateBroken, Store
+from service.state.store import StateBroken, Store
 from tests.unit.service.state.stores import BUNDLE, event, run
 
 HOUR = 3600.0
@@ -41,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     return clock
 
 
-def shown(events: list[KeptEvent]) -> list[tuple[str, str, float, str, int | None]]:
+def shown(events: list[KeptEvent]) -> list[tuple[str, str, float | None, str, int | None]]:
     return [(one.user_id, one.item_id, one.rating, one.domain, one.at) for one in events]
 
 
@@ -102,7 +105,7 @@ def test_who_opted_out_or_was_erased_is_left_out_even_while_it_is_read(url: str)
 
 
 def test_many_events_come_out_once_each(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_PAGE", 7)
+    monkeypatch.setattr(event_tables, "PAGE", 7)
     monkeypatch.setattr(redis, "_SCANNED", 3)
 
     async def body(store: Store) -> None:

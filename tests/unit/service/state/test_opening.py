@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from service.state.events.kinds import Event
 from service.state.opening import NowhereStore, open_store
 from service.state.redis import RedisStore
 from service.state.sqlite import SqliteStore
-from service.state.store import Event, StateUnavailable, Store, Version
+from service.state.store import StateUnavailable, Store, Version
 from tests.unit.service.state.stores import BUNDLE, erased, event, run
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from service.state.events.kinds import MAX_EVENTS_PER_USER, Event
 from service.state.opening import open_store
-from service.state.store import MAX_EVENTS_PER_USER, Event, Store
+from service.state.store import Store
 from tests.unit.service.state.stores import BUNDLE, event, run
 from tests.waiting import async_until
 

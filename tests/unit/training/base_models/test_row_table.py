@@ -34,7 +34,7 @@ def plain_adam(start: Tensor, taken: list[Step], *, lr: float) -> Tensor:
 def descended(table: RowTable, taken: list[Step]) -> RowTable:
     for rows, gradients in taken:
         table.descend(table.take(rows), gradients)
-    table.settle()
+    table.apply_pending()
     return table
 
 
@@ -82,7 +82,7 @@ def test_settling_on_the_way_changes_nothing() -> None:
         descended(twice, part)
     torch.testing.assert_close(once.values, twice.values, rtol=1e-5, atol=1e-6)
     values = once.values.clone()
-    once.settle()
+    once.apply_pending()
     assert torch.equal(once.values, values)
 
 

@@ -57,8 +57,8 @@ def test_base_models_that_are_there_are_kept(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--seed", "3"), "was divided with seed 2, and this run asks for 3"),
-        (("--seed", "2", "--test-fraction", "0.3"), "was divided with test_fraction 0.2, and this run asks for 0.3"),
+        (("--seed", "3"), "was split with seed 2, and this run asks for 3"),
+        (("--seed", "2", "--test-fraction", "0.3"), "was split with test_fraction 0.2, and this run asks for 0.3"),
         (("--seed", "2", "--exclude-users", "x.txt"), "give those to diffcdr prepare"),
         (("--seed", "2"), "lacks base models for these settings (source-32, target-32"),
     ],

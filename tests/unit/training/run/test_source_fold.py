@@ -60,11 +60,15 @@ def test_a_newcomer_with_a_known_users_ratings_gets_that_users_vector_and_list(
     users = pair.source.users.take(np.arange(len(given)))
     cold = np.flatnonzero(bundle.target_users.ids.rows(users) < 0).tolist()
     for row in cold:
-        known, stranger = recommender.answer([Query(users[row]), Query(None, history=given[row])])
+        known, stranger = recommender.answer([Query(users[row], explain=True), Query(None, history=given[row])])
         assert isinstance(known, Recommendation)
         assert isinstance(stranger, Recommendation)
         assert stranger.strategy == "fold_in"
         np.testing.assert_allclose(stranger.scores, known.scores, atol=1e-4)
+        assert known.explanations is not None
+        within = [RANGE[0] < score < RANGE[1] for score in known.scores]  # else clipping is in the rest
+        rests = [why.rest for why, whole in zip(known.explanations, within, strict=True) if whole]
+        np.testing.assert_allclose(rests, 0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mean", "popular", "tgt"])

@@ -1,7 +1,8 @@
-"""Ratings as they happen, so that nobody has to wait for the next training."""
+"""Events as they happen, so that nobody has to wait for the next training."""
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
@@ -11,9 +12,9 @@ from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
 from service.bodies.responses import json_response
 from service.components import runtime_of
-from service.edge.problems import responses
+from service.edge.problems import MAX_ERRORS, FieldError, Problem, responses
+from service.feedback.intake import Unusable
 from service.schemas import EventsAnswer, EventsRequest
-from service.state.store import Event
 
 DAY_SECONDS = 86_400.0
 
@@ -22,7 +23,7 @@ router = APIRouter(tags=["events"])
 
 @router.post(
     "/v1/events",
-    summary="Add ratings of users",
+    summary="Add ratings of users, and what they did with lists",
     response_class=Response,
     responses={
         200: {"model": EventsAnswer},
@@ -43,11 +44,14 @@ router = APIRouter(tags=["events"])
 )
 async def add_events(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Used with the next request, on every replica: the source ratings of a user without a vector, the target
-    ratings of any user, whose list they move (`warm`) and whose items count as seen.
+    ratings of any user, whose list they move (`warm`) and whose items count as seen. An event of another type than
+    `rating` counts as its weight says (`DIFFCDR_EVENT_WEIGHTS`): a purchase as the best rating, a click and an
+    impression not at all. With a `recommendation_id` it counts for the bundle that gave the list (GET /v1/experiments).
 
-    Up to 1,000 ratings, durable before the answer. Event ids make it harmless to send a rating twice: after any
-    failure send the same request again. Of each user the last 1,000 are kept, for `DIFFCDR_EVENT_DAYS` days after
-    the last one. Of users who opted out or were erased nothing is taken.
+    Up to 1,000 events, durable before the answer; one that is wrong refuses all. Event ids make it harmless to send an
+    event twice: after any failure send the same request again. Of each user the last 1,000 that count in lists are
+    kept, and as many others, for `DIFFCDR_EVENT_DAYS` days after the last one. Of users who opted out or were erased
+    nothing is taken.
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, EventsRequest, limit=runtime.settings.max_bulk_body_bytes)
@@ -56,13 +60,15 @@ async def add_events(request: Request, idempotency_key: IdempotencyKey = None) -
 
 async def _add(request: Request, wanted: EventsRequest) -> Response:
     runtime = runtime_of(request)
-    events = [
-        Event(event.event_id, event.user_id, event.item_id, event.rating, event.domain) for event in wanted.events
-    ]
+    try:
+        events = runtime.feedback.ready([event.event() for event in wanted.events])
+    except Unusable as error:
+        raise _problem(error) from None
     with runtime.intake.take(len(events)):
         outcomes = await runtime.store.add_events(events, keep_seconds=runtime.settings.event_days * DAY_SECONDS)
-    for outcome in outcomes:
-        runtime.metrics.events.labels(outcome).inc()
+    counts = Counter((outcome, event.type) for event, outcome in zip(events, outcomes, strict=True))
+    for labels, count in counts.items():
+        runtime.metrics.events.labels(*labels).inc(count)
     content = {
         "accepted": outcomes.count("accepted"),
         "duplicates": outcomes.count("duplicate"),
@@ -74,3 +80,10 @@ async def _add(request: Request, wanted: EventsRequest) -> Response:
         "request_id": request.scope["state"]["request_id"],
     }
     return json_response(content)
+
+
+def _problem(error: Unusable) -> Problem:
+    faults = [FieldError(pointer=f"/events/{fault.index}/{fault.field}", detail=fault.detail) for fault in error.faults]
+    more = f" (and {len(faults) - 1} more of {len(faults)})" if len(faults) > 1 else ""
+    detail = f"{faults[0].pointer}: {faults[0].detail}; no event of this request was taken{more}"
+    return Problem("invalid_request", detail, errors=faults[:MAX_ERRORS])

@@ -1,0 +1,302 @@
+"""Events in Redis.
+
+A user's events are a hash, id -> text, and a sorted set of ids by number, to find the oldest; one pair of them for what
+counts in lists as ratings do, one for all else, so that a user's impressions neither push out ratings nor are read
+before an answer. For all users together: the number of each hour's first event, and the totals of comparisons.
+
+The text of a rating is ``NUMBER RATING ITEM``, the rating followed by ``t`` where the item is of the target. That of
+any other event has a ``+`` before the rating, which is ``inf`` where none was given, and after the item, each behind a
+NUL, its type, recommendation id, position and time: a version that knows ratings alone reads a rating that counts for
+nothing, of an item that is not there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from service.state.events.hours import EventHours, hour_of
+from service.state.events.kinds import (
+    MAX_EVENTS_PER_USER,
+    RATING,
+    ArmTotals,
+    Domain,
+    Event,
+    History,
+    KeptEvent,
+    Outcome,
+    Trial,
+)
+
+_SCANNED = 1_000
+_MARKS: dict[Domain, str] = {"source": "", "target": "t"}
+_SEPARATOR = "\0"
+_TOTALS = ("users", "impressions", "clicks", "conversions", "clickers", "converters")
+
+Answered = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Makes a call, and raises what a store raises where Redis fails it."""
+
+# Shared by both scripts: what a user's tally adds to an arm's totals, in the order of _TOTALS.
+_TALLY = """
+local function totals_of(i, c, v)
+    return {i + c + v > 0 and 1 or 0, i, c, v, c > 0 and 1 or 0, v > 0 and 1 or 0}
+end
+local NAMES = {'users', 'impressions', 'clicks', 'conversions', 'clickers', 'converters'}
+local function change(totals, name, before, after)
+    for n = 1, 6 do
+        if after[n] ~= before[n] then
+            redis.call('HINCRBY', totals, name .. ' ' .. NAMES[n], after[n] - before[n])
+        end
+    end
+end
+"""
+FORGET = (
+    _TALLY
+    + """
+local tallies = redis.call('HGETALL', KEYS[10])
+for n = 1, #tallies, 2 do
+    local arm, i, c, v = string.match(tallies[n + 1], '(%a+) (%d+) (%d+) (%d+)')
+    local name = tallies[n] .. ' ' .. arm
+    if redis.call('HEXISTS', KEYS[11], name .. ' about') == 1 then
+        change(KEYS[11], name, totals_of(tonumber(i), tonumber(c), tonumber(v)), totals_of(0, 0, 0))
+    end
+end
+redis.call('DEL', KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10])
+"""
+)
+"""Lua: remove all events of a user, and what they counted for. ``KEYS[6]`` to ``KEYS[11]`` are the user's
+:meth:`RedisEvents.keys_of`."""
+
+# KEYS: opt-outs, erasures, then those of a user from the 6th on, as above; the last number, and the hours' first ones.
+# ARGV: user, milliseconds and seconds to keep, most of each kind, hour, seconds now; then of each event its id, whether
+# it is liked, what comes before and after the number, and what it counts for: experiment, arm, about it, counter.
+_ADD = (
+    _TALLY
+    + """
+local user, keep, keep_s, most, hour, now = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
+if redis.call('HGET', KEYS[2], user) == '1' or redis.call('HEXISTS', KEYS[3], user) == 1 then
+    return false
+end
+redis.call('ZADD', KEYS[13], 'NX', string.format('%.0f', (redis.call('GET', KEYS[12]) or 0) + 1), hour)
+local function count(experiment, arm, about, counter)
+    local name = experiment .. ' ' .. arm
+    if redis.call('HSET', KEYS[11], name .. ' about', about) == 1 then
+        local all = redis.call('HGETALL', KEYS[11])
+        for n = 1, #all, 2 do
+            local old = string.match(all[n], '^(%S+ %S+) last$')
+            if old and tonumber(all[n + 1]) <= tonumber(now) - keep_s then
+                redis.call('HDEL', KEYS[11], old .. ' about', old .. ' last')
+                for _, total in ipairs(NAMES) do
+                    redis.call('HDEL', KEYS[11], old .. ' ' .. total)
+                end
+            end
+        end
+    end
+    redis.call('HSET', KEYS[11], name .. ' last', now)
+    local known = redis.call('HGET', KEYS[10], experiment) or arm .. ' 0 0 0'
+    local _, i, c, v = string.match(known, '(%a+) (%d+) (%d+) (%d+)')
+    i, c, v = tonumber(i), tonumber(c), tonumber(v)
+    local before = totals_of(i, c, v)
+    if counter == 'impressions' then i = i + 1 elseif counter == 'clicks' then c = c + 1 else v = v + 1 end
+    change(KEYS[11], name, before, totals_of(i, c, v))
+    redis.call('HSET', KEYS[10], experiment, string.format('%s %d %d %d', arm, i, c, v))
+end
+local added = {}
+for n = 7, #ARGV, 8 do
+    local id = ARGV[n]
+    local fresh = redis.call('HEXISTS', KEYS[6], id) + redis.call('HEXISTS', KEYS[8], id) == 0
+    if fresh then
+        local number = string.format('%.0f', redis.call('INCR', KEYS[12]))
+        local place = ARGV[n + 1] == '1' and 6 or 8
+        redis.call('HSET', KEYS[place], id, number .. ' ' .. ARGV[n + 2] .. ' ' .. ARGV[n + 3])
+        redis.call('ZADD', KEYS[place + 1], number, id)
+        if ARGV[n + 4] ~= '' then
+            count(ARGV[n + 4], ARGV[n + 5], ARGV[n + 6], ARGV[n + 7])
+        end
+    end
+    added[#added + 1] = fresh and 1 or 0
+end
+for place = 6, 8, 2 do
+    for _ = most + 1, redis.call('ZCARD', KEYS[place + 1]) do
+        redis.call('HDEL', KEYS[place], redis.call('ZPOPMIN', KEYS[place + 1])[1])
+    end
+end
+for place = 6, 10 do
+    redis.call('PEXPIRE', KEYS[place], keep)
+end
+return added
+"""
+)
+
+
+class RedisEvents:
+    """The events of a :class:`service.state.redis.RedisStore`."""
+
+    def __init__(
+        self, client: Any, answered: Answered, *, suppression: tuple[str, str], prefix: str, node_of: str | None
+    ) -> None:
+        """``suppression``: keys of opt-outs and erasures; ``node_of``: in a Cluster, a key on the state's node."""
+        self._client = client
+        self._answered = answered
+        self._prefix = prefix
+        self._node_of = node_of
+        out, gone = suppression
+        self._before = (prefix + "sequence", out, gone, prefix + "changed", prefix + "identity")
+        self._totals = prefix + "trials"
+        self._add = client.register_script(_ADD)
+
+    def keys_of(self, user_id: str) -> tuple[str, ...]:
+        """What the scripts know from ``KEYS[6]`` on: the user's own five keys, and the totals of comparisons."""
+        names = ("events", "event_order", "signals", "signal_order", "tallies")
+        return (*(f"{self._prefix}{name}:{user_id}" for name in names), self._totals)
+
+    async def add(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
+        """As ``Store.add_events``."""
+        by_user: dict[str, list[int]] = defaultdict(list)
+        for index, event in enumerate(events):
+            by_user[event.user_id].append(index)
+        now = time.time()
+        keep = max(1, round(keep_seconds * 1000))
+        numbering = (self._prefix + "event_number", self._prefix + "event_hours")
+        calls = []
+        for user_id, indices in by_user.items():
+            args: list[str | int | float] = [user_id, keep, keep_seconds, MAX_EVENTS_PER_USER, hour_of(now), now]
+            for index in indices:
+                args += _arguments(events[index])
+            calls.append(((*self._before, *self.keys_of(user_id), *numbering), args))
+
+        async def add() -> list[Any]:
+            if self._node_of is not None:
+                return [await self._add(keys=keys, args=args) for keys, args in calls]
+            async with self._client.pipeline(transaction=True) as pipe:
+                for keys, args in calls:
+                    await self._add(keys=keys, args=args, client=pipe)
+                replies: list[Any] = await pipe.execute()
+                return replies
+
+        outcomes: list[Outcome] = ["suppressed"] * len(events)
+        for indices, added in zip(by_user.values(), await self._answered(add), strict=True):
+            for index, fresh in zip(indices, added or (), strict=added is not None):
+                outcomes[index] = "accepted" if fresh else "duplicate"
+        return outcomes
+
+    async def histories(
+        self, user_ids: Sequence[str], domain: Domain, *, worth: Mapping[str, float]
+    ) -> dict[str, History]:
+        """As ``Store.histories``."""
+
+        async def read() -> list[Any]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for user_id in user_ids:
+                    pipe.hvals(self.keys_of(user_id)[0])
+                replies: list[Any] = await pipe.execute()
+                return replies
+
+        found = await self._answered(read) if user_ids else []
+        histories = {user: _history(texts, domain, worth) for user, texts in zip(user_ids, found, strict=True) if texts}
+        return {user: history for user, history in histories.items() if history}
+
+    async def trials(self) -> list[ArmTotals]:
+        """As ``Store.trials``."""
+        found: dict[str, str] = await self._answered(lambda: self._client.hgetall(self._totals))
+        arms = [name.removesuffix(" about") for name in found if name.endswith(" about")]
+        arms.sort(key=lambda arm: (-float(found[f"{arm} last"]), arm))
+        return [_totals(arm, found) for arm in arms]
+
+    async def all(self) -> AsyncIterator[KeptEvent]:
+        """As ``Store.events``."""
+        for place in (0, 2):
+            prefix, seen = self.keys_of("")[place], set[str]()
+            async for keys in self._key_pages(f"{prefix}*"):
+                fresh = [key for key in dict.fromkeys(keys) if key not in seen]
+                seen.update(fresh)
+
+                async def read(keys: Sequence[str] = fresh) -> list[Any]:
+                    async with self._client.pipeline(transaction=False) as pipe:
+                        for key in keys:
+                            pipe.hvals(key)
+                        pipe.zrange(self._prefix + "event_hours", 0, -1, withscores=True)
+                        replies: list[Any] = await pipe.execute()
+                        return replies
+
+                *found, entries = await self._answered(read)
+                hours = EventHours((int(first), int(hour)) for hour, first in entries)
+                for key, texts in zip(fresh, found, strict=True):
+                    for text in texts:
+                        yield _kept(key.removeprefix(prefix), text, hours)
+
+    async def _key_pages(self, pattern: str) -> AsyncIterator[list[str]]:
+        """Keys of ``pattern``, a page at a time; some may come twice."""
+        # All keys of a state share a hash tag: in a Cluster one node has them.
+        node = {} if self._node_of is None else {"target_nodes": self._client.get_node_from_key(self._node_of)}
+        cursor: Any = 0
+        while True:
+            reply = await self._answered(partial(self._client.scan, cursor, match=pattern, count=_SCANNED, **node))
+            cursor, keys = reply
+            if isinstance(cursor, dict):
+                cursor = next(iter(cursor.values()))
+            yield keys
+            if not int(cursor):
+                return
+
+
+def _arguments(event: Event) -> Iterator[str]:
+    """What the script takes of one event."""
+    rating, item = repr(math.inf if event.rating is None else event.rating) + _MARKS[event.domain], event.item_id
+    if not event.is_plain:
+        rest = (event.type, event.recommendation_id, event.position, event.at)
+        rating = f"+{rating}"
+        item = _SEPARATOR.join([item, *("" if part is None else str(part) for part in rest)])
+    yield from (event.event_id, str(int(event.liked)), rating, item)
+    trial = event.trial
+    if trial is None or event.counter is None:
+        yield from ("", "", "", "")
+    else:
+        yield from (trial.experiment, trial.arm, f"{trial.percent!r} {trial.bundle}", event.counter)
+
+
+def _totals(name: str, found: Mapping[str, str]) -> ArmTotals:
+    experiment, _, arm = name.partition(" ")
+    kind: Literal["stable", "canary"] = "canary" if arm == "canary" else "stable"
+    percent, _, bundle = found[f"{name} about"].partition(" ")
+    return ArmTotals(
+        Trial(experiment, kind, float(percent), bundle), *(int(found.get(f"{name} {total}", 0)) for total in _TOTALS)
+    )
+
+
+def _history(texts: Sequence[str], domain: Domain, worth: Mapping[str, float]) -> History:
+    events = sorted((_kept("", text) for text in texts), key=lambda event: event.number)
+    valued = (
+        (event.item_id, worth.get(event.type) if event.rating is None else event.rating)
+        for event in events
+        if event.domain == domain
+    )
+    return tuple((item, rating) for item, rating in valued if rating is not None)
+
+
+_NO_HOURS = EventHours(())
+
+
+def _kept(user_id: str, text: str, hours: EventHours = _NO_HOURS) -> KeptEvent:
+    number, rating, item = text.split(" ", 2)
+    mark = _MARKS["target"]
+    domain: Domain = "target" if rating.endswith(mark) else "source"
+    kind, recommendation, position, at = RATING, "", "", ""
+    if rating.startswith("+"):
+        item, kind, recommendation, position, at = item.rsplit(_SEPARATOR, 4)
+    value = float(rating.removesuffix(mark))
+    return KeptEvent(
+        int(number),
+        user_id,
+        item,
+        None if math.isinf(value) else value,
+        domain,
+        int(at) if at else hours.of(int(number)),
+        kind,
+        recommendation or None,
+        int(position) if position else None,
+    )
