@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from bench.harness import Bench
-from bench.search import ann, filter, score, topk
+from bench.search import ann, filter, score, sparse, topk
 from bench.serving import events, serve, soak, start
 from bench.training import base, experiment, prepare, scale, train, transfer
 
-_MODULES = (transfer, train, base, prepare, topk, ann, filter, score, start, experiment, events, serve, soak, scale)
+_MODULES = (
+    transfer,
+    train,
+    base,
+    prepare,
+    topk,
+    sparse,
+    ann,
+    filter,
+    score,
+    start,
+    experiment,
+    events,
+    serve,
+    soak,
+    scale,
+)
 
 BENCHES: dict[str, Bench] = {module.NAME: module.bench for module in _MODULES}
 """In the order in which ``all`` runs them."""

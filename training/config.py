@@ -31,6 +31,9 @@ from training.models.baselines.ridge import RidgeConfig
 from training.models.baselines.sscdr import SSCDRConfig
 from training.models.baselines.tgt import TGTConfig
 from training.models.baselines.tmcdr import TMCDRConfig
+from training.models.discussed.dcdcsr import DCDCSRConfig
+from training.models.discussed.ldiffrec import LDiffRecConfig
+from training.models.discussed.mwuf import MWUFConfig
 from training.models.interactions.dual_ridge import DualRidgeConfig
 from training.models.interactions.ease import EASEConfig
 from training.models.interactions.gfcf import GFCFConfig
@@ -73,6 +76,9 @@ class TrainConfig(_Frozen):
     lacdr: LACDRConfig = LACDRConfig()
     ptupcdr: PTUPCDRConfig = PTUPCDRConfig()
     tmcdr: TMCDRConfig = TMCDRConfig()
+    dcdcsr: DCDCSRConfig = DCDCSRConfig()
+    mwuf: MWUFConfig = MWUFConfig()
+    ldiffrec: LDiffRecConfig = LDiffRecConfig()
     itemknn: ItemKNNConfig = ItemKNNConfig()
     dual_ridge: DualRidgeConfig = DualRidgeConfig()
     ease: EASEConfig = EASEConfig()

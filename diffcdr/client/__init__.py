@@ -42,7 +42,7 @@ from diffcdr.client.experiment_answers import (
 )
 from diffcdr.client.items import ItemChange, ItemsChanged, KnownItem
 from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare, TrafficSplit
-from diffcdr.client.sending import Retries
+from diffcdr.client.retries import Retries
 
 __all__ = [
     "ArmComparison",

@@ -12,6 +12,7 @@ import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from diffcdr.search.candidates import EMPTY, above, pack, unpack
+from diffcdr.search.exact_scores import ExactScores
 from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import MaskedRows, TopK
 
@@ -42,6 +43,7 @@ class Subset:
         self.rows = rows
         self._exact, self._layout = exact, layout
         self._vectors, self._biases = np.ascontiguousarray(tables[0][rows]), np.ascontiguousarray(tables[1][rows])
+        self._scores = ExactScores(*tables, offset=layout["offset"])
         self._own: TopK | None = None
         self._searches = self._users = 0
         self._compiled = False
@@ -102,7 +104,7 @@ class Subset:
         self, users: Float32Array, k: int, masked: MaskedRows | None, added: Float64Array | None
     ) -> Int64Array:
         """Packed (score, row among all) of the ``k`` best, int64 [U, k], best first; EMPTY where there are fewer."""
-        margin = self._margin(users, added)
+        margin = self._exact.margin(users, None if added is None else added.max(axis=1, initial=0.0))
         plain = np.isfinite(margin)
         with np.errstate(over="ignore", invalid="ignore"):
             scores = users @ self._vectors.T + self._biases
@@ -117,18 +119,8 @@ class Subset:
         wide = np.full((len(users), max(k, int(found.counts.max(initial=0)))), EMPTY)
         more = None if added is None else added[found.users, found.columns]
         rows = self.rows[found.columns]
-        wide[found.users, found.places] = pack(self._exact.scores(users[found.users], rows, more), rows)
+        wide[found.users, found.places] = pack(self._scores.of(users[found.users], rows, more), rows)
         return np.sort(wide, axis=1)[:, ::-1][:, :k]
-
-    def _margin(self, users: Float32Array, added: Float64Array | None) -> Float64Array:
-        """As :meth:`TopK.margin`, with two more roundings for what is ``added`` [U, n]."""
-        margin = self._exact.margin(users)
-        if added is None:
-            return margin
-        dim = users.shape[1]
-        reach = added.max(axis=1, initial=0.0)
-        wider = margin * ((dim + 6) / (dim + 4)) + (dim + 6) * 2.0**-24 * 1.02 * reach
-        return np.where(reach < 1e37, wider, np.inf)
 
     def _within(self, masked: MaskedRows) -> MaskedRows:
         """``masked`` by place among these items, without others."""

@@ -19,7 +19,7 @@ from diffcdr.search.approximate import open_search
 from diffcdr.search.device_search import DeviceTopK
 from diffcdr.search.diversity import diversify, pool_size
 from diffcdr.search.placing import Search, search_on
-from diffcdr.search.sparse_part import SparsePart
+from diffcdr.search.sparse_part import Neighbours, SparsePart
 from diffcdr.search.topk import MaskedRows, TopK, typical_norm
 
 SHORT = 100
@@ -95,9 +95,12 @@ class ItemSearch:
         """Where the search runs now, for as many users as it pays for: ``cpu`` or ``cuda:N``."""
         return "cpu" if self._health.lost is not None else self._topk.device
 
-    def compile(self) -> None:
+    def compile(self, neighbours: Neighbours | None) -> None:
         """As :meth:`TopK.compile`."""
-        self._exact.compile()
+        if isinstance(self._exact, TopK):
+            self._exact.compile(neighbours)
+        else:  # never of a bundle with a sparse term
+            self._exact.compile()
         self._compiled = True
 
     def find(self, wanted: Wanted) -> Lists:

@@ -119,7 +119,7 @@ class Recommender:
 
     def compile(self) -> None:
         """As :meth:`diffcdr.search.topk.TopK.compile`; for very many users, never another answer."""
-        self._search.compile()
+        self._search.compile(self._resolver.neighbours)
 
     def recommend(
         self, user_id: str, *, k: int = 20, filter: FilterLike | None = None, **wishes: Any

@@ -27,6 +27,9 @@ from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
 from training.models.contract import TransferModel
+from training.models.discussed.dcdcsr import DCDCSR, DCDCSRConfig
+from training.models.discussed.ldiffrec import LDiffRec, LDiffRecConfig
+from training.models.discussed.mwuf import MWUF, MWUFConfig
 from training.models.interactions.dual_ridge import DualRidge, DualRidgeConfig
 from training.models.interactions.ease import EASE, EASEConfig
 from training.models.interactions.gfcf import GFCF, GFCFConfig
@@ -152,6 +155,9 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType(
         "lacdr": _entry(LACDR, LACDRConfig),
         "ptupcdr": _entry(PTUPCDR, PTUPCDRConfig),
         "tmcdr": _entry(TMCDR, TMCDRConfig),
+        "dcdcsr": _entry(DCDCSR, DCDCSRConfig),
+        "mwuf": _entry(MWUF, MWUFConfig),
+        "ldiffrec": _entry(LDiffRec, LDiffRecConfig),
         "itemknn": _entry(ItemKNN, ItemKNNConfig),
         "dual_ridge": _entry(DualRidge, DualRidgeConfig),
         "ease": _entry(EASE, EASEConfig),

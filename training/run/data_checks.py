@@ -11,11 +11,18 @@ from diffcdr.arrays import Int64Array
 from diffcdr.errors import InputError
 from training.config import SplitConfig, TrainConfig
 from training.data.domains import Domain, DomainPair
-from training.data.sense import doubt
+from training.data.doubts import doubt
 from training.data.splits import split_overlap
 
 MIN_OVERLAP = 50
 """Fewer shared users than this leave test sets on which models cannot be told apart."""
+
+
+HISTORY_MODELS = {
+    "ptupcdr": "carries them all by one bridge, that of an empty history",
+    "mwuf": "shifts them all alike",
+}
+"""Models that learn from source items rated above a threshold, and what they make of users without any."""
 
 
 def check_data(
@@ -39,7 +46,7 @@ def check_data(
 
     Raises:
         InputError: too few users in both domains, a domain of one item, a fraction that leaves a part without users,
-            or no training user with a history for PTUPCDR.
+            or no training user with a history for a model that learns from histories.
     """
     overlap = len(pair.overlap_source)
     if overlap < MIN_OVERLAP:
@@ -56,9 +63,10 @@ def check_data(
     for fraction in test_fractions:
         _training_users(pair, config.split, fraction, seed=0)
     warnings = [*check_prepared(pair, accepted=accepted), *_meaning(pair, accepted)]
-    if "ptupcdr" not in models:
-        return warnings
-    return [*warnings, *_histories(pair, config, test_fractions, seeds)]
+    for name in HISTORY_MODELS:
+        if name in models:
+            warnings += _histories(pair, config, test_fractions, seeds, name=name)
+    return warnings
 
 
 def check_prepared(pair: DomainPair, *, accepted: Collection[str]) -> list[str]:
@@ -143,10 +151,10 @@ def _numbers(ids: npt.NDArray[np.bytes_]) -> bool:
 
 
 def _histories(
-    pair: DomainPair, config: TrainConfig, test_fractions: Sequence[float], seeds: Sequence[int]
+    pair: DomainPair, config: TrainConfig, test_fractions: Sequence[float], seeds: Sequence[int], *, name: str
 ) -> list[str]:
-    """PTUPCDR learns from training users with a history: source items rated above its threshold."""
-    threshold, source = config.ptupcdr.threshold, pair.source
+    """Model ``name`` learns from training users with a history: source items rated above its threshold."""
+    threshold, source = float(getattr(config, name).threshold), pair.source
     has_history = np.zeros(len(source.users), dtype=bool)
     has_history[source.user_rows[source.ratings > threshold]] = True
     shared = has_history[pair.overlap_source]
@@ -156,15 +164,15 @@ def _histories(
             if not shared[training].any():
                 raise InputError(
                     f"none of the {len(training):,} training users (test fraction {fraction:g}, seed {seed}) has rated "
-                    f"an item of {source.file.name} above {threshold:g}, so ptupcdr has no history to learn from; "
-                    "lower it with --set ptupcdr.threshold=…, or leave ptupcdr out of --models"
+                    f"an item of {source.file.name} above {threshold:g}, so {name} has no history to learn from; "
+                    f"lower it with --set {name}.threshold=…, or leave {name} out of --models"
                 )
     without = int((~shared).sum())
     if not without:
         return []
     return [
         f"{without:,} of {len(shared):,} shared users have rated nothing above {threshold:g} in {source.file.name}; "
-        "ptupcdr carries them all by one bridge, that of an empty history"
+        f"{name} {HISTORY_MODELS[name]}"
     ]
 
 

@@ -56,6 +56,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ptupcdr-padded": ("ptupcdr", {"epochs": 20, "batch_size": 32, "padding": "first_item"}),
     "tmcdr-linear": ("tmcdr", {"epochs": 60, "batch_size": 16, "lr": 0.02}),
     "tmcdr-mlp": ("tmcdr", {"mapping": "mlp", "epochs": 60, "batch_size": 16, "lr": 0.02}),
+    "dcdcsr-linear": ("dcdcsr", {"mapping": "linear", "epochs": 40, "batch_size": 16}),
+    "dcdcsr-mlp": ("dcdcsr", {"epochs": 40, "batch_size": 16}),
+    "mwuf": ("mwuf", {"epochs": 15, "batch_size": 32}),
+    "ldiffrec": ("ldiffrec", {"epochs": 70, "batch_size": 16}),
     "emcdr-linear": ("emcdr", {"epochs": 40, "batch_size": 16}),
     "emcdr-mlp": ("emcdr", {"mapping": "mlp", "epochs": 40, "batch_size": 16}),
     "diffcdr-affine": ("diffcdr", {**FAST, "activation": "none", "guidance_scale": 1.0}),
@@ -111,6 +115,10 @@ BOUNDS = {
     "ptupcdr-padded": 0.2,
     "tmcdr-linear": 0.1,
     "tmcdr-mlp": 0.2,
+    "dcdcsr-linear": 0.4,
+    "dcdcsr-mlp": 0.4,
+    "mwuf": 0.2,
+    "ldiffrec": 0.25,
     "emcdr-linear": 0.06,
     "emcdr-mlp": 0.1,
     "diffcdr-affine": 0.4,
@@ -214,6 +222,9 @@ def test_fold_is_the_transfer(variant: str, model: TransferModel) -> None:
     if variant in {
         "emcdr-mlp",
         "tmcdr-mlp",
+        "dcdcsr-mlp",
+        "mwuf",
+        "ldiffrec",
         "sscdr-mlp",
         "lacdr-tanh",
         "ptupcdr",
@@ -230,6 +241,8 @@ def test_fold_is_the_transfer(variant: str, model: TransferModel) -> None:
     assert float((source @ folded[0] + folded[1] - expected).abs().max()) / scale < 1e-6
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_exported_module_is_the_transfer(model: TransferModel) -> None:
     module = model.export_module()
     source = model.source_vectors()
@@ -239,6 +252,9 @@ def test_exported_module_is_the_transfer(model: TransferModel) -> None:
         return
     assert not any(parameter.requires_grad for parameter in module.parameters())
     torch.testing.assert_close(module(source), expected, rtol=1e-4, atol=1e-4)
+    # The export traces three rows; what it serves are others.
+    traced = torch.jit.trace(module, torch.zeros(3, source.shape[1]), check_trace=False)
+    torch.testing.assert_close(traced(source), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_seed_fixes_the_result(variant: str, model: TransferModel, data: Planted) -> None:

@@ -1,0 +1,1 @@
+"""Systems that the paper discusses and does not evaluate, one file each, settings included."""
