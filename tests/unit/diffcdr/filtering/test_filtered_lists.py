@@ -142,7 +142,7 @@ def test_a_filtered_list_is_the_whole_list_less_what_is_not_allowed(
     items = recommender.bundle.target_items
     row_of = {item: row for row, item in enumerate(items.ids.take(np.arange(ITEMS)))}
 
-    @settings(max_examples=35)
+    @settings(max_examples=20)
     @given(queries, filters, changes, st.booleans())
     @example(Query("u00030"), {"where": {}, "items": ["t00003"], "available": True}, [], False)
     @example(Query("nobody", offset=7), {"where": {"genre": {"any": ["none such"]}}, **OPEN}, [], False)

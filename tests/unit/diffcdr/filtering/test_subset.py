@@ -52,7 +52,7 @@ def test_the_best_of_some_items_are_those_of_the_full_product(
         monkeypatch.setattr(module, "SEARCHES_BEFORE", 0)
         monkeypatch.setattr(module, "COMPILED_USERS", 1)
 
-    @settings(max_examples=12)
+    @settings(max_examples=6)
     @given(st.data())
     def compare(data: st.DataObject) -> None:
         rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
