@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bench.harness import Bench
-from bench.search import ann, score, topk
+from bench.search import ann, score, sparse, topk
 from bench.serving import events, serve, soak, start
 from bench.training import base, experiment, prepare, scale, train, transfer
 
-_MODULES = (transfer, train, base, prepare, topk, ann, score, start, experiment, events, serve, soak, scale)
+_MODULES = (transfer, train, base, prepare, topk, sparse, ann, score, start, experiment, events, serve, soak, scale)
 
 BENCHES: dict[str, Bench] = {module.NAME: module.bench for module in _MODULES}
 """In the order in which ``all`` runs them."""

@@ -25,16 +25,17 @@ from service.bundles.shared_lineup import LineupFile
 from service.components import Intake, Lifecycle, Runtime
 from service.edge.admission import Admission
 from service.edge.auth import key_ring, only_here
+from service.edge.concurrency import Places
+from service.edge.connection_limits import Limits, most_connections
 from service.edge.host_names import HostNames
-from service.edge.limits import Limits, most_connections
 from service.edge.middleware import DirectRoute, Edge
 from service.edge.path_prefix import PathPrefix
-from service.edge.places import Places
 from service.edge.problems import from_exception
 from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
 from service.engine.batcher import Batcher
 from service.engine.shadow import Shadow
+from service.feedback.harm_watch import HarmWatch
 from service.feedback.intake import EventIntake
 from service.feedback.recommendation_ids import open_ids
 from service.loop_watch import LoopWatch
@@ -279,6 +280,9 @@ def _background_work(runtime: Runtime) -> Iterator[None]:
     ]
     if settings.watch_seconds:
         tasks.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))
+    if settings.stop_on_harm:
+        watch = HarmWatch(runtime.registry, runtime.store, loader.change).watch
+        tasks.append(keep("watching the canary", watch, metrics))
     try:
         yield
     finally:

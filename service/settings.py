@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     another weight."""
     conversion_types: str = "purchase"
     """Types of events that count as conversions, separated by commas."""
+    stop_on_harm: bool = False
+    """End a traffic split by itself once users of the canary click or convert less, beyond doubt (/v1/experiments)."""
     attribution_hours: float = Field(168.0, gt=0, le=8_760)
     """For so long after a list was given, events may name its recommendation id. Later ones are refused."""
 

@@ -163,7 +163,7 @@ def fit(
     >>> from training import fit
     >>> trained = fit("films.csv", "books.csv", preset="ranking", target_titles="book_items.csv")
     >>> list(trained.test)
-    ['mean', 'bias', 'popular', 'ridge', 'diffcdr']
+    ['mean', 'bias', 'popular', 'ridge', 'itemknn', 'dual_ridge', 'diffcdr']
     >>> trained.test["diffcdr"].ndcg > trained.test["popular"].ndcg
     True
     >>> bundle_id = trained.publish("bundles/books")
@@ -190,7 +190,7 @@ def fit(
         events: what users sent since, as ``diffcdr events export --out`` wrote it.
         event_weights: what an event without a rating counts as, by type, from 0 (left out) to 1 (the best rating), such
             as ``click=0.4``; a purchase 1 and a click 0 where nothing else is said.
-        accept: names of doubts (``training.data.sense.DOUBTS``) that are meant as they are.
+        accept: names of doubts (``training.data.doubts.DOUBTS``) that are meant as they are.
         checkpoint: a directory to keep the state of training in.
         resume: go on from the state in ``checkpoint``.
         watch: told of each step and its epochs.
@@ -245,7 +245,8 @@ def fit(
     with one_thread():
         loaded = start.load(run)
         odd = [*loaded.warnings, *loaded.pair.source.warnings, *loaded.pair.target.warnings]
-        for text in [*odd, *check_plan(plan, loaded.pair, seed=seed, accept=accept)]:
+        plan, left_out = plan.suited_to(loaded.pair)
+        for text in [*odd, *left_out, *check_plan(plan, loaded.pair, seed=seed, accept=accept)]:
             warnings.warn(text, DataWarning, stacklevel=2)
         return train_models(plan, prepare(loaded.pair, loaded.run), loaded.run)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from diffcdr.errors import InputError
 from diffcdr.metric_names import TRAINED_BASELINES
+from diffcdr.search.build_index import IndexOptions
 from training.base_models.config import ALSConfig
 from training.config import TrainConfig, load_preset
 from training.data.domains import DomainPair
-from training.data.sense import parse_accepted
+from training.data.doubts import parse_accepted
 from training.models.registry import MODELS
+from training.run.contenders import WITH_SPARSE_TERM, check_indexed, is_indexed, too_large
 from training.run.data_checks import check_data
 from training.run.grids import SettingGrids, parse_grids
 from training.run.model_choice import CONTENDERS, FAVOURED, check_metric, parse_models
@@ -34,6 +36,8 @@ class TrainPlan:
     grids: SettingGrids
     select: str | None = None
     on_evidence: bool = False
+    contenders: tuple[str, ...] = ()
+    """Those of ``models`` that nobody named: plain models that DiffCDR has to show itself against."""
 
     @classmethod
     def parse(  # noqa: PLR0913 - all that a plan is made of
@@ -72,14 +76,33 @@ class TrainPlan:
         config = load_preset(preset, settings)
         on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
         publish = FAVOURED if model is None else model
-        wanted = {*parse_models(publish, config), *TRAINED_BASELINES, *(CONTENDERS if on_evidence else ())}
+        wanted = {*parse_models(publish, config), *TRAINED_BASELINES}
         if models != "plain":
             wanted.update(parse_models(models, config))
-        names = tuple(name for name in MODELS if name in wanted)
+        contenders = tuple(name for name in CONTENDERS if on_evidence and name not in wanted)
+        names = tuple(name for name in MODELS if name in {*wanted, *contenders})
         grids = parse_grids(preset, settings, paper=paper_grid, own=grid_values, models=names)
         if select is not None:
             check_metric(select)
-        return cls(preset, config, names, publish, grids, select, on_evidence)
+        return cls(preset, config, names, publish, grids, select, on_evidence, contenders)
+
+    def suited_to(self, pair: DomainPair, *, index: IndexOptions | None = None) -> tuple[Self, list[str]]:
+        """The plan without the contenders that ``pair`` is too large for, and a sentence on each that is left out.
+
+        ``index``: when items will be searched by an approximate index, which serves no sparse term.
+
+        Raises:
+            InputError: with that index, what may be published may have a sparse term.
+        """
+        reasons, indexed = too_large(pair), is_indexed(pair, index)
+        if indexed:
+            reasons |= dict.fromkeys(WITH_SPARSE_TERM, "an item index knows nothing of its sparse term")
+        left_out = [name for name in self.contenders if name in reasons]
+        models = tuple(name for name in self.models if name not in left_out)
+        if indexed:
+            check_indexed(models if self.on_evidence or self.select else (self.publish,), self.config)
+        notes = [f"{name} is not among the competitors: {reasons[name]}; --models {name} adds it" for name in left_out]
+        return replace(self, models=models), notes
 
 
 def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collection[str] = ()) -> list[str]:

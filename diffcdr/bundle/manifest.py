@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from diffcdr.bundle.attributes import MAX_ATTRIBUTES, AttributeSpec
-from diffcdr.bundle.neighbours import LARGEST_POWER
+from diffcdr.bundle.neighbours import LARGEST_POWER, NeighbourFacts
 
 SCHEMA_VERSION: Final = 1
 
@@ -250,3 +250,10 @@ class Manifest(_Frozen):
     paired: dict[str, dict[str, Paired]] = Field(default_factory=dict)
     """[scope][model]: this bundle's model against each other one."""
     files: dict[str, FileRecord] = Field(default_factory=dict)
+
+    @property
+    def neighbours(self) -> NeighbourFacts | None:
+        """How large the sparse term is; None where there is none."""
+        if self.sparse is None:
+            return None
+        return NeighbourFacts.of({name: record.bytes for name, record in self.files.items()})

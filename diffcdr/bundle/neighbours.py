@@ -8,7 +8,7 @@ What they mean: :mod:`diffcdr.search.sparse_part`; ``length_power`` stands in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,6 +22,30 @@ LEAST_WEIGHT, LARGEST_WEIGHT = 1e-9, 1e9
 LARGEST_VALUE = 1e15
 """Of ``S``: then no sum leaves it."""
 LARGEST_POWER = 2.0
+
+
+_HEAD_BYTES = 128
+"""Of a ``.npy`` file of one axis, as :class:`diffcdr.bundle.writer.BundleWriter` writes it."""
+
+
+@dataclass(frozen=True)
+class NeighbourFacts:
+    """How large the sparse term of a bundle is, by the sizes of its files.
+
+    ``entries`` of S; ``ratings``: source ratings that are held for it; ``bytes``: of all tables together, mapped.
+    Compiled search loops hold eight bytes an entry besides.
+    """
+
+    entries: int
+    ratings: int
+    bytes: int
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, int]) -> Self:
+        """``sizes``: bytes of each file of the bundle, by name."""
+        each = {name: sizes[f"{NEIGHBOURS_FOLDER}/{name}.npy"] for name in TABLES}
+        entries, ratings = ((each[name] - _HEAD_BYTES) // 4 for name in ("items", "user_items"))
+        return cls(entries=entries, ratings=ratings, bytes=sum(each.values()))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from diffcdr.client.experiment_answers import (
     SampleRatioCheck,
 )
 from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare, TrafficSplit
-from diffcdr.client.sending import Retries
+from diffcdr.client.retries import Retries
 
 __all__ = [
     "ArmComparison",

@@ -13,7 +13,8 @@ from diffcdr.client import calls as questions
 from diffcdr.client.answers import BatchLine
 from diffcdr.client.batches import HEADERS, PATH, Lines, pieces
 from diffcdr.client.calls import Call, User
-from diffcdr.client.sending import Connected, failure
+from diffcdr.client.retries import failure
+from diffcdr.client.sending import Connected
 
 P = ParamSpec("P")
 T = TypeVar("T")

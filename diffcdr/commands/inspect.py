@@ -14,7 +14,6 @@ from rich.text import Text
 
 from diffcdr.bundle.display_tables import HISTORY_FOLDER, MAP_FOLDER
 from diffcdr.bundle.manifest import InputFile, LikesSpec, Manifest, Paired, Provenance
-from diffcdr.bundle.neighbours import NEIGHBOURS_FOLDER
 from diffcdr.bundle.reader import open_bundle, read_manifest
 from diffcdr.metric_names import DESCRIPTIVE, TRAINED_BASELINES, base_name, best_of, is_better
 from diffcdr.progress import make_table, make_tables
@@ -109,10 +108,10 @@ def _likes(likes: LikesSpec) -> str:
 
 
 def _neighbours(manifest: Manifest) -> str:
-    if manifest.sparse is None:
+    facts = manifest.neighbours
+    if facts is None:
         return "none: scores are of vectors and biases"
-    table = manifest.files[f"{NEIGHBOURS_FOLDER}/values.npy"]
-    return f"of source items, {_size(table.bytes)} of values; searched exactly"
+    return f"{facts.entries:,} of source items, with {facts.ratings:,} source ratings, {_size(facts.bytes)}"
 
 
 def _chosen(provenance: Provenance) -> str:

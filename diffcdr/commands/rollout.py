@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import typer
 
 from diffcdr.client import Client, ClientError, ServiceError
-from diffcdr.client.sending import NO_RETRIES
+from diffcdr.client.retries import NO_RETRIES
 from diffcdr.errors import BundleError, DiffCDRError, InputError
 from diffcdr.progress import Reporter
 

@@ -137,7 +137,10 @@ class Recommender:
 
     def compile(self) -> None:
         """As :meth:`TopK.compile`; for very many users, never another answer."""
-        self._exact.compile()
+        if isinstance(self._exact, TopK):
+            self._exact.compile(self._resolver.neighbours)
+        else:  # never of a bundle with a sparse term
+            self._exact.compile()
 
     def recommend(self, user_id: str, *, k: int = 20, **wishes: Any) -> Recommendation:
         """The ``k`` best items for one user.

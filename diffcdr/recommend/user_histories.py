@@ -17,7 +17,8 @@ class UserHistories:
 
     def __init__(self, neighbours: Neighbours, stored: Histories, *, warm: bool) -> None:
         """``warm``: whether users with target ratings keep the term of their source history."""
-        self._neighbours = neighbours
+        self.neighbours = neighbours
+        """The table, the same in every part that is made here."""
         self._stored = stored
         self._warm = warm
 
@@ -48,11 +49,11 @@ class UserHistories:
         """
         rows = np.where(np.asarray(warm, dtype=np.bool_) & (not self._warm), -1, source)
         if all(each is None for each in given):
-            return SparsePart(self._neighbours, self._stored.take(rows))
+            return SparsePart(self.neighbours, self._stored.take(rows))
         lists = []
         for row, brought, is_warm in zip(rows.tolist(), given, warm, strict=True):
             if brought is not None and (self._warm or not is_warm):
                 lists.append(brought)
             else:
                 lists.append(self._stored.take(np.array([row])).rows)
-        return SparsePart(self._neighbours, Histories.pack(lists))
+        return SparsePart(self.neighbours, Histories.pack(lists))

@@ -18,7 +18,7 @@ from diffcdr.recommend.query import ROW_STRATEGIES, FallbackReason, Query, Strat
 from diffcdr.recommend.transfer import load_transfer
 from diffcdr.recommend.user_histories import UserHistories
 from diffcdr.recommend.warm_start import Blend
-from diffcdr.search.sparse_part import SparsePart
+from diffcdr.search.sparse_part import Neighbours, SparsePart
 
 NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 
@@ -104,6 +104,11 @@ class Resolver:
         strategies = np.where(is_warm, ROW_STRATEGIES.index("warm"), ROW_STRATEGIES.index("popular")).astype(np.uint8)
         strategies[carried] = ROW_STRATEGIES.index("transfer")
         return vectors, _drop_not_finite(vectors, strategies)
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        """The table of the sparse term, where scores have one."""
+        return None if self._histories is None else self._histories.neighbours
 
     def histories(self, source: Int64Array, strategies: UInt8Array) -> SparsePart | None:
         """The sparse part of the scores of users from :meth:`known`; None without a sparse term."""

@@ -12,14 +12,13 @@ same argument item by item, and what is left (k items and a few) gets its exact 
 short to reach the bound (Cauchy and Schwarz) are not looked at. Users for whom too much is left (large ties, values
 near the float32 range) are scored exactly throughout.
 
-Where numba is installed (extra ``fast``) and many users are asked for, :mod:`diffcdr.search.compiled` does all but the
-last of this in one loop; what it leaves out and what an item's score is follows the same rules, so the answers are the
-same.
+Where numba is installed (extra ``fast``) and many users are asked for, :mod:`diffcdr.search.compiled.scan` does all
+but the last of this in one loop; what it leaves out and what an item's score is follows the same rules, so the answers
+are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +27,14 @@ import numpy.typing as npt
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from diffcdr.search.candidates import EMPTY, Ragged, above, pack, unpack
+from diffcdr.search.exact_scores import ExactScores, best_of
 from diffcdr.search.item_order import Pairs
 from diffcdr.search.row_lists import RowLists
-from diffcdr.search.sparse_part import SparsePart
+from diffcdr.search.sparse_part import Histories, Neighbours, SparsePart
 from diffcdr.search.tiles import USER_CHUNK, Added, ItemTiles
 
 if TYPE_CHECKING:
-    from diffcdr.search.compiled import CompiledScan
+    from diffcdr.search.compiled.scan import CompiledScan
 
 
 FEW_USERS = 4
@@ -42,9 +42,10 @@ COMPILED_K = 1_024
 """Above it, the compiled loops' lists of candidates would no longer be small."""
 COMPILED_CHUNK = 512
 """Users that the compiled loops take at a time: a tenth faster than 256, and 1,024 are hardly faster still."""
-EXHAUSTIVE_ITEMS = 65_536
 ADDED_CHUNK = 32
 """Users with a sparse part at a time: what is added to every item's score is held for each, twelve bytes an item."""
+PLACED_CHUNK = 128
+"""The same in compiled loops, which hold it for one user at a time."""
 
 
 class MaskedRows(RowLists):
@@ -87,6 +88,7 @@ class TopK:
         self._offset = float(offset)
         self._vectors = vectors
         self._biases = biases
+        self._scores = ExactScores(vectors, biases, offset=self._offset)
         self._tiles = ItemTiles(vectors, biases, typical_norm=typical_norm)
         self._layout = self._tiles.layout
         self._typical_norm = typical_norm
@@ -94,21 +96,25 @@ class TopK:
         self._largest = np.abs(vectors).max(axis=0, initial=0.0).astype(np.float64)
         self._constant = float(np.abs(biases).max(initial=0.0)) + abs(self._offset)
 
-    def compile(self) -> None:
+    def compile(self, neighbours: Neighbours | None = None) -> None:
         """Search for more than one user in compiled loops from now on, where numba is installed; to the same end.
 
-        They are loaded (half a second), or compiled, here: afterwards no search waits for them, and others may search
-        meanwhile. Pays from some ten thousand users on.
+        So for one user, too, with a sparse part of ``neighbours``. They are loaded (half a second), or compiled, here:
+        afterwards no search waits for them, and others may search meanwhile. Pays from some ten thousand users on.
         """
         if not self.dim or find_spec("numba") is None:
             return
-        from diffcdr.search.compiled import CompiledScan  # noqa: PLC0415 - numba takes a while to load, and is optional
+        from diffcdr.search.compiled.scan import CompiledScan  # noqa: PLC0415 - numba takes a while to load, and is optional
 
         scan = CompiledScan(self._vectors, self._biases, offset=self._offset, typical_norm=self._typical_norm)
         some, k = np.array(self._vectors[:2]), min(20, self.n_items)
         for pairs in (None, (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))) if k else ():
             scan.best(some, k, self.margin(some), pairs)
         scan.exact(some, np.full((len(some), 1), -1))
+        if neighbours is not None and k:
+            scan.place(neighbours)
+            nobody = SparsePart(neighbours, Histories.pack([np.empty(0, dtype=np.int32)] * len(some)))
+            scan.best(some, k, self.margin(some), None, part=scan.placed(nobody))
         self._compiled = scan
 
     def search(
@@ -130,8 +136,11 @@ class TopK:
         width = min(k, self.n_items)
         if sparse is not None and not sparse.has_any().any():
             sparse = None
-        step = COMPILED_CHUNK if self._is_compiled(width) else USER_CHUNK
-        step = step if sparse is None else ADDED_CHUNK
+        compiled = self._is_compiled(width, sparse)
+        if sparse is None:
+            step = COMPILED_CHUNK if compiled else USER_CHUNK
+        else:
+            step = PLACED_CHUNK if compiled else ADDED_CHUNK
         for start in range(0, len(users) if width else 0, step):
             chunk = np.asarray(users[start : start + step], dtype=np.float32)
             stop = start + len(chunk)
@@ -139,29 +148,32 @@ class TopK:
             if masked is not None and len(masked.rows):
                 owners, forbidden = masked.part(start, stop)
                 pairs = owners, self._layout.places[forbidden]
-            if sparse is None:
-                keys = self._way(len(chunk), width)(chunk, width, pairs)
+            part = sparse
+            if sparse is not None and len(chunk) < len(users):
+                part = sparse.of(np.arange(start, stop))
+            if compiled and (part is not None or len(chunk) > 1):
+                keys = self._compiled_keys(chunk, width, pairs, part)
             else:
-                added = Added.of(sparse.of(np.arange(start, stop)), self._layout)
-                way = self._few_keys if len(chunk) <= FEW_USERS else self._best_keys
+                added = None if part is None else Added.of(part, self._layout)
+                way = self._few_keys if len(chunk) <= (1 if compiled else FEW_USERS) else self._best_keys
                 keys = way(chunk, width, pairs, added)
             rows[start:stop, :width], scores[start:stop, :width] = unpack(keys)
         return rows, scores
 
     def score(self, user: Float32Array, rows: npt.NDArray[np.integer[Any]]) -> Float32Array:
         """Exact scores float32 [len(rows)] of item ``rows`` for one user vector float32 [dim]."""
-        return self._exact(np.asarray(user, dtype=np.float32)[None], rows)
+        return self._scores.of(np.asarray(user, dtype=np.float32)[None], rows)
 
-    def margin(self, users: Float32Array, added: Added | None = None) -> Float64Array:
+    def margin(self, users: Float32Array, added: Float64Array | None = None) -> Float64Array:
         """Largest error of a float32 score of each of ``users`` [U, dim], float64 [U]; inf where float32 may overflow.
 
         A dot product of n float32 terms, in any order, fused or not, errs by at most about n 2^-24 times the sum of
         the terms' sizes (Higham, Accuracy and Stability, sec. 3.1); three more roundings cover the rest,
-        and two what is added.
+        and two what is added, of which ``added`` [U] is the most.
         """
         size, roundings = np.abs(users.astype(np.float64)) @ self._largest + self._constant, self.dim + 4
         if added is not None:
-            size, roundings = size + added.reach[:, 0], roundings + 2
+            size, roundings = size + added, roundings + 2
         margin = roundings * 2.0**-24 * 1.01 * size + 1e-30
         return np.where(size < 1e37, margin, np.inf)
 
@@ -176,28 +188,27 @@ class TopK:
         owners, columns = np.nonzero(rows >= 0)
         taken = rows[owners, columns].astype(np.int64)
         keys = np.full(rows.shape, EMPTY)
-        keys[owners, columns] = pack(self._exact(users[owners], taken), taken)
+        keys[owners, columns] = pack(self._scores.of(users[owners], taken), taken)
         return np.sort(keys, axis=1)[:, ::-1]
 
-    def _way(self, users: int, k: int) -> Callable[[Float32Array, int, Pairs | None], Int64Array]:
-        compiled = self._is_compiled(k)
-        if users <= (1 if compiled else FEW_USERS):
-            return self._few_keys
-        return self._compiled_keys if compiled else self._best_keys
+    def _is_compiled(self, k: int, sparse: SparsePart | None) -> bool:
+        scan = self._compiled
+        return scan is not None and k <= COMPILED_K and (sparse is None or scan.knows(sparse))
 
-    def _is_compiled(self, k: int) -> bool:
-        return self._compiled is not None and k <= COMPILED_K
-
-    def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None) -> Int64Array:
+    def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None, sparse: SparsePart | None) -> Int64Array:
         """What :meth:`_best_keys` finds, by compiled loops."""
         assert self._compiled is not None
-        rows, scores, counts = self._compiled.best(users, k, self.margin(users), pairs)
+        part = None if sparse is None else self._compiled.placed(sparse)
+        margin = self.margin(users, None if part is None else part.reach())
+        rows, scores, counts = self._compiled.best(users, k, margin, pairs, part=part)
         keys = pack(scores, rows)
         keys[np.arange(keys.shape[1]) >= counts[:, None]] = EMPTY
         best = np.full((len(users), k), EMPTY)
         width = min(k, keys.shape[1])
         best[:, :width] = np.sort(keys, axis=1)[:, ::-1][:, :width]
-        self._search_exhaustively(best, np.flatnonzero(counts < 0), users, pairs)
+        left = np.flatnonzero(counts < 0)
+        added = None if sparse is None or not len(left) else Added.of(sparse, self._layout)
+        self._search_exhaustively(best, left, users, pairs, added)
         return best
 
     def _best_keys(self, users: Float32Array, k: int, pairs: Pairs | None, added: Added | None = None) -> Int64Array:
@@ -206,7 +217,7 @@ class TopK:
         ``pairs``: (user, item place) that must not be, of any number and order.
         """
         extended = np.concatenate([users, np.ones((len(users), 1), dtype=np.float32)], axis=1)
-        margin = self.margin(users, added)
+        margin = self.margin(users, None if added is None else added.reach[:, 0])
         plain = np.isfinite(margin)
         extended[~plain, :-1] = 0.0
         maxima = self._tiles.block_maxima(extended, k, margin, pairs, added=added)
@@ -226,7 +237,7 @@ class TopK:
     def _few_keys(self, users: Float32Array, k: int, pairs: Pairs | None, added: Added | None = None) -> Int64Array:
         """What :meth:`_best_keys` finds, one user after the other: less to set up."""
         best = np.full((len(users), k), EMPTY)
-        for user, margin in enumerate(self.margin(users, added).tolist()):
+        for user, margin in enumerate(self.margin(users, None if added is None else added.reach[:, 0]).tolist()):
             barred = pairs[1][pairs[0] == user] if pairs is not None else None
             mine = None if added is None else added.one(user)
             places = None
@@ -235,11 +246,11 @@ class TopK:
                 places = self._tiles.near_best(extended, k, margin, barred, limit=4 * k + 256, added=mine)
             if places is None:
                 forbidden = self._layout.rows[barred] if barred is not None else None
-                best[user] = _best_of(self._all_keys(users[user], mine), k, forbidden)
+                best[user] = best_of(self._all_keys(users[user], mine), k, forbidden)
                 continue
             rows = self._layout.rows[places]
             more = None if mine is None else mine.sums[0, places]
-            keys = np.sort(pack(self._exact(users[user : user + 1], rows, more), rows))[::-1][:k]
+            keys = np.sort(pack(self._scores.of(users[user : user + 1], rows, more), rows))[::-1][:k]
             best[user, : len(keys)] = keys
         return best
 
@@ -251,7 +262,7 @@ class TopK:
         rows = self._layout.rows[chosen]
         more = None if added is None else added.sums[finalists.users, chosen]
         keys = np.full((len(users), max(1, int(finalists.counts.max(initial=0)))), EMPTY)
-        keys[finalists.users, finalists.places] = pack(self._exact(users[finalists.users], rows, more), rows)
+        keys[finalists.users, finalists.places] = pack(self._scores.of(users[finalists.users], rows, more), rows)
         return keys
 
     def _search_exhaustively(
@@ -263,6 +274,8 @@ class TopK:
         added: Added | None = None,
     ) -> None:
         """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, to whom the fast way does not apply."""
+        if not len(chosen):
+            return
         # Of a model that gives everyone the same list all come this way, with one vector.
         vectors, which = np.unique(users[chosen], axis=0, return_inverse=True)
         for number, vector in enumerate(vectors):
@@ -271,42 +284,12 @@ class TopK:
             for user in alike:
                 own = keys.copy() if keys is not None else self._all_keys(vector, added and added.one(user))
                 forbidden = self._layout.rows[pairs[1][pairs[0] == user]] if pairs is not None else None
-                best[user] = _best_of(own, best.shape[1], forbidden)
+                best[user] = best_of(own, best.shape[1], forbidden)
 
     def _all_keys(self, user: Float32Array, added: Added | None = None) -> Int64Array:
-        keys = np.empty(self.n_items, dtype=np.int64)
-        for start in range(0, self.n_items, EXHAUSTIVE_ITEMS):
-            rows = np.arange(start, min(start + EXHAUSTIVE_ITEMS, self.n_items))
-            more = None if added is None else added.sums[0, self._layout.places[rows]]
-            keys[rows] = pack(self._exact(user[None], rows, more), rows)
-        return keys
-
-    def _exact(
-        self, users: Float32Array, rows: npt.NDArray[np.integer[Any]], more: Float64Array | None = None
-    ) -> Float32Array:
-        """Scores [R] of item ``rows`` [R] for ``users`` [R, dim] (or [1, dim]): the definition, literally.
-
-        ``more`` [R]: the sparse part.
-        """
-        # float32 products are exact in float64, and accumulate, unlike sum, adds strictly in order.
-        products = self._vectors[rows].astype(np.float64) * users
-        total = np.add.accumulate(products, axis=1)[:, -1] if self.dim else np.zeros(len(rows))
-        total = total + self._biases[rows] + self._offset
-        if more is not None:
-            total = total + more
-        scores: Float32Array = np.empty(len(rows), dtype=np.float32)
-        with np.errstate(over="ignore"):
-            scores[:] = total
-        return scores
+        return self._scores.keys(user, None if added is None else added.sums[0, self._layout.places])
 
 
 def typical_norm(vectors: Float32Array) -> float:
     """Median length of ``vectors`` [n, dim]; 1 where there are none, or all are zero."""
     return (float(np.median(np.linalg.norm(vectors.astype(np.float64), axis=1))) if len(vectors) else 0.0) or 1.0
-
-
-def _best_of(keys: Int64Array, k: int, forbidden: Int64Array | None) -> Int64Array:
-    """The ``k`` largest of ``keys`` [n >= k], best first, those of ``forbidden`` rows as EMPTY; changes ``keys``."""
-    if forbidden is not None:
-        keys[forbidden] = EMPTY
-    return np.sort(np.partition(keys, len(keys) - k)[len(keys) - k :])[::-1]

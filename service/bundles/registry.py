@@ -8,7 +8,6 @@ its end, so that a swap changes nothing under a request's feet. All changes happ
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from diffcdr.recommend.paging import PAGED
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from diffcdr.recommend.similar_items import SimilarItems
 from diffcdr.search.approximate import check_recall
+from service.bundles.traffic_split import Traffic
 
 State = Literal["stable", "previous", "canary", "shadow", "loaded"]
 
@@ -117,33 +117,6 @@ class LoadFailure:
     path: str
     reason: str
     at: datetime
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """The traffic split: the canary answers ``percent`` of user ids, by a hash with ``salt``; and shadow traffic."""
-
-    canary: str | None = None
-    percent: float = 0.0
-    salt: str = ""
-    shadow: str | None = None
-    """Asked again, after the answer was sent, what the stable model was asked."""
-    shadow_percent: float = 0.0
-    """Share of the stable model's answers that the shadow is asked for too."""
-
-    def without(self, model_id: str) -> Traffic:
-        """The same split without ``model_id`` as canary or shadow."""
-        kept = self
-        if kept.canary == model_id:
-            kept = replace(kept, canary=None, percent=0.0, salt="")
-        if kept.shadow == model_id:
-            kept = replace(kept, shadow=None, shadow_percent=0.0)
-        return kept
-
-    def takes(self, user_id: str) -> bool:
-        """Whether the canary answers ``user_id``. The same user always gets the same answer, on every replica."""
-        digest = hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=self.salt.encode()[:64], digest_size=8)
-        return int.from_bytes(digest.digest()) < self.percent / 100 * 2**64
 
 
 @dataclass(frozen=True)

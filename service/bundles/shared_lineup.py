@@ -16,7 +16,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from service.bundles.registry import Lineup, LoadFailure, Traffic
+from service.bundles.registry import Lineup, LoadFailure
+from service.bundles.traffic_split import Traffic
 
 FOLLOW_SECONDS = 0.25
 """How often the file is looked at."""

@@ -130,7 +130,7 @@ const asked = new Map();
 /** Ask for a key once, however many requests wait for it. */
 function askOnce(scope, status) {
   const known = keyFor(scope);
-  const why = !known ? "" : status === 401 ? "The key there is does not open the service any more." : `The key there is does not have the scope “${scope}”.`;
+  const why = !known ? "" : status === 401 ? "The present key is no longer valid." : `The present key lacks the scope “${scope}”.`;
   if (!asked.has(scope)) asked.set(scope, askKey(scope, why).finally(() => asked.delete(scope)));
   return asked.get(scope);
 }

@@ -7,9 +7,9 @@ const titled = (source) => name(source.title ?? source.item_id);
 
 /** Why none of a list's items is explained; nothing for the popular list, which says so itself. */
 export const UNEXPLAINED = {
-  no_histories: "Which ratings spoke for these items cannot be said: the bundle does not hold what this user rated.",
-  no_item_vectors: "Which ratings spoke for these items cannot be said: this model’s vectors do not follow from single ratings.",
-  not_finite: "Which ratings spoke for these items cannot be said: the numbers are too large.",
+  no_histories: "The list cannot be explained: the bundle does not have this user’s ratings.",
+  no_item_vectors: "The list cannot be explained: this model’s vectors do not follow from single ratings.",
+  not_finite: "The list cannot be explained: the numbers are too large.",
 };
 
 /** “because you rated The Outlaw Sheriff”; `who` is “you” or “this user”. */

@@ -174,7 +174,7 @@ export async function show(box, query) {
         "div",
         { class: "stack" },
         h("h2", { id: "opt-out-title" }, "Opt out ", name(q.user), "?"),
-        h("p", { class: "small muted" }, "From then on the service gives this user the popular list, whoever asks. Opting in again undoes it."),
+        h("p", { class: "small muted" }, "The service then gives this user the popular list, for every caller. Opting in again undoes it."),
         h(
           "div",
           { class: "row" },

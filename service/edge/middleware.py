@@ -22,10 +22,10 @@ from service.components import Lifecycle
 from service.edge.admission import Admission
 from service.edge.auth import Scope as Permission
 from service.edge.auth import required_scope
+from service.edge.concurrency import BATCH, Places
 from service.edge.overload_answer import STATUS as REFUSED_STATUS
 from service.edge.overload_answer import Headers, refusal
 from service.edge.path_prefix import PathPrefix
-from service.edge.places import BATCH, Places
 from service.edge.problems import Problem, from_exception
 from service.edge.request_ids import identify, log_ids, note_identity
 from service.engine.jobs import ClientLeft

@@ -13,7 +13,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.edge.limits import Limits
+from service.edge.connection_limits import Limits
 from service.edge.middleware import Edge
 from service.edge.problems import MEDIA_TYPE, Problem
 from service.process.reader import RequestReader

@@ -15,7 +15,8 @@ from diffcdr.commands.inspect import shortfalls
 from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
 from service.bodies.responses import content_response, json_response
-from service.bundles.registry import Lineup, Model, Registry, Traffic
+from service.bundles.registry import Lineup, Model, Registry
+from service.bundles.traffic_split import Traffic
 from service.components import Runtime, runtime_of
 from service.edge.problems import responses
 from service.schemas import (
@@ -26,6 +27,7 @@ from service.schemas import (
     LoadRequest,
     ModelsAnswer,
     ModelSummary,
+    NeighboursSummary,
     Refusal,
     ShadowShare,
     TrafficSplit,
@@ -165,6 +167,7 @@ def _split(traffic: Traffic) -> TrafficSplit:
 
 def _summary(found: Model, lineup: Lineup) -> ModelSummary:
     manifest, placement = found.manifest, found.recommender.placement
+    neighbours = manifest.neighbours
     return ModelSummary(
         id=found.id,
         name=found.bundle.path.absolute().name,
@@ -184,6 +187,7 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         transfer=manifest.transfer.kind,
         search="exact" if manifest.search is None else "approximate",
         recall=None if manifest.search is None else manifest.search.recall,
+        neighbours=None if neighbours is None else NeighboursSummary(**asdict(neighbours)),
         fold_in=manifest.fold_in is not None,
         likes=None if manifest.likes is None else Likes(**manifest.likes.model_dump()),
         data=DataSummary(

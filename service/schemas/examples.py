@@ -114,6 +114,7 @@ _SUMMARY: Example = {
     "transfer": "affine",
     "search": "exact",
     "recall": None,
+    "neighbours": {"entries": 385_000, "ratings": 61_200, "bytes": 3_411_000},
     "fold_in": True,
     "likes": None,
     "data": _DATA,

@@ -37,6 +37,14 @@ class Likes(Body):
     target: float
 
 
+class NeighboursSummary(Body):
+    """The sparse term of a bundle's scores: what neighbours of a user's source items say about target items."""
+
+    entries: Annotated[int, Field(description="Pairs of a source item and a target item.")]
+    ratings: Annotated[int, Field(description="Source ratings that the bundle holds, to sum over.")]
+    bytes: Annotated[int, Field(description="Size of the tables, which are mapped into memory.")]
+
+
 class ModelSummary(Body):
     """A loaded bundle, with its metrics and those of the baselines on the same held-out users."""
 
@@ -71,6 +79,9 @@ class ModelSummary(Body):
     ]
     recall: Annotated[
         float | None, Field(description="Share of the exact best 20 that the approximate search found at export.")
+    ]
+    neighbours: Annotated[
+        NeighboursSummary | None, Field(description="null where scores are of vectors and biases alone.")
     ]
     fold_in: Annotated[bool, Field(description="Whether new users get personal lists from ratings in the request.")]
     likes: Annotated[

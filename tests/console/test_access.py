@@ -164,7 +164,7 @@ def test_keys_that_are_taken_back_are_asked_for_again_once(chromium: Browser, tm
         # History and list are asked for at once; one dialog serves both.
         dialog = ask_for_another_user(page)
         expect(dialog).to_have_count(1)
-        expect(dialog).to_contain_text("does not open the service any more")
+        expect(dialog).to_contain_text("is no longer valid")
         dialog.get_by_label("Key").fill(ADMIN)
         dialog.get_by_role("button", name="Continue").click()
         expect(dialog).to_have_count(0)

@@ -289,4 +289,4 @@ def test_where_it_cannot_be_said_why_the_list_says_so_once(console: Opening, cli
         expect(page.locator(".because")).to_have_count(0)
     with console("try?user=nobody", refused=[404]) as page:
         expect(page.locator(".answer .badge")).to_have_text("popular")
-        expect(page.locator(".answer .why")).not_to_contain_text("cannot be said")
+        expect(page.locator(".answer .why")).not_to_contain_text("cannot be explained")

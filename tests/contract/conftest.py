@@ -21,6 +21,14 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sparse_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose scores have a sparse term, of 200 source users and 200 target items."""
+    path = tmp_path_factory.mktemp("bundles") / "sparse"
+    write_bundle(path, users=200, items=200, objective="ranking", neighbours=True)
+    return path
+
+
+@pytest.fixture(scope="session")
 def client(bundle_path: Path) -> Iterator[httpx.Client]:
     """A client of a server with default settings."""
     with serving(bundle_path) as client:

@@ -135,6 +135,18 @@ def test_a_model_says_what_it_was_trained_on_and_where_it_falls_short(client: ht
     assert model["data"]["split"] == {"train": 6, "validation": 2, "test": 2}
     assert (model["objective"], model["transfer"], model["fold_in"]) == ("rating", "affine", True)
     assert model["shortfalls"] == [] and model["histories"] and model["map"]
+    assert model["neighbours"] is None
+
+
+def test_a_model_says_how_large_its_sparse_term_is(sparse_path: Path) -> None:
+    tables = {path.stem: path for path in (sparse_path / "neighbours").iterdir()}
+    with serving(sparse_path) as client:
+        model = client.get("/v1/models").json()["models"][0]
+    assert model["neighbours"] == {
+        "entries": len(np.load(tables["values"])),
+        "ratings": len(np.load(tables["user_items"])),
+        "bytes": sum(path.stat().st_size for path in tables.values()),
+    }
 
 
 def test_activity_counts_what_callers_ask_for(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,12 +180,12 @@ def test_a_package_imports_without_what_its_extra_leaves_out(packages: list[str]
 @pytest.mark.parametrize(
     ("extras", "folder", "others"),
     [
-        ("", "diffcdr", ("diffcdr/client", "diffcdr/commands/rollout.py", "diffcdr/search/kernels.py")),
+        ("", "diffcdr", ("diffcdr/client", "diffcdr/commands/rollout.py", "diffcdr/search/compiled")),
         ("client", "diffcdr/client", ()),
         ("serve", "service", ("service/edge/tracing.py",)),
         ("serve,otel", "service/edge/tracing.py", ()),
         ("train", "training", ("training/spark", "training/trackers/mlflow.py")),
-        ("fast", "diffcdr/search/kernels.py", ()),
+        ("fast", "diffcdr/search/compiled", ()),
         ("train,mlflow", "training/trackers/mlflow.py", ()),
         ("train,spark", "training/spark", ()),
     ],

@@ -68,6 +68,36 @@ def test_an_erased_user_stays_erased(bundle_path: Path, state_url: str) -> None:
         assert every_path(client, USER) == ["popular"] * 6 + ["none"]
 
 
+@pytest.mark.parametrize("user", ["u00003", "u00150"])  # warm, with source ratings too; and without target ratings
+def test_what_neighbours_say_of_a_stored_history_is_forgotten_too(sparse_path: Path, tmp_path: Path, user: str) -> None:
+    """Who opted out, and who was erased, gets what a stranger gets, item by item and score by score."""
+
+    def lists(client: httpx.Client, user_id: str) -> list[Any]:
+        asked = {"user_id": user_id, "exclude_seen": False}
+        bodies = [
+            asked,
+            asked | {"history": HISTORY},
+            asked | {"target_history": [{"item_id": "t00003", "rating": 5}]},
+            asked | {"diversity": 0.5},
+        ]
+        answers = [client.post("/v1/recommendations", json=body).json() for body in bodies]
+        batch = client.post("/v1/recommendations/batch", json=bodies)
+        answers += [json.loads(line) for line in batch.text.splitlines()]
+        answers.append(client.get(f"/v1/users/{user_id}/recommendations", params={"exclude_seen": False}).json())
+        return [answer["items"] for answer in answers]
+
+    with serving(sparse_path, state_url=f"sqlite:{tmp_path / 'state.sqlite'}") as client:
+        client.put("/v1/users/a stranger/opt-out")
+        before, strange = lists(client, user), lists(client, "a stranger")
+        assert all(mine != theirs for mine, theirs in zip(before, strange, strict=True))
+        client.put(f"/v1/users/{user}/opt-out")
+        assert lists(client, user) == strange
+        client.delete(f"/v1/users/{user}/opt-out")
+        assert lists(client, user) == before
+        client.delete(f"/v1/users/{user}")
+        assert lists(client, user) == strange
+
+
 def test_an_opt_out_at_one_replica_holds_at_the_other_at_once(bundle_path: Path, state_url: str) -> None:
     with serving(bundle_path, state_url=state_url) as one, serving(bundle_path, state_url=state_url) as other:
         for number in range(20):

@@ -46,7 +46,7 @@ from tests.spark_cluster import cluster
 from tests.waiting import until
 from training.config import load_preset
 from training.data.domains import load_domain
-from training.data.sense import Rules
+from training.data.doubts import Rules
 from training.data.tables import Division, DomainMaker, Tables, domain_maker, write_tables
 from training.run.base_store import StoredBases, fit_bases
 from training.spark.als import fit_on_spark

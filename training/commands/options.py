@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.data.sense import DOUBTS
+from training.data.doubts import DOUBTS
 
 Source = Annotated[Path, typer.Option(help="Ratings of the domain users are known in: a file or a Parquet folder.")]
 Target = Annotated[Path, typer.Option(help="Ratings of the domain to recommend in.")]

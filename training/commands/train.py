@@ -218,6 +218,9 @@ def train(
     with ExitStack() as stack, one_thread():
         loaded = load(reporter, start, run)
         pair, run = loaded.pair, loaded.run
+        plan, left_out = plan.suited_to(pair, index=index)
+        for sentence in left_out:
+            reporter.note(sentence)
         for warning in check_plan(plan, pair, seed=seed, accept=accept or []):
             reporter.warn(warning)
         release_space = stack.enter_context(reserving_space(bundle, pair, histories=histories))

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import polars as pl
 
 from diffcdr.bundle.ids import MAX_ID_BYTES
+from training.data.doubts import Rules, judge
 from training.data.findings import EXCLUDED, NOTES, REASONS, CleaningReport, Findings
 from training.data.readers import RawRatings
-from training.data.sense import Rules, judge
 from training.data.times import in_microseconds, per_second
 
 _AHEAD_S = 2 * 86_400

@@ -17,11 +17,11 @@ from diffcdr.errors import InputError
 from diffcdr.files.reading import Reading
 from diffcdr.files.users import closest
 from training.data.cleaning import clean, ids_of
+from training.data.doubts import Rules
 from training.data.events import EventFile
 from training.data.findings import CleaningReport
 from training.data.item_file import ItemFile, read_items
 from training.data.readers import read_ratings
-from training.data.sense import Rules
 from training.data.titles import TitleFile, item_titles
 
 MIN_OVERLAP = 10

@@ -33,7 +33,7 @@ from diffcdr.files.id_rule import NO_ID, normal_ids
 from diffcdr.files.json_records import Shape, look, records
 from diffcdr.files.reading import HEAD_BYTES, Reading, kind_of, read_table
 from diffcdr.files.users import closest
-from training.data.sense import doubt
+from training.data.doubts import doubt
 
 DIVIDER = "|"
 _FEW = 0.5

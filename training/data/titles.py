@@ -15,7 +15,7 @@ from diffcdr.files.folders import parts
 from diffcdr.files.id_rule import normal_ids
 from diffcdr.files.reading import Reading, Table, read_table
 from diffcdr.files.users import closest
-from training.data.sense import doubt
+from training.data.doubts import doubt
 
 _FEW = 0.5
 

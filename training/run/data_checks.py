@@ -11,7 +11,7 @@ from diffcdr.arrays import Int64Array
 from diffcdr.errors import InputError
 from training.config import SplitConfig, TrainConfig
 from training.data.domains import Domain, DomainPair
-from training.data.sense import doubt
+from training.data.doubts import doubt
 from training.data.splits import split_overlap
 
 MIN_OVERLAP = 50

@@ -17,10 +17,10 @@ from diffcdr.files.encodings import known_encoding
 from diffcdr.files.reading import Reading
 from diffcdr.files.users import read_users
 from training.data.domains import DomainPair
+from training.data.doubts import Rules, doubt, parse_accepted
 from training.data.events import read_events
 from training.data.findings import EXCLUDED
 from training.data.item_file import ItemFile
-from training.data.sense import Rules, doubt, parse_accepted
 from training.data.tables import Division, open_tables
 from training.data.titles import TitleFile
 from training.run.base_store import StoredBases

@@ -25,9 +25,9 @@ from training.base_models.config import ALSConfig, MFConfig
 from training.base_models.mf import fit_mf
 from training.base_models.unrated import drawn_zeros, joined
 from training.data.domains import DomainPair, load_domain, pair_domains
+from training.data.doubts import Rules
 from training.data.events import EventFile
 from training.data.item_file import ItemFile
-from training.data.sense import Rules
 from training.data.splits import Split, all_ratings, hold_out, split_overlap
 from training.data.titles import TitleFile
 from training.models.baselines.ridge import ridge_quality

@@ -35,9 +35,9 @@ from diffcdr.errors import InputError
 from diffcdr.files.folders import Part, joined_sha256, parts
 from diffcdr.files.reading import Reading
 from training.data.cleaning import merge_runs, sift, with_notes
+from training.data.doubts import Rules, judge
 from training.data.findings import Findings
 from training.data.readers import check_alike, is_parquet, no_ratings, read_part
-from training.data.sense import Rules, judge
 from training.data.tables import DomainFacts, DomainMaker, DomainWriter
 from training.data.times import in_microseconds
 from training.spark.arrow import ddl, numbers, on_numbers

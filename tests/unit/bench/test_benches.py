@@ -13,7 +13,7 @@ import torch
 from bench import machine
 from bench.drawn_bundle import write_drawn_bundle
 from bench.harness import timed
-from bench.search import score, topk
+from bench.search import score, sparse, topk
 from bench.serving import events, start
 from bench.training import base, experiment, prepare, train, transfer
 from diffcdr.bundle.reader import open_bundle
@@ -74,6 +74,13 @@ def test_topk_agrees_with_faiss(masked: int) -> None:
     row = topk.compare(items=700, dim=4, users=3, masked=masked, floor=0.0)
     assert row.holds
     assert row.unit == "users/s"
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_sparse_term_is_measured_against_the_search_without_it(compiled: bool) -> None:
+    row = sparse.compare(items=700, dim=4, users=3, compiled=compiled, floor=0.0)
+    assert row.holds
+    assert row.ratio == pytest.approx(row.ours / row.baseline)
 
 
 def test_the_limits_of_the_machine_are_above_what_is_measured() -> None:

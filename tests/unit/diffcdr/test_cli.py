@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
@@ -123,6 +124,15 @@ def test_errors_count_downwards_clipped_or_not_and_nobody_loses_in_what_only_des
     assert "0.9000 *" in text and "1.1000 *" not in text
     described = text[text.index("Lists of test users beyond accuracy") :]
     assert "coverage@20" in described and "0.8000 *" not in described
+
+
+def test_inspect_says_how_large_the_sparse_term_is(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", objective="ranking", neighbours=True)
+    manifest, bundle_id = read_manifest(tmp_path / "bundle")
+    output = io.StringIO()
+    render(manifest, bundle_id, console=Console(file=output, width=160))
+    entries, ratings = (len(np.load(tmp_path / f"bundle/neighbours/{name}.npy")) for name in ("items", "user_items"))
+    assert f"{entries:,} of source items, with {ratings:,} source ratings, " in output.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -97,10 +96,16 @@ def best(case: Case, user: int, offset: float) -> tuple[list[int], list[float]]:
     return [row for _, row in found], [-score for score, _ in found]
 
 
-def search(case: Case, offset: float, **options: Any) -> tuple[npt.NDArray[np.int32], Float32Array]:
+def check(case: Case, offset: float, prepare: Callable[[TopK], TopK]) -> None:
     vectors, biases, users, sparse, k, masked = case
     packed = MaskedRows.pack([np.array(part, dtype=np.int32) for part in masked])
-    return TopK(vectors, biases, offset=offset).search(users, k, masked=packed, sparse=sparse)
+    topk = prepare(TopK(vectors, biases, offset=offset))
+    rows, scores = topk.search(users, k, masked=packed, sparse=sparse)
+    for user, (found, values) in enumerate(zip(rows, scores, strict=True)):
+        wanted, expected = best(case, user, offset)
+        assert found[: len(wanted)].tolist() == wanted
+        assert values[: len(wanted)].tolist() == expected
+        assert (found[len(wanted) :] == -1).all()
 
 
 @pytest.mark.usefixtures("tiles")
@@ -109,12 +114,60 @@ def search(case: Case, offset: float, **options: Any) -> tuple[npt.NDArray[np.in
 def test_equals_the_full_product(case: Case, offset: float, few: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diffcdr.search.topk, "FEW_USERS", 100 if few else 0)
-        rows, scores = search(case, offset)
-    for user, (found, values) in enumerate(zip(rows, scores, strict=True)):
-        wanted, expected = best(case, user, offset)
-        assert found[: len(wanted)].tolist() == wanted
-        assert values[: len(wanted)].tolist() == expected
-        assert (found[len(wanted) :] == -1).all()
+        check(case, offset, lambda topk: topk)
+
+
+@settings(max_examples=20, deadline=None)
+@given(case=cases(), offset=st.sampled_from([0.0, -1e6]))
+def test_compiled_loops_equal_the_full_product(case: Case, offset: float) -> None:
+    def compiled(topk: TopK) -> TopK:
+        topk.compile(case[3].neighbours)
+        return topk
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diffcdr.search.topk, "COMPILED_K", 1_000_000)
+        patch.delattr(TopK, "_best_keys")
+        if case[3].has_any().any():
+            patch.delattr(TopK, "_few_keys")
+        check(case, offset, compiled)
+
+
+@pytest.mark.parametrize("dim", [1, 4, 40])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0])
+def test_compiled_loops_find_what_numpy_finds_over_many_tiles(dim: int, scale: float) -> None:
+    """Tiles that only neighbours make worth a look, users by groups, and products with some users only."""
+    rng = np.random.default_rng(11)
+    items, count = 20_000, 21
+    lengths = np.exp(rng.standard_normal((items, 1)) / 2)
+    vectors = (scale * lengths * rng.standard_normal((items, dim))).astype(np.float32)
+    biases = (rng.random(items) / 8).astype(np.float32)
+    users = rng.standard_normal((count, dim)).astype(np.float32)
+    table = neighbours(rng, sources=60, items=items, width=900, power=1.0)
+    sizes = [0, 1, 60, *rng.integers(0, 60, count - 3)]
+    sparse = SparsePart(table, Histories.pack([np.sort(rng.choice(60, size, replace=False)) for size in sizes]))
+    masked = MaskedRows.pack([rng.integers(0, items, size) for size in rng.integers(0, items, count)])
+    topk = TopK(vectors, biases)
+    wanted = topk.search(users, 30, masked=masked, sparse=sparse)
+    topk.compile(table)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(TopK, "_best_keys")
+        patch.delattr(TopK, "_few_keys")
+        for part in (np.arange(count), np.array([2]), np.array([7, 2, 0, 1])):
+            found = topk.search(users[part], 30, masked=masked.take(part), sparse=sparse.of(part))
+            np.testing.assert_array_equal(found[0], wanted[0][part])
+            np.testing.assert_array_equal(found[1], wanted[1][part])
+
+
+def test_a_table_that_is_not_laid_out_is_searched_without_compiled_loops() -> None:
+    rng = np.random.default_rng(2)
+    vectors, users = (rng.standard_normal((count, 3)).astype(np.float32) for count in (200, 6))
+    tables = [neighbours(rng, sources=9, items=200, width=40, power=0.0) for _ in range(2)]
+    topk = TopK(vectors, np.zeros(200, dtype=np.float32))
+    parts = [SparsePart(table, Histories.pack([np.array([1, 4])] * 6)) for table in tables]
+    wanted = [topk.search(users, 9, sparse=part) for part in parts]
+    topk.compile(tables[0])
+    for part, expected in zip(parts, wanted, strict=True):
+        np.testing.assert_array_equal(topk.search(users, 9, sparse=part), expected)
 
 
 @pytest.mark.usefixtures("tiles")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffcdr.search.candidates
-import diffcdr.search.kernels
+import diffcdr.search.compiled.kernels
 import diffcdr.search.tiles
 import diffcdr.search.topk
 from diffcdr.search.item_order import ItemLayout
@@ -126,7 +126,12 @@ def test_what_is_multiplied_is_finite() -> None:
     )
     assert np.isfinite(padded).all()
     assert (padded[5:] @ np.float32([3.4e38, -3.4e38, 1.0, 0.0])).tolist() == [diffcdr.search.candidates.PADDING] * 11
-    assert diffcdr.search.candidates.PADDING < diffcdr.search.candidates.LOWEST == diffcdr.search.kernels.LOWEST < -5e37
+    assert (
+        diffcdr.search.candidates.PADDING
+        < diffcdr.search.candidates.LOWEST
+        == diffcdr.search.compiled.kernels.LOWEST
+        < -5e37
+    )
 
 
 def test_batch_of_one_equals_batch_of_4096() -> None:
@@ -160,7 +165,7 @@ def test_compiled_loops_find_what_numpy_finds(dim: int, k: int, monkeypatch: pyt
 
 
 def test_without_numba_numpy_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "diffcdr.search.compiled", None)
+    monkeypatch.setitem(sys.modules, "diffcdr.search.compiled.scan", None)
     monkeypatch.setattr(diffcdr.search.topk, "find_spec", lambda name: None)
     topk = TopK(np.eye(6, dtype=np.float32), np.zeros(6, dtype=np.float32))
     topk.compile()

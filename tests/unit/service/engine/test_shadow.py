@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from diffcdr.recommend.recommender import Query, Recommendation
-from service.bundles.registry import Lineup, Traffic
+from service.bundles.registry import Lineup
+from service.bundles.traffic_split import Traffic
 from service.engine.batcher import IDLE_JOBS, Batcher
 from service.engine.shadow import Shadow
 from service.metrics import Metrics

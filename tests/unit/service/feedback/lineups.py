@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from service.bundles.registry import Lineup, Model, Traffic
+from service.bundles.registry import Lineup, Model
+from service.bundles.traffic_split import Traffic
 
 STABLE, CANARY = "5" * 64, "c" * 64
 

@@ -10,8 +10,8 @@ import pytest
 from diffcdr.event_weights import EventWeights
 from diffcdr.list_files import ListFormat, write_lists
 from training.data.domains import load_domain
+from training.data.doubts import Rules
 from training.data.events import read_events
-from training.data.sense import Rules
 
 EVENTS = pl.DataFrame(
     {

@@ -11,7 +11,7 @@ import pytest
 
 from training.config import load_preset
 from training.data.domains import Domain, load_domain, pair_domains
-from training.data.sense import DOUBTS, Doubt, Rules
+from training.data.doubts import DOUBTS, Doubt, Rules
 from training.data.titles import TitleFile
 from training.run.data_checks import check_data, check_prepared
 

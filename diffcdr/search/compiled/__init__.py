@@ -1,0 +1,1 @@
+"""The top-k search as compiled loops (extra ``fast``: numba)."""
