@@ -148,7 +148,7 @@ def test_commands_exist_and_name_an_extra_that_does() -> None:
 
 
 # Loaded by name, once asked for; without the extra the command says which to install.
-WITH_AN_EXTRA_OF_THEIR_OWN = {Path("training/trackers/mlflow.py")}
+WITH_AN_EXTRA_OF_THEIR_OWN = {Path("training/trackers/mlflow.py"), Path("bench/serving/event_store.py")}
 
 
 @pytest.mark.parametrize(
