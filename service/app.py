@@ -43,7 +43,6 @@ from service.metrics import Metrics
 from service.recent_activity import Activity
 from service.routes import (
     activity,
-    batch,
     console,
     docs,
     embeddings,
@@ -57,6 +56,7 @@ from service.routes import (
     recommendations,
     similar,
 )
+from service.routes.batch import batch
 from service.routes.feedback import events, experiments
 from service.settings import Settings
 from service.state.items.following import ItemFollower

@@ -19,8 +19,15 @@ function words({ sources, target_ratings }, who) {
   return first ? [`because ${who} rated `, titled(first)] : "no single rating spoke for it";
 }
 
-/** A closed line of words that opens to the shares. */
+/** A closed line of words that opens to the shares, which are made when it is first opened: a long list stays light. */
 export function because(item, who) {
+  const open = (event) => {
+    if (event.target.open && event.target.children.length === 1) event.target.append(shareList(item));
+  };
+  return h("details", { class: "because small", ontoggle: open }, h("summary", {}, words(item.explanation, who)));
+}
+
+function shareList(item) {
   const { sources, other_sources, target_ratings, base, rest } = item.explanation;
   const whole = Math.abs(item.score) || 1;
   const shares = [
@@ -32,20 +39,15 @@ export function because(item, who) {
   ].filter(([, share]) => Math.abs(share) > SMALL * whole);
   const longest = Math.max(...shares.map(([, share]) => Math.abs(share)));
   return h(
-    "details",
-    { class: "because small" },
-    h("summary", {}, words(item.explanation, who)),
-    h(
-      "ul",
-      { class: "shares", "aria-label": "Shares of the score" },
-      shares.map(([label, share]) =>
-        h(
-          "li",
-          { class: share < 0 ? "against" : null },
-          h("span", { class: "clamp" }, label),
-          h("span", { class: "meter" }, h("i", { vars: { width: `${(100 * Math.abs(share)) / longest}%` } })),
-          h("span", { class: "num" }, `${share < 0 ? "−" : ""}${((100 * Math.abs(share)) / whole).toFixed(1)} %`),
-        ),
+    "ul",
+    { class: "shares", "aria-label": "Shares of the score" },
+    shares.map(([label, share]) =>
+      h(
+        "li",
+        { class: share < 0 ? "against" : null },
+        h("span", { class: "clamp" }, label),
+        h("span", { class: "meter" }, h("i", { vars: { width: `${(100 * Math.abs(share)) / longest}%` } })),
+        h("span", { class: "num" }, `${share < 0 ? "−" : ""}${((100 * Math.abs(share)) / whole).toFixed(1)} %`),
       ),
     ),
   );

@@ -285,7 +285,7 @@ def test_each_item_says_why_and_opens_to_shares_that_add_up(console: Opening, cl
 def test_where_it_cannot_be_said_why_the_list_says_so_once(console: Opening, client: httpx.Client) -> None:
     second = client.get("/v1/models").json()["models"][1]["id"]
     with console(f"try?user={COLD}&model={second}") as page:
-        expect(page.locator(".answer .why")).to_contain_text("the bundle does not hold what this user rated")
+        expect(page.locator(".answer .why")).to_contain_text("the bundle does not have this user’s ratings")
         expect(page.locator(".because")).to_have_count(0)
     with console("try?user=nobody", refused=[404]) as page:
         expect(page.locator(".answer .badge")).to_have_text("popular")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from service.routes.batch_stream import EXPLAINED_AT_ONCE
+from service.routes.batch.batch_stream import EXPLAINED_AT_ONCE
 from service.schemas import BatchLine, RecommendationAnswer
 from tests.bundles import write_bundle
 from tests.serving import gated_model, serving

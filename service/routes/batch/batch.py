@@ -18,7 +18,7 @@ from service.bodies.requests import JSON, declared_length, media_type, too_large
 from service.components import Runtime, runtime_of
 from service.edge.middleware import from_console
 from service.edge.problems import Problem, responses
-from service.routes.batch_stream import Bulk
+from service.routes.batch.batch_stream import Bulk
 
 logger = logging.getLogger(__name__)
 

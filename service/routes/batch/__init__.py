@@ -1,0 +1,1 @@
+"""Recommendations for many users in one request, streamed both ways."""
