@@ -98,6 +98,7 @@ _DATA: Example = {
     "test_fraction": 0.2,
     "seed": 0,
 }
+_NEIGHBOURS = {"entries": 385_000, "ratings": 61_200, "bytes": 3_411_000}
 _SUMMARY: Example = {
     "id": MODEL_ID,
     "state": "stable",
@@ -117,7 +118,7 @@ _SUMMARY: Example = {
     "transfer": "affine",
     "search": "exact",
     "recall": None,
-    "neighbours": {"entries": 385_000, "ratings": 61_200, "bytes": 3_411_000},
+    "neighbours": _NEIGHBOURS,
     "fold_in": True,
     "likes": None,
     "data": _DATA,
@@ -200,6 +201,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "MapItem": [{**_BOOK, "point": [0.3, 0.2]}],
     "MapUser": [{"user_id": OTHER_USER, **_PLACE, "others": {"als": [0.3, 0.1]}}],
     "ModelSummary": [_SUMMARY],
+    "NeighboursSummary": [_NEIGHBOURS],
     "NamedItemChange": [_CHANGED],
     "ModelsAnswer": [{"models": [_SUMMARY], "traffic": _SPLIT, "refused": [_REFUSAL]}],
     "PlaceAnswer": [
