@@ -13,7 +13,7 @@ from service.schemas.experiments import ExperimentsAnswer
 from tests.bundles import write_bundle
 from tests.serving import serving
 
-KEY = "0123456789abcdef0123456789abcdef"
+KEY = "0123456789abcdef0123456789abcdef"  # pragma: allowlist secret
 
 
 @pytest.fixture(scope="module")

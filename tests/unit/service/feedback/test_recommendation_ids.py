@@ -24,7 +24,7 @@ from service.feedback.recommendation_ids import (
 from service.settings import Settings
 from tests.unit.service.feedback.lineups import CANARY, STABLE, lineup, model
 
-KEY, OTHER = b"0123456789abcdef", b"fedcba9876543210"
+KEY, OTHER = b"0123456789abcdef", b"fedcba9876543210"  # pragma: allowlist secret
 NOW = 1_790_000_000.125
 USERS = st.text(min_size=1, max_size=20)
 
