@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 BROKEN_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 USERS = "/v1/users/"
-ITEMS = "/v1/items/"
+ITEMS, POPULAR = "/v1/items/", "/v1/items/popular"
 BATCH_URL = BATCH.encode()
 WITH_BODIES = frozenset({"/v1/recommendations", BATCH, "/v1/embeddings", "/v1/events"})
 """Paths that may become labels before routing."""
@@ -140,7 +140,7 @@ class Edge:
 
     async def _let_in(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         raw_path = scope["raw_path"]
-        if scope["path"].startswith((USERS, ITEMS)):
+        if scope["path"].startswith((USERS, ITEMS)) and scope["path"] != POPULAR:
             # As it was sent: an id with a slash in it (%2F) must not become another address.
             scope["path"] = raw_path.decode("ascii")
         scope_needed = required_scope(scope["method"], scope["path"])
