@@ -219,7 +219,7 @@ def test_the_lists_over_http_are_as_good_as_the_manifest_says(trained: Trained, 
     held_out = trained.prepared.test.ratings
     relevant = [set[str]() for _ in trained.test_users]
     item_ids = trained.bundle.target_items.ids
-    for user, item in zip(held_out.users.tolist(), item_ids.take(held_out.items.numpy()), strict=True):
+    for user, item in zip(held_out.users.tolist(), item_ids.take(held_out.items), strict=True):
         relevant[user].add(item)
     figures = {"hr@20": [], "recall@20": [], "ndcg@20": []}  # type: dict[str, list[float]]
     for line, wanted in zip(batch(client, trained.test_users), relevant, strict=True):
