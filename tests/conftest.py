@@ -1,9 +1,8 @@
-"""Fixtures every kind of test may need: a free port, a Redis of its own, and the real data where it is there."""
+"""Fixtures every kind of test may need: a free port, and a Redis of its own."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import socket
@@ -84,10 +83,3 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     server = OwnRedis(folder)
     yield server
     server.kill()
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path | None:
-    """The folder of real rating files (``DIFFCDR_DATA``, else ``../shared/data``), or None where it is not there."""
-    folder = Path(os.environ.get("DIFFCDR_DATA") or ROOT.parent / "shared" / "data")
-    return folder if folder.is_dir() else None

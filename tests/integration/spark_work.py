@@ -76,11 +76,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def pair_of_files(folder: Path, real_data: Path | None) -> tuple[Path, Path]:
-    """Amazon's films and music where they are there, else generated domains."""
-    if real_data is not None and (found := sorted((real_data / "amazon_movies_music").glob("*.parquet"))):
-        movies, music = ([path for path in found if word in path.name] for word in ("movie", "music"))
-        return movies[0], music[0]
+def pair_of_files(folder: Path) -> tuple[Path, Path]:
+    """Generated films and books."""
     written = dict(write(generate(SynthSpec(users=3000, items=500)), folder, file_format=Format.parquet))
     paths = {path.stem: path for path in written}
     return paths["films"], paths["books"]

@@ -59,11 +59,8 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def rating_files(real_data: Path | None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Source and target ratings: Amazon films and music where they are there, generated ones elsewhere."""
-    if real_data is not None:
-        folder = real_data / "amazon_movies_music"
-        return folder / "movies.parquet", folder / "music.parquet"
+def rating_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Generated source and target ratings."""
     folder = tmp_path_factory.mktemp("ratings")
     said("synth", "--out", folder, "--users", "800", "--items", "300", "--seed", "1")
     return folder / "films.parquet", folder / "books.parquet"

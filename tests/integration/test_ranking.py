@@ -18,11 +18,8 @@ USERS = 150
 
 
 @pytest.fixture(scope="module")
-def rating_files(real_data: Path | None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Amazon films and music where they are there, generated domains elsewhere."""
-    if real_data is not None:
-        folder = real_data / "amazon_movies_music"
-        return folder / "movies.parquet", folder / "music.parquet"
+def rating_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Generated domains."""
     folder = tmp_path_factory.mktemp("ratings")
     said("synth", "--out", folder, "--users", "1500", "--items", "400", "--seed", "1")
     return folder / "films.parquet", folder / "books.parquet"

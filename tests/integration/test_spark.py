@@ -153,10 +153,10 @@ def test_files_that_cannot_be_used_are_refused_as_locally_and_leave_nothing(
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory, real_data: Path | None) -> Tables:
-    """Amazon's films and music where they are there, else generated domains."""
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Generated domains as tables."""
     folder = tmp_path_factory.mktemp("tables")
-    source, target = pair_of_files(folder, real_data)
+    source, target = pair_of_files(folder)
     split = load_preset("ranking").split
     return write_tables(
         folder / "tables",
