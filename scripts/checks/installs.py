@@ -39,11 +39,11 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """What ``make pythons`` looks for. pyproject.toml has a classifier for those with which it has passed."""
 ALONE = tuple(name for name in EXTRAS if name not in {"all", "check", "dev", "test"})
 TESTS_OF_LOWEST = (
-    *("tests/unit", "tests/contract"),
+    *("tests/unit", "tests/contract", "tests/packaging"),
     # That old libraries call newer ones in ways that will go is no fault of ours.
     *("-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning"),
     # It is about the pins, which are what this environment does without.
-    *("--deselect", "tests/contract/test_packaging.py::test_everything_an_install_brings_is_pinned"),
+    *("--deselect", "tests/packaging/test_extras.py::test_everything_an_install_brings_is_pinned"),
 )
 
 

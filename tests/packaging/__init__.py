@@ -1,0 +1,1 @@
+"""What is shipped: extras and pins, images, make targets, and the manifests to deploy with."""
