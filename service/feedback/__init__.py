@@ -1,1 +1,1 @@
-"""What comes back of a list: ids that name it, kinds of events, and which of two models does better. Knows no HTTP."""
+"""Feedback on lists: recommendation ids, event types, and experiments that compare two bundles. Knows no HTTP."""

@@ -1,4 +1,4 @@
-"""Which arm of a comparison a list belongs to: the user split of canary against stable, and what stands outside it."""
+"""The arm of an experiment that a list belongs to: stable, canary, or none."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ NO_EXPERIMENT = bytes(EXPERIMENT_BYTES)
 
 
 class Arm(IntEnum):
-    """The part that a model had in the traffic split when it answered. The numbers stand in recommendation ids."""
+    """The role of a model in the traffic split when it answered. Recommendation ids contain the numbers."""
 
     UNASSIGNED = 0
-    """Nobody was assigned: no user id, a user who is not personalised, or no canary."""
+    """No assignment: no user id, a user who is not personalised, or no canary."""
     STABLE = 1
     CANARY = 2
     NAMED = 3
-    """The request named the model, so no chance decided."""
+    """The request named the model, so it was not chosen at random."""
 
 
 def experiment_of(lineup: Lineup) -> bytes:
-    """Names the comparison that runs in ``lineup``, on every replica alike; zeros where there is no canary.
+    """Id of the experiment that runs in ``lineup``, the same on every replica; zeros if there is no canary.
 
-    Another bundle, percentage or salt begins another comparison: it assigns other users.
+    A new bundle, percentage or salt starts a new experiment, since it assigns users differently.
     """
     traffic = lineup.traffic
     if traffic.canary is None:
@@ -36,7 +36,7 @@ def experiment_of(lineup: Lineup) -> bytes:
 
 
 def arm_of(lineup: Lineup, model: Model, *, named: bool, user_id: str | None) -> Arm:
-    """The arm of ``user_id``, whom ``model`` answers; ``named``: because the request says so."""
+    """The arm of ``user_id``, whom ``model`` answers. ``named``: whether the request named the model."""
     if named:
         return Arm.NAMED
     if user_id is None or lineup.traffic.canary is None:

@@ -1,4 +1,4 @@
-"""The types of events that the service takes, and what each counts for."""
+"""The event types that the service accepts, with their weights and counters."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.state.events.kinds import Counter, Domain
 
 @dataclass(frozen=True)
 class EventTypes:
-    """``counters[type]``: what an event of a comparison is counted among; of other types nothing is counted."""
+    """``counters[type]``: the counter of an experiment that events of this type add to, if any."""
 
     weights: EventWeights
     counters: Mapping[str, Counter]
 
     @classmethod
     def of(cls, settings: Settings) -> EventTypes:
-        """Raises InputError where ``settings`` name a conversion that is no type, or weights cannot be read."""
+        """Raises InputError if ``settings`` name an unknown type as a conversion, or if the weights cannot be parsed."""
         weights = EventWeights.parse(settings.event_weights, name="DIFFCDR_EVENT_WEIGHTS")
         counters: dict[str, Counter] = {"impression": "impressions", "click": "clicks"}
         for kind in filter(None, (part.strip() for part in settings.conversion_types.split(","))):
@@ -40,7 +40,7 @@ class EventTypes:
         return rating is not None or self.weights.weights.get(kind, 0.0) > 0
 
     def worth(self, manifest: Manifest, domain: Domain) -> dict[str, float]:
-        """What an event of each type counts as that has no rating, on the scale of ``domain`` in that bundle."""
+        """The rating that an event of each type counts as if it has none, on the bundle's scale of ``domain``."""
         scale = manifest.scoring.rating_range
         if domain == "source" and manifest.fold_in is not None and manifest.fold_in.shape is not None:
             scale = manifest.fold_in.shape.rating_range

@@ -1,7 +1,7 @@
-"""Canary against stable: what was counted of each, and what may be said of the difference at this moment.
+"""Canary against stable: the counts of both arms, and the verdict on their difference.
 
-A user is one observation, as it is users who are assigned: each counts once, with the first click or conversion, and
-none of the later ones, which are no news of who is better where somebody clicks on everything.
+Users are assigned to arms, so a user is one observation: each counts once, with the first click or conversion. Later
+ones are ignored; otherwise one user who clicks on everything could decide the comparison.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Verdict = Literal["canary_better", "canary_worse", "undecided", "sample_ratio_mi
 
 @dataclass(frozen=True)
 class Rate:
-    """Share of an arm's users, with its confidence sequence."""
+    """A share of an arm's users, with its confidence sequence."""
 
     share: float
     interval: Interval
@@ -30,9 +30,9 @@ class Rate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How often users of the canary did so, over users of stable. ``high`` of the interval may be infinite.
+    """Rate of ``metric`` in the canary divided by that in stable. ``high`` of the interval may be infinite.
 
-    ``ratio``: None where no user of stable did, or none of either.
+    ``ratio``: None if no user of stable clicked (or converted).
     """
 
     metric: Metric
@@ -44,7 +44,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SampleRatio:
-    """Whether users came as they were assigned: the share ``found`` (None without any) is ``expected``."""
+    """Whether the canary's share of users, ``found`` (None without users), matches the assigned one, ``expected``."""
 
     expected: float
     found: float | None
@@ -54,7 +54,7 @@ class SampleRatio:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One comparison. ``sample_ratio`` is None where no impressions were sent."""
+    """One experiment. ``sample_ratio`` is None if no impressions were sent."""
 
     id: str
     running: bool
@@ -66,12 +66,12 @@ class Experiment:
 
     @property
     def harm(self) -> bool:
-        """Whether the canary is worse in anything, beyond doubt."""
+        """Whether the verdict is ``canary_worse`` for any metric."""
         return any(comparison.verdict == "canary_worse" for comparison in self.comparisons)
 
 
 def experiments(totals: Sequence[ArmTotals], lineup: Lineup) -> list[Experiment]:
-    """Every comparison of ``totals``, in their order, the one that runs in ``lineup`` first."""
+    """Every experiment in ``totals``, in their order; the one that runs in ``lineup`` comes first."""
     running = experiment_of(lineup)
     arms: dict[str, dict[str, ArmTotals]] = {} if running == NO_EXPERIMENT else {running.hex(): {}}
     for arm in totals:
@@ -80,7 +80,7 @@ def experiments(totals: Sequence[ArmTotals], lineup: Lineup) -> list[Experiment]
 
 
 def rate(count: int, arm: ArmTotals) -> Rate | None:
-    """``count`` of the users of ``arm``; None where there are none, or no impressions tell how many saw a list."""
+    """``count`` as a share of the users of ``arm``; None without users, or without impressions to count them by."""
     if not arm.users or not arm.impressions:
         return None
     return Rate(count / arm.users, interval(count, arm.users, prior=RATE_PRIOR))
@@ -92,7 +92,7 @@ def _experiment(name: str, found: dict[str, ArmTotals], lineup: Lineup, *, runni
     stable = found.get("stable") or _nothing(Trial(name, "stable", percent, stable_id[:BUNDLE_CHARACTERS]))
     canary = found.get("canary") or _nothing(Trial(name, "canary", percent, canary_id[:BUNDLE_CHARACTERS]))
     share = percent / 100
-    if not 0.0 < share < 1.0:  # nobody, or everybody: there is nothing to compare
+    if not 0.0 < share < 1.0:  # no users, or all of them: there is nothing to compare
         return Experiment(name, running, percent, stable, canary, None, ())
     ratio = _sample_ratio(stable, canary, share)
     comparisons = (

@@ -1,4 +1,4 @@
-"""Ends a traffic split once the canary is worse beyond doubt."""
+"""Ends a traffic split when the verdict is that the canary is worse."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from service.state.store import StateUnavailable, Store
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 30.0
-"""How often it is looked. Every look is covered by the error rate of all together."""
+"""Seconds between looks. The error rate holds over all looks together."""
 
 
 class HarmWatch:
-    """Looks at the comparison that runs in ``registry``, by the counts of ``store``."""
+    """Watches the experiment that runs in ``registry``, using the counts in ``store``."""
 
     def __init__(
         self, registry: Registry, store: Store, change: Callable[[Callable[[Registry], bool]], Awaitable[bool]]
@@ -31,7 +31,7 @@ class HarmWatch:
         self._change = change
 
     async def watch(self) -> None:
-        """For ever: look every ``LOOK_SECONDS``; while the state does not answer, everything stays as it is."""
+        """Run forever: look every ``LOOK_SECONDS``. While the state does not answer, nothing changes."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -40,7 +40,7 @@ class HarmWatch:
                 logger.warning("the canary cannot be watched for harm, it stays: %s", error)
 
     async def look(self) -> bool:
-        """Whether the split was ended now. Raises StateUnavailable."""
+        """Look once; True if this ended the split. Raises StateUnavailable."""
         found = experiments(await self._store.trials(), self._registry.lineup)
         harmful = next((one for one in found if one.running and one.harm), None)
         if harmful is None or not await self._change(partial(_end, harmful.id)):
@@ -50,7 +50,7 @@ class HarmWatch:
 
 
 def _end(experiment: str, registry: Registry) -> bool:
-    """Send all users to stable, if it is still ``experiment`` that runs."""
+    """Send all users to stable, if ``experiment`` is still the one that runs."""
     lineup = registry.lineup
     if experiment_of(lineup).hex() != experiment:
         return False

@@ -1,4 +1,4 @@
-"""Sent events, looked through before any is kept: types, times, and the recommendation ids that they name."""
+"""Validation of sent events before any is stored: types, times, and recommendation ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.settings import Settings
 from service.state.events.kinds import Event, Trial
 
 SKEW_SECONDS = 300.0
-"""So far the clocks of senders and replicas may be apart."""
+"""Largest difference allowed between the clocks of senders and replicas."""
 HOUR_SECONDS = 3600.0
 
 
@@ -28,7 +28,7 @@ class Fault:
 
 
 class Unusable(Exception):
-    """Some events cannot be taken, and so none was."""
+    """Some events are invalid, so none was stored."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(faults[0].detail)
@@ -37,7 +37,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class EventIntake:
-    """Makes events ready to be kept; ``clock`` in seconds since 1970."""
+    """Checks events and prepares them for storage; ``clock`` in seconds since 1970."""
 
     types: EventTypes
     ids: RecommendationIds
@@ -46,11 +46,11 @@ class EventIntake:
 
     @classmethod
     def of(cls, settings: Settings, ids: RecommendationIds) -> EventIntake:
-        """As ``settings`` say. Raises InputError where types or weights cannot be read."""
+        """Configured by ``settings``. Raises InputError if types or weights cannot be parsed."""
         return cls(EventTypes.of(settings), ids, settings.attribution_hours)
 
     def ready(self, events: Sequence[Event]) -> list[Event]:
-        """``events``, each with what it counts for. Raises Unusable, which names all that are wrong."""
+        """``events``, each with the experiment it counts for. Raises Unusable, which names every invalid event."""
         now, faults, ready = self.clock(), list[Fault](), list[Event]()
         for index, event in enumerate(events):
             found = self._check(event, now)
@@ -63,7 +63,7 @@ class EventIntake:
         return ready
 
     def _check(self, event: Event, now: float) -> Event | tuple[str, str]:
-        """``event`` made ready, or which field of it is wrong and how."""
+        """``event`` prepared for storage, or the name of its invalid field and the reason."""
         if event.type not in self.types.weights.types:
             known = ", ".join(self.types.weights.types)
             return "type", f"no such type of events; those there are: {known}; DIFFCDR_EVENT_WEIGHTS names others"

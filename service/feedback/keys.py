@@ -1,4 +1,4 @@
-"""The key that recommendation ids are signed with: from the settings, or drawn once for all workers of a service."""
+"""The key that signs recommendation ids: from the settings, or drawn once for all workers of a service."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WARNED_FILE = "feedback.warned"
 
 
 def read_keys(setting: SecretStr) -> tuple[bytes, ...]:
-    """The keys in ``DIFFCDR_FEEDBACK_KEY``, newest first; none where it is empty.
+    """The keys in ``DIFFCDR_FEEDBACK_KEY``, newest first; none if it is empty.
 
     Raises:
-        InputError: one is too short to be a secret. The message does not hold it.
+        InputError: a key is too short to be a secret. The message does not contain it.
     """
     keys = tuple(part.strip().encode() for part in setting.get_secret_value().split(",") if part.strip())
     if any(len(key) < MIN_KEY_CHARACTERS for key in keys):
@@ -40,7 +40,7 @@ def drawn_key(folder: Path | None) -> bytes:
     partial.touch(mode=0o600)
     partial.write_bytes(key)
     try:
-        os.link(partial, path)  # whole, and only where no other worker was first
+        os.link(partial, path)  # atomic, and only if no other worker was first
     except FileExistsError:
         return path.read_bytes()
     finally:
@@ -49,14 +49,14 @@ def drawn_key(folder: Path | None) -> bytes:
 
 
 class Once:
-    """Something that is said once, by whichever worker of those that share ``folder`` comes first."""
+    """Something that only the first of the workers sharing ``folder`` does, for example a warning."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._done = False
 
     def first(self) -> bool:
-        """Whether nobody has been here before."""
+        """Whether this is the first call in any of these workers."""
         if self._done:
             return False
         self._done = True

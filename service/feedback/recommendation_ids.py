@@ -1,7 +1,7 @@
 """Recommendation ids: a list's bundle, arm, time and a keyed hash of its user, signed, in 60 characters.
 
-Nothing is kept of a list; what an id says is believed because it carries a MAC (BLAKE2b in its keyed mode, RFC 7693)
-of 96 bits. It holds no user id: who has no key cannot tell from it for whom the list was, nor try users out.
+Nothing is stored per list. An id is trusted because of its 96-bit MAC (keyed BLAKE2b, RFC 7693). It contains no user
+id: without the key, nobody can read the user from it or test guesses.
 
     4 bits version, 4 bits arm | experiment, 6 bytes | percent of the canary, float32 | beginning of the bundle's id,
     8 bytes | milliseconds since 1970, 6 | hash of the user, 8 | MAC, 12                (45 bytes, base64url)
@@ -35,18 +35,18 @@ _TIME_BYTES, _USER_BYTES, _MAC_BYTES = 6, 8, 12
 _BODY_BYTES = _HEAD.size + _TIME_BYTES + _USER_BYTES
 _NOBODY = bytes(_USER_BYTES)
 POPULAR_SECONDS = 3600
-"""The id of the popular list for all changes so often, so that caches may keep the answer meanwhile."""
+"""The id of the shared popular list changes this often, so that caches can keep the answer in between."""
 
 
 class NotOurs(ValueError):
-    """The id was not given out by this service, or not for this user."""
+    """The id was not issued by this service, or not for this user."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What an id says of the list: ``at`` in seconds since 1970, ``bundle`` the first 16 characters of its id.
+    """The content of an id: ``at`` in seconds since 1970, ``bundle`` the first 16 characters of the bundle's id.
 
-    ``experiment`` is hexadecimal, empty where there was no canary; ``percent`` of users went to it.
+    ``experiment`` is hexadecimal, empty if there was no canary; ``percent`` is the canary's share of users.
     """
 
     arm: Arm
@@ -57,7 +57,7 @@ class Recommendation:
 
 
 class RecommendationIds:
-    """Gives out ids and reads them. The first of ``keys`` signs, all of them are believed."""
+    """Issues ids and reads them. The first of ``keys`` signs; ids signed with any of them are accepted."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class RecommendationIds:
         self._heads: dict[tuple[str, Arm], bytes] = {}
 
     def issue(self, lineup: Lineup, model: Model, *, named: bool, user_id: str | None) -> str:
-        """The id of a list that ``model`` gives now. ``user_id``: None also for whoever is not to be personalised."""
+        """The id of a list that ``model`` gives now. ``user_id``: None also for users who are not personalised."""
         arm = arm_of(lineup, model, named=named, user_id=user_id)
         head = self._head(lineup, model, arm)
         signer = self._signers[0]
@@ -82,13 +82,13 @@ class RecommendationIds:
         return signer.signed(head + int(self._clock() * 1000).to_bytes(_TIME_BYTES, "big") + user)
 
     def issue_popular(self, lineup: Lineup, model: Model) -> str:
-        """The id of the popular list for everybody; the same for ``POPULAR_SECONDS``."""
+        """The id of the popular list that all users share; it stays the same for ``POPULAR_SECONDS``."""
         began = int(self._clock()) // POPULAR_SECONDS * POPULAR_SECONDS
         head = self._head(lineup, model, Arm.UNASSIGNED)
         return self._signers[0].signed(head + (began * 1000).to_bytes(_TIME_BYTES, "big") + _NOBODY)
 
     def read(self, text: str, *, user_id: str) -> Recommendation:
-        """What ``text`` says. Raises NotOurs where it is no id of this service, or that of another user's list."""
+        """The content of ``text``. Raises NotOurs if this service did not issue it, or issued it for another user."""
         if self._on_read is not None:
             self._on_read()
         raw = _decoded(text)
@@ -120,11 +120,11 @@ class RecommendationIds:
 
 
 class _Signer:
-    """One key's hash of users, and its MAC."""
+    """Hashes users and computes MACs with one key."""
 
     def __init__(self, key: bytes) -> None:
         secret = hashlib.sha256(key).digest()  # a key may be longer than BLAKE2b takes
-        # Copies of these cost less than to begin anew.
+        # Copying these is cheaper than creating them anew.
         self._user = hashlib.blake2b(key=secret, digest_size=_USER_BYTES, person=b"user")
         self._mac = hashlib.blake2b(key=secret, digest_size=_MAC_BYTES, person=b"list")
 
@@ -146,17 +146,17 @@ class _Signer:
 
 
 def _decoded(text: str) -> bytes | None:
-    """The bytes of ``text``; None where it is not written as an id is."""
+    """The bytes of ``text``; None if it does not have the form of an id."""
     try:
         raw = urlsafe_b64decode(text.encode("ascii"))
     except (UnicodeEncodeError, binascii.Error):
         return None
-    # Decoding skips what is no base64: another text for the same bytes is not the id.
+    # Decoding skips characters that are not base64, so other texts give the same bytes; they are not the id.
     return raw if len(text) == ID_CHARACTERS and len(raw) == _BODY_BYTES + _MAC_BYTES else None
 
 
 def open_ids(settings: Settings, folder: Path | None) -> RecommendationIds:
-    """What ``settings`` sign with; without a key, one drawn for all workers of ``folder``, of which is warned once.
+    """Ids signed as ``settings`` say; without a key, one is drawn for all workers of ``folder``, with one warning.
 
     Raises:
         InputError: a key is too short.

@@ -18,7 +18,7 @@ router = APIRouter(tags=["health"])
 
 
 class ActivityParameters(BaseModel):
-    """What may stand in the query string."""
+    """Query parameters of recent activity."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Filters against the bundle that is to answer: found out before there is anything to wait for."""
+"""Checks filters against the bundle that will answer, before the request waits for anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.edge.problems import filter_refused
 
 
 def require_askable(model: Model, query: Query, *, place: str = "/filter") -> None:
-    """Raise Problem 422 where ``model`` cannot be asked for the filter of ``query``, at ``place`` in the request."""
+    """Raise Problem 422 if ``model`` does not support the filter of ``query``, at ``place`` in the request."""
     if query.filter is None:
         return
     try:

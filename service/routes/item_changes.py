@@ -1,4 +1,4 @@
-"""What is known of an item, and what changes while the service runs: whether it is available, and its tags."""
+"""Routes for one item: its attributes, and changes of its availability and tags while the service runs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _PROBLEMS = responses(
     "overloaded",
     "state_unavailable",
 )
-_DONE = "Durable: it holds here from now on, and within a second in every worker and on every replica."
+_DONE = "Durable. Applied here at once, and in every other worker and replica within a second."
 
 
 @router.get(
     "/v1/items/{item_id}",
-    summary="What is known of an item",
+    summary="An item with its attributes",
     response_class=Response,
     responses={
         200: {"model": ItemAnswer},
@@ -46,7 +46,7 @@ _DONE = "Durable: it holds here from now on, and within a second in every worker
     },
 )
 async def item(request: Request, item_id: ItemInAddress, parameters: Annotated[ModelParameters, Query()]) -> Response:
-    """Of the target domain: its title, its attributes, and whether lists may hold it now."""
+    """An item of the target domain: its title, its attributes, and whether it is available now."""
     runtime = runtime_of(request)
     model = runtime.registry.lineup.choose(parameters.model, None)
     items, changes = model.bundle.target_items, runtime.items.now
@@ -78,7 +78,7 @@ async def item(request: Request, item_id: ItemInAddress, parameters: Annotated[M
     openapi_extra=request_body((JSON, reference("ItemChangeRequest"))),
 )
 async def change(request: Request, item_id: ItemInAddress) -> Response:
-    """An item that is not available is in no list. It need not be in the bundle: a later one may have it."""
+    """An item that is not available appears in no list. It need not be in the bundle; a later one may have it."""
     runtime = runtime_of(request)
     wanted = await read_json(request, ItemChangeRequest, limit=runtime.settings.max_body_bytes)
     await runtime.store.items.change({item_id: wanted.wish()})
@@ -94,10 +94,10 @@ async def change(request: Request, item_id: ItemInAddress) -> Response:
     openapi_extra=request_body((JSON, reference("ItemChangesRequest"))),
 )
 async def change_many(request: Request) -> Response:
-    """Up to 10,000 items: all changes hold, or none. Of an item that is named twice both hold, the later one last."""
+    """Up to 10,000 items; either all changes apply or none. Changes of an item named twice apply in order."""
     runtime = runtime_of(request)
     wanted = await read_json(request, ItemChangesRequest, limit=runtime.settings.max_bulk_body_bytes)
-    # Aside: as many take some 50 ms.
+    # On a thread: 10,000 items take some 50 ms.
     wishes = await asyncio.to_thread(_wishes, wanted)
     await runtime.store.items.change(wishes)
     await runtime.items.refresh()

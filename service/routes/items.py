@@ -1,4 +1,4 @@
-"""Items without a user."""
+"""The popular list, which needs no user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = APIRouter(tags=["items"])
 
 
 class PopularParameters(BaseModel):
-    """What may stand in the query string."""
+    """Query parameters of the popular list."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,7 +48,7 @@ async def popular(request: Request, parameters: Annotated[PopularParameters, Que
     model = lineup.stable
     wanted = ListQuery(None, k=parameters.k, offset=parameters.offset, filter=filter_in(parameters.filter))
     require_askable(model, wanted, place="/query/filter")
-    # The same for an hour: the ETag names it too, so who keeps the answer keeps an id that is still young.
+    # The id stays the same for an hour. It is part of the ETag, so a cached answer never has an old id.
     recommendation_id = runtime.feedback.ids.issue_popular(lineup, model)
     everything = wanted.filter is None and changes.known and not changes.serial
     most = model.popular

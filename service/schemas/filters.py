@@ -1,4 +1,4 @@
-"""A filter in a query string: the JSON that a body has for it, as text."""
+"""A filter in a query string: the same JSON as in a body, as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from diffcdr.filtering.item_filter import FilterError, ItemFilter
 
 MAX_TEXT = 1024
-"""Longest filter in an address; servers and proxies bound how long one may be."""
+"""Longest filter in an address, since servers and proxies limit the length of addresses."""
 
 
 def _readable(text: str | None) -> str | None:
@@ -24,7 +24,7 @@ FilterText = Annotated[
     str | None,
     Field(
         max_length=MAX_TEXT,
-        description="Which items the list may hold: the JSON of the `filter` of `POST /v1/recommendations`.",
+        description="Which items the list may contain: the JSON of `filter` in `POST /v1/recommendations`.",
         examples=['{"where": {"tags": {"none": ["sale"]}}}'],
     ),
     AfterValidator(_readable),
@@ -32,5 +32,5 @@ FilterText = Annotated[
 
 
 def filter_in(text: str | None) -> ItemFilter | None:
-    """The filter that ``text`` writes. Raises FilterError."""
+    """The filter parsed from ``text``. Raises FilterError."""
     return None if text is None else ItemFilter.parse(text)

@@ -1,4 +1,4 @@
-"""Bodies about items: what is known of one, and what changes while the service runs."""
+"""Bodies about items: their attributes, and changes while the service runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Tag = Annotated[str, Field(min_length=1, max_length=MAX_WORD_BYTES)]
 
 
 class ItemChangeRequest(Body):
-    """What is to hold for an item from now on. What is left out stays as it is; null: as the bundle says."""
+    """Changes to an item. A field left out stays as it is; null resets it to the bundle's value."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["available"]}, {"required": ["tags"]}]})
 
-    available: Annotated[bool | None, Field(description="Whether lists may hold it.", examples=[False])] = None
+    available: Annotated[bool | None, Field(description="Whether lists may contain it.", examples=[False])] = None
     tags: Annotated[
         tuple[Tag, ...] | None,
-        Field(max_length=MAX_TAGS, description="In place of the tags it has.", examples=[["sale"]]),
+        Field(max_length=MAX_TAGS, description="Replaces the current tags.", examples=[["sale"]]),
     ] = None
 
     @model_validator(mode="after")
@@ -36,35 +36,35 @@ class ItemChangeRequest(Body):
         return self
 
     def wish(self) -> ItemWish:
-        """What the state is to remember."""
+        """The change as the state stores it."""
         given = self.model_fields_set
         return ItemWish(self.available, self.tags, "available" not in given, "tags" not in given)
 
 
 class NamedItemChange(ItemChangeRequest):
-    """The same of the item that it names."""
+    """Changes to the item with this id."""
 
     item_id: SentId
 
 
 class ItemChangesRequest(Body):
-    """Changes of many items; all of them hold, or none."""
+    """Changes to many items; either all apply or none."""
 
     items: Annotated[tuple[NamedItemChange, ...], Field(min_length=1, max_length=MAX_CHANGED, fail_fast=True)]
 
 
 class ItemChangesAnswer(Body):
-    """All of it holds now."""
+    """All changes were applied."""
 
-    changed: Annotated[int, Field(ge=1, description="Items that the request names.")]
+    changed: Annotated[int, Field(ge=1, description="Number of items in the request.")]
     request_id: str
 
 
 class ItemAnswer(FoundItem):
-    """What is known of an item of the target domain."""
+    """An item of the target domain with its attributes."""
 
     attributes: Annotated[
-        dict[str, Any], Field(description="Those that it has a value of; `tags` as they are now, `available` apart.")
+        dict[str, Any], Field(description="Attributes with a value, including the current `tags`; without `available`.")
     ]
-    available: Annotated[bool, Field(description="Whether lists may hold it now.")]
+    available: Annotated[bool, Field(description="Whether lists may contain it now.")]
     bundle: str

@@ -33,16 +33,16 @@ class RatingEvent(Body):
     event_id: Annotated[SentId, Field(description="Chosen by the sender, unique for each event of a user.")]
     user_id: Annotated[SentId, Field(description="The user, as in the rating files.")]
     item_id: Annotated[SentId, Field(description="The item, as in the rating files.")]
-    rating: Annotated[float | None, Field(description="May be left out where `type` is another than `rating`.")] = None
+    rating: Annotated[float | None, Field(description="Required for type `rating`, optional for other types.")] = None
     domain: Annotated[
         Domain | None,
-        Field(description="Where the item is from: the target if there is a `recommendation_id`, else the source."),
+        Field(description="Domain of the item. Default: `target` with a `recommendation_id`, else `source`."),
     ] = None
     type: Annotated[
         str,
         Field(
             pattern=TYPE_PATTERN,
-            description="`rating`, `impression`, `click`, `purchase`, or another of DIFFCDR_EVENT_WEIGHTS.",
+            description="`rating`, `impression`, `click`, `purchase`, or another type in DIFFCDR_EVENT_WEIGHTS.",
             examples=["click"],
         ),
     ] = "rating"
@@ -50,7 +50,7 @@ class RatingEvent(Body):
         str | None,
         Field(
             pattern=f"^[A-Za-z0-9_-]{{{ID_CHARACTERS}}}$",
-            description="Of the list that it came of; events count for a list DIFFCDR_ATTRIBUTION_HOURS long.",
+            description="Id of the list that led to the event; events count for it for DIFFCDR_ATTRIBUTION_HOURS.",
             examples=[RECOMMENDATION_ID],
         ),
     ] = None
@@ -59,12 +59,12 @@ class RatingEvent(Body):
     ] = None
     timestamp: Annotated[
         int | None,
-        Field(ge=0, le=MAX_TIME, description="When it was, in seconds since 1970; now if left out."),
+        Field(ge=0, le=MAX_TIME, description="When the event happened, in seconds since 1970; now if left out."),
         WHOLE,
     ] = None
 
     def event(self) -> Event:
-        """As it is kept."""
+        """The event as it is stored."""
         default: Domain = "source" if self.recommendation_id is None else "target"
         return Event(
             self.event_id,
@@ -80,7 +80,7 @@ class RatingEvent(Body):
 
 
 class EventsRequest(Body):
-    """Events to remember, oldest first."""
+    """Events to store, oldest first."""
 
     events: Annotated[tuple[RatingEvent, ...], Field(min_length=1, max_length=MAX_EVENTS, fail_fast=True)]
 
@@ -94,9 +94,9 @@ class RejectedEvent(Body):
 
 
 class EventsAnswer(Body):
-    """The outcome of each event; each is counted once."""
+    """How many events were stored; each event is counted once."""
 
-    accepted: Annotated[int, Field(ge=0, description="Remembered now.")]
+    accepted: Annotated[int, Field(ge=0, description="Stored now.")]
     duplicates: Annotated[int, Field(ge=0, description="Stored before: the user has an event with this id.")]
     rejected: list[RejectedEvent]
     request_id: str

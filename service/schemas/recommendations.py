@@ -17,14 +17,14 @@ from service.schemas.filters import FilterText, filter_in
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""
 MAX_LISTED_IN_ADDRESS = 50
-"""Most excluded items in a query string; servers and proxies bound how long an address may be."""
+"""Most excluded items in a query string; servers and proxies limit the length of addresses."""
 
 
 RecommendationId = Annotated[
     str,
     Field(
-        description="Names the list in the events that come of it (POST /v1/events). Signed; holds bundle, arm and "
-        "time, and no user id.",
+        description="Send it with events about this list (POST /v1/events). Signed; contains bundle, arm and time, "
+        "but no user id.",
         examples=[RECOMMENDATION_ID],
     ),
 ]
@@ -46,8 +46,8 @@ class _Options(Body):
         Field(
             ge=0,
             lt=MAX_K,
-            description="A page: leave out so many items from the beginning. Name it with every page, 0 with the "
-            f"first: all are cut from one list of {MAX_K}, which changes only with the bundle and the user's ratings.",
+            description="For pages: skip this many items. Send it with every page, 0 with the first: "
+            f"all are cut from one list of {MAX_K}, which changes only with the bundle and the user's ratings.",
             examples=[0],
         ),
         WHOLE,
@@ -68,7 +68,7 @@ class _Options(Body):
         Field(description="`deny`: answer 404 instead of the popular list."),
     ] = "allow"
     explain: Annotated[
-        bool, Field(description="Say of each item which of the user's ratings its score is the sum of.")
+        bool, Field(description="Explain how each score adds up from the user's ratings.")
     ] = False
     model: ModelName = None
 
@@ -115,7 +115,7 @@ class BatchUser(_Options):
     ] = ()
     filter: Annotated[
         ItemFilter | None,
-        Field(description="Which items the list may hold. The best of these are found, however few they are."),
+        Field(description="Which items the list may contain. The list has exactly the best of them."),
     ] = None
 
     @model_validator(mode="after")
@@ -148,9 +148,9 @@ class RecommendationRequest(BatchUser):
 
 
 class RecommendationParameters(_Options):
-    """The same, as a query string; the user stands in the path."""
+    """The same as query parameters; the user id is in the path."""
 
-    # Query strings hold text, so numbers are read from it.
+    # Query parameters are text, so numbers are parsed from it.
     model_config = ConfigDict(strict=False)
 
     exclude_items: Annotated[
@@ -181,7 +181,7 @@ class RecommendationParameters(_Options):
 
 
 class SourceShare(Body):
-    """A source rating that spoke for the item."""
+    """A source rating that raised the score of the item."""
 
     item_id: str
     title: Annotated[str | None, Field(description="Left out where unknown.")] = None
@@ -190,16 +190,16 @@ class SourceShare(Body):
 
 
 class Explanation(Body):
-    """What a score is the sum of: the shares of `sources`, and all other members."""
+    """How a score adds up: the sum of the shares of `sources` and of all other members."""
 
     sources: Annotated[
         list[SourceShare],
-        Field(max_length=NAMED, description="The source ratings that spoke most for the item, most first."),
+        Field(max_length=NAMED, description="The source ratings that raised the score most, largest share first."),
     ]
-    other_sources: Annotated[float, Field(description="All other source ratings, those against the item included.")]
-    target_ratings: Annotated[float, Field(description="The user's target ratings.")]
-    base: Annotated[float, Field(description="What a user without ratings has: the item's bias, what is popular.")]
-    rest: Annotated[float, Field(description="What is left: rounding, and what the ratings alone do not give.")]
+    other_sources: Annotated[float, Field(description="All other source ratings, including those that lower the score.")]
+    target_ratings: Annotated[float, Field(description="All of the user's target ratings together.")]
+    base: Annotated[float, Field(description="The score for a user without ratings: the item's bias and popularity.")]
+    rest: Annotated[float, Field(description="What no other part accounts for, for example rounding.")]
 
 
 class Item(Body):
@@ -211,16 +211,16 @@ class Item(Body):
     title: Annotated[str | None, Field(description="Left out where unknown.")] = None
     explanation: Annotated[
         Explanation | None,
-        Field(description="With `explain`; null where `unexplained_reason` says why. Left out without."),
+        Field(description="Only with `explain`; null if there is no explanation (see `unexplained_reason`)."),
     ] = None
 
 
 Unexplained = Annotated[
     UnexplainedReason | None,
     Field(
-        description="With `explain`, why there is no explanation: the list is the popular one (`not_personal`); what "
-        "the user rated is not in the bundle (`no_histories`); no rule leads from source items to this bundle's scores "
-        "(`no_item_vectors`); numbers are too large (`not_finite`). Left out without."
+        description="Only with `explain`: why there is no explanation. `not_personal`: this is the popular list. "
+        "`no_histories`: the bundle does not contain the user's ratings. `no_item_vectors`: this model does not build "
+        "user vectors from single ratings. `not_finite`: numbers are too large."
     ),
 ]
 
@@ -228,10 +228,9 @@ Unexplained = Annotated[
 Empty = Annotated[
     EmptyReason | None,
     Field(
-        description="Of a list without items: filter and availability leave no item at all (`no_item_allowed`); those "
-        "they leave are all seen or excluded (`all_excluded`); the page lies behind the end of the list "
-        "(`past_the_end`); which items are available cannot be read since the start (`availability_unknown`). Left out "
-        "where there are items."
+        description="Only in a list without items. `no_item_allowed`: filter and availability allow no item. "
+        "`all_excluded`: all allowed items are seen or excluded. `past_the_end`: the page begins after the end of the "
+        "list. `availability_unknown`: availability could not be read since the start."
     ),
 ]
 

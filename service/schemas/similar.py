@@ -13,7 +13,7 @@ from service.schemas.filters import FilterText
 
 
 class SimilarParameters(BaseModel):
-    """What may stand in the query string."""
+    """Query parameters of similar items."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -40,7 +40,7 @@ class SimilarAnswer(Body):
     items: Annotated[list[SimilarItem], Field(description="At most k; none if the item's vector is zero.")]
     empty_reason: Annotated[
         Literal["no_item_allowed", "availability_unknown"] | None,
-        Field(description="Filter and availability leave no item at all, or cannot be read. Left out otherwise."),
+        Field(description="Filter and availability allow no item, or availability cannot be read. Left out otherwise."),
     ] = None
     domain: Literal["source", "target"]
     bundle: str

@@ -1,1 +1,1 @@
-"""What comes back of lists: events, and what they say of two bundles."""
+"""Feedback routes: events, and the experiments that compare two bundles."""

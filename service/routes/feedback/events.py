@@ -1,4 +1,4 @@
-"""Events as they happen, so that nobody has to wait for the next training."""
+"""The route that takes events, used from the next request on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = APIRouter(tags=["events"])
 
 @router.post(
     "/v1/events",
-    summary="Add ratings of users, and what they did with lists",
+    summary="Send ratings, impressions, clicks and purchases",
     response_class=Response,
     responses={
         200: {"model": EventsAnswer},
@@ -43,15 +43,15 @@ router = APIRouter(tags=["events"])
     openapi_extra=request_body((JSON, reference("EventsRequest"))),
 )
 async def add_events(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
-    """Used with the next request, on every replica: the source ratings of a user without a vector, the target
-    ratings of any user, whose list they move (`warm`) and whose items count as seen. An event of another type than
-    `rating` counts as its weight says (`DIFFCDR_EVENT_WEIGHTS`): a purchase as the best rating, a click and an
-    impression not at all. With a `recommendation_id` it counts for the bundle that gave the list (GET /v1/experiments).
+    """Events apply from the next request on, on every replica. Source ratings serve users without a vector. Target
+    ratings change the list of any user (`warm`), and their items count as seen. Other types count by their weight
+    (`DIFFCDR_EVENT_WEIGHTS`): a purchase like the best rating; clicks and impressions not at all. An event with a
+    `recommendation_id` also counts for the bundle that gave the list (GET /v1/experiments).
 
-    Up to 1,000 events, durable before the answer; one that is wrong refuses all. Event ids make it harmless to send an
-    event twice: after any failure send the same request again. Of each user the last 1,000 that count in lists are
-    kept, and as many others, for `DIFFCDR_EVENT_DAYS` days after the last one. Of users who opted out or were erased
-    nothing is taken.
+    Up to 1,000 events, durable before the answer. If one is invalid, all are refused. Sending an event twice is
+    harmless because of its id: after any failure, send the same request again. The last 1,000 events of a user that
+    count in lists are kept, and the last 1,000 others, until `DIFFCDR_EVENT_DAYS` days after the last one. Events of
+    users who opted out or were erased are rejected.
     """
     runtime = runtime_of(request)
     wanted = await read_json(request, EventsRequest, limit=runtime.settings.max_bulk_body_bytes)

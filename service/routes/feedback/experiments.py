@@ -34,7 +34,7 @@ router = APIRouter(tags=["models"])
 
 @router.get(
     "/v1/experiments",
-    summary="Canary against stable, by what came back",
+    summary="Canary against stable, by clicks and conversions",
     response_class=Response,
     responses={
         200: {"model": ExperimentsAnswer},
@@ -42,11 +42,11 @@ router = APIRouter(tags=["models"])
     },
 )
 async def compare(request: Request) -> Response:
-    """Of each traffic split: impressions, clicks and conversions by arm, of all workers and replicas on one state.
+    """Impressions, clicks and conversions of each traffic split by arm, over all workers and replicas on one state.
 
-    Events count that name a recommendation id (POST /v1/events) of a list for a user whom the split assigned. All
-    intervals and p-values hold whenever and however often one looks, so a split may be ended as soon as there is a
-    verdict.
+    An event counts if it has a `recommendation_id` (POST /v1/events) of a list for a user whom the split assigned. All
+    intervals and p-values are valid whenever and however often you look, so a split can be ended as soon as there is
+    a verdict.
     """
     runtime = runtime_of(request)
     lineup = runtime.registry.lineup
