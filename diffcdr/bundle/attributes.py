@@ -1,13 +1,13 @@
-"""What is known of items besides their titles: typed columns that memory-map, read by :mod:`diffcdr.filtering`.
+"""Item attributes: typed, memory-mapped columns, read by :mod:`diffcdr.filtering`.
 
-    target_items/attributes/N/  values [present] [indptr] [word_offsets word_text]      of the manifest's N-th attribute
+    target_items/attributes/N/  values [present] [indptr] [word_offsets word_text]      attribute N of the manifest
 
-    number      values int32, int64, float32 or float64 [m], whichever holds all of them exactly
+    number      values int32, int64, float32 or float64 [m], the first that holds all of them exactly
     boolean     values bool [m]
-    text        values uint8, uint16 or uint32 [m]: places in the words
+    text        values uint8, uint16 or uint32 [m]: indices of words
     category    values of the same kinds [R], ascending in each row of the CSR of indptr int64 [m + 1]
 
-``present`` bool [m]: which items have a value, where some have none. Words are sorted by their UTF-8 bytes, each once.
+``present`` bool [m]: which items have a value, if some have none. Words are unique and sorted by their UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MAX_ATTRIBUTES = 64
 MAX_NAME = 100
 """Longest name of an attribute, in characters."""
 MAX_WORD_BYTES = 256
-"""Longest text that an item is filtered by."""
+"""Longest text value, in bytes."""
 AVAILABLE, TAGS = "available", "tags"
-"""Attributes that the service changes while it runs; the first is boolean, the second a category."""
+"""Attributes that the service can change while it runs: a boolean and a category."""
 
 
 class AttributeSpec(BaseModel):
@@ -50,7 +50,7 @@ class AttributeSpec(BaseModel):
 
 @dataclass(frozen=True)
 class Attribute:
-    """One column, as the module says."""
+    """One column, in the layout of the module's docstring."""
 
     kind: AttributeKind
     values: npt.NDArray[Any]
@@ -60,7 +60,7 @@ class Attribute:
 
     @classmethod
     def numbers(cls, values: npt.NDArray[Any], present: BoolArray) -> Self:
-        """Of integers or floats [m], finite where ``present`` [m]; in the smallest kind that holds all of them."""
+        """A column of integers or floats [m], finite where ``present`` [m], in the smallest type that holds all of them."""
         values = np.where(present, values, 0)
         for kind in (np.int32, np.int64, np.float32, np.float64):
             with np.errstate(over="ignore", invalid="ignore"):
@@ -71,23 +71,23 @@ class Attribute:
 
     @classmethod
     def booleans(cls, values: BoolArray, present: BoolArray) -> Self:
-        """Of ``values`` bool [m] where ``present`` [m]."""
+        """A column of ``values`` bool [m] where ``present`` [m]."""
         return cls("boolean", values & present, _some(present))
 
     @classmethod
     def texts(cls, codes: npt.NDArray[np.integer[Any]], present: BoolArray, words: Sequence[str]) -> Self:
-        """Of places ``codes`` [m] in the sorted ``words``, where ``present`` [m]."""
+        """A column of indices ``codes`` [m] into the sorted ``words``, where ``present`` [m]."""
         packed = np.where(present, codes, 0).astype(_code_kind(len(words)))
         return cls("text", packed, _some(present), words=TitleTable.build(words))
 
     @classmethod
     def categories(cls, indptr: Int64Array, codes: npt.NDArray[np.integer[Any]], words: Sequence[str]) -> Self:
-        """Of places ``codes`` [R] in the sorted ``words``, ascending in each row of ``indptr`` [m + 1]."""
+        """A column of indices ``codes`` [R] into the sorted ``words``, ascending in each row of ``indptr`` [m + 1]."""
         packed = codes.astype(_code_kind(len(words)))
         return cls("category", packed, indptr=indptr.astype(np.int64), words=TitleTable.build(words))
 
     def value(self, row: int) -> Value:
-        """That of the item at ``row``; None where it has none."""
+        """The value of the item at ``row``; None if it has none."""
         if self.indptr is not None:
             codes = self.values[self.indptr[row] : self.indptr[row + 1]]
             return [self._word(code) for code in codes.tolist()] or None
@@ -97,7 +97,7 @@ class Attribute:
         return self._word(found) if isinstance(found, int) and self.words is not None else found
 
     def place(self, word: str) -> tuple[int, bool]:
-        """Where ``word`` stands, or would stand, in the words, and whether it is there."""
+        """The index that ``word`` has, or would have, in the words, and whether it is there."""
         assert self.words is not None
         wanted = word.encode("utf-8", "surrogatepass")
         low, high = 0, len(self.words.offsets) - 1
@@ -110,7 +110,7 @@ class Attribute:
         return low, low < len(self.words.offsets) - 1 and self._word(low).encode() == wanted
 
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-        """The tables by name, as they are written."""
+        """The tables by name, as they are stored."""
         yield "values", self.values
         if self.present is not None:
             yield "present", self.present
@@ -135,13 +135,13 @@ def _code_kind(words: int) -> type[np.unsignedinteger[Any]]:
 
 @dataclass(frozen=True)
 class ItemAttributes:
-    """All of them, by name, in the manifest's order."""
+    """All attributes of a bundle, by name, in the manifest's order."""
 
     columns: Mapping[str, Attribute]
 
     @classmethod
     def open(cls, specs: Sequence[AttributeSpec], files: Mapping[str, Any], array: Callable[[str], Any]) -> Self:
-        """Those that the manifest names; ``array`` maps a table by its name, ``files`` are all there are."""
+        """The attributes that the manifest names; ``array`` opens a table by name, ``files`` are those of the bundle."""
         columns: dict[str, Attribute] = {}
         for number, spec in enumerate(specs):
             folder = f"{ATTRIBUTES_FOLDER}/{number}"
@@ -157,7 +157,7 @@ class ItemAttributes:
         return cls(columns)
 
     def specs(self) -> tuple[AttributeSpec, ...]:
-        """What the manifest says of them."""
+        """The attributes as the manifest lists them."""
         return tuple(AttributeSpec(name=name, kind=column.kind) for name, column in self.columns.items())
 
     def write(self, writer: BundleWriter) -> None:
@@ -167,7 +167,7 @@ class ItemAttributes:
                 writer.array(f"{ATTRIBUTES_FOLDER}/{number}/{name}.npy", table)
 
     def of(self, row: int) -> dict[str, Value]:
-        """What is known of the item at ``row``."""
+        """The attributes of the item at ``row`` that have a value."""
         found = {name: column.value(row) for name, column in self.columns.items()}
         return {name: value for name, value in found.items() if value is not None}
 

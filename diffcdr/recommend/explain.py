@@ -2,10 +2,10 @@
 
     score(u, j) = base_j + sum over source ratings i (c_i J . l_j + w_i S_ij) + target ratings + rest
 
-``c_i`` is the part of rating i in the source vector (:meth:`FoldIn.parts`), ``J`` the transfer's matrix, or its mean
-Jacobian on the way to the user, ``l_j`` what the user's target ratings leave of the item's vector (:meth:`Blend.kept`),
-and ``w_i S_ij`` the sparse term. A query is resolved once more, alone, which gives the vector that its list was made
-with. So nothing is kept for explanations until one is asked for.
+``c_i`` is the part of rating i in the source vector (:meth:`FoldIn.parts`). ``J`` is the transfer's matrix, or its mean
+Jacobian on the line to the user. ``l_j`` is what the user's target ratings leave of the item's vector
+(:meth:`Blend.kept`), and ``w_i S_ij`` the sparse term. The query is resolved again on its own, which gives the same
+vector that its list was made with. So nothing has to be stored for explanations in advance.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from diffcdr.search.sparse_part import SparsePart
 from diffcdr.stage_times import stage
 
 SAME_VECTOR = 1e-3
-"""Farther apart than this, relative to its length, a stored vector is not what its user's ratings are said to give."""
+"""If a stored vector is farther than this, relative to its length, from what the ratings give, they did not make it."""
 NO_ROWS: Int64Array = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rated:
-    """Source item rows, ascending, and their ratings; ``given``: they came with the query."""
+    """Source item rows, ascending, and their ratings; ``given``: whether they came with the query."""
 
     rows: Int64Array
     ratings: Float64Array
@@ -47,10 +47,10 @@ class _Rated:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How the user's vector came about.
+    """How the user's vector was computed.
 
     ``source``: the source vector that was transferred, or None. ``seen``: item rows of target ratings that moved it,
-    the last move first; None where target ratings alone make the vector.
+    the last move first; None if target ratings alone make the vector.
     """
 
     source: Float32Array | None
@@ -65,14 +65,14 @@ class Explainer:
         self._bundle, self._resolver = bundle, resolver
 
     def asked(self, answer: Recommendation | UserUnknown, query: Query) -> Recommendation | UserUnknown:
-        """``answer``, explained where ``query`` asks for it."""
+        """``answer``, explained if ``query`` asks for it."""
         if not query.explain or isinstance(answer, UserUnknown):
             return answer
         with stage("explain"):
             return self.explained(answer, query)
 
     def explained(self, answer: Recommendation, query: Query) -> Recommendation:
-        """``answer`` to ``query`` with an explanation for each of its items, or with the reason why there is none."""
+        """``answer`` to ``query`` with an explanation of each item, or with the reason why there is none."""
         found = self._explain(answer, query)
         if isinstance(found, str):
             return replace(answer, unexplained_reason=found)
@@ -96,7 +96,7 @@ class Explainer:
         return self._named(rated, shares)
 
     def _way(self, query: Query, resolved: Resolved) -> _Way:
-        """As :meth:`Resolver.resolve` goes it."""
+        """The steps that :meth:`Resolver.resolve` takes."""
         bundle, resolver = self._bundle, self._resolver
         row, warm = bundle.source_users.ids.row(query.user_id or ""), int(resolved.warm_rows[0])
         brought = resolver.source_likes(query)
@@ -120,7 +120,7 @@ class Explainer:
         return _Way(source, rated, None if stored is None else (rows, *stored))
 
     def _stored(self, row: int) -> _Rated | None:
-        """What the source user in ``row`` has rated, as far as the bundle may tell."""
+        """The ratings of the source user in ``row``, if the bundle may show them."""
         history = self._bundle.console.history
         if history is None or row < 0:
             return None
@@ -130,12 +130,12 @@ class Explainer:
         return _Rated(history.items[mine].astype(np.int64), history.ratings[mine].astype(np.float64), given=False)
 
     def _stored_way(self, row: int, warm: int) -> tuple[Int64Array, ...] | None:
-        """The target ratings that made a stored vector of the transferred one; None where they made it alone."""
+        """The target ratings that moved the transferred vector to the stored one; None if they made it alone."""
         spec, blend = self._bundle.manifest.warm, self._resolver.blend
         if spec is None or blend is None or spec.stored != "blended" or row < 0:
             return None
         users, seen = self._bundle.target_users, self._bundle.target_users.liked(warm).astype(np.int64)
-        if blend.counts_absence:  # needs no ratings: it can be seen whether this is so
+        if blend.counts_absence:  # needs no rating values, so this can be checked
             start = self._resolver.carry(np.asarray(self._bundle.source_users.vectors[row : row + 1]))[0]
             held = np.asarray(users.vectors[warm], dtype=np.float64)
             if np.linalg.norm(blend(start, seen, np.ones(len(seen))) - held) > SAME_VECTOR * np.linalg.norm(held):
@@ -155,7 +155,7 @@ class Explainer:
         return way.rated
 
     def _line(self, way: _Way, rated: _Rated) -> _Line:
-        """From the user without ratings to this one, before and after the transfer."""
+        """The line from a user without ratings to this user, before and after the transfer."""
         transfer, spec = self._resolver.carry, self._bundle.manifest.transfer
         nothing, none = np.zeros(spec.target_dim), np.zeros((len(rated.rows), spec.source_dim))
         flat = np.zeros((spec.source_dim, spec.target_dim))
@@ -189,7 +189,7 @@ class Explainer:
         return _Shares(sources, base, own, scores - base - own - sources.sum(axis=0))
 
     def _named(self, rated: _Rated, shares: _Shares) -> list[Explanation]:
-        """The explanation of each score, the best ``NAMED`` sources of each by name."""
+        """The explanation of each score, with its ``NAMED`` largest sources by name."""
         table = self._bundle.source_items
         best = np.argsort(-shares.sources, axis=0, kind="stable")[:NAMED].T
         amounts = np.take_along_axis(shares.sources.T, best, axis=1)
@@ -213,8 +213,8 @@ class Explainer:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Target vectors of the user without ratings, and of this one; the parts [H, source_dim] of source ratings in
-    this one's source vector, and what becomes of them, [source_dim, target_dim]."""
+    """Target vectors of a user without ratings (``began``) and of this user (``reached``); the parts [H, source_dim] of
+    source ratings in this user's source vector; and the transfer's Jacobian [source_dim, target_dim]."""
 
     began: Float64Array
     reached: Float64Array
@@ -224,7 +224,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """Of n scores: ``sources`` [H, n], and ``base``, ``own`` (target ratings) and ``rest`` [n]."""
+    """The shares of n scores: ``sources`` [H, n], and ``base``, ``own`` (target ratings) and ``rest`` [n]."""
 
     sources: Float64Array
     base: Float64Array
@@ -233,7 +233,7 @@ class _Shares:
 
 
 def _sparse_shares(part: SparsePart, rows: Int64Array, items: Int64Array) -> Float64Array:
-    """w_i S_ij of source item ``rows`` [H], which hold those of the one user of ``part``, and ``items`` [n]."""
+    """w_i S_ij of source item ``rows`` [H], which include those of the one user of ``part``, and ``items`` [n]."""
     table, own = part.neighbours, part.histories.rows.astype(np.int64)
     touched, addends = table.entries(own, table.weights(part.histories))
     owners = np.repeat(np.searchsorted(rows, own), table.indptr[own + 1] - table.indptr[own])

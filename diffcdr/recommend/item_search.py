@@ -1,4 +1,4 @@
-"""Searching one bundle's items for the lists of many users: among all or among those allowed, diverse or not."""
+"""Searches one bundle's items for the lists of many users: all items or the allowed ones, diverse or not."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from diffcdr.search.sparse_part import Neighbours, SparsePart
 from diffcdr.search.topk import MaskedRows, TopK, typical_norm
 
 SHORT = 100
-"""Longer lists are searched for apart: 500 items take some four times as long as 20, and no neighbour is to wait."""
+"""Longer lists are searched separately: 500 items take about four times as long as 20, and would delay the others."""
 SPARE = 16
-"""So many more items are looked for where some found may be passed over."""
+"""How many extra items are searched for if some of the items found may be removed."""
 
 Lists = tuple[Int32Array, Float32Array]
-"""Item rows int32 [B, k] and scores float32 [B, k], best first; -1 and -inf where fewer are left."""
+"""Item rows int32 [B, k] and scores float32 [B, k], best first; -1 and -inf if fewer are left."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Wanted:
     diversity: Float64Array
     sparse: SparsePart | None = None
     allowed: Allowed | None = None
-    """... and what all of them may hold."""
+    """... and the items that all of them may contain."""
 
 
 class _Finds(Protocol):
@@ -49,7 +49,7 @@ class _Finds(Protocol):
 
 
 class ItemSearch:
-    """Threads may share it: nothing changes after construction but how fast it is."""
+    """Searches the items of one bundle. Safe to share between threads: after construction only its speed changes."""
 
     def __init__(
         self, bundle: Bundle, sample: Float32Array, *, device: Device, search_device: Device, health: DeviceHealth
@@ -60,18 +60,18 @@ class ItemSearch:
             bundle: an open bundle, its tables checked.
             sample: float32 [S, dim], vectors as users have.
             device: where a transfer graph runs.
-            search_device: as of :class:`diffcdr.recommend.recommender.Recommender`.
-            health: told of what fails on a GPU.
+            search_device: see :class:`diffcdr.recommend.recommender.Recommender`.
+            health: records failures of a GPU.
 
         Raises:
-            BundleError, DeviceError, MissingExtraError: its items cannot be searched, or not there.
+            BundleError, DeviceError, MissingExtraError: the items cannot be searched, or not on that device.
         """
         items, scoring = bundle.target_items, bundle.manifest.scoring
         norm = typical_norm(sample)
         exact = TopK(items.vectors, items.biases, offset=scoring.offset, typical_norm=norm)
         listed = open_search(exact, items.index, bundle.manifest.search, bundle=bundle.path)
         self.stage = "topk" if listed is exact else "approximate"
-        """What the time of a search is counted as."""
+        """The stage that the time of a search is recorded as."""
         if bundle.manifest.sparse is not None:
             check_searchable(bundle, search_device)
             search_device = "cpu"
@@ -92,14 +92,14 @@ class ItemSearch:
 
     @property
     def device(self) -> str:
-        """Where the search runs now, for as many users as it pays for: ``cpu`` or ``cuda:N``."""
+        """Where large searches run now: ``cpu`` or ``cuda:N``."""
         return "cpu" if self._health.lost is not None else self._topk.device
 
     def compile(self, neighbours: Neighbours | None) -> None:
-        """As :meth:`TopK.compile`."""
+        """See :meth:`TopK.compile`."""
         if isinstance(self._exact, TopK):
             self._exact.compile(neighbours)
-        else:  # never of a bundle with a sparse term
+        else:  # the bundle has no sparse term
             self._exact.compile()
         self._compiled = True
 
@@ -124,7 +124,7 @@ class ItemSearch:
 
             find: _Finds = among
         else:
-            # By filters the exact search alone; what is merely not available is left out of the approximate one too.
+            # Filters use only the exact search; for unavailable items alone, the approximate one does.
             find = self._among_listed if allowed.meeting is None else self._among_all
         passed_over = allowed.passed_over
         if passed_over is None:
@@ -134,7 +134,7 @@ class ItemSearch:
     def _among_listed(self, users: Float32Array, k: int, masked: MaskedRows, sparse: SparsePart | None, /) -> Lists:
         if isinstance(self._topk, TopK):
             return self._topk.search(users, k, masked=masked, sparse=sparse)
-        return self._topk.search(users, k, masked=masked)  # never of a bundle with a sparse term
+        return self._topk.search(users, k, masked=masked)  # the bundle has no sparse term
 
     def _among_all(self, users: Float32Array, k: int, masked: MaskedRows, sparse: SparsePart | None, /) -> Lists:
         if isinstance(self._exact, TopK):
@@ -150,9 +150,9 @@ def _passing_over(  # noqa: PLR0913, PLR0917 - a search, and what it is asked
     masked: MaskedRows,
     sparse: SparsePart | None,
 ) -> Lists:
-    """What ``find`` finds without the items ``passed_over`` [m]: some more are found, and they are taken out.
+    """The lists of ``find`` without the items ``passed_over`` [m]: finds some extra items and removes those.
 
-    Users to whom too few are left that way are searched for with these items masked.
+    Users left with too few items are searched again with these items masked.
     """
     share = np.count_nonzero(passed_over) / len(passed_over)
     longer = min(len(passed_over), int(k / max(0.4, 1.0 - share)) + SPARE)
@@ -175,7 +175,7 @@ def _passing_over(  # noqa: PLR0913, PLR0917 - a search, and what it is asked
 
 
 def check_searchable(bundle: Bundle, device: Device) -> None:
-    """Refuse what cannot add a sparse term: an item index, or a GPU that must be used."""
+    """Refuse searches that cannot add a sparse term: with an item index, or on a required GPU."""
     if bundle.manifest.search is not None:
         raise BundleError(f"bundle {bundle.path} has a sparse term and an item index; publish it without the index")
     if device not in ("auto", "cpu"):
@@ -188,10 +188,10 @@ def check_searchable(bundle: Bundle, device: Device) -> None:
 def searched_together(
     queries: Sequence[Query], chosen: Sequence[int], allowed: Sequence[Allowed | None], *, alike: bool
 ) -> list[Int64Array]:
-    """Places of ``chosen`` queries that one search answers: short plain ones, long ones, and diverse ones of one ``k``.
+    """Groups of ``chosen`` queries that one search answers: short plain lists, long ones, and diverse ones with one ``k``.
 
-    Where a shorter list is not ``alike`` the beginning of a longer one, plain ones of one ``k``, too. All of one group
-    allow the same items.
+    ``alike``: a shorter list is the beginning of a longer one; if not, plain lists are also grouped by ``k``. All
+    queries of a group allow the same items.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for i in chosen:

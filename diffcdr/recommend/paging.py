@@ -8,7 +8,7 @@ from typing import TypeVar
 from diffcdr.recommend.query import Query, Recommendation, UserUnknown
 
 PAGED = 500
-"""How long the list is that pages are cut from where its length shows in it; longer where a page lies behind."""
+"""Length of the list that pages are cut from if its content depends on its length; longer for pages beyond it."""
 
 A = TypeVar("A", Recommendation, UserUnknown, Recommendation | UserUnknown)
 
@@ -16,8 +16,8 @@ A = TypeVar("A", Recommendation, UserUnknown, Recommendation | UserUnknown)
 def whole(query: Query, *, prefixes: bool) -> Query:
     """The query for the whole list of the page; ``query`` itself if it has no ``offset``.
 
-    ``prefixes``: a shorter list of the bundle is the beginning of a longer one. Where it is not, and for diverse lists,
-    all pages are cut from a list of one length.
+    ``prefixes``: a shorter list of the bundle is the beginning of a longer one. If not, and for diverse lists, all
+    pages are cut from a list of one length.
     """
     if query.offset is None:
         return query

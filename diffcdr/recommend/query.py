@@ -16,8 +16,8 @@ from diffcdr.filtering.item_filter import ItemFilter
 Strategy = Literal["transfer", "fold_in", "warm", "popular"]
 FallbackReason = Literal["unknown_user", "no_usable_history", "opted_out", "vectors_unavailable", "state_unavailable"]
 UnexplainedReason = Literal["not_personal", "no_histories", "no_item_vectors", "not_finite"]
-"""``not_personal``: the list is the popular one. ``no_histories``: the bundle does not hold what the user rated.
-``no_item_vectors``: no rule leads from source items to this bundle's scores. ``not_finite``: a share leaves float64."""
+"""``not_personal``: this is the popular list. ``no_histories``: the bundle does not contain the user's ratings.
+``no_item_vectors``: no rule leads from source items to this bundle's scores. ``not_finite``: a share overflows."""
 
 NAMED = 5
 """Most source ratings that an explanation names."""
@@ -35,36 +35,36 @@ class Query:
     k: int = 20
     """Length of the list, at least 1."""
     exclude_items: tuple[str, ...] = ()
-    """Target item ids never to answer with; unknown ids are ignored."""
+    """Target item ids that must not be in the list; unknown ids are ignored."""
     exclude_seen: bool = True
     """Leave out the items the user rated in training (warm users have some)."""
     history: tuple[tuple[str, float], ...] = ()
-    """(source item id, rating) pairs for fold-in; takes precedence over what is stored of the user."""
+    """(source item id, rating) pairs for fold-in; takes precedence over the user's stored ratings."""
     target_history: tuple[tuple[str, float], ...] = ()
-    """(target item id, rating) pairs that the user's vector is moved by; the items count as seen."""
+    """(target item id, rating) pairs that move the user's vector; the items count as seen."""
     allow_fallback: bool = True
-    """Answer with the popular list where nothing personal is possible; else with :class:`UserUnknown`."""
+    """If no personal list is possible, answer with the popular list; if False, with :class:`UserUnknown`."""
     personalise: bool = True
-    """False for a user who opted out: the popular list, and nothing stored of the user is looked at."""
+    """False for a user who opted out: the answer is the popular list, and the user's stored data are not read."""
     denied_reason: Literal["opted_out", "state_unavailable"] = "opted_out"
-    """Why not, where ``personalise`` is False: by wish, or because nobody can tell what is wished."""
+    """Why ``personalise`` is False: the user opted out, or opt-outs cannot be read."""
     source_vector: npt.NDArray[np.float32] | None = field(default=None, compare=False)
-    """The user's source vector, float32 [source_dim], where the bundle does not keep it; a warm user needs none."""
+    """The user's source vector, float32 [source_dim], if the bundle does not store it; a warm user needs none."""
     unknown_reason: FallbackReason = "unknown_user"
-    """Why, should nothing be known about the user."""
+    """The fallback reason if nothing is known about the user."""
     diversity: float = 0.0
-    """0 to 1: how much items of a personal list give way to others unlike them (:mod:`diffcdr.search.diversity`)."""
+    """0 to 1: how strongly a personal list avoids similar items (:mod:`diffcdr.search.diversity`)."""
     offset: int | None = None
-    """A page: leave out so many items from the beginning. Pages of one list all name it, the first one 0."""
+    """For pages: skip this many items from the beginning. All pages of a list set it, the first one to 0."""
     explain: bool = False
-    """Say of each item which ratings its score is the sum of (:mod:`diffcdr.recommend.explain`)."""
+    """Explain how each score adds up from the user's ratings (:mod:`diffcdr.recommend.explain`)."""
     filter: ItemFilter | None = None
-    """Which items the list may hold; None for all that are available."""
+    """Which items the list may contain; None for all that are available."""
     changes: ItemChanges | None = field(default=None, compare=False)
-    """What was said of items since the bundle was made; None for nothing."""
+    """Changes of items since the bundle was made; None for no changes."""
 
     def check(self) -> None:
-        """Raise InputError where ``k``, ``offset`` or ``diversity`` is out of its range."""
+        """Raise InputError if ``k``, ``offset`` or ``diversity`` is out of range."""
         if (self.offset or 0) < 0:
             raise InputError("offset must be at least 0")
         if self.k < 1:
@@ -74,7 +74,7 @@ class Query:
 
 
 class ListedItem(NamedTuple):
-    """One place of a ranked list; ``title`` is None where the bundle has none."""
+    """One item of a ranked list; ``title`` is None if the bundle has none."""
 
     item_id: str
     title: str | None
@@ -83,9 +83,9 @@ class ListedItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SourceShare:
-    """A source rating that spoke for the item; ``share`` is above 0, in units of the score.
+    """A source rating that raised the score of the item; ``share`` is above 0, in units of the score.
 
-    ``title`` is None where the bundle has none.
+    ``title`` is None if the bundle has none.
     """
 
     item_id: str
@@ -96,18 +96,18 @@ class SourceShare:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The shares of one score: all of them together, those of ``sources`` included, add up to it."""
+    """How one score adds up: it is the sum of the shares in ``sources`` and the other four parts."""
 
     sources: tuple[SourceShare, ...]
-    """Up to ``NAMED`` source ratings that spoke most for the item, most first."""
+    """Up to ``NAMED`` source ratings that raised the score most, largest share first."""
     other_sources: float
-    """All other source ratings, those that spoke against the item among them."""
+    """All other source ratings, including those that lower the score."""
     target_ratings: float
-    """The user's target ratings."""
+    """All of the user's target ratings together."""
     base: float
-    """What a user without ratings has: offset, item bias, and where the model puts such a user."""
+    """The score for a user without ratings: offset, item bias, and the vector that the model gives such a user."""
     rest: float
-    """What nothing of this accounts for; see docs/decisions/explanations.md."""
+    """What no other part accounts for; see docs/decisions/explanations.md."""
 
     @property
     def total(self) -> float:
@@ -132,12 +132,12 @@ class Recommendation:
     offset: int = 0
     """How many items of the list come before these."""
     explanations: list[Explanation] | None = None
-    """Where asked for, why each item is here, parallel to the items; None where it cannot be said."""
+    """Only with ``explain``: the explanation of each item, parallel to the items; None if there is none."""
     unexplained_reason: UnexplainedReason | None = None
-    """Where asked for, why that cannot be said."""
+    """Only with ``explain``: why there is no explanation."""
     empty_reason: EmptyReason | None = None
-    """Why there is no item: by filter and availability none may be in a list, those that may are all seen or excluded,
-    the page lies behind the end of the list, or nobody can tell which items are available."""
+    """Why the list is empty: filter and availability allow no item; all allowed items are seen or excluded; the page
+    begins after the end of the list; or it is unknown which items are available."""
 
     def __iter__(self) -> Iterator[ListedItem]:
         """The items, best first."""
@@ -158,7 +158,7 @@ class UserUnknown:
 class TopRows:
     """Ranked item rows of many users, for bulk work.
 
-    ``items``: int32 [B, k], -1 where fewer items are left than k; ``scores``: float32 [B, k];
+    ``items``: int32 [B, k], -1 if fewer than k items are left; ``scores``: float32 [B, k];
     ``strategies``: uint8 [B], an index into ``ROW_STRATEGIES``.
     """
 

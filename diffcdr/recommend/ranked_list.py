@@ -1,4 +1,4 @@
-"""From ranked item rows to the lists of an answer."""
+"""Turns ranked item rows into the lists of an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diffcdr.recommend.query import EmptyReason, FallbackReason, Query, Recommen
 from diffcdr.recommend.user_vectors import NO_ITEMS
 
 FIRST_LOOK = 4_096
-"""Of the most rated items so many are looked at first for those that are allowed, then four times as many."""
+"""How many of the most rated items are first checked for allowed ones; then four times as many, and so on."""
 
 
 class Listing:
@@ -35,7 +35,7 @@ class Listing:
     def fall_back(
         self, query: Query, reason: FallbackReason, *, excluded: Int32Array, allowed: Allowed | None
     ) -> Recommendation | UserUnknown:
-        """The answer where nothing personal can be said, for this ``reason``."""
+        """The answer if no personal list is possible, for this ``reason``."""
         if not query.allow_fallback and reason != "opted_out":
             return UserUnknown(reason)
         return self.popular(query.k, excluded=excluded, reason=reason, allowed=allowed)
@@ -49,7 +49,7 @@ class Listing:
 
     def most_rated(self, k: int, *, excluded: Int32Array, allowed: Allowed | None) -> Int32Array:
         """Rows of the ``k`` most rated items that are ``allowed`` and not ``excluded``, most rated first."""
-        # Enough of the head to lose every excluded item and still have k.
+        # Enough items to remove every excluded one and still have k.
         needed = k + len(excluded)
         if allowed is None:
             head = self.order[:needed]
@@ -71,7 +71,7 @@ class Listing:
         reason: FallbackReason | None = None,
         allowed: Allowed | None = None,
     ) -> Recommendation:
-        """The items in ``rows`` with their ``scores``, by id and title; ``allowed``: what there was to choose from."""
+        """The items in ``rows`` with their ``scores``, by id and title; ``allowed``: the items to choose from."""
         titles = self._items.titles
         return Recommendation(
             item_ids=self._items.ids.take(rows),

@@ -1,6 +1,6 @@
 """Similar items: the exact nearest by cosine of the item vectors.
 
-Sums are taken in float64 in the order of the dimensions, so that neither the processor nor the size of a block shows.
+Sums are computed in float64 in the order of the dimensions, so results do not depend on processor or block size.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class SimilarItems:
     ) -> tuple[npt.NDArray[np.int64], Float64Array]:
         """Up to ``k`` items most similar to the one at ``row``, without itself, and their cosines, -1 to 1.
 
-        ``among`` bool [m]: the items that may be named; None for all.
+        ``among`` bool [m]: the items to choose from; None for all.
 
-        Most alike first, of equally alike ones the lower row. An item whose vector is zero is like none.
+        Most similar first; ties by lower row. An item with a zero vector is similar to none.
         """
         lengths, own = self._lengths, self._lengths[row]
         others = lengths > 0.0
@@ -47,7 +47,7 @@ class SimilarItems:
         return rows[order], cosines[order]
 
     def _products(self, vector: Float64Array | None) -> Float64Array:
-        """With ``vector`` [dim], or of each item's vector with itself: float64 [m]."""
+        """Dot products with ``vector`` [dim], or of each item's vector with itself: float64 [m]."""
         found = np.zeros(len(self._vectors))
         for start in range(0, len(found), BLOCK_ROWS):
             block = np.asarray(self._vectors[start : start + BLOCK_ROWS]).T.astype(np.float64, order="C")

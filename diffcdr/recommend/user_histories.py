@@ -13,12 +13,12 @@ from diffcdr.search.sparse_part import Histories, Neighbours, SparsePart
 
 
 class UserHistories:
-    """The sparse term of one bundle, and the histories it holds of its source users."""
+    """The sparse term of one bundle, and the stored histories of its source users."""
 
     def __init__(self, neighbours: Neighbours, stored: Histories, *, warm: bool) -> None:
         """``warm``: whether users with target ratings keep the term of their source history."""
         self.neighbours = neighbours
-        """The table, the same in every part that is made here."""
+        """The table that all parts share."""
         self._stored = stored
         self._warm = warm
 
@@ -43,9 +43,9 @@ class UserHistories:
         """The sparse part of the scores of B users.
 
         Args:
-            source: int64 [B], rows of source users, -1 for who is none, or whose stored history is not to be used.
-            warm: whose vector is one of target ratings, [B].
-            given: [B] source item rows, ascending, that came with the request, in place of what is stored.
+            source: int64 [B], rows of source users; -1 for others, and for users whose stored history must not be used.
+            warm: [B], whether the user's vector comes from target ratings.
+            given: [B], source item rows, ascending, from the request; they replace the stored history.
         """
         rows = np.where(np.asarray(warm, dtype=np.bool_) & (not self._warm), -1, source)
         if all(each is None for each in given):

@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class UserPlace:
-    """Positions of one user, None where the bundle has no such vector; ``items``: target item rows, nearest first.
+    """Positions of one user, None if the bundle has no such vector; ``items``: target item rows, nearest first.
 
     ``on_map``: the user is one of the map's sample; otherwise positions are those of the most similar users there,
     averaged by similarity.
@@ -34,10 +34,10 @@ class UserPlace:
 
 
 def locate(recommender: Recommender, user_map: UserMap, user_id: str) -> UserPlace | None:
-    """The place of ``user_id``; None where the bundle does not know the user.
+    """The place of ``user_id``; None if the bundle does not know the user.
 
-    Near are the items of the map whose vectors point most the way of the user's transferred vector, or else of the
-    target vector.
+    The nearest items are those whose vectors have the largest cosine with the user's transferred vector, or else with
+    the target vector.
     """
     bundle = recommender.bundle
     source_row, warm_row = bundle.source_users.ids.row(user_id), bundle.target_users.ids.row(user_id)
@@ -70,7 +70,7 @@ def locate(recommender: Recommender, user_map: UserMap, user_id: str) -> UserPla
 
 
 def _between(vector: Float32Array, sample: Float32Array, points: Float32Array) -> Point | None:
-    """The position between the ``NEIGHBOURS`` of ``sample`` most like ``vector``; None where nobody is."""
+    """The position between the ``NEIGHBOURS`` of ``sample`` most similar to ``vector``; None if the sample is empty."""
     if not len(points):
         return None
     likeness = _cosines(vector, sample)

@@ -21,7 +21,7 @@ class EventTypes:
 
     @classmethod
     def of(cls, settings: Settings) -> EventTypes:
-        """Raises InputError if ``settings`` name an unknown type as a conversion, or if the weights cannot be parsed."""
+        """Raises InputError if ``settings`` name an unknown type as a conversion, or weights are invalid."""
         weights = EventWeights.parse(settings.event_weights, name="DIFFCDR_EVENT_WEIGHTS")
         counters: dict[str, Counter] = {"impression": "impressions", "click": "clicks"}
         for kind in filter(None, (part.strip() for part in settings.conversion_types.split(","))):

@@ -196,7 +196,7 @@ class Explanation(Body):
         list[SourceShare],
         Field(max_length=NAMED, description="The source ratings that raised the score most, largest share first."),
     ]
-    other_sources: Annotated[float, Field(description="All other source ratings, including those that lower the score.")]
+    other_sources: Annotated[float, Field(description="All other source ratings, also those that lower the score.")]
     target_ratings: Annotated[float, Field(description="All of the user's target ratings together.")]
     base: Annotated[float, Field(description="The score for a user without ratings: the item's bias and popularity.")]
     rest: Annotated[float, Field(description="What no other part accounts for, for example rounding.")]

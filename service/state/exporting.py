@@ -1,4 +1,4 @@
-"""The events that may be learnt from: all that are kept, but for those of people who do not want it."""
+"""Exports the events that training may use: all stored events except those of users who opted out or were erased."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from service.state.store import StateBroken, Store
 
 @dataclass(frozen=True)
 class Exported:
-    """``events`` by user, each user's oldest first; and how many were left out, and why.
+    """``events`` by user, each user's oldest first, and the number of events left out.
 
-    ``suppressed``: of people who opted out or were erased; ``undated``: without a known time, where one was asked for.
+    ``suppressed``: of users who opted out or were erased; ``undated``: without a known time, if one was required.
     """
 
     events: list[KeptEvent]
@@ -22,20 +22,20 @@ class Exported:
 
 
 async def export_events(store: Store, *, since: float | None = None) -> Exported:
-    """Read every event of the hour of ``since`` (seconds since 1970) and later; all for None.
+    """Read every event from the hour of ``since`` (seconds since 1970) on; all events for None.
 
-    Who opted out or was erased is asked after the events were read, so nobody is missed who was while reading.
+    Opt-outs and erasures are read after the events, so those made during the export are respected.
 
     Raises:
-        StateUnavailable: the store does not answer; StateBroken: it is not the one it was when this began. Nobody can
-            tell then who is to be left out.
+        StateUnavailable: the store does not answer. StateBroken: it was replaced or rolled back during the export. In
+            both cases it is unknown who must be left out.
     """
     before = await store.version()
     kept = [event async for event in store.events()]
-    # From the first change on: nothing known of before is believed.
+    # From the first change on: no earlier copy is trusted.
     suppressed = (await store.changes(0)).suppressed
     after = await store.version()
-    # A store that nobody was suppressed in has no name yet, and gets one with the first.
+    # A store has no name until the first user is suppressed in it.
     if after.epoch != before.epoch or (before.store and after.store != before.store):
         raise StateBroken("the state was replaced or restarted while events were read; try again")
     if after.sequence < before.sequence:

@@ -1,6 +1,6 @@
-"""From a URL to a store, or to source vectors.
+"""Opens the store, or the source vectors, that a URL names.
 
-What speaks Redis is loaded where a URL names one: its client library takes a quarter of the time of a start.
+Modules that need the Redis client are imported only for Redis URLs: the import takes a quarter of the start time.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ SCHEMES = (
 
 
 class NowhereStore:
-    """Stands in where there never was a state and none can be made: knows nobody, refuses every write with the reason.
+    """Used if there never was a state and none can be created: empty, and refuses every write with the reason.
 
-    Should a state appear at ``path`` after all, nobody can be told of until the next start.
+    If a state appears at ``path`` after all, ``version`` raises until the next start.
     """
 
     def __init__(self, reason: str, *, path: Path | None = None) -> None:
@@ -94,7 +94,7 @@ class NowhereStore:
         raise StateUnavailable(self._reason)
 
     async def version(self) -> Version:
-        """Nothing was ever changed. Raises StateBroken where there is a state meanwhile."""
+        """No changes. Raises StateBroken if a state file has appeared since."""
         if self._path is not None and os.path.lexists(self._path):
             raise StateBroken(f"there is a state file {self._path} now; start again to use it")
         return Version()
@@ -110,17 +110,18 @@ class NowhereStore:
             yield erasure
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
 
 def open_store(url: str, *, bundle: Path, require_durable: bool = False) -> Store:
     """The store at ``url``: ``redis://…``, ``rediss://…``, ``unix://…``, or ``sqlite:FILE``.
 
-    Empty: a SQLite file beside ``bundle``, or :class:`NowhereStore` where there is none and that folder cannot be
-    written. A file that is there and cannot be used is no empty one: its store raises StateUnavailable until it can be.
+    If empty: a SQLite file next to ``bundle``, or :class:`NowhereStore` if there is none and the folder is not
+    writable. An existing file that cannot be used is not treated as empty: its store raises StateUnavailable until it
+    can be used.
 
     Raises:
-        InputError: the URL is of no known kind, or its file cannot be made.
+        InputError: the kind of URL is not known, or the file cannot be created.
     """
     if url.startswith(SCHEMES):
         return _open_redis(url, require_durable=require_durable)
@@ -142,7 +143,7 @@ def open_store(url: str, *, bundle: Path, require_durable: bool = False) -> Stor
 
 
 def open_vectors(settings: Settings) -> RedisVectors | None:
-    """The source vectors in Redis, where ``settings`` say so. Raises InputError without a Redis URL."""
+    """The source vectors in Redis, or None if the bundle has them. Raises InputError without a Redis URL."""
     if settings.vectors == "bundle":
         return None
     url = settings.vectors_url.get_secret_value() or settings.state_url.get_secret_value()
@@ -160,10 +161,10 @@ def _open_redis(url: str, *, require_durable: bool) -> Store:
 
 
 def check_state(settings: Settings) -> None:
-    """Find out whether the state that ``settings`` name can be opened, before there is anything to stop.
+    """Check that the state in ``settings`` can be opened, before anything else is started.
 
     Raises:
-        InputError: its URL is of no known kind, or its file cannot be used.
+        InputError: the kind of URL is not known, or the file cannot be used.
     """
     url = settings.state_url.get_secret_value()
     if not url and settings.bundle.is_mount():

@@ -1,4 +1,4 @@
-"""Loading a bundle's source vectors into Redis, in the layout of :mod:`service.state.redis_vectors`."""
+"""Writes a bundle's source vectors to Redis, in the layout of :mod:`service.state.redis_vectors`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Pushed:
-    """What came of a push."""
+    """The result of a push."""
 
     users: int
     already_there: bool
@@ -33,7 +33,7 @@ class Pushed:
 
 
 def connect(url: str) -> Any:
-    """A connection to the Redis at ``url``. Raises InputError where that is no address, or a Cluster is away."""
+    """A connection to the Redis at ``url``. Raises InputError if the URL is invalid or a Cluster does not answer."""
     address = parse_address(url, name="--redis")
     try:
         return address.open_blocking(timeout=TIMEOUT_SECONDS)
@@ -44,19 +44,19 @@ def connect(url: str) -> Any:
 def push_vectors(
     bundle: Bundle, client: Any, *, reporter: Reporter, ttl: int | None = None, prune: bool = False
 ) -> Pushed:
-    """Put every source vector of ``bundle`` into the Redis of ``client``, all at once for whoever reads them.
+    """Write every source vector of ``bundle`` to the Redis of ``client``. Readers see all of them at once.
 
-    An interrupted push goes on where it stopped: how far it came is written down with every round trip.
+    An interrupted push continues where it stopped: every round trip records its progress.
 
     Args:
-        bundle: whose vectors.
-        client: a connection to Redis that gives bytes.
+        bundle: the bundle with the vectors.
+        client: a connection to Redis that returns bytes.
         reporter: shows progress.
-        ttl: seconds after which Redis forgets them; None keeps them.
+        ttl: seconds after which Redis removes them; None keeps them.
         prune: remove the vectors of all other bundles afterwards.
 
     Raises:
-        InputError: Redis does not answer, or has no room; nothing of this push is served then.
+        InputError: Redis does not answer, or is full; no vector of this push is served then.
     """
     final = vectors_key(bundle.id, is_cluster=isinstance(client, RedisCluster))
     users = len(bundle.source_users.ids)
@@ -92,7 +92,7 @@ def _fill(bundle: Bundle, client: Any, key: str, reporter: Reporter) -> None:
         task.advance(start)
         while start < len(ids):
             end = min(start + ROWS * COMMANDS, len(ids))
-            # In a Cluster there are no transactions; what is sent again after a break is the same.
+            # A Cluster has no transactions; sending the same values again after an interruption is harmless.
             with client.pipeline(transaction=not isinstance(client, RedisCluster)) as pipe:
                 for first in range(start, end, ROWS):
                     last = min(first + ROWS, end)
@@ -111,7 +111,7 @@ def _fill(bundle: Bundle, client: Any, key: str, reporter: Reporter) -> None:
 
 
 def _prune(client: Any, *, keep: str) -> int:
-    """Remove everything of other bundles; how many keys that were."""
+    """Remove the vectors of all other bundles; the number of keys removed."""
     doomed = [key for key in client.scan_iter(match=f"{PREFIX}*", count=1000) if key != keep.encode()]
-    # One by one: in a Cluster they are on several nodes.
+    # One by one, since a Cluster has them on several nodes.
     return sum(int(client.unlink(name)) for name in doomed)

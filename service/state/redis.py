@@ -1,4 +1,4 @@
-"""State in Redis, shared by every replica. For it to be durable, Redis has to be: ``appendonly yes``."""
+"""State in Redis, shared by every replica. It is durable only if Redis is: set ``appendonly yes``."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 0.5
 PREFIX = "diffcdr:state:"
 CLUSTER_PREFIX = "{diffcdr:state}:"
-"""In a Cluster all keys share a hash tag: a script's keys have to be on one node."""
+"""In a Cluster all keys share a hash tag, since the keys of a script must be on one node."""
 _NAMES = ("sequence", "opted_out", "erased", "changed", "identity")
 _PAGE = 10_000
 _PASSING = (ClusterError, NoPermissionError, OutOfMemoryError)
 
-# Scripts run whole or not at all, so that the sequence and what it numbers never part.
+# Scripts are atomic, so the sequence always agrees with the changes that it numbers.
 _SET_OPT_OUT = """
 local known = redis.call('HGET', KEYS[2], ARGV[1]) or '0'
 if known ~= ARGV[2] then
@@ -61,7 +61,7 @@ end
 return redis.call('HGET', KEYS[3], ARGV[1])
 """
 )
-# What was asked under an idempotency key, and the first answer.
+# The request under an idempotency key, and the first answer.
 _CLAIM = """
 local known = redis.call('HMGET', KEYS[1], 'asked', 'answer')
 if known[1] then
@@ -81,16 +81,16 @@ return redis.call('HGET', KEYS[1], 'answer')
 
 
 class RedisStore:
-    """A :class:`service.state.store.Store` in Redis. Calls end within ``TIMEOUT_SECONDS``; it may come and go.
+    """A :class:`service.state.store.Store` in Redis. Calls end within ``TIMEOUT_SECONDS``; Redis may come and go.
 
-    Redis is asked which life of it this is, as one that was restarted may have lost what it knew, and whether it would
-    survive the next restart: a server with every new connection, a Cluster with every look at the version.
+    Redis is asked for its run id, since a restarted server may have lost changes, and whether its data would survive
+    the next restart. A server is asked on every new connection, a Cluster on every ``version``.
     """
 
     def __init__(self, address: RedisAddress, *, require_durable: bool = False) -> None:
-        """Nothing is connected yet.
+        """Does not connect yet.
 
-        ``require_durable``: raise StateUnavailable as long as Redis would lose what it acknowledged.
+        ``require_durable``: raise StateUnavailable as long as Redis could lose acknowledged changes.
         """
         self._require_durable = require_durable
         self._epoch = ""
@@ -126,7 +126,7 @@ class RedisStore:
         return _erasure(user_id, await self._answered(lambda: self._erase(keys=keys, args=args)))
 
     async def add_events(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
-        """As :class:`service.state.store.Store` says. In a Cluster each user's events are added by themselves."""
+        """As :class:`service.state.store.Store` says. In a Cluster each user's events are added in a separate step."""
         return await self._events.add(events, keep_seconds=keep_seconds)
 
     async def histories(
@@ -157,11 +157,11 @@ class RedisStore:
         return recorded
 
     async def version(self) -> Version:
-        """As :class:`service.state.store.Store` says. Raises StateUnavailable where no server takes writes, too."""
+        """As :class:`service.state.store.Store` says. Also raises StateUnavailable if no server accepts writes."""
 
         async def read() -> Any:
             async with self._client.pipeline(transaction=False) as pipe:
-                # A write that changes nothing: a server that was demoted refuses it, and answers reads as before.
+                # A write that changes nothing: a demoted server refuses it, though it still answers reads.
                 pipe.delete(self._prefix + "none")
                 pipe.get(self._identity)
                 pipe.get(self._sequence)
@@ -224,7 +224,7 @@ class RedisStore:
         except (ConnectionError, TimeoutError, BusyLoadingError, OSError) as error:
             raise StateUnavailable(f"Redis does not answer: {error}") from error
         except ResponseError as error:
-            # Full, read-only, in the middle of a failover: as it was. Anything else is not what was left there.
+            # Full, read-only, or during a failover: the data are intact. Any other error means that they are not.
             passing = isinstance(error, _PASSING) or str(error).startswith(("BUSY", "MISCONF", "NOREPLICAS"))
             kind = StateUnavailable if passing or is_from_replica(error) else StateBroken
             raise kind(f"Redis refuses: {error}") from error
@@ -232,7 +232,7 @@ class RedisStore:
             raise StateUnavailable(f"Redis does not answer: {error}") from error
 
     async def _get_to_know(self, connection: AbstractConnection) -> None:
-        """Called with every new connection: log in, and look whom it reaches."""
+        """Called on every new connection: log in, and find out which server this is."""
         await connection.on_connect()
         facts: dict[str, str] = {}
         for section in SECTIONS:
@@ -241,7 +241,7 @@ class RedisStore:
         self._learn(facts)
 
     async def _get_to_know_node(self) -> None:
-        """The same of the node of a Cluster that holds the state."""
+        """The same for the Cluster node that holds the state."""
         facts: dict[str, str] = {}
         for command in (("INFO",), ("CONFIG", "GET", "save")):
             try:
@@ -249,7 +249,7 @@ class RedisStore:
                 reply = await self._client.execute_command(*command, target_nodes=node)
             except ResponseError:  # this user may not ask
                 continue
-            # What older clients hand on as it came is names and values in turn.
+            # Older clients return a flat list of names and values.
             pairs = dict(zip(reply[::2], reply[1::2], strict=True)) if isinstance(reply, list) else dict(reply)
             facts |= {str(name): str(value) for name, value in pairs.items()}
         self._learn(facts)

@@ -1,11 +1,11 @@
-"""From a URL to a connection: one Redis server, the primary that Sentinels name, or a Cluster; with TLS and ACL users.
+"""Connects to the Redis that a URL names: a server, the primary behind Sentinels, or a Cluster; TLS and ACL users.
 
     redis://[USER:PASSWORD@]HOST:PORT/DB                        rediss:// with TLS
     unix://[USER:PASSWORD@]/PATH?db=DB
     redis+sentinel://[USER:PASSWORD@]HOST:PORT,…/SERVICE/DB     rediss+sentinel:// with TLS
     redis+cluster://[USER:PASSWORD@]HOST:PORT,…                 rediss+cluster:// with TLS
 
-What is not a letter or a digit in a user name or a password is percent-encoded. No message holds either.
+Percent-encode all characters except letters and digits in user names and passwords. No message contains either.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "ssl_keyfile": str,
     "username": str,
 }
-"""What may stand after the ``?``: an option of redis-py, and how its value is read."""
+"""Options allowed after the ``?``: options of redis-py, and how their values are parsed."""
 
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """Where a Redis is, and how to get in. ``options`` are keyword arguments of redis-py's clients."""
+    """Address and credentials of a Redis. ``options`` are keyword arguments of redis-py's clients."""
 
     kind: Kind
     nodes: tuple[tuple[str, int], ...]
@@ -75,12 +75,12 @@ class RedisAddress:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether keys that are used together have to share a hash tag, and transactions are not to be had."""
+        """Whether this is a Cluster: keys used together must share a hash tag, and there are no transactions."""
         return self.kind == "cluster"
 
     def open(self, *, timeout: float, **options: Any) -> Any:
-        """An asynchronous client; nothing is connected yet. ``timeout``: seconds for each answer, and to connect."""
-        # Once more where a connection was closed meanwhile; not where it hangs.
+        """An asynchronous client, not yet connected. ``timeout``: seconds for each answer, and to connect."""
+        # Retry once if a connection was closed, but not if it hangs.
         retry = AsyncRetry(NoBackoff(), 1, supported_errors=(ConnectionError,))
         given = self._given(timeout, retry=retry, **options)
         if self.kind == "cluster":
@@ -90,7 +90,7 @@ class RedisAddress:
         return AsyncRedis(**given)
 
     def open_blocking(self, *, timeout: float) -> Any:
-        """A client for a command; of a Cluster, it connects at once. Raises RedisError where that fails."""
+        """A blocking client for commands. For a Cluster it connects at once; raises RedisError if that fails."""
         given = self._given(timeout)
         if self.kind == "cluster":
             node: Any = ClusterNode
@@ -115,7 +115,7 @@ def parse_address(url: str, *, name: str) -> RedisAddress:
     """The address in ``url``, which the user knows as ``name`` (an option or a variable).
 
     Raises:
-        InputError: it is none. The message says why, and holds nothing that could be part of a password.
+        InputError: the URL is invalid. The message says why, and contains no part of a password.
     """
     try:
         parts = urlsplit(url)
@@ -156,10 +156,10 @@ def parse_address(url: str, *, name: str) -> RedisAddress:
 
 
 async def ask_primary(client: Any, call: Callable[[], Awaitable[T]]) -> T:
-    """What ``call`` brings; once more on new connections where a server answers that is not the primary any more.
+    """The result of ``call``, retried once on new connections if the server is no longer the primary.
 
-    After a failover, open connections may lead to the demoted server for ever: only new ones find the new primary.
-    ``call`` has to do nothing twice that counts twice. Raises what ``call`` raises.
+    After a failover, open connections may lead to the demoted server for ever; only new ones find the new primary.
+    ``call`` must be safe to repeat. Raises what ``call`` raises.
     """
     try:
         return await call()
@@ -175,12 +175,12 @@ def is_from_replica(error: BaseException) -> bool:
     """Whether a server refused because it is not the primary (any more)."""
     if isinstance(error, ReadOnlyError | MasterDownError):
         return True
-    # Redis 6 wraps what a script was refused into an error of its own; so does redis-py behind Sentinels.
+    # Redis 6 wraps the error of a refused script in another one; so does redis-py behind Sentinels.
     return "READONLY" in str(error) or "previous master is now a slave" in str(error)
 
 
 async def close_client(client: Any) -> None:
-    """Let go of the connections of ``client``, and of those to Sentinels."""
+    """Close the connections of ``client``, and those to Sentinels."""
     await client.aclose()
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for sentinel in manager.sentinels if manager is not None else ():

@@ -1,4 +1,4 @@
-"""What a Redis tells of itself: which life of it this is, and whether it would survive the next restart."""
+"""Reads from Redis whether its data would survive a restart."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 SECTIONS = ("server", "persistence", "memory", "replication")
-"""Of ``INFO``."""
+"""Sections of ``INFO`` to read."""
 
 
 async def asked(connection: AbstractConnection, *command: str) -> dict[str, str]:
-    """Facts by name; none where Redis does not tell this user."""
+    """Facts by name; none if this user may not ask for them."""
     await connection.send_command(*command)
     try:
         reply = await connection.read_response()
@@ -25,7 +25,7 @@ async def asked(connection: AbstractConnection, *command: str) -> dict[str, str]
 
 
 def shortcomings(facts: Mapping[str, str]) -> tuple[str, ...]:
-    """Why a Redis of which ``INFO`` and ``CONFIG GET save`` tell ``facts`` may lose what it acknowledged."""
+    """Why a Redis with these ``facts``, from ``INFO`` and ``CONFIG GET save``, may lose acknowledged changes."""
     found: list[str] = []
     if "aof_enabled" not in facts:
         found.append("this user may not ask Redis (INFO) whether it keeps anything; allow it, or see to it yourself")

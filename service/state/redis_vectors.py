@@ -1,8 +1,8 @@
-"""Source vectors kept in Redis, for fleets whose tables do not fit each replica.
+"""Source vectors in Redis, for tables that do not fit into the memory of each replica.
 
-Layout, shared by ``diffcdr push`` and the service: one hash a bundle, from a user's id to the vector as little-endian
-float32. The empty field, which is no id, says how many users there are; without it nothing of the hash is believed.
-A push fills another key and renames it at the end, so half a push is never read.
+Layout, shared by ``diffcdr push`` and the service: one hash per bundle, from user id to vector as little-endian
+float32. The empty field, which is not an id, holds the number of users; a hash without it is not used. A push fills a
+temporary key and renames it at the end, so a partial push is never read.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ PREFIX = "diffcdr:vectors:"
 COUNT_FIELD = ""
 TIMEOUT_SECONDS = 0.25
 PAUSE_SECONDS = 1.0
-"""After Redis did not answer, for how long it is not asked again: callers are not to wait for it one after another."""
+"""How long Redis is not asked again after it did not answer, so that callers do not wait one after another."""
 
 
 def vectors_key(bundle_id: str, *, is_cluster: bool = False) -> str:
-    """The hash with the source vectors of bundle ``bundle_id``; in a Cluster, what a push writes shares its tag."""
+    """The hash with the source vectors of bundle ``bundle_id``; in a Cluster, all keys of a push share its hash tag."""
     return f"{PREFIX}{{{bundle_id}}}" if is_cluster else f"{PREFIX}{bundle_id}"
 
 
 @dataclass(frozen=True)
 class Found:
-    """Source vectors float32 [source_dim] by user; ``complete`` is False where Redis could not be asked for all."""
+    """Source vectors float32 [source_dim] by user; ``complete`` is False if Redis did not answer."""
 
     vectors: dict[str, Float32Array]
     complete: bool
@@ -46,7 +46,7 @@ class Found:
 
 @dataclass
 class _Trip:
-    """One question to Redis, for everybody who asks before it sets off."""
+    """One request to Redis, for all callers who ask before it is sent."""
 
     users: set[str] = field(default_factory=set)
     answer: asyncio.Future[dict[str, Float32Array] | None] = field(
@@ -55,20 +55,20 @@ class _Trip:
 
 
 class RedisVectors:
-    """Reads source vectors: all that is asked for at a time in one round trip, with the last ones kept here.
+    """Reads source vectors in batches, one round trip for all pending callers, and caches the latest ones.
 
-    Redis may come and go. While it is away nobody waits for it longer than ``TIMEOUT_SECONDS``, and what is kept
-    here is used.
+    Redis may come and go. While it does not answer, callers wait at most ``TIMEOUT_SECONDS``, and cached vectors
+    are used.
     """
 
     def __init__(self, address: RedisAddress, *, keep: int) -> None:
-        """``keep``: vectors to hold on to."""
+        """``keep``: number of vectors to cache."""
         self._client: Any = address.open(timeout=TIMEOUT_SECONDS)
         self._is_cluster = address.is_cluster
         self._keep = keep
         self._kept: OrderedDict[tuple[str, str], Float32Array] = OrderedDict()
         self._bundles: set[str] = set()
-        """Those that vectors were ever kept of: few, where ``_kept`` is long."""
+        """Bundles with cached vectors: few, though ``_kept`` may be long."""
         self._next: dict[str, _Trip] = {}
         self._travelling: dict[str, asyncio.Task[None]] = {}
         self._not_before = 0.0
@@ -97,18 +97,18 @@ class RedisVectors:
         return Found(found, complete=True)
 
     def forget(self, user_id: str) -> None:
-        """Let go of what is kept here of a user."""
+        """Remove a user from the cache."""
         for bundle_id in self._bundles:
             self._kept.pop((bundle_id, user_id), None)
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         await asyncio.gather(*self._travelling.values(), return_exceptions=True)
         await close_client(self._client)
 
     async def _travel(self, bundle_id: str, dim: int) -> None:
-        """One trip after another, as long as somebody asks."""
-        # Whoever asks in this turn of the loop comes along.
+        """One trip after another, as long as callers are waiting."""
+        # Callers in the same turn of the event loop share the trip.
         await asyncio.sleep(0)
         while (trip := self._next.pop(bundle_id, None)) is not None:
             trip.answer.set_result(await self._ask(bundle_id, sorted(trip.users), dim=dim))

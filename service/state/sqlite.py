@@ -22,9 +22,9 @@ from service.state.store import NO_WORTH, Changes, Claim, Erasure, StateBroken, 
 logger = logging.getLogger(__name__)
 
 LEAP_SECONDS = 3600.0
-"""A clock this far ahead of the last time that the state knows may be wrong, ..."""
+"""A clock this far ahead of the last write to the state may be wrong, ..."""
 CLOCK_AHEAD_SECONDS = 3600.0
-"""... so nothing is forgotten before it has been ahead for this long."""
+"""... so nothing expires until it has been ahead for this long."""
 
 _HAS_EVENTS = "SELECT 1 FROM events WHERE user_id = ? LIMIT 1"
 _NEXT = "(SELECT COALESCE(MAX(sequence), 0) + 1 FROM people)"
@@ -33,12 +33,12 @@ _NEXT = "(SELECT COALESCE(MAX(sequence), 0) + 1 FROM people)"
 class SqliteStore:
     """A :class:`service.state.store.Store` in a file. Writes are synced to the disk before they return.
 
-    A file that is there and cannot be used makes every call raise, and is tried again; see
-    :mod:`service.state.sqlite_file` for what counts as usable.
+    If an existing file cannot be used, every call raises, and it is tried again; see :mod:`service.state.sqlite_file`
+    for what counts as usable.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file at ``path``, or make it where there provably never was one. Raises NeverWas."""
+        """Open the file at ``path``, or create it if there provably never was one. Raises NeverWas."""
         self._access = Access(path)
         self.items = SqliteItems(self._access)
         self._ahead_since: float | None = None
@@ -82,7 +82,7 @@ class SqliteStore:
         def write(connection: sqlite3.Connection) -> list[Outcome]:
             now = time.time()
             with connection:
-                # Takes the lock before anything is read, so that no erasure comes in between.
+                # Lock before reading, so that no erasure happens in between.
                 connection.execute("BEGIN IMMEDIATE")
                 if self._believes(connection, now):
                     event_tables.forget_old(connection, now=now, keep_seconds=keep_seconds)
@@ -98,7 +98,7 @@ class SqliteStore:
         def known(connection: sqlite3.Connection) -> list[str]:
             return [user for user in user_ids if connection.execute(_HAS_EVENTS, (user,)).fetchone()]
 
-        # Nobody asks before the version was looked at, and with it the file.
+        # Callers have just read the version, which checked the file.
         having = await self._access.look(known, same=False)
 
         def read(connection: sqlite3.Connection) -> dict[str, History]:
@@ -198,7 +198,7 @@ class SqliteStore:
 
     @contextmanager
     def _vouched(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """A write about people, on the thread: only to a file that knows all that was acknowledged, and vouched for."""
+        """A write about users, on the thread: checks the file against its witness, then updates the witness."""
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             self._access.file.check(connection)
@@ -207,7 +207,7 @@ class SqliteStore:
         self._access.file.vouch(sequence)
 
     def _believes(self, connection: sqlite3.Connection, now: float) -> bool:
-        """Within a write: whether the clock may be trusted to forget by; what it says becomes known then."""
+        """Within a write: whether the clock can be trusted for expiry; if so, its time is recorded."""
         seen = connection.execute("SELECT seen FROM clock").fetchone()[0]
         if now <= seen + LEAP_SECONDS:
             self._ahead_since = None

@@ -1,4 +1,4 @@
-"""Using the state's file: on a thread, on the event loop where that takes microseconds, and again after a fault."""
+"""Access to the state's file: on a thread, or on the event loop for reads of microseconds; reopens it after faults."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-"""How long after a failure to open the file that is tried again."""
+"""How long to wait before opening the file again after a failure."""
 
 
 class Access:
-    """One process' way to the file. Use it on one event loop."""
+    """Access of one process to the file. Use it on one event loop."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file at ``path``, or make it where there provably never was one. Raises NeverWas.
+        """Open the file at ``path``, or create it if there provably never was one. Raises NeverWas.
 
-        Where it is there and cannot be used, that is logged, and every call raises until it can be.
+        If it exists and cannot be used, this is logged, and every call raises until it can be used.
         """
-        # All work happens on this thread: a sync may take long, and the event loop must not wait for it.
+        # Writes run on this thread: a sync can take long, and the event loop must not wait for it.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
         self.file = StateFile(path)
         self.epoch = ""
-        """Another one each time that the file is opened."""
+        """Changes each time the file is opened."""
         self._opened: Opened | None = None
         self._opened_at = 0.0
         self._failure: StateUnavailable | None = None
@@ -49,9 +49,9 @@ class Access:
             raise
 
     async def look(self, read: Callable[[sqlite3.Connection], T], *, same: bool = True) -> T:
-        """``read`` on the event loop: microseconds, as a reader waits for no writer. On the thread where it has to.
+        """Run ``read`` on the event loop (microseconds, as readers do not wait for writers), or else on the thread.
 
-        With ``same`` it is seen to first that the file is still the one that was opened.
+        With ``same``, first check that the file is still the one that was opened.
 
         Raises:
             StateUnavailable, StateBroken: the file cannot be used.
@@ -68,7 +68,7 @@ class Access:
         return await self.run(read)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """``work`` on the thread. Raises as :meth:`look`."""
+        """Run ``work`` on the thread. Raises like :meth:`look`."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._connection()))
         except sqlite3.Error as error:
@@ -79,16 +79,16 @@ class Access:
             raise StateUnavailable(str(error)) from error
 
     def lose(self, error: StateUnavailable) -> StateUnavailable:
-        """Close what is open, to open it again; gives ``error``. On the event loop, as the reader is used there."""
+        """Close the file, to be opened again; returns ``error``. Only on the event loop, which uses the reader."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            # What fails as soon as it is opened is not opened for every request.
+            # If the file fails right after opening, do not open it again for every request.
             self._failure, self._again_at = error, self._opened_at + RETRY_SECONDS
             self._thread.submit(opened.close)
         return error
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.lose(StateUnavailable("the state is closed"))
         await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
         self._thread.shutdown()
@@ -101,7 +101,7 @@ class Access:
         return StateBroken(f"the state file {self.file.path} is gone or was replaced")
 
     def _connection(self) -> sqlite3.Connection:
-        """On the thread: the connection, opened again if need be."""
+        """On the thread: the connection, opened again if necessary."""
         opened = self._opened
         if opened is None:
             if self._failure is not None and time.monotonic() < self._again_at:
@@ -111,7 +111,7 @@ class Access:
             except StateUnavailable as error:
                 self._failure, self._again_at = error, time.monotonic() + RETRY_SECONDS
                 raise
-            # What is known of before may not be in this one.
+            # This file may lack changes seen in the previous one.
             self.epoch, self._opened_at = uuid.uuid4().hex, time.monotonic()
             self._failure, self._opened = None, opened
         elif not self.file.same(opened):

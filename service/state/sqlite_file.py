@@ -1,8 +1,8 @@
-"""The SQLite file as a thing that can be lost: made whole, vouched for by a file beside it, and watched.
+"""Opens the SQLite file, and detects if it was lost, replaced or rolled back.
 
-SQLite makes an empty database of a file that is not there, and an older copy looks as good as the newest. A state that
-is gone, emptied, another one or older than its witness knows (:mod:`service.state.witness`) is refused with the reason,
-never taken for a new one.
+SQLite creates an empty database if the file is missing, and an older copy looks as valid as the newest. A witness file
+(:mod:`service.state.witness`) tells them apart. A state that is missing, emptied, another one, or older than its
+witness is refused with the reason, and never taken for a new one.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ Stamps = tuple[tuple[int, int] | None, ...]
 
 
 BESIDE_SECONDS = 0.05
-"""How often the log and the index of the log are looked at, which nobody replaces but by accident."""
+"""How often the write-ahead log and its index are checked; they are only replaced by accident."""
 
 
 class NeverWas(Exception):
-    """There is no state at the path, there never was one that a witness knows of, and none can be made."""
+    """There is no state at the path, no witness knows of one, and none can be created."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Opened:
 
 
 class StateFile:
-    """The state's file at ``path``. Only one thread may call anything but :meth:`same`."""
+    """The state's file at ``path``. All methods except :meth:`same` must be called on one thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,11 +80,11 @@ class StateFile:
         self._parts = [str(path), f"{path}-wal", f"{path}-shm"]
 
     def open(self) -> Opened:
-        """Open it, or make it where there provably never was one.
+        """Open it, or create it if there provably never was one.
 
         Raises:
-            NeverWas: there is none, and none can be made.
-            StateBroken: it is damaged, or not the one that the witness knows.
+            NeverWas: there is none, and none can be created.
+            StateBroken: it is damaged, or does not match its witness.
             StateUnavailable: it cannot be opened now.
         """
         try:
@@ -98,9 +98,9 @@ class StateFile:
             raise StateUnavailable(f"the state file {self.path} cannot be opened for writing: {error}") from error
 
     def same(self, opened: Opened) -> bool:
-        """Whether what lies at the path is what was ``opened``, some microseconds.
+        """Whether the file at the path is still the one that was ``opened``. Takes some microseconds.
 
-        The file is looked at each time, what SQLite keeps beside it every ``BESIDE_SECONDS``.
+        Checks the file each time, and the files that SQLite keeps next to it every ``BESIDE_SECONDS``.
         """
         if _stamp(self._parts[0]) != opened.stamps[0]:
             return False
@@ -111,7 +111,7 @@ class StateFile:
         return self._stamps() == opened.stamps
 
     def vouch(self, sequence: int) -> None:
-        """Have the witness remember ``sequence``, synced. Raises StateUnavailable where it cannot be written."""
+        """Write ``sequence`` to the witness and sync it. Raises StateUnavailable if it cannot be written."""
         try:
             with self._witness.held():
                 store, known = self._witness.known()
@@ -121,7 +121,7 @@ class StateFile:
             raise StateUnavailable(f"{self._witness.path} cannot be written: {error}") from error
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """Within a write: raise StateBroken where the file knows less than its witness."""
+        """Within a write: raise StateBroken if the file lacks changes that its witness knows."""
         store, sequence = connection.execute(VERSION).fetchone()
         self._compare(self._witness.known(), store, sequence)
 
@@ -174,7 +174,7 @@ class StateFile:
             )
 
     def _make(self) -> None:
-        """A whole, empty state at the path, or nothing."""
+        """Create an empty state at the path, atomically."""
         partial = self.path.with_name(f".{self.path.name}.new")
         for leftover in (partial, Path(f"{partial}-wal"), Path(f"{partial}-shm"), Path(f"{partial}-journal")):
             leftover.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ class StateFile:
         _sync_folder(self.path.parent)
 
     def _status(self) -> int | None:
-        """Size of the file; None where there is none."""
+        """Size of the file; None if there is none."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
@@ -196,14 +196,14 @@ class StateFile:
         return os.path.lexists(f"{self.path}-wal")
 
     def _absent(self) -> bool:
-        """Whether there provably is, and was, no state here."""
+        """Whether there provably is no state here and never was."""
         for name in (self.path, self._witness.path, Path(f"{self.path}-wal")):
             try:
                 name.lstat()
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:
-                pass  # nobody can tell
+                pass  # unknown
             return False
         return True
 
@@ -212,7 +212,7 @@ class StateFile:
 
 
 def explained(error: sqlite3.Error, path: Path) -> StateUnavailable:
-    """What ``error`` means for the state: out of reach for now, or broken."""
+    """Whether ``error`` means that the state is unavailable for now, or broken."""
     code = getattr(error, "sqlite_errorcode", None)
     passing = (
         sqlite3.SQLITE_BUSY,
@@ -228,17 +228,17 @@ def explained(error: sqlite3.Error, path: Path) -> StateUnavailable:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another process had the file for this moment."""
+    """Whether another process has the file locked."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Never made here: what is not there is not to become an empty state.
+    # Never created here: a missing file must not become an empty state.
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=WAIT_SECONDS, uri=True)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        # WAL alone survives kill -9; this survives the machine's end too.
+        # WAL alone survives kill -9; FULL survives a power failure too.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
     except sqlite3.Error:
@@ -248,7 +248,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _complete(connection: sqlite3.Connection) -> None:
-    """Bring a file of an earlier version up to this one, and look through what protects people."""
+    """Upgrade a file of an earlier version, and check the integrity of opt-outs and erasures."""
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"identity", "clock", *events.TABLES} <= tables:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")

@@ -1,4 +1,4 @@
-"""Who must not get personal lists, as of this moment: a copy of the store's word, checked before every answer."""
+"""Users who must not get personal lists: a copy of the opt-outs and erasures, checked before every answer."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ logger = logging.getLogger(__name__)
 PATIENCE_SECONDS = 0.25
 """How long an answer waits for the store."""
 OVERDUE_SECONDS = 0.01
-"""How long while a question to the store is overdue: callers are not to wait for it one after another."""
+"""How long it waits while an earlier check is overdue, so that callers do not wait one after another."""
 
 
 class Guard:
-    """Knows who is suppressed.
+    """Knows which users are suppressed.
 
-    Before an answer the store is asked for its last number, once for all who ask meanwhile; only if it has grown
-    are the changes fetched. So an opt-out holds for every request that begins after it was acknowledged, on every
-    replica. Where the store does not answer, nobody is personalised, unless ``copy_seconds`` lets an old copy count.
+    Before an answer the store is asked for its last number, with one request for all waiting callers; changes are
+    fetched only if the number has grown. So an opt-out applies to every request that begins after it was acknowledged,
+    on every replica. If the store does not answer, nobody is personalised, unless ``copy_seconds`` allows an old copy.
     """
 
     def __init__(
         self, store: Store, *, on_suppressed: Callable[[str], None] | None = None, copy_seconds: float = 0.0
     ) -> None:
-        """``on_suppressed`` is called with everyone who becomes suppressed, so that others can forget them too.
+        """``on_suppressed`` is called with every user who becomes suppressed, so that caches can drop them.
 
-        ``copy_seconds``: for how long the copy counts while the store is out of reach. What others acknowledge
-        meanwhile is not in it.
+        ``copy_seconds``: how long the copy is used while the store is unreachable. It lacks changes that other
+        replicas acknowledge in that time.
         """
         self._store = store
         self._on_suppressed = on_suppressed
@@ -49,28 +49,28 @@ class Guard:
 
     @property
     def healthy(self) -> bool:
-        """Whether the store answered the last time it was asked, in time."""
+        """Whether the store answered in time when it was last asked."""
         return self._healthy and not self._overdue
 
     @property
     def certain(self) -> bool:
-        """Whether it can be told who is suppressed; where not, nobody is personalised."""
+        """Whether it is known who is suppressed; if not, nobody is personalised."""
         if self._lacking:
             return False
         return self.healthy or self.age <= self._copy_seconds
 
     @property
     def age(self) -> float:
-        """Seconds since the copy was last known to be true; infinite before the first word from the store."""
+        """Seconds since the copy was last known to be current; infinite before the first answer of the store."""
         return time.monotonic() - self._checked
 
     async def refresh(self, *, within: float = math.inf) -> bool:
         """Bring the copy up to date with a check that begins after this call; :attr:`certain`. Never raises.
 
-        Takes at most ``PATIENCE_SECONDS``, or ``within`` seconds: False if they were too few.
+        Takes at most ``PATIENCE_SECONDS``, or ``within`` seconds; False if that was not enough.
         """
-        # A check that is already under way may have missed what was acknowledged before this call; the one after
-        # it cannot, and everybody who asks until it begins shares it.
+        # A check already under way may miss changes acknowledged before this call. The next check cannot, and all
+        # callers until it begins share it.
         if self._next is None:
             patience = OVERDUE_SECONDS if self._overdue else PATIENCE_SECONDS
             self._next = _Check(self, before=self._running, patience=patience)
@@ -83,11 +83,11 @@ class Guard:
         return self.certain
 
     def allows(self, user_id: str | None) -> bool:
-        """Whether the user's data may be used; False for everyone while nobody can tell (see :attr:`certain`)."""
+        """Whether the user's data may be used; False for everyone while that is unknown (see :attr:`certain`)."""
         return self.certain and (user_id is None or user_id not in self._suppressed)
 
     def _watch_until(self, due: float) -> None:
-        # One timer for many checks, most of which are over long before: a timer each would cost as much as a check.
+        # One timer for many checks, most of which finish early: a timer per check would cost as much as a check.
         if due < self._timer_at:
             self._timer_at = due
             asyncio.get_running_loop().call_at(due, self._look_for_late_ones, due)
@@ -105,7 +105,7 @@ class Guard:
                 self._watch_until(check.due)
 
     async def check(self, this: _Check, before: _Check | None) -> None:
-        """Ask the store, once ``before`` has; what :meth:`refresh` has done."""
+        """Ask the store after ``before`` has finished; the work of :meth:`refresh`."""
         if before is not None:
             await asyncio.wait((before.task,))
         self._running, self._next = this, None
@@ -113,7 +113,7 @@ class Guard:
         try:
             version = await self._store.version()
             if version != self._version:
-                # From here on the copy is known to lack something, until that is fetched.
+                # From here on the copy is incomplete until the changes are fetched.
                 self._lacking = True
                 await self._follow(version)
         except Exception as error:
@@ -123,7 +123,7 @@ class Guard:
         if self._said:
             logger.info("state is reachable again")
         self._healthy, self._lacking, self._checked, self._said = True, False, began, ""
-        # Whoever could not wait for the next one began after this one, and learns nothing from it.
+        # Callers who gave up on the next check began after this one, so its result does not apply to them.
         self._overdue = self._others_gave_up()
         this.tell()
 
@@ -134,7 +134,7 @@ class Guard:
         self._healthy = False
         self._overdue = hung
         if not isinstance(error, StateUnavailable) or isinstance(error, StateBroken):
-            # What it said before may be more than it would say now, to others as well.
+            # The store may have lost changes, so the copy is not trusted either.
             self._lacking = True
         said = f"{type(error).__name__}: {error}"
         if said != self._said:
@@ -152,10 +152,9 @@ class Guard:
         self._version = Version(version.store, changes.sequence, version.epoch)
 
     async def _begin_again(self, version: Version) -> None:
-        """Another life of the store, which may have been rolled back, or another store.
+        """The store was restarted, and perhaps rolled back, or is another store.
 
-        Whoever opted out has not changed their mind by that. Only what this store was told after all that is known
-        here can take a suppression back.
+        Known opt-outs stay in force. Only changes later than all that are known here can lift a suppression.
         """
         known = self._version
         everything = await self._changes(0, version)
@@ -180,7 +179,7 @@ class Guard:
 
 
 class _Check:
-    """One question to the store. ``told`` is done with it, or when nobody may wait for it any longer."""
+    """One request to the store. ``told`` is done when it is answered, or when callers may no longer wait."""
 
     __slots__ = ("due", "late", "task", "told")
 
@@ -192,6 +191,6 @@ class _Check:
         self.task = loop.create_task(guard.check(self, before))
 
     def tell(self) -> None:
-        """Let go of whoever waits."""
+        """Release the waiting callers."""
         if not self.told.done():
             self.told.set_result(None)

@@ -1,6 +1,6 @@
-"""What vouches for a SQLite state: ``.NAME.witness`` beside it says which store it is, and how far it has come.
+"""The witness of a SQLite state: the file ``.NAME.witness`` next to it, with the store's id and last sequence number.
 
-Who wants to begin anew, or to go on with an older copy, deletes the witness. It is also what processes take turns by.
+Delete the witness to start anew, or to continue with an older copy. Processes also use it as a lock.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ STEP_SECONDS = 0.01
 
 
 class Witness:
-    """The file at ``path``: a store's name and a sequence, or nothing while no store was ever there."""
+    """The file at ``path``: a store's id and a sequence number, or empty if there never was a store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While this lasts no other process is here; makes the file where there is none.
+        """Hold the lock; creates the file if there is none.
 
         Raises:
             OSError: it cannot be opened for writing.
-            StateUnavailable: another process keeps it.
+            StateUnavailable: another process holds it.
         """
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -49,7 +49,7 @@ class Witness:
             os.close(file)
 
     def known(self) -> tuple[str, int]:
-        """(store, sequence), ("", 0) where nothing is known. Raises StateBroken where it cannot be read as that."""
+        """(store, sequence); ("", 0) if the file is empty or missing. Raises StateBroken if it cannot be read."""
         try:
             text = self.path.read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
@@ -62,8 +62,8 @@ class Witness:
         return store, int(sequence or 0)
 
     def remember(self, store: str, sequence: int) -> None:
-        """Have it say so, synced to the disk; only while :meth:`held`. Raises OSError."""
-        # Of one length, replaced in place: that needs no room on a full disk.
+        """Write both, synced to the disk; only while :meth:`held`. Raises OSError."""
+        # The length is fixed, so overwriting in place needs no space on a full disk.
         file = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(file, f"{store} {sequence:020d}\n".encode("ascii"), 0)

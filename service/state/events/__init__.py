@@ -1,1 +1,1 @@
-"""Events in a store: what is kept of them, what is counted of them, and how they come out again."""
+"""Events in a store: stored per user, counted per experiment, and read again for lists and training."""

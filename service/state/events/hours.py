@@ -1,4 +1,4 @@
-"""When events were taken, to the hour: one entry an hour for all of them, so that an event needs no more room."""
+"""The hour in which each event was stored: one entry per hour for all events, so that an event needs no extra space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def hour_of(time: float) -> int:
 
 
 class EventHours:
-    """Tells the hour of an event by its number; numbers only ever grow."""
+    """Finds the hour of an event by its number; numbers only grow."""
 
     def __init__(self, entries: Iterable[tuple[int, int]]) -> None:
         """``entries``: (number of the first event, beginning of the hour in seconds since 1970)."""
@@ -22,6 +22,6 @@ class EventHours:
         self._firsts = [first for first, _ in self._entries]
 
     def of(self, number: int) -> int | None:
-        """The beginning of the hour; None for an event from before hours were kept."""
+        """The beginning of the hour; None for an event from before hours were recorded."""
         place = bisect_right(self._firsts, number)
         return self._entries[place - 1][1] if place else None

@@ -1,4 +1,4 @@
-"""Events, and what is counted of them for a comparison of two models."""
+"""Event types, and the counts of an experiment."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 MAX_EVENTS_PER_USER = 1000
-"""Of each user the last so many ratings are kept, and as many other events; what is kept of one person is bounded."""
+"""Most ratings, and most other events, stored per user, so that the data of one user are bounded."""
 
 RATING = "rating"
 """The type of an event that does not name one."""
 
 Outcome = Literal["accepted", "duplicate", "suppressed"]
-"""What became of an event."""
+"""The outcome of adding an event."""
 
 Domain = Literal["source", "target"]
-"""Where an item is from."""
+"""The domain of an item."""
 
 History = tuple[tuple[str, float], ...]
-"""(item id, rating) pairs in the order in which they were taken."""
+"""(item id, rating) pairs in the order in which they were stored."""
 
 Counter = Literal["impressions", "clicks", "conversions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Where an event counts: for ``arm`` of the comparison ``experiment``.
+    """What an event counts for: ``arm`` of ``experiment``.
 
-    ``percent`` of users are assigned to the canary; ``bundle`` is the beginning of the id of the arm's bundle.
+    ``percent``: of users, assigned to the canary; ``bundle``: the first characters of the id of the arm's bundle.
     """
 
     experiment: str
@@ -38,7 +38,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class ArmTotals:
-    """What was counted for one arm. ``clickers`` and ``converters`` are those of its ``users`` who did so at all."""
+    """The counts of one arm. ``clickers`` and ``converters``: users with at least one click or conversion."""
 
     trial: Trial
     users: int
@@ -51,11 +51,11 @@ class ArmTotals:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a user did with an item. ``event_id`` is drawn by the sender and makes sending it twice harmless.
+    """Something that a user did with an item. The sender chooses ``event_id``, so that sending twice is harmless.
 
-    ``rating``: None where none was given. ``recommendation_id`` and ``position`` (from 1): of the list it came of.
-    ``at``: when it was, in seconds since 1970, if the sender said so. ``liked``: whether it counts in lists as a rating
-    does. ``trial`` and ``counter``: what it counts for.
+    ``rating``: None if none was given. ``recommendation_id`` and ``position`` (from 1): the list that led to it.
+    ``at``: when it happened, in seconds since 1970, if the sender said so. ``liked``: whether it counts in lists like a
+    rating. ``trial`` and ``counter``: the count that it adds to.
     """
 
     event_id: str
@@ -73,7 +73,7 @@ class Event:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a rating and nothing more."""
+        """Whether it is a rating without further fields."""
         return (self.type, self.rating is None, self.recommendation_id, self.position, self.at) == (
             RATING,
             False,
@@ -85,10 +85,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class KeptEvent:
-    """An event as it is kept. ``number`` grows with every event.
+    """An event as it is stored. ``number`` grows with every event.
 
-    ``at``: when it was, as the sender said; else the beginning of the hour in which it was taken, in seconds since
-    1970; None where hours were not kept yet.
+    ``at``: when it happened, as the sender said; else the beginning of the hour in which it was stored, in seconds
+    since 1970; None from before hours were recorded.
     """
 
     number: int
@@ -104,7 +104,7 @@ class KeptEvent:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one user did in one comparison."""
+    """The counts of one user in one experiment."""
 
     impressions: int = 0
     clicks: int = 0
@@ -118,7 +118,7 @@ class Tally:
 
     @property
     def totals(self) -> tuple[int, int, int, int, int, int]:
-        """What the user adds to the totals of the arm, in the order of :class:`ArmTotals`."""
+        """The user's contribution to the totals of the arm, in the order of :class:`ArmTotals`."""
         seen = bool(self.impressions or self.clicks or self.conversions)
         return (
             int(seen),
@@ -130,5 +130,5 @@ class Tally:
         )
 
     def change_to(self, after: Tally) -> tuple[int, ...]:
-        """What has to be added to the totals where the user did this, and now did ``after``."""
+        """The change of the totals when the user's counts change from this to ``after``."""
         return tuple(new - old for old, new in zip(self.totals, after.totals, strict=True))

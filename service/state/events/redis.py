@@ -1,13 +1,12 @@
 """Events in Redis.
 
-A user's events are a hash, id -> text, and a sorted set of ids by number, to find the oldest; one pair of them for what
-counts in lists as ratings do, one for all else, so that a user's impressions neither push out ratings nor are read
-before an answer. For all users together: the number of each hour's first event, and the totals of comparisons.
+A user's events are a hash, id -> text, and a sorted set of ids by number, to find the oldest. There is one such pair
+for events that count in lists like ratings, and one for all others, so that impressions neither push out ratings nor
+are read before an answer. Shared by all users: the number of each hour's first event, and the totals of experiments.
 
-The text of a rating is ``NUMBER RATING ITEM``, the rating followed by ``t`` where the item is of the target. That of
-any other event has a ``+`` before the rating, which is ``inf`` where none was given, and after the item, each behind a
-NUL, its type, recommendation id, position and time: a version that knows ratings alone reads a rating that counts for
-nothing, of an item that is not there.
+The text of a rating is ``NUMBER RATING ITEM``; ``t`` follows the rating of a target item. Any other event has a ``+``
+before the rating, which is ``inf`` if none was given. Its type, recommendation id, position and time follow the item,
+each after a NUL. Earlier versions, which only know ratings, read this as a rating without effect of an unknown item.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ _SEPARATOR = "\0"
 _TOTALS = ("users", "impressions", "clicks", "conversions", "clickers", "converters")
 
 Answered = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
-"""Makes a call, and raises what a store raises where Redis fails it."""
+"""Makes a call; errors of Redis become errors of the store."""
 
-# Shared by both scripts: what a user's tally adds to an arm's totals, in the order of _TOTALS.
+# Shared by both scripts: a user's contribution to an arm's totals, in the order of _TOTALS.
 _TALLY = """
 local function totals_of(i, c, v)
     return {i + c + v > 0 and 1 or 0, i, c, v, c > 0 and 1 or 0, v > 0 and 1 or 0}
@@ -68,12 +67,12 @@ end
 redis.call('DEL', KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10])
 """
 )
-"""Lua: remove all events of a user, and what they counted for. ``KEYS[6]`` to ``KEYS[11]`` are the user's
+"""Lua: remove all events of a user, and subtract their counts. ``KEYS[6]`` to ``KEYS[11]`` are the user's
 :meth:`RedisEvents.keys_of`."""
 
-# KEYS: opt-outs, erasures, then those of a user from the 6th on, as above; the last number, and the hours' first ones.
-# ARGV: user, milliseconds and seconds to keep, most of each kind, hour, seconds now; then of each event its id, whether
-# it is liked, what comes before and after the number, and what it counts for: experiment, arm, about it, counter.
+# KEYS: opt-outs, erasures, then a user's keys from the 6th on, as above; the last number, and the first of each hour.
+# ARGV: user, milliseconds and seconds to keep, most of each kind, hour, seconds now; then for each event its id,
+# whether it is liked, its rating, the rest of its text, and what it counts for: experiment, arm, about it, counter.
 _ADD = (
     _TALLY
     + """
@@ -150,12 +149,12 @@ class RedisEvents:
         self._add = client.register_script(_ADD)
 
     def keys_of(self, user_id: str) -> tuple[str, ...]:
-        """What the scripts know from ``KEYS[6]`` on: the user's own five keys, and the totals of comparisons."""
+        """``KEYS[6]`` to ``KEYS[11]`` of the scripts: the user's five keys, and the totals of experiments."""
         names = ("events", "event_order", "signals", "signal_order", "tallies")
         return (*(f"{self._prefix}{name}:{user_id}" for name in names), self._totals)
 
     async def add(self, events: Sequence[Event], *, keep_seconds: float) -> list[Outcome]:
-        """As ``Store.add_events``."""
+        """See ``Store.add_events``."""
         by_user: dict[str, list[int]] = defaultdict(list)
         for index, event in enumerate(events):
             by_user[event.user_id].append(index)
@@ -187,7 +186,7 @@ class RedisEvents:
     async def histories(
         self, user_ids: Sequence[str], domain: Domain, *, worth: Mapping[str, float]
     ) -> dict[str, History]:
-        """As ``Store.histories``."""
+        """See ``Store.histories``."""
 
         async def read() -> list[Any]:
             async with self._client.pipeline(transaction=False) as pipe:
@@ -201,14 +200,14 @@ class RedisEvents:
         return {user: history for user, history in histories.items() if history}
 
     async def trials(self) -> list[ArmTotals]:
-        """As ``Store.trials``."""
+        """See ``Store.trials``."""
         found: dict[str, str] = await self._answered(lambda: self._client.hgetall(self._totals))
         arms = [name.removesuffix(" about") for name in found if name.endswith(" about")]
         arms.sort(key=lambda arm: (-float(found[f"{arm} last"]), arm))
         return [_totals(arm, found) for arm in arms]
 
     async def all(self) -> AsyncIterator[KeptEvent]:
-        """As ``Store.events``."""
+        """See ``Store.events``."""
         for place in (0, 2):
             prefix, seen = self.keys_of("")[place], set[str]()
             async for keys in self._key_pages(f"{prefix}*"):
@@ -231,7 +230,7 @@ class RedisEvents:
 
     async def _key_pages(self, pattern: str) -> AsyncIterator[list[str]]:
         """Keys of ``pattern``, a page at a time; some may come twice."""
-        # All keys of a state share a hash tag: in a Cluster one node has them.
+        # All keys of a state share a hash tag, so one node of a Cluster has them.
         node = {} if self._node_of is None else {"target_nodes": self._client.get_node_from_key(self._node_of)}
         cursor: Any = 0
         while True:
@@ -245,7 +244,7 @@ class RedisEvents:
 
 
 def _arguments(event: Event) -> Iterator[str]:
-    """What the script takes of one event."""
+    """The arguments of the script for one event."""
     rating, item = repr(math.inf if event.rating is None else event.rating) + _MARKS[event.domain], event.item_id
     if not event.is_plain:
         rest = (event.type, event.recommendation_id, event.position, event.at)

@@ -1,8 +1,8 @@
-"""Events in the state's SQLite file. Every function runs on the store's thread, writes within its transaction.
+"""Events in the state's SQLite file. Every function runs on the store's thread and writes within its transaction.
 
-``events`` holds what counts in lists as ratings do, ``signals`` all else: so that a user's impressions neither push out
-ratings nor are read before an answer. In ``events`` an infinite rating means that none was given: no rating is
-infinite, and a version that knows ratings alone leaves it out.
+``events`` holds events that count in lists like ratings, ``signals`` all others, so that impressions neither push out
+ratings nor are read before an answer. An infinite rating means that none was given: no real rating is infinite, and
+earlier versions, which only know ratings, leave it out.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ _ADDED_COLUMNS = {
     "position": "INTEGER",
     "at": "INTEGER",
 }
-"""What earlier versions did not have."""
+"""Columns that earlier versions did not have."""
 NO_RATING = math.inf
 PAGE = 10_000
 _COLUMNS = "user_id, event_id, item_id, rating, domain, type, recommendation, position, at"
-# One event id means one event, wherever it is kept.
+# An event id is unique over both tables.
 _INSERT = {
     table: f"INSERT INTO {table} ({_COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 "
     f"WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE user_id = ?1 AND event_id = ?2) ON CONFLICT DO NOTHING"
@@ -103,7 +103,7 @@ _INSERT = {
 
 
 def complete(connection: sqlite3.Connection) -> None:
-    """Give the tables of an earlier version the columns that they lack, all or none."""
+    """Add missing columns to the tables of an earlier version, all or none."""
     known = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
     lacking = [name for name in _ADDED_COLUMNS if name not in known]
     if lacking:
@@ -114,7 +114,7 @@ def complete(connection: sqlite3.Connection) -> None:
 def insert(
     connection: sqlite3.Connection, events: Sequence[Event], *, now: float, keep_seconds: float
 ) -> list[Outcome]:
-    """Add ``events`` and what they count for; what became of each."""
+    """Add ``events`` and count them; the outcome of each."""
     connection.execute(
         "INSERT OR IGNORE INTO event_hours VALUES "
         "(?, COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) + 1)",
@@ -156,7 +156,7 @@ def insert(
 
 def _row(event: Event, now: float) -> tuple[object, ...]:
     rating = NO_RATING if event.rating is None else event.rating
-    # Hours are known by the number of an event; signals have numbers of their own.
+    # Hours are found by the number in ``events``; ``signals`` is numbered separately.
     at = hour_of(now) if event.at is None and not event.liked else event.at
     return (
         event.user_id,
@@ -172,7 +172,7 @@ def _row(event: Event, now: float) -> tuple[object, ...]:
 
 
 def _count(connection: sqlite3.Connection, events: Sequence[Event], *, now: float) -> None:
-    """Add what ``events`` count for to their users' tallies, and to the totals."""
+    """Add ``events`` to the tallies of their users, and to the totals."""
     tallies: dict[tuple[str, Trial], Tally] = defaultdict(Tally)
     for event in events:
         if event.trial is not None and event.counter is not None:
@@ -211,13 +211,13 @@ def _add(connection: sqlite3.Connection, experiment: str, arm: str, change: Sequ
 
 
 def forget_old(connection: sqlite3.Connection, *, now: float, keep_seconds: float) -> None:
-    """Remove what is due: users by their own dates, totals ``keep_seconds`` after they were last added to."""
+    """Remove expired data: users by their own dates, totals ``keep_seconds`` after their last change."""
     connection.execute("DELETE FROM newcomers WHERE expires <= ?", (now,))
     connection.execute("DELETE FROM trials WHERE last <= ?", (now - keep_seconds,))
 
 
 def forget(connection: sqlite3.Connection, user_id: str) -> None:
-    """Remove all events of the user, and what they counted for."""
+    """Remove all events of the user, and subtract their counts."""
     rows = connection.execute(
         "SELECT experiment, arm, impressions, clicks, conversions FROM trial_users WHERE user_id = ?", (user_id,)
     ).fetchall()
@@ -227,7 +227,7 @@ def forget(connection: sqlite3.Connection, user_id: str) -> None:
 
 
 def totals(connection: sqlite3.Connection) -> list[ArmTotals]:
-    """What was counted for each arm, the arms that were counted for last first."""
+    """The counts of each arm, most recently changed first."""
     rows = connection.execute(
         "SELECT experiment, arm, percent, bundle, users, impressions, clicks, conversions, clickers, converters "
         "FROM trials ORDER BY last DESC, experiment, arm"

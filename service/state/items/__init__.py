@@ -1,1 +1,1 @@
-"""What was said of items while the service runs: whether they are available, and their tags."""
+"""Changes of items while the service runs: whether they are available, and their tags."""

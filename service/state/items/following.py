@@ -1,7 +1,7 @@
-"""One process' copy of what was said of items, a fraction of a second behind the store at most.
+"""One process's copy of item changes, at most a fraction of a second behind the store.
 
-Fails closed: before the store was read for the first time since the start nothing is known to be available, and no list
-holds an item. Afterwards the copy holds while the store is out of reach: what was withdrawn stays withdrawn.
+Fails closed: until the store was read once after the start, no item counts as available, and lists are empty.
+Afterwards the copy stays in use while the store is unreachable: withdrawn items stay withdrawn.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class ItemFollower:
 
     @property
     def now(self) -> ItemChanges:
-        """Everything that is known; :data:`UNKNOWN` before the first word from the store."""
+        """The current changes; :data:`UNKNOWN` before the first answer of the store."""
         return UNKNOWN if self._version is None else self._log.now
 
     async def refresh(self) -> bool:
-        """Bring the copy up to date; whether the store could be read. Never raises."""
+        """Bring the copy up to date; True if the store could be read. Never raises."""
         async with self._turn:
             try:
                 await self._follow()
@@ -48,7 +48,7 @@ class ItemFollower:
             return True
 
     async def watch(self) -> None:
-        """For ever: keep the copy up to date."""
+        """Run forever: keep the copy up to date."""
         while True:
             await self.refresh()
             await asyncio.sleep(FOLLOW_SECONDS)
@@ -61,7 +61,7 @@ class ItemFollower:
         begun = known is None or again or not known.store
         last, changed = await self._store.changes(0 if begun or known is None else known.sequence)
         if again and known is not None and known.sequence:
-            # Another store, or an older copy of it: what is known to be withdrawn stays so.
+            # Another store, or an older copy of it: items known to be withdrawn stay withdrawn.
             logger.error("changes of items were lost or replaced; what was withdrawn stays so until the next start")
             held = {item for item, change in self._log.now.entries.items() if change.available is False}
             changed = {

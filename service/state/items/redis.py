@@ -15,7 +15,7 @@ from service.state.store import StateBroken
 _NAMES = ("items_identity", "items_sequence", "items_changed", "items_available", "items_tags")
 _PAGE = 10_000
 _KEEP, _RESET = "-", "0"
-# A value is "=" and what it is; "-" leaves it as it is, "0" takes it away.
+# A value is "=" and the new value; "-" leaves it as it is, "0" removes it.
 _CHANGE = """
 redis.call('SETNX', KEYS[1], ARGV[1])
 for i = 2, #ARGV, 3 do
@@ -33,15 +33,15 @@ end
 
 
 class Answered(Protocol):
-    """Awaits a call to Redis; what goes wrong becomes StateUnavailable or StateBroken."""
+    """Awaits a call to Redis; errors become StateUnavailable or StateBroken."""
 
     def __call__(self, call: Callable[[], Awaitable[Any]], /) -> Awaitable[Any]:
-        """What ``call`` gives."""
+        """The result of ``call``."""
         ...
 
 
 class RedisItems:
-    """A :class:`service.state.items.store.ItemStore` under ``prefix`` of the Redis that ``client`` speaks to."""
+    """A :class:`service.state.items.store.ItemStore` in Redis, under ``prefix``."""
 
     def __init__(self, client: Any, answered: Answered, *, prefix: str) -> None:
         self._client, self._answered = client, answered

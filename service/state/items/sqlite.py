@@ -1,4 +1,4 @@
-"""Changes of items in the state's SQLite file: a table that is made with the first of them."""
+"""Changes of items in the state's SQLite file; the first change creates the table."""
 
 from __future__ import annotations
 

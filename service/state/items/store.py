@@ -1,7 +1,7 @@
-"""Changes of items as they are kept: one contract for SQLite and Redis.
+"""Storage of item changes: one contract for SQLite and Redis.
 
-- A write is durable before it returns, and holds for all of its items or for none.
-- Each changed item takes the next number of one sequence of its own, so that every replica's copy can follow.
+- A write is durable before it returns, and applies to all of its items or to none.
+- Each changed item takes the next number of a sequence, separate from that of opt-outs, so that replicas can follow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from service.state.store import StateUnavailable
 
 @dataclass(frozen=True, slots=True)
 class ItemWish:
-    """What is to hold for an item. ``None``: as the bundle says; where a ``keep`` is True: as it is."""
+    """The wanted state of an item. ``None``: the bundle's value. If a ``keep`` is True, the current value stays."""
 
     available: bool | None = None
     tags: tuple[str, ...] | None = None
@@ -24,7 +24,7 @@ class ItemWish:
     keep_tags: bool = False
 
     def then(self, later: ItemWish) -> ItemWish:
-        """Both, one after the other."""
+        """Both changes, ``later`` last."""
         said = self if later.keep_available else later
         tagged = self if later.keep_tags else later
         return ItemWish(said.available, tagged.tags, said.keep_available, tagged.keep_tags)
@@ -32,17 +32,17 @@ class ItemWish:
 
 @dataclass(frozen=True)
 class ItemVersion:
-    """How far the sequence has come; ``store`` is drawn at random when one is first written to."""
+    """The last number of the sequence; ``store`` is drawn at random when a store is first written to."""
 
     store: str = ""
     sequence: int = 0
 
 
 class ItemStore(Protocol):
-    """Every method raises StateUnavailable where the store does not answer, StateBroken where it is not what it was."""
+    """Every method raises StateUnavailable if the store does not answer, StateBroken if it is damaged or replaced."""
 
     async def change(self, wishes: Mapping[str, ItemWish]) -> None:
-        """Let ``wishes`` hold, by item id."""
+        """Apply ``wishes``, by item id."""
         ...
 
     async def version(self) -> ItemVersion:
@@ -50,12 +50,12 @@ class ItemStore(Protocol):
         ...
 
     async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:
-        """The last number, and how every item stands whose last change has a number above ``after``."""
+        """The last number, and the current state of every item changed after number ``after``."""
         ...
 
 
 class NoItems:
-    """Where there is no state: nothing was ever said, and nothing can be."""
+    """Used without a state: no changes, and none can be made."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -65,7 +65,7 @@ class NoItems:
         raise StateUnavailable(self._reason)
 
     async def version(self) -> ItemVersion:
-        """Nothing was ever changed."""
+        """No changes."""
         return ItemVersion()
 
     async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:
