@@ -60,7 +60,7 @@ class Attribute:
 
     @classmethod
     def numbers(cls, values: npt.NDArray[Any], present: BoolArray) -> Self:
-        """A column of integers or floats [m], finite where ``present`` [m], in the smallest type that holds all of them."""
+        """A column of numbers [m], finite where ``present`` [m], in the smallest type that holds all of them."""
         values = np.where(present, values, 0)
         for kind in (np.int32, np.int64, np.float32, np.float64):
             with np.errstate(over="ignore", invalid="ignore"):
@@ -141,7 +141,7 @@ class ItemAttributes:
 
     @classmethod
     def open(cls, specs: Sequence[AttributeSpec], files: Mapping[str, Any], array: Callable[[str], Any]) -> Self:
-        """The attributes that the manifest names; ``array`` opens a table by name, ``files`` are those of the bundle."""
+        """The attributes in the manifest; ``array`` opens a table by name, ``files`` are those of the bundle."""
         columns: dict[str, Attribute] = {}
         for number, spec in enumerate(specs):
             folder = f"{ATTRIBUTES_FOLDER}/{number}"

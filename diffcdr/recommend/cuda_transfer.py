@@ -16,16 +16,16 @@ from diffcdr.device.sessions import RecordedBlock
 Record = Callable[[], RecordedBlock]
 
 CUDA_ROWS = 1024
-"""Rows of a block: one of 256 takes as long, one of 4,096 half as long again (docs/how-to/gpu.md)."""
+"""Rows of a block: 256 rows take as long, and 4,096 rows half as long again (docs/how-to/gpu.md)."""
 IN_FLIGHT = 16
-"""Most blocks computed at a time. Each has its own recording, made when it is first wanted: a tenth of a second."""
+"""Most blocks computed at a time. Each has its own recording, made at first use in a tenth of a second."""
 
 
 class CudaTransfer:
-    """Transfers vectors in blocks of ``CUDA_ROWS`` rows, padded with zeros. Threads may share it."""
+    """Transfers vectors in blocks of ``CUDA_ROWS`` rows, padded with zeros. Safe to share between threads."""
 
     def __init__(self, graph: bytes, placement: Placement, *, source_dim: int, target_dim: int) -> None:
-        """Record one block. Raises whatever ONNX Runtime raises where the GPU cannot run ``graph``."""
+        """Record one block. Raises what ONNX Runtime raises if the GPU cannot run ``graph``."""
         self.placement = placement
         self._source_dim, self._target_dim = source_dim, target_dim
         self._record: Record = lambda: RecordedBlock(
@@ -37,7 +37,7 @@ class CudaTransfer:
         self._idle.put(self._record())
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        """Carry float32 [B, source_dim] to float32 [B, target_dim]; raises what ONNX Runtime raises."""
+        """Transfer float32 [B, source_dim] to float32 [B, target_dim]; raises what ONNX Runtime raises."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
         started: list[Future[None]] = []
         for start in range(0, len(vectors), CUDA_ROWS):
@@ -59,7 +59,7 @@ class CudaTransfer:
         return block
 
     def _take(self) -> RecordedBlock:
-        """One that is idle; a new one while there may be more."""
+        """An idle block, or a new one if the limit allows it."""
         try:
             return self._idle.get_nowait()
         except Empty:

@@ -14,21 +14,21 @@ from diffcdr.bundle.reader import SourceItems
 from diffcdr.errors import BundleError
 
 SOLVED_TOLERANCE = 1e-6
-"""How far solved vectors may lie apart, in their length, on processors whose LAPACK adds up in other orders; where the
-history or the regularisation determines the solution."""
+"""Largest distance, relative to their length, between vectors solved on processors whose LAPACK sums in different
+orders, if the history or the regularisation determines the solution."""
 LARGEST_RATING = float(np.finfo(np.float32).max)
-"""Training reads no larger one. Up to here nothing overflows float64 on the way to a vector."""
+"""Training accepts no larger ratings. Up to here, no step of the fold-in overflows float64."""
 
 
 class FoldIn:
     """Least-squares user vectors against the source items of one bundle.
 
-    Each user is solved alone, in float64, over its items in row order: the answer depends neither on the order in
-    which the ratings were given nor on other users.
+    Each user is solved separately, in float64, over the items in row order, so the answer depends neither on the order
+    of the ratings nor on other users.
     """
 
     def __init__(self, spec: FoldInSpec, items: SourceItems) -> None:
-        """Raises BundleError where ``spec.regularisation`` fits neither one value nor one per dimension."""
+        """Raises BundleError if ``spec.regularisation`` has neither one value nor one per dimension."""
         self._spec = spec
         self._items = items
         dim = items.vectors.shape[1]
@@ -48,10 +48,10 @@ class FoldIn:
             self._gram = vectors.T @ vectors
 
     def __call__(self, history: Sequence[tuple[str, float]]) -> Float32Array | None:
-        """Source vector float32 [source_dim] of a user who gave ``history``, (item id, rating) pairs.
+        """Source vector float32 [source_dim] of a user with ``history``, (item id, rating) pairs.
 
-        The last rating of an item counts. Unknown items and ratings that float32 cannot hold are left out; None where
-        nothing is left, or where it cannot hold the result.
+        The last rating of an item counts. Unknown items and ratings beyond float32 are left out. None if no rating is
+        left, or if the result is beyond float32.
         """
         rows, ratings = usable_ratings(self._items.ids, history)
         if not len(rows):
@@ -75,10 +75,10 @@ class FoldIn:
         return vector if np.isfinite(vector).all() else None
 
     def parts(self, rows: npt.NDArray[np.int64], ratings: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """What a source vector of :meth:`__call__` is the sum of: a base [source_dim], and a part for each rating.
+        """The summands of a source vector of :meth:`__call__`: a base [source_dim], and a part for each rating.
 
-        The parts are float64 [H, source_dim], H >= 1; the user's own system and lengths are held. ``rows`` ascending,
-        and ``ratings``, as :func:`usable_ratings` gives them. The base is all of the vector that is not the ratings'.
+        The parts are float64 [H, source_dim], H >= 1; the user's own system and lengths are held fixed. ``rows``,
+        ascending, and ``ratings`` come from :func:`usable_ratings`. The base is the rest of the vector.
 
         Raises:
             numpy.linalg.LinAlgError: values near the end of the float range.
@@ -142,7 +142,7 @@ class FoldIn:
 def known_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:
     """Rows, ascending, and ratings of the (item id, rating) pairs that can be used; the last rating of an item counts.
 
-    Items that ``ids`` does not hold and ratings that are not finite are left out.
+    Items unknown to ``ids`` and ratings that are not finite are left out.
     """
     found = ids.rows([item for item, _ in history]).tolist()
     # A later pair replaces an earlier one of the same item.
@@ -153,20 +153,20 @@ def known_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[n
 
 
 def usable_ratings(ids: IdTable, history: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], Float64Array]:
-    """As :func:`known_ratings`, without ratings that float32 cannot hold."""
+    """Like :func:`known_ratings`, without ratings beyond float32."""
     rows, ratings = known_ratings(ids, history)
     usable = np.abs(ratings) <= LARGEST_RATING
     return rows[usable], ratings[usable]
 
 
 def _over_length(values: Float64Array, vector: Float64Array) -> Float64Array:
-    """``values`` over the length of ``vector``; zeros where that is zero."""
+    """``values`` divided by the length of ``vector``; zeros if that is zero."""
     length = float(np.linalg.norm(vector))
     return values / length if length > 0 else np.zeros_like(values)
 
 
 def _solution(system: Float64Array, right: Float64Array) -> Float64Array:
-    """As :func:`_least_squares`, several times as fast where ``system`` is regular."""
+    """Like :func:`_least_squares`, several times faster if ``system`` is regular."""
     try:
         return np.asarray(np.linalg.solve(system, right), dtype=np.float64)
     except np.linalg.LinAlgError:
@@ -180,13 +180,13 @@ def _least_squares(design: Float64Array, target: Float64Array) -> Float64Array:
 def rating_shape(
     spec: RatingShapeSpec, users: Int64Array, values: Float64Array, residuals: Float64Array, *, n_users: int
 ) -> Float64Array:
-    """Float64 [n_users, spec.dim], each row of that user's ratings alone.
+    """How users rate: float64 [n_users, spec.dim], each row from that user's ratings alone.
 
     Args:
-        spec: what the domain's ratings are like.
-        users: int64 [R], whose rating it is.
+        spec: the statistics of the domain's ratings.
+        users: int64 [R], the user of each rating.
         values: [R] ratings.
-        residuals: [R] what ``spec.offset`` and the items' level biases leave of them.
+        residuals: [R] ratings minus ``spec.offset`` and the items' level biases.
         n_users: rows of the result.
     """
 
@@ -208,9 +208,9 @@ def rating_shape(
 def rating_shape_parts(
     spec: RatingShapeSpec, values: Float64Array, residuals: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """What the :func:`rating_shape` of one user is the sum of: a base [spec.dim] and parts of ratings [R, spec.dim].
+    """The summands of one user's :func:`rating_shape`: a base [spec.dim] and parts of ratings [R, spec.dim].
 
-    Means are sums. A spread is its variance over itself, and a variance is a sum. Of ln(1 + R) each rating has an R-th.
+    Means are sums. A spread is its variance divided by itself, and a variance is a sum. ln(1 + R) is shared equally.
     """
     number = len(values)
     parts = [residuals / (number + shrinkage) for shrinkage in spec.level_shrinkages]

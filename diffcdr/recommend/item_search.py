@@ -188,7 +188,7 @@ def check_searchable(bundle: Bundle, device: Device) -> None:
 def searched_together(
     queries: Sequence[Query], chosen: Sequence[int], allowed: Sequence[Allowed | None], *, alike: bool
 ) -> list[Int64Array]:
-    """Groups of ``chosen`` queries that one search answers: short plain lists, long ones, and diverse ones with one ``k``.
+    """Groups of ``chosen`` queries, one search each: short plain lists, long ones, and diverse ones with one ``k``.
 
     ``alike``: a shorter list is the beginning of a longer one; if not, plain lists are also grouped by ``k``. All
     queries of a group allow the same items.

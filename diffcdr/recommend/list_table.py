@@ -98,7 +98,7 @@ class Scorer:
 
 
 def check_options(bundle: Bundle, options: ScoreOptions) -> None:
-    """Raise InputError where ``bundle`` has no titles, or attributes, that are wanted of its target items."""
+    """Raise InputError if ``bundle`` lacks the wanted titles or attributes of target items."""
     if options.filter is not None:
         check_filter(options.filter, bundle.target_items.attributes.columns)
     if options.titles and bundle.target_items.titles is None:
@@ -108,7 +108,7 @@ def check_options(bundle: Bundle, options: ScoreOptions) -> None:
 
 
 def _titles(bundle: Bundle) -> pl.Series | None:
-    """The title of each target item, null where there is none; None for a bundle without."""
+    """The title of each target item, null if it has none; None for a bundle without titles."""
     if bundle.target_items.titles is None:
         return None
     titles = bundle.target_items.titles.take(np.arange(len(bundle.target_items.ids)))

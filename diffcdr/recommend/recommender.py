@@ -1,17 +1,17 @@
-"""From users to ranked lists of target items, and why each list is what it is.
+"""Ranked lists of target items for users, with the strategy and reason of each list.
 
 How a query is resolved, first match first:
 
     opted out (``personalise`` False)             -> popular     reason ``opted_out``, or ``state_unavailable``
-    target ratings given, some usable             -> warm        what follows, moved by them (``warm_start.py``)
+    target ratings given, some usable             -> warm        the vector below, moved by them (``warm_start.py``)
     source ratings given, some usable             -> fold_in     closed-form source vector, then transfer
     user with target ratings in training          -> warm        the user's own target vector
     user with a source vector                     -> transfer
     none of these                                 -> popular     reason ``no_usable_history`` or ``unknown_user``
 
-Target ratings of a user of whom nothing else is known move the vector zero, at which every user has the same list.
+If only target ratings of a user are known, they move the zero vector, which gives every user the same list.
 
-Personal lists go by score, or are more diverse where the query asks for it. The same exclusions and filters hold on
+Personal lists are ordered by score, or made more diverse if the query asks for it. Exclusions and filters apply on
 every path, and no answer depends, to the last bit, on the other queries of its batch.
 """
 
@@ -64,7 +64,7 @@ __all__ = [
 
 
 TYPICAL_USERS = 256
-"""Whose vectors' lengths the top-k search is laid out for."""
+"""Number of sampled users whose vector lengths the layout of the top-k search is based on."""
 
 
 class Recommender:
@@ -73,22 +73,22 @@ class Recommender:
     def __init__(
         self, bundle: Bundle, *, device: Device = "auto", threads: int = 1, search_device: Device = "auto"
     ) -> None:
-        """Load what ``bundle`` serves with.
+        """Load the tables of ``bundle``.
 
         Args:
             bundle: an open bundle.
-            device: where a transfer graph runs, and, where it pays, the search; a folded map always runs on the CPU.
+            device: where a transfer graph runs, and the search if that is faster; a folded map always runs on the CPU.
             threads: intra-op threads of a transfer graph.
-            search_device: ``auto`` follows ``device`` where that is faster, ``cpu`` stays there, ``cuda`` must be.
+            search_device: ``auto`` follows ``device`` if faster, ``cpu`` uses the CPU, ``cuda`` requires the GPU.
 
         Raises:
-            BundleError: a table holds a value that is not finite, or shapes do not belong together.
-            DeviceError, MissingExtraError: as :func:`diffcdr.recommend.transfer.load_transfer`.
+            BundleError: a table contains a value that is not finite, or shapes do not match.
+            DeviceError, MissingExtraError: see :func:`diffcdr.recommend.transfer.load_transfer`.
         """
         check_tables(bundle)
         self._bundle = bundle
         self.health = DeviceHealth()
-        """What failed on the GPU, and was computed on the CPU."""
+        """Failures of the GPU, whose work the CPU did instead."""
         self._resolver = Resolver(bundle, device=device, threads=threads, health=self.health)
         sample = self.sampled_vectors(TYPICAL_USERS)
         self._search = ItemSearch(bundle, sample, device=device, search_device=search_device, health=self.health)
@@ -99,7 +99,7 @@ class Recommender:
 
     @property
     def bundle(self) -> Bundle:
-        """What is served."""
+        """The open bundle."""
         return self._bundle
 
     @property
@@ -114,11 +114,11 @@ class Recommender:
 
     @property
     def search_device(self) -> str:
-        """Where the search runs now, for as many users as it pays for: ``cpu`` or ``cuda:N``."""
+        """Where large searches run now: ``cpu`` or ``cuda:N``."""
         return self._search.device
 
     def compile(self) -> None:
-        """As :meth:`diffcdr.search.topk.TopK.compile`; for very many users, never another answer."""
+        """See :meth:`diffcdr.search.topk.TopK.compile`; worthwhile for many users, and answers stay the same."""
         self._search.compile(self._resolver.neighbours)
 
     def recommend(
@@ -141,14 +141,14 @@ class Recommender:
         'unknown_user'
 
         Args:
-            user_id: of either domain, or unknown: then the list is the popular one.
+            user_id: a user of either domain; for an unknown one, the list is the popular one.
             k: length of the list, at least 1.
-            filter: which items the list may hold, as in a request: ``{"where": {"price": {"lt": 20}}}``.
+            filter: which items the list may contain, as in a request: ``{"where": {"price": {"lt": 20}}}``.
             wishes: further fields of :class:`Query`: ``history``, ``exclude_items``, ``diversity``, ``explain``, …
 
         Raises:
-            InputError: ``k`` is below 1, ``offset`` below 0, ``diversity`` is not between 0 and 1, the bundle cannot be
-                asked for ``filter``, or nothing is known about the user and ``allow_fallback`` is False.
+            InputError: ``k`` is below 1, ``offset`` below 0, ``diversity`` is not between 0 and 1, the bundle does not
+                support ``filter``, or nothing is known about the user and ``allow_fallback`` is False.
         """
         (answer,) = self.answer([Query(user_id, k=k, filter=ItemFilter.of(filter), **wishes)])
         if isinstance(answer, UserUnknown):
@@ -165,7 +165,7 @@ class Recommender:
     ) -> pl.DataFrame:
         """The ``k`` best items of many users, a row per place: user_id, rank (from 1), item_id, score, strategy.
 
-        Users are answered in blocks; each answer is that of :meth:`recommend`. Raises as it does. ``wishes``: of
+        Users are answered in blocks; each answer is that of :meth:`recommend`, and so are errors. ``wishes``:
         ``exclude_seen``, ``diversity`` and ``titles``.
 
         >>> lists = recommender.recommend_many(["ann", "a new user"], k=3)
@@ -178,7 +178,7 @@ class Recommender:
         return ranked_table(self, user_ids, options)
 
     def embed(self, user_ids: Sequence[str]) -> Float32Array:
-        """Target vectors float32 [B, target_dim] of ``user_ids``; NaN where a user is unknown.
+        """Target vectors float32 [B, target_dim] of ``user_ids``; NaN for unknown users.
 
         >>> vectors = recommender.embed(["ann", "a new user"])
         >>> len(vectors), vectors.dtype
@@ -194,7 +194,7 @@ class Recommender:
 
         Raises:
             InputError: a ``k`` is below 1, an ``offset`` below 0, a ``diversity`` is not between 0 and 1, or the bundle
-                cannot be asked for a ``filter`` (FilterError).
+                does not support a ``filter`` (FilterError).
         """
         for query in queries:
             query.check()
@@ -232,7 +232,7 @@ class Recommender:
     def popular(
         self, k: int, *, filter: ItemFilter | None = None, changes: ItemChanges | None = None
     ) -> Recommendation:
-        """The ``k`` most rated items, ties in id order; ``filter`` and ``changes`` as of a :class:`Query`."""
+        """The ``k`` most rated items, ties in id order; ``filter`` and ``changes`` as in :class:`Query`."""
         allowed = self.catalogue.allowed(filter, changes)
         return self._listing.popular(k, excluded=NO_ITEMS, reason=None, allowed=allowed)
 
@@ -245,7 +245,7 @@ class Recommender:
     ) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
         """Target vectors float32 [B, target_dim] of ``user_ids`` and found bool [B]; zeros where not found.
 
-        ``given``: source vectors of users, where they are kept outside of the bundle.
+        ``given``: source vectors of users that are stored outside the bundle.
         """
         with stage("transfer"):
             resolved = self._resolver.resolve([Query(user, source_vector=(given or {}).get(user)) for user in user_ids])
@@ -253,10 +253,10 @@ class Recommender:
         return resolved.vectors, found
 
     def embed_vectors(self, vectors: Float32Array) -> Float32Array:
-        """Carry source vectors float32 [B, source_dim] to target vectors float32 [B, target_dim].
+        """Transfer source vectors float32 [B, source_dim] to target vectors float32 [B, target_dim].
 
         Raises:
-            InputError: the shape is another, or a value is not finite.
+            InputError: the shape is wrong, or a value is not finite.
         """
         with stage("transfer"):
             return self._resolver.carry(vectors)
@@ -271,7 +271,7 @@ class Recommender:
         filter: ItemFilter | None = None,
         changes: ItemChanges | None = None,
     ) -> TopRows:
-        """What :meth:`answer` finds for plain queries of ``user_ids``, as arrays; raises as it does."""
+        """The answers of :meth:`answer` to plain queries of ``user_ids``, as arrays; raises the same errors."""
         Query(None, k=k, diversity=diversity).check()
         allowed = self.catalogue.allowed(filter, changes)
         source, warm = self._resolver.rows(user_ids)
@@ -293,6 +293,6 @@ class Recommender:
         return TopRows(rows, scores, strategies)
 
     def _in_range(self, scores: Float32Array) -> Float32Array:
-        """Predicted ratings within the rating range; items are in the order of what was predicted before."""
+        """Clip predicted ratings to the rating range; the order is that before clipping."""
         limits = self._bundle.manifest.scoring.rating_range
         return scores if limits is None else np.clip(scores, np.float32(limits[0]), np.float32(limits[1]))

@@ -1,11 +1,11 @@
 """Source vectors [B, source_dim] -> target vectors [B, target_dim]: the folded affine map, or the ONNX solver graph.
 
-A user's vector does not depend, to the last bit, on who else was in the batch. The kernels of a matrix product sum
-differently for a narrow batch, for the rows at a tile's edge, and on another processor. So the folded map is defined,
-as a score is (:mod:`diffcdr.search.topk`), by the order of its sum, and is the same everywhere. Batches for the graph
-are padded with zero rows to a multiple of ``BLOCK``, which makes them the same on one kind of processor; on another,
-ONNX Runtime has other kernels, and vectors agree within ``GRAPH_TOLERANCE``. On a GPU they go in blocks of
-``CUDA_ROWS`` that all have one shape.
+A user's vector does not depend, to the last bit, on the other users in the batch. Kernels of matrix products sum in
+different orders for narrow batches, for rows at a tile's edge, and on other processors. So the folded map, like a score
+(:mod:`diffcdr.search.topk`), is defined by the order of its sum, and is the same everywhere. Batches for the graph are
+padded with zero rows to a multiple of ``BLOCK``, which gives the same bits on one kind of processor. On another kind,
+ONNX Runtime uses other kernels, and vectors agree within ``GRAPH_TOLERANCE``. On a GPU, all blocks have ``CUDA_ROWS``
+rows.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ logger = logging.getLogger(__name__)
 
 BLOCK = 32
 ROWS_AT_A_TIME = 1024
-"""What goes through the graph at once on a processor: no more than its caches hold."""
+"""Rows that go through the graph at once on a CPU, so that they fit into its caches."""
 FOLDED_AT_A_TIME, MANY_USERS = 512, 64
-"""Users that the folded map takes in at a time, and from how many on it goes through them by dimension."""
+"""Users that the folded map transfers at a time, and the number from which it loops over dimensions."""
 GRAPH_TOLERANCE = 1e-4
-"""Largest distance between a user's vectors from the graph on any two processors, relative to their length; the same
-bound that PyTorch, the graph and the fold are held to before a bundle is published."""
+"""Largest distance between a user's vectors from the graph on any two processors, relative to their length; publishing
+requires the same bound between PyTorch, the graph and the fold."""
 
 NODES = 24
 """Gauss-Legendre nodes: exact for transfers that are polynomials of degree 47 on the line."""
 STEP = 1e-2
-"""Length of a difference, in root mean squares of the line's ends: float32 values divided by less would be noise."""
+"""Step of a difference, relative to the root mean square of the line's ends; smaller steps give float32 noise."""
 COMPLETENESS = 5e-3
-"""How far ``(end - start) J`` lies from what it stands for, at most, relative to the longest of both vectors; tests
-hold solver graphs with activations to it."""
+"""Largest error of ``(end - start) J``, relative to the longer of both vectors; tests check it for solver graphs with
+activations."""
 MOVED_AT_ONCE = 4096
 
 
@@ -60,7 +60,7 @@ class Transfer(Protocol):
 
 
 class AffineTransfer:
-    """``vectors @ matrix + offset``: the whole of guidance, solver and alignment where the DIM is affine.
+    """``vectors @ matrix + offset``: guidance, solver and alignment in one map, for an affine DIM.
 
     Value k is ``float32(sum_d vector_d matrix_dk + offset_k)``, added up in float64 in the order d = 0, 1, …
     """
@@ -69,13 +69,13 @@ class AffineTransfer:
 
     def __init__(self, matrix: Float32Array, offset: Float32Array) -> None:
         self._target_dim = matrix.shape[1]
-        # Of one column, einsum would make a dot product, which it adds up in another order.
+        # With one column, einsum computes a dot product, which it sums in another order.
         self._matrix = np.zeros((len(matrix), max(2, self._target_dim)))
         self._matrix[:, : self._target_dim] = matrix
         self._offset = np.asarray(offset, dtype=np.float64)
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        """Carry float32 [B, source_dim] to float32 [B, target_dim]; inf where float32 ends."""
+        """Transfer float32 [B, source_dim] to float32 [B, target_dim]; inf beyond float32."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
         for start in range(0, len(vectors), FOLDED_AT_A_TIME):
             part = slice(start, start + FOLDED_AT_A_TIME)
@@ -114,7 +114,7 @@ class OnnxTransfer:
             ) from error
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        """Carry float32 [B, source_dim] to float32 [B, target_dim], at most ``ROWS_AT_A_TIME`` in one call."""
+        """Transfer float32 [B, source_dim] to float32 [B, target_dim], at most ``ROWS_AT_A_TIME`` in one call."""
         out = np.empty((len(vectors), self._target_dim), dtype=np.float32)
         for start in range(0, len(vectors), ROWS_AT_A_TIME):
             part = vectors[start : start + ROWS_AT_A_TIME]
@@ -139,7 +139,7 @@ class GuardedTransfer:
         return Placement(now.device, now.provider, now.version, f"the GPU was lost: {lost}")
 
     def __call__(self, vectors: Float32Array) -> Float32Array:
-        """Carry float32 [B, source_dim] to float32 [B, target_dim]."""
+        """Transfer float32 [B, source_dim] to float32 [B, target_dim]."""
         if self._health.lost is None:
             try:
                 return self._on_gpu(vectors)
@@ -151,7 +151,7 @@ class GuardedTransfer:
 def load_transfer(
     bundle: Bundle, *, device: Device = "auto", threads: int = 1, health: DeviceHealth | None = None
 ) -> Transfer:
-    """The bundle's transfer: the fold where there is one, on the CPU, else the graph.
+    """The bundle's transfer: the fold, on the CPU, if there is one, else the graph.
 
     Raises:
         DeviceError: ``device`` names a GPU that cannot be used, or that cannot run the graph.
@@ -185,7 +185,7 @@ def mean_jacobian(
     """[source_dim, target_dim], the mean of the Jacobian of ``transfer`` along the line from ``start`` to ``end``.
 
     These are integrated gradients (Sundararajan et al. 2017), by central differences: ``transfer(end) -
-    transfer(start)`` is ``(end - start) J``, so whatever ``end - start`` is the sum of, its parts through J add up.
+    transfer(start)`` is ``(end - start) J``. So if ``end - start`` is a sum, its parts, mapped by J, add up.
 
     ``start`` and ``end``: [source_dim], finite.
     """
@@ -202,7 +202,7 @@ def mean_jacobian(
         some = nodes[begin : begin + together]
         moved = np.stack([some[:, None] + steps, some[:, None] - steps]).astype(np.float32)
         reached = transfer(moved.reshape(-1, dim)).astype(np.float64).reshape(*moved.shape[:3], -1)
-        # Of float32 points, the distance is what it has become.
+        # The actual distance, after rounding the points to float32.
         apart = np.einsum("nii->ni", moved[0].astype(np.float64) - moved[1])
         slopes = (reached[0] - reached[1]) / apart[..., None]
         part = np.einsum("n,nij->ij", weights[begin : begin + together] / 2.0, slopes)

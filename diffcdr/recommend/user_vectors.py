@@ -1,4 +1,4 @@
-"""From queries to target vectors, with the path that gave each one."""
+"""Resolves queries to target vectors, with the strategy that gave each one."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 class Resolved:
     """The user side of B queries before any item is scored.
 
-    ``vectors``: float32 [B, target_dim], zero where nothing personal is possible; ``warm_rows``: int64 [B], rows
+    ``vectors``: float32 [B, target_dim], zero if no personal list is possible; ``warm_rows``: int64 [B], rows
     among the target users, -1 where unknown.
     """
 
     vectors: Float32Array
     strategies: list[Strategy]
     reasons: list[FallbackReason]
-    """Why the popular list, should it come to that."""
+    """The reason for the popular list, if it is used."""
     warm_rows: Int64Array
     rated: list[Int32Array]
-    """Target item rows that each query brought ratings of."""
+    """Target item rows rated in each query."""
     histories: SparsePart | None = None
-    """What the users' source items add to the scores, where the bundle's scores have a sparse term."""
+    """What the users' source items add to the scores, if the bundle has a sparse term."""
 
 
 class Resolver:
     """The user side of one bundle: stored vectors, fold-in and the transfer."""
 
     def __init__(self, bundle: Bundle, *, device: Device, threads: int, health: DeviceHealth) -> None:
-        """Raises as :class:`diffcdr.recommend.recommender.Recommender`."""
+        """Raises like :class:`diffcdr.recommend.recommender.Recommender`."""
         self._bundle = bundle
         self._transfer = load_transfer(bundle, device=device, threads=threads, health=health)
         manifest, items = bundle.manifest, bundle.target_items
         self.fold_in = FoldIn(manifest.fold_in, bundle.source_items) if manifest.fold_in else None
-        """Source vectors of given ratings, where the bundle has a rule for them."""
+        """Source vectors from given ratings, if the bundle has a rule for them."""
         self._histories = UserHistories.of(bundle)
         self.blend = (
             Blend(manifest.warm, items.vectors, items.biases, offset=manifest.scoring.offset) if manifest.warm else None
         )
-        """How target ratings move a vector, where they do."""
+        """How target ratings move a vector, if they do."""
 
     @property
     def placement(self) -> Placement:
@@ -67,7 +67,7 @@ class Resolver:
         """Source vectors float32 [B, source_dim] to target vectors float32 [B, target_dim].
 
         Raises:
-            InputError: the shape is another, or a value is not finite.
+            InputError: the shape is wrong, or a value is not finite.
         """
         vectors = np.asarray(vectors, dtype=np.float32)
         dim = self._bundle.manifest.transfer.source_dim
@@ -78,12 +78,12 @@ class Resolver:
         return self._transfer(vectors)
 
     def source_likes(self, query: Query) -> Sequence[tuple[str, float]]:
-        """What of the query's source ratings counts."""
+        """The query's source ratings that count as likes."""
         likes = self._bundle.manifest.likes
         return query.history if likes is None else [pair for pair in query.history if pair[1] >= likes.source]
 
     def target_likes(self, query: Query) -> tuple[Int64Array, Float64Array, Int64Array]:
-        """Rows and ratings of what of the query's target ratings counts, and rows of all that are known."""
+        """Rows and ratings of the query's target ratings that count as likes, and rows of all known ones."""
         rows, ratings = known_ratings(self._bundle.target_items.ids, query.target_history)
         likes = self._bundle.manifest.likes
         liked = np.ones(len(rows), dtype=np.bool_) if likes is None else ratings >= likes.target
@@ -94,7 +94,7 @@ class Resolver:
         return self._bundle.source_users.ids.rows(user_ids), self._bundle.target_users.ids.rows(user_ids)
 
     def known(self, source: Int64Array, warm: Int64Array) -> tuple[Float32Array, UInt8Array]:
-        """Target vectors [B, target_dim], zero where there is none, and the strategy of each row."""
+        """Target vectors [B, target_dim], zero if there is none, and the strategy of each row."""
         vectors = np.zeros((len(source), self._bundle.manifest.transfer.target_dim), dtype=np.float32)
         is_warm = warm >= 0
         vectors[is_warm] = self._bundle.target_users.vectors[warm[is_warm]]
@@ -113,7 +113,7 @@ class Resolver:
 
     @property
     def neighbours(self) -> Neighbours | None:
-        """The table of the sparse term, where scores have one."""
+        """The table of the sparse term, if scores have one."""
         return None if self._histories is None else self._histories.neighbours
 
     def histories(self, source: Int64Array, strategies: UInt8Array) -> SparsePart | None:
@@ -158,7 +158,7 @@ class Resolver:
     def _part(
         self, histories: UserHistories, queries: Sequence[Query], resolved: Resolved, source: Int64Array
     ) -> SparsePart:
-        """By what each vector was made of: a history that was given, or what is stored of a source user."""
+        """The sparse part by the source of each vector: a given history, or the stored one of a source user."""
         given: list[Int32Array | None] = [None] * len(queries)
         for i, query in enumerate(queries):
             if query.personalise and query.history and self.fold_in is not None:
@@ -178,8 +178,8 @@ class Resolver:
         ratings = np.clip(ratings, *limits)
         start, warm = resolved.vectors[i], int(resolved.warm_rows[i])
         if warm >= 0 and self.blend.counts_absence:
-            # What is not given counts as not liked, so what was rated in training is given along, beside the prior
-            # that knew nothing of it.
+            # Items not given count as not liked. So the items rated in training are added, with a prior that does
+            # not include them.
             rows = np.union1d(rows, self._bundle.target_users.liked(warm))
             ratings = np.ones(len(rows))
             if resolved.strategies[i] == "warm":
@@ -190,7 +190,7 @@ class Resolver:
             resolved.vectors[i], resolved.strategies[i] = moved, "warm"
 
     def _prior(self, source: int) -> Float32Array:
-        """What is known of the source user in row ``source`` (-1 for none) without target ratings, [target_dim]."""
+        """The vector of the source user in row ``source`` (-1 for none) without target ratings, [target_dim]."""
         if source >= 0:
             carried: Float32Array = self._transfer(self._bundle.source_users.vectors[source : source + 1])[0]
             if np.isfinite(carried).all():
@@ -199,7 +199,7 @@ class Resolver:
 
 
 def excluded_rows(bundle: Bundle, queries: Sequence[Query], resolved: Resolved) -> list[Int32Array]:
-    """Item rows that each query must not be answered with; may repeat."""
+    """Item rows excluded from each query's list; may repeat."""
     named = [NO_ITEMS] * len(queries)
     if any(query.exclude_items for query in queries):
         flat = bundle.target_items.ids.rows([item for query in queries for item in query.exclude_items])

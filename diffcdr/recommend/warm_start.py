@@ -12,8 +12,8 @@ from diffcdr.bundle.manifest import WarmSpec
 class Blend:
     """Maximum a posteriori user vectors against the target items of one model.
 
-    With n ratings the solution is u0 + C V' x, C the inverse of what holds u0 in place without them, V [n, k] the
-    rated items: a system of n unknowns for each user, solved alone, in float64, over the items in row order.
+    With n ratings the solution is u0 + C V' x. C is the inverse of the system without ratings, and V [n, k] the rated
+    items. Each user's system of n unknowns is solved separately, in float64, over the items in row order.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Blend:
     ) -> Float64Array:
         """float64 [k]: ``start`` u0 moved by ``ratings`` of item ``rows``, each row once, ascending.
 
-        Exactly ``start`` without ratings. Values lie within the range of float32; the result may leave it, or be NaN
-        where values near its end leave no solution.
+        Exactly ``start`` without ratings. Values are within the range of float32; the result may exceed it, or be NaN
+        if values near its limit leave no solution.
         """
         held: Float64Array = start.astype(np.float64)
         if not len(rows):
@@ -55,9 +55,9 @@ class Blend:
             return np.full(len(held), np.nan)
 
     def kept(self, rows: npt.NDArray[np.integer], directions: Float64Array) -> Float64Array:
-        """How much of u0 is left in each of ``directions`` [k, n], where item ``rows`` are rated: float64 [k, n].
+        """How much of u0 is left in each of ``directions`` [k, n] if item ``rows`` are rated: float64 [k, n].
 
-        The solution is strength M^-1 u0, and something that knows nothing of u0; this is strength M^-1 ``directions``.
+        The solution is strength M^-1 u0 plus a term independent of u0; this is strength M^-1 ``directions``.
         """
         items: Float64Array = self._vectors[rows].astype(np.float64)
         system = self._spec.strength * np.eye(items.shape[1])

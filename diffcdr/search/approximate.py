@@ -1,18 +1,17 @@
-"""Approximate top-k over very many items: a few lists of candidates, exact scores, and the exact search behind it.
+"""Approximate top-k over very many items: candidates from a few lists, exact scores, and the exact search as a fallback.
 
 The items lie in lists, each around a centroid (an inverted file, by faiss), as ``[v_j, bias_j, 0]``, so that a biased
-score is an inner product with ``[u, 1, 0]``. Which list an item goes to, and in which lists a user's best items are, is
-told by distances: with ``sqrt(1 - |v_j, bias_j|^2)`` as the last dimension, lengths in units of the longest item, all
+score is an inner product with ``[u, 1, 0]``. Distances decide
+which list an item goes to, and which lists are searched for a user: with ``sqrt(1 - |v_j, bias_j|^2)`` as the last dimension, lengths in units of the longest item, all
 items lie on a sphere, and the nearest to ``[u, 1, 0]`` has the largest inner product (Bachrach et al., RecSys 2014).
 
-What the looked-through lists hold is scored and ordered by the definition of :mod:`diffcdr.search.topk`: whatever is
-found has the score and the place, ties included, that the exact search gives it. What can be missing is an item of
-another list; how often that happens is measured when the index is made (:mod:`diffcdr.search.build_index`) and stands
-in the manifest.
+Items of the searched lists are scored and ordered by the definition of :mod:`diffcdr.search.topk`: every item found has
+the score and order, ties included, that the exact search gives it. Only items of other lists can be missing. How often
+that happens is measured when the index is built (:mod:`diffcdr.search.build_index`) and written to the manifest.
 
-The exact search answers instead, user by user, wherever that cannot be promised: too many items are excluded, fewer
-than k are left, rounding or a tie at the k-th place may have cut off an item, or float32 might overflow. A user's
-answer depends on the user, ``k`` and what is excluded, never on the rest of a batch.
+If this cannot be guaranteed for a user, the exact search answers: too many items are excluded, fewer than k are left,
+rounding or a tie at the k-th place may have cut off an item, or float32 might overflow. A user's answer depends on the
+user, ``k`` and the excluded items, never on the rest of a batch.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from diffcdr.stage_times import stage
 RECALL_K = 20
 """Length of the lists that recall is measured on."""
 DEFAULT_FLOOR = 0.95
-"""Least recall that is published, and served, unless the operator says otherwise."""
+"""Default for the least recall that is published and served."""
 FEWEST_CANDIDATES, SPARE = 64, 16
-"""Candidates kept of a user's lists: a power of two, so many above the length of the answer and what is excluded."""
+"""Candidates kept per user: a power of two, at least ``SPARE`` above the answer's length plus excluded items."""
 MOST_CANDIDATES = 2048
 """Beyond it, the exact search of a batch is about as fast."""
 VALUES_AT_ONCE = 1 << 20
@@ -45,10 +44,10 @@ VALUES_AT_ONCE = 1 << 20
 
 
 class ApproximateTopK:
-    """The contract of :class:`TopK`, by lists. Nothing changes after construction: threads may share it freely."""
+    """The contract of :class:`TopK`, by lists. Immutable after construction, so safe to share between threads."""
 
     prefixes = False
-    """More is looked through for a longer list, which may find what a shorter one missed."""
+    """A longer list searches more, and may find items that a shorter one missed."""
     device = "cpu"
     """Where it runs."""
 
@@ -56,7 +55,7 @@ class ApproximateTopK:
         """Take the lists in ``index`` (bytes as :mod:`diffcdr.search.build_index` makes them; kept, not copied).
 
         Raises:
-            BundleError: it is no index, or one of other items.
+            BundleError: it is not an index, or one of other items.
             MissingExtraError: faiss is not installed.
         """
         self.n_items = exact.n_items
@@ -83,7 +82,7 @@ class ApproximateTopK:
     def search(
         self, users: Float32Array, k: int, *, masked: MaskedRows | None = None
     ) -> tuple[Int32Array, Float32Array]:
-        """As :meth:`TopK.search`; an item may be missing, but what is there has its exact score."""
+        """Like :meth:`TopK.search`; items may be missing, but those found have exact scores."""
         users = np.asarray(users, dtype=np.float32)
         rows = np.full((len(users), k), -1, dtype=np.int32)
         scores = np.full((len(users), k), -np.inf, dtype=np.float32)
@@ -106,7 +105,7 @@ class ApproximateTopK:
         return rows, scores
 
     def _candidates(self, wanted: Int64Array) -> Int64Array:
-        """How many to keep for ``wanted`` items [U], excluded ones among them; 0 leaves it to the exact search."""
+        """How many to keep for ``wanted`` items [U], including excluded ones; 0 means the exact search."""
         needed = np.maximum(wanted + SPARE, FEWEST_CANDIDATES)
         # The power of two from there on: frexp is exact on every processor, unlike a logarithm.
         kept = 2 ** np.frexp(needed - 1)[1].astype(np.int64)
@@ -126,7 +125,7 @@ class ApproximateTopK:
         products = np.empty((len(users), count), dtype=np.float32)
         rows = np.empty((len(users), count), dtype=np.int64)
         unused = np.zeros(lists.shape, dtype=np.float32)
-        # One thread: the service's other threads have work of their own. The setting is this thread's alone.
+        # One thread, since the service's other threads are busy. The setting applies only to this thread.
         self._faiss.omp_set_num_threads(1)
         pointers = [self._faiss.swig_ptr(each) for each in (extended, lists, unused, products, rows)]
         parameters = self._faiss.SearchParametersIVF(nprobe=probes)
@@ -168,7 +167,7 @@ class ApproximateTopK:
         rows, scores = unpack(self._exact.ranked_keys(users, candidates))
         count = np.count_nonzero(candidates >= 0, axis=1)
         lowest = np.take_along_axis(scores, np.maximum(count - 1, 0)[:, None], axis=1)[:, 0].astype(np.float64)
-        # What was cut off has a float32 product below that of the last one kept, so a score of at most this.
+        # Items cut off have float32 products below that of the last one kept, so their scores are at most this.
         clear = scores[:, k - 1] > lowest + 2.0 * margin
         return (count >= k) & (clear | ~more), rows[:, :k], scores[:, :k]
 
@@ -176,7 +175,7 @@ class ApproximateTopK:
 def open_search(
     exact: TopK, index: UInt8Array | None, spec: SearchSpec | None, *, bundle: Path
 ) -> TopK | ApproximateTopK:
-    """What a bundle's items are searched with: ``exact``, or its index where it carries one.
+    """The search of a bundle's items: its index if it has one, else ``exact``.
 
     Raises:
         BundleError: the index cannot be used.
@@ -208,9 +207,9 @@ def check_recall(spec: SearchSpec | None, floor: float, *, bundle: Path) -> None
 
 
 def load_faiss() -> Any:
-    """The module faiss. Raises MissingExtraError where it is not installed."""
+    """The module faiss. Raises MissingExtraError if it is not installed."""
     try:
-        # Loaded here alone: bundles without an index need none of it.
+        # Imported only here: bundles without an index do not need it.
         return import_module("faiss")
     except ImportError as error:
         raise MissingExtraError("an approximate item index", extra="ann") from error

@@ -15,9 +15,9 @@ from diffcdr.search.approximate import FEWEST_CANDIDATES, RECALL_K, ApproximateT
 from diffcdr.search.topk import TopK, typical_norm
 
 MEASURED_USERS = 2_000
-"""About how many source users recall is measured for, at even distances in the table."""
+"""Approximate number of source users to measure recall for, evenly spaced in the table."""
 SHARES = (256, 128, 64, 32, 16, 8, 4)
-"""One in so many lists is looked through: the first of these that reaches the floor is taken."""
+"""One in this many lists is searched: the first value that reaches the floor is used."""
 LISTS_PER_ROOT = 4
 """Lists are about this often the square root of the items, as a power of two."""
 FEWEST_IN_A_LIST = 16
@@ -38,7 +38,7 @@ class IndexOptions:
 def build_index(
     vectors: Float32Array, biases: Float32Array, users: Float32Array, *, offset: float, floor: float
 ) -> tuple[UInt8Array, SearchSpec]:
-    """The index of all items, and what of the exact best 20 it finds. One thread, one seed, one result.
+    """The index of all items, and its recall of the exact best 20. One thread and one seed, so one result.
 
     Args:
         vectors: float32 [n, dim], as items are scored; n is at least 1.

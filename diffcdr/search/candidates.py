@@ -1,4 +1,4 @@
-"""Small parts of the top-k search: who can still be among the k best, and (score, row) as one sortable integer."""
+"""Helpers of the top-k search: candidates for the k best, and (score, row) packed into one sortable integer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 
 PADDING = -(2.0**127)
-"""The score of what only fills up, finite: arithmetic with infinities is not the same on every processor."""
+"""The score of padding; finite, since arithmetic with infinities differs between processors."""
 LOWEST = -(2.0**126)
-"""No bound is lower. Where a margin is finite, scores lie within 1.1e37 of zero, well above it."""
+"""The lowest bound. With a finite margin, scores are within 1.1e37 of zero, well above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Ragged:
     counts: Int64Array
 
     def padded(self, *, fill: int) -> Int64Array:
-        """int64 [U, largest count], ``fill`` where a user has fewer."""
+        """int64 [U, largest count], ``fill`` if a user has fewer."""
         out = np.full((len(self.counts), max(1, int(self.counts.max(initial=0)))), fill, dtype=np.int64)
         out[self.users, self.places] = self.columns
         return out
@@ -56,11 +56,11 @@ def above(values: Float32Array, k: int, margin: Float64Array, *, limit: int) -> 
 
 
 def kth_largest(values: Float32Array, k: int) -> Float64Array:
-    """The k-th largest of each row of ``values`` [U, N], float64 [U]; -inf where N is not above ``k``."""
+    """The k-th largest of each row of ``values`` [U, N], float64 [U]; -inf if N is not above ``k``."""
     width = values.shape[1]
     if k >= width:
         return np.full(len(values), -np.inf)
-    # Of the negatives: a row that is mostly -inf makes the other direction twenty times slower.
+    # On negated values: in the other direction, a row of mostly -inf is twenty times slower.
     return -np.partition(-values, k - 1, axis=1)[:, k - 1].astype(np.float64)
 
 

@@ -1,8 +1,8 @@
-"""Matrix products without rounding, so that neither the processor nor the batch shows in them.
+"""Matrix products without rounding, so that results do not depend on the processor or the batch.
 
-BLAS adds up a product's terms in an order of its own for each processor and shape, which float arithmetic shows. Of
-vectors no longer than 1 whose values are whole multiples of ``STEP``, terms are multiples of 2^-52, and all sums of
-terms lie within 1 (Cauchy and Schwarz), or a little above it after rounding: float64 holds each exactly.
+BLAS sums a product's terms in an order that depends on processor and shape, and rounding makes the order visible. For
+vectors of length at most 1 whose values are multiples of ``STEP``, terms are multiples of 2^-52, and sums of terms are
+within 1 (Cauchy and Schwarz), or slightly above after rounding. So float64 represents each of them exactly.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ ITEMS_AT_ONCE = 65_536
 
 
 class ExactScores:
-    """Items, and the one way to add up what they score."""
+    """Computes exact scores of items."""
 
     def __init__(self, vectors: Float32Array, biases: Float32Array, *, offset: float) -> None:
-        """Take ``vectors`` [n, dim] with ``biases`` [n], kept, not copied."""
+        """``vectors`` [n, dim] and ``biases`` [n] are kept, not copied."""
         self._vectors, self._biases, self._offset = vectors, biases, offset
 
     def of(
@@ -48,7 +48,7 @@ class ExactScores:
 
 
 def best_of(keys: Int64Array, k: int, forbidden: Int64Array | None) -> Int64Array:
-    """The ``k`` largest of ``keys`` [n >= k], best first, those of ``forbidden`` rows as EMPTY; changes ``keys``."""
+    """The ``k`` largest of ``keys`` [n >= k], best first, with ``forbidden`` rows as EMPTY; changes ``keys``."""
     if forbidden is not None:
         keys[forbidden] = EMPTY
     return np.sort(np.partition(keys, len(keys) - k)[len(keys) - k :])[::-1]

@@ -8,13 +8,13 @@ from diffcdr.arrays import Float32Array, Float64Array, Int64Array
 from diffcdr.search.candidates import PADDING
 
 Pairs = tuple[Int64Array, Int64Array]
-"""(user, item place) pairs that must not be, of any number and order."""
+"""Masked (user, item place) pairs, in any number and order."""
 
 
 class ItemLayout:
     """Items with the most promising first (long vector, large bias), in tiles of ``tile_items``.
 
-    An item's *place* is where it stands in that order; its *row* is the caller's.
+    An item's *place* is its position in that order; its *row* is that of the caller.
     """
 
     rows: Int64Array
@@ -44,7 +44,7 @@ class ItemLayout:
     def padded(self, vectors: Float32Array, biases: Float32Array, *, width: int) -> Float32Array:
         """``vectors`` [n, dim] by place, with the bias as one more dimension: float32 [tiles * tile_items, width].
 
-        Zeros from there on to ``width``. Rows that only fill the last tile score exactly ``PADDING`` for everyone.
+        The remaining columns are zero. Rows that only fill the last tile score exactly ``PADDING`` for everyone.
         """
         n_items, dim = vectors.shape
         padded = np.zeros((self.tiles * self.tile_items, width), dtype=np.float32)
@@ -54,7 +54,7 @@ class ItemLayout:
         return padded
 
     def chords(self, norms: Float64Array) -> tuple[Int64Array, Float64Array, Float64Array]:
-        """How to read what users of lengths ``norms`` [U] can reach from ``reach`` and ``tail_norm``.
+        """How to compute the largest scores of users of lengths ``norms`` [U] from ``reach`` and ``tail_norm``.
 
         v . u + b <= |v| |u| + b (Cauchy and Schwarz). The largest of these over items is convex in |u|, so between two
         lengths it lies below the chord; beyond the last it grows by at most the longest vector. Returns, [U] each,
@@ -65,14 +65,14 @@ class ItemLayout:
         return left, np.minimum((norms - low) / (high - low), 1.0), np.maximum(norms - self._radii[-1], 0.0)
 
     def reachable(self, norms: Float64Array) -> Float64Array:
-        """What no item of a tile, or after it, exceeds for users of lengths ``norms``, [U, tiles]; it falls."""
+        """Upper bound on the score of any item in a tile or after it for users of lengths ``norms``, [U, tiles]; descending."""
         left, share, beyond = self.chords(norms)
         share, beyond = share[:, None], beyond[:, None]
         reach: Float64Array = (1.0 - share) * self.reach[left] + share * self.reach[left + 1] + beyond * self.tail_norm
         return reach
 
     def _largest_from_here(self, values: Float64Array) -> Float64Array:
-        """The largest of ``values`` [n], by row, in each tile or after it, [tiles]; -inf where there is none."""
+        """The largest of ``values`` [n], by row, in each tile or after it, [tiles]; -inf if there is none."""
         padded = np.full(self.tiles * self.tile_items, -np.inf)
         padded[: len(values)] = values[self.rows]
         by_tile = padded.reshape(self.tiles, self.tile_items).max(axis=1)

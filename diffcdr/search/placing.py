@@ -1,4 +1,4 @@
-"""Whether a bundle's items are searched on a GPU."""
+"""Decides whether a bundle's items are searched on a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Search = TopK | ApproximateTopK | DeviceTopK
 logger = logging.getLogger(__name__)
 
 FEWEST_ITEMS = 4_096
-"""Below it no GPU is asked unless it must be: the CPU has answered before a kernel has begun."""
+"""With fewer items, the GPU is used only if required: the CPU answers before a kernel has started."""
 
 
 def search_on(
@@ -38,16 +38,16 @@ def search_on(
     """``listed``, or the same items on a GPU.
 
     Args:
-        wanted: ``auto``, ``cpu``, or a GPU that must be used.
+        wanted: ``auto``, ``cpu``, or a required GPU.
         listed: the search on the CPU; an approximate one stays there.
         items: of the bundle.
-        device: where the transfer was to run; ``auto`` follows it.
-        sample: float32 [S, dim], vectors as users have.
-        health: told of what fails.
+        device: the requested device of the transfer; ``auto`` follows it.
+        sample: float32 [S, dim], typical user vectors.
+        health: records failures.
         bundle: named in messages.
 
     Raises:
-        DeviceError: a GPU must be used and cannot be.
+        DeviceError: a GPU is required and cannot be used.
     """
     forced = wanted not in ("auto", "cpu")
     if not isinstance(listed, TopK):

@@ -31,7 +31,7 @@ class RowLists:
         return np.diff(self.indptr)
 
     def take(self, users: Int64Array) -> Self:
-        """Those of ``users`` alone, in their order; of -1 none."""
+        """The rows of ``users``, in their order; none for -1."""
         there = users >= 0
         starts = np.where(there, self.indptr[users], 0)
         counts = np.where(there, self.indptr[users + 1] - starts, 0)

@@ -1,11 +1,11 @@
-"""What the neighbours of a user's source items add to the scores of target items: the sparse part of a score.
+"""The sparse part of a score: what neighbours of a user's source items add to the scores of target items.
 
     score(u, j) = float32(dense(u, j) + sum over the user's source items i, ascending, of w_i S_ij)
 
 ``dense`` is the float64 sum of :mod:`diffcdr.search.topk`. The weights are ``w_i = g_i / (sum of g^2 over the user's
 items)^(p / 2)``, in float32, so that each product with a float32 ``S_ij`` is exact in float64 and only the order of
-the sum has to be fixed. ``S`` holds positive values alone: no score falls below its dense part, so whatever can be
-among the k best is among the k best by the dense part or is touched by a history.
+the sum has to be fixed. All values of ``S`` are positive, so no score is below its dense part: an item among the k best
+is among the k best by the dense part, or is a neighbour of an item in the history.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from diffcdr.search.row_lists import RowLists, spans
 
 
 class Histories(RowLists):
-    """Source items of each user of a batch, ascending, each once."""
+    """Source items of each user of a batch, ascending, without duplicates."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ class Neighbours:
     n_items: int
 
     def weights(self, histories: Histories) -> Float32Array:
-        """w of each entry of ``histories``, float32 [R]; 0 for users whose items weigh nothing."""
+        """w of each entry of ``histories``, float32 [R]; 0 for users whose items all have weight 0."""
         own = self.item_weights[histories.rows].astype(np.float64)
         counts = histories.counts()
         # bincount adds strictly in order.
@@ -56,7 +56,7 @@ class Neighbours:
             return np.where(squares > 0, 1.0, 0.0)
         if self.length_power == 1.0:
             return np.sqrt(squares)
-        # Powers differ in the last bit from one processor to the next; in float32 they do not.
+        # Powers differ in the last bit between processors; rounded to float32 they do not.
         return np.power(squares, self.length_power / 2).astype(np.float32).astype(np.float64)
 
     def entries(self, rows: npt.NDArray[np.integer[Any]], weights: Float32Array) -> tuple[Int32Array, Float64Array]:
@@ -82,13 +82,13 @@ class SparsePart:
         return type(self)(self.neighbours, self.histories.take(users))
 
     def has_any(self) -> npt.NDArray[np.bool_]:
-        """Whose histories hold an item, [U]."""
+        """Users whose histories contain an item, [U]."""
         return self.histories.counts() > 0
 
     def sums(self, *, places: Int64Array | None = None, width: int | None = None) -> Float64Array:
-        """What is added to each item's score: float64 [U, n_items], by row; above 0 where it is touched.
+        """What is added to each item's score: float64 [U, n_items], by row; above 0 for neighbours of the history.
 
-        ``places`` [n_items]: the column of each item instead, of ``width``.
+        ``places`` [n_items]: the column of each item instead of its row, out of ``width``.
         """
         table, weights = self.neighbours, self.neighbours.weights(self.histories)
         columns = table.n_items if width is None else width

@@ -1,4 +1,4 @@
-"""The compiled loops that add up exact scores: the definition of :mod:`diffcdr.search.topk`, literally."""
+"""Compiled loops that compute exact scores, literally by the definition in :mod:`diffcdr.search.topk`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def score_candidates(
     rows: Int64Array,
     scores: Float32Array,
 ) -> None:
-    """Exact ``scores`` [U, C] of item ``rows`` [U, C] for ``users`` [U, dim]; -inf where a row is negative."""
+    """Exact ``scores`` [U, C] of item ``rows`` [U, C] for ``users`` [U, dim]; -inf if a row is negative."""
     for user in range(rows.shape[0]):
         for entry in range(rows.shape[1]):
             row = rows[user, entry]

@@ -1,4 +1,4 @@
-"""What the compiled loops of the search are given, and how they are compiled (extra ``fast``: numba)."""
+"""Argument types of the compiled search loops, and the compiler settings (extra ``fast``: numba)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Chords = tuple[Int64Array, Float64Array, Float64Array]
 Bounds = tuple[tuple[Float64Array, Float64Array], Chords, Float64Array]
 """Reach and tail norms of :class:`ItemLayout`, the users' chords, and three margins of each user [U]."""
 Masks = tuple[Int64Array, Int64Array, Int64Array]
-"""Starts [U + 1], rising places that must not be, and how far each user's are used up [U]."""
+"""Starts [U + 1], masked places, ascending per user, and the next unused one of each user [U]."""
 Found = tuple[Int64Array, Float32Array, Int64Array]
-"""Candidates of each user: places (at the end rows) and scores [U, C], of which ``counts[u]``; -1 if too many."""
+"""Candidates of each user: places (finally rows) and scores [U, C], and ``counts`` of valid ones [U], -1 if too many."""
 History = tuple[Int64Array, Float32Array, Int64Array, Int64Array]
-"""Starts of users [U + 1]; of each of their source items [R]: weight, next entry of its row of S, end of that row."""
+"""Starts of users [U + 1]; for each source item [R]: its weight, and the next entry and the end of its row of S."""
 Entries = tuple[Int32Array, Float32Array]
-"""Entries of S [E, 2]: place, rising in a row, and value, as int32 and as float32."""
+"""Entries of S [E, 2]: place, ascending in each row, and value, as int32 and as float32."""
 Added = tuple[History, Entries]
 Best = tuple[Float32Array, Found, Float64Array]
 """The k best scores so far of each user [U, k], the smallest first; candidates; and their exact sparse parts [U, C]."""
@@ -29,9 +29,9 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 
 def compiled(*, fused: bool) -> Callable[[Kernel], Kernel]:
-    """A decorator: compile at the first call, and keep the result beside the code or in the user's cache if writable.
+    """A decorator: compile at the first call, and cache the result next to the code or in the user's cache if writable.
 
-    ``fused``: products and sums may be one operation. Infinities stay what they are: they mark what does not count.
+    ``fused``: products and sums may be fused. Infinities are preserved, since they mark excluded items.
     """
 
     def decorate(function: Kernel) -> Kernel:

@@ -1,4 +1,4 @@
-"""The compiled loops of :mod:`diffcdr.search.compiled.scan`. Only what numba compiles stands here."""
+"""The compiled loops of :mod:`diffcdr.search.compiled.scan`. Contains only code that numba compiles."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from diffcdr.search.compiled.kernel_types import Added, Best, Bounds, Found, Mas
 
 TILE_ITEMS = 512
 LOWEST = -(2.0**126)
-"""That of :mod:`diffcdr.search.candidates`; here, as what is compiled is kept until this very file changes."""
+"""Same as in :mod:`diffcdr.search.candidates`; repeated here since compiled code is cached until this file changes."""
 LANES = 4
-"""Dimensions that one pass over a tile takes in."""
+"""Dimensions processed in one pass over a tile."""
 BLOCK = 64
-"""Scores that are compared with a bound at a time."""
+"""Scores compared with a bound at a time."""
 ADDED_TILES, ADDED_USERS = 16, 8
-"""Tiles whose sparse sums are made at a time, 64 KiB of float64, and users whose rows of S stay in cache meanwhile."""
+"""Tiles whose sparse sums are computed at a time (64 KiB of float64), and users whose rows of S then stay in cache."""
 
 
 @compiled(fused=True)
 def _reachable(user: int, tile: int, bounds: Bounds) -> float:
-    """What the dense part of no item of ``tile`` or after it exceeds for ``user``."""
+    """Upper bound on the dense part of any item in ``tile`` or after it for ``user``."""
     of_radii, tail_norm = bounds[0]
     left, share, beyond = bounds[1]
     low, high = of_radii[left[user], tile], of_radii[left[user] + 1, tile]
@@ -29,7 +29,7 @@ def _reachable(user: int, tile: int, bounds: Bounds) -> float:
 
 @compiled(fused=True)
 def still_active(active: Int64Array, tile: int, bounds: Bounds, heaps: Float32Array, found: Found) -> Int64Array:
-    """Those of ``active``, moved to its front, for whom an item of ``tile`` or after it can reach their bound."""
+    """The users of ``active``, moved to its front, whose bound an item in ``tile`` or after it can reach."""
     kept = 0
     for user in active:
         if found[2][user] >= 0 and _reachable(user, tile, bounds) >= heaps[user, 0] - bounds[2][user]:
@@ -58,7 +58,7 @@ def _multiply(columns: Float32Array, one: Float32Array, other: Float32Array, sco
 
 @compiled(fused=True)
 def _replace_smallest(heap: Float32Array, value: np.float32) -> None:
-    """Put ``value`` in the place of the smallest of ``heap``, which stands first."""
+    """Replace the smallest value of ``heap``, its first, by ``value``."""
     hole, child = 0, 1
     while child < len(heap):
         if child + 1 < len(heap) and heap[child + 1] < heap[child]:
@@ -72,7 +72,7 @@ def _replace_smallest(heap: Float32Array, value: np.float32) -> None:
 
 @compiled(fused=True)
 def _thin(bound: np.float32, places: Int64Array, values: Float32Array, sums: Float64Array | None, count: int) -> int:
-    """Keep, of the first ``count``, what is at ``bound`` or above; how many that are."""
+    """Keep those of the first ``count`` candidates that reach ``bound``; returns their number."""
     kept = 0
     for entry in range(count):
         if values[entry] >= bound:
@@ -94,9 +94,9 @@ def _collect(
     count: int,
     added: tuple[Float64Array, Float64Array] | None,
 ) -> int:
-    """Append what passes of ``scores``, of items from place ``start`` on; how many there are then, -1 if too many.
+    """Append the ``scores`` that pass, of items from place ``start`` on; the new count, -1 if too many.
 
-    ``added``: the sparse part of each score [TILE_ITEMS], and where that of the candidates is kept.
+    ``added``: the sparse part of each score [TILE_ITEMS], and the array for those of the candidates.
     """
     bound = np.float32(max(heap[0] - slack, LOWEST))
     for block in range(0, TILE_ITEMS, BLOCK):
@@ -124,11 +124,11 @@ def _collect(
 
 @compiled(fused=True)
 def _strike(scores: Float32Array, user: int, start: int, masks: Masks) -> None:
-    """Set what is barred of ``scores`` [TILE_ITEMS], of items from place ``start`` on, to -inf."""
+    """Set the ``scores`` [TILE_ITEMS] of masked items to -inf; ``start``: place of the first item."""
     starts, barred, next_barred = masks
     entry = next_barred[user]
     while entry < starts[user + 1] and barred[entry] < start + TILE_ITEMS:
-        if barred[entry] >= start:  # tiles may have been passed over
+        if barred[entry] >= start:  # tiles may have been skipped
             scores[barred[entry] - start] = -np.inf
         entry += 1
     next_barred[user] = entry
@@ -144,7 +144,7 @@ def sift(
     heaps: Float32Array,
     found: Found,
 ) -> None:
-    """Strike masked items out of the ``scores`` [A, TILE_ITEMS] of the ``active`` [A] users, and collect the rest."""
+    """Remove masked items from the ``scores`` [A, TILE_ITEMS] of the ``active`` [A] users, and collect the rest."""
     places, values, counts = found
     start = tile * TILE_ITEMS
     for row in range(len(active)):
@@ -159,10 +159,10 @@ def sift(
 def scan_narrow(
     columns: Float32Array, users: Float32Array, bounds: Bounds, masks: Masks, heaps: Float32Array, found: Found
 ) -> None:
-    """Fill ``found`` with what passes the bounds.
+    """Fill ``found`` with the items that pass the bounds.
 
-    ``columns`` [tiles, width, TILE_ITEMS] and ``users`` [U, width]: vectors, with the bias and 1, and zeros.
-    ``heaps`` [U, k]: -inf throughout.
+    ``columns`` [tiles, width, TILE_ITEMS] and ``users`` [U, width]: vectors, then the bias or 1, then zeros.
+    ``heaps`` [U, k]: filled with -inf.
     """
     active = np.arange(len(users))
     scores = np.empty((2, TILE_ITEMS), dtype=np.float32)
@@ -176,7 +176,7 @@ def scan_narrow(
 
 @compiled(fused=True)
 def _multiply_one(columns: Float32Array, one: Float32Array, scores: Float32Array) -> None:
-    """As :func:`_multiply`, for one user: scores [TILE_ITEMS]."""
+    """Like :func:`_multiply`, for one user: scores [TILE_ITEMS]."""
     for d in range(0, len(columns), LANES):
         a0, a1, a2, a3 = one[d], one[d + 1], one[d + 2], one[d + 3]
         c0, c1, c2, c3 = columns[d], columns[d + 1], columns[d + 2], columns[d + 3]
@@ -192,7 +192,7 @@ def _multiply_one(columns: Float32Array, one: Float32Array, scores: Float32Array
 def _gather(user: int, start: int, added: Added, extra: Float64Array) -> None:
     """Set ``extra`` to the sparse sums of the items from place ``start`` on, each by ascending source item.
 
-    The places of a row rise, so that each of its entries is read once, by the blocks one after the other.
+    The places of a row ascend, so each of its entries is read once as the blocks advance.
     """
     (starts, weights, following, ends), (places, values) = added
     stop = start + len(extra)
@@ -200,7 +200,7 @@ def _gather(user: int, start: int, added: Added, extra: Float64Array) -> None:
     for own in range(starts[user], starts[user + 1]):
         entry, end, weight = following[own], ends[own], np.float64(weights[own])
         while entry < end and places[entry, 0] < stop:
-            # Unsigned: nothing to look at for indices that count from the end.
+            # Unsigned, so no check for negative indices is compiled.
             extra[np.uint64(places[entry, 0] - start)] += weight * np.float64(values[entry, 1])
             entry += 1
         following[own] = entry
@@ -208,7 +208,7 @@ def _gather(user: int, start: int, added: Added, extra: Float64Array) -> None:
 
 @compiled(fused=True)
 def _lifts(part: Float64Array, least: float) -> bool:
-    """Whether one of ``part`` is at ``least`` or above; a count is several times faster than the largest."""
+    """Whether any of ``part`` reaches ``least``; counting is several times faster than a maximum."""
     passing = 0
     for j in range(TILE_ITEMS):
         passing += part[j] >= least
@@ -217,7 +217,7 @@ def _lifts(part: Float64Array, least: float) -> bool:
 
 @compiled(fused=True)
 def _passes(products: Float32Array, part: Float64Array, bound: np.float32) -> bool:
-    """Whether one of ``products`` with ``part`` is at ``bound`` or above."""
+    """Whether any of ``products`` plus ``part`` reaches ``bound``."""
     passing = 0
     for j in range(TILE_ITEMS):
         passing += products[j] + np.float32(part[j]) >= bound
@@ -235,11 +235,10 @@ def scan_added(
     best: Best,
     added: Added,
 ) -> None:
-    """As :func:`scan_narrow`, of the tiles from the first to before the last of ``tiles``, with a sparse part.
+    """Like :func:`scan_narrow`, with a sparse part, for ``tiles`` (first, end).
 
-    A tile is passed over where no sparse sum lifts what it can reach to the user's bound. ``products``: those of the
-    tiles with some users [T, A, TILE_ITEMS], and the row of each user in them [U], -1 for none, whose products are
-    made here.
+    A tile is skipped if no sparse sum lifts its reach to the user's bound. ``products``: those of the tiles with some
+    users [T, A, TILE_ITEMS], and the row of each user in them [U]; for -1 they are computed here.
     """
     heaps, (places, values, counts), sums = best
     slack = bounds[2]
@@ -275,7 +274,7 @@ def scan_added(
 
 @compiled(fused=True)
 def finish(slack: Float64Array, heaps: Float32Array, found: Found, sums: Float64Array | None) -> int:
-    """Leave what is at the last bounds or above; the largest count. ``sums`` [U, C] go with the candidates."""
+    """Keep the candidates that reach the final bounds; returns the largest count. ``sums`` [U, C] go with them."""
     places, values, counts = found
     largest = 0
     for user in range(len(counts)):

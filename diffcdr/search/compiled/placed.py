@@ -12,10 +12,10 @@ from diffcdr.search.sparse_part import Histories, Neighbours
 
 @dataclass(frozen=True, slots=True)
 class PlacedNeighbours:
-    """S with each row's target items by place, rising: eight bytes an entry, held in memory.
+    """S with each row's target items by place, ascending: eight bytes per entry, in memory.
 
-    ``neighbours``: what it was made of. ``places`` int32 and ``values`` float32, [R, 2] both, are two views of the same
-    entries: of a place and its value, side by side. ``largest`` float32 [m]: of each row of S, 0 of an empty one.
+    ``neighbours``: the original table. ``places`` int32 and ``values`` float32, both [R, 2], are two views of the same
+    entries, pairs of a place and its value. ``largest`` float32 [m]: largest value of each row of S, 0 if it is empty.
     """
 
     neighbours: Neighbours
@@ -30,7 +30,7 @@ class PlacedNeighbours:
         entries = np.empty((len(neighbours.items), 2), dtype=np.int32)
         values = entries.view(np.float32)
         owners = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        # One sort of whole numbers, with the entry in the low half, would need more bits than there are.
+        # Sorting single integers that also contain the entry would need more than 64 bits.
         order = np.argsort((owners << 32) | places[neighbours.items])
         entries[:, 0] = places[neighbours.items[order]]
         values[:, 1] = neighbours.values[order]
@@ -40,7 +40,7 @@ class PlacedNeighbours:
         return cls(neighbours, entries, values, largest)
 
     def reach(self, histories: Histories, weights: Float32Array) -> Float64Array:
-        """No sparse sum of a user is above this, but for rounding, [U]."""
+        """Upper bound on each user's sparse sums, up to rounding, [U]."""
         counts = histories.counts()
         owners = np.repeat(np.arange(len(counts)), counts)
         most = weights.astype(np.float64) * self.largest[histories.rows]

@@ -1,13 +1,14 @@
 """The top-k search of :mod:`diffcdr.search.topk` as compiled loops (extra ``fast``: numba), for many users.
 
-What NumPy does in passes over arrays of scores happens here while the scores of a tile lie in the innermost cache:
-its product with two users at once (so that an item is loaded once for both), the comparison with each user's bound,
-and the few that pass. The bound is the k-th best score so far less three margins, held in a heap; it only rises, so
-what it leaves out is left out for good. A user is done where no later tile reaches the bound (Cauchy and Schwarz).
-The products of wide vectors are left to BLAS, which keeps more of them in registers.
+NumPy makes several passes over arrays of scores. These loops do all steps while the scores of a tile are in the L1
+cache: the product with two users at once (so that each item is loaded once for both), the comparison with each user's
+bound, and the collection of the few candidates that pass. The bound is the k-th best score so far, kept in a heap,
+minus three margins. It only rises, so an item below it never has to be considered again. A user is finished when no
+later tile can reach the bound (Cauchy and Schwarz). Products of wide vectors use BLAS, which keeps more of them in
+registers.
 
-The result is that of the NumPy way to the last bit: both leave the order to exact scores of what may be among the k
-best, and those are added up here in the same order, in float64.
+The result equals that of the NumPy search to the last bit: both order the candidates by exact scores, summed in the
+same order in float64.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ from diffcdr.search.item_order import ItemLayout, Pairs
 from diffcdr.search.sparse_part import Histories, Neighbours, SparsePart
 
 WIDE = 32
-"""Dimensions above which the products are BLAS's."""
+"""Width above which BLAS computes the products."""
 ALONE = 3
-"""So many users, and fewer, with a sparse part have no product to share."""
+"""Up to this many users with a sparse part, a shared product does not pay."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedPart:
-    """The sparse part of some users' scores. ``weights`` float32 [R]: of the entries of ``histories``."""
+    """The sparse part of some users' scores. ``weights`` float32 [R]: one per entry of ``histories``."""
 
     table: PlacedNeighbours
     histories: Histories
     weights: Float32Array
 
     def reach(self) -> Float64Array:
-        """No sparse sum of a user is above this, but for rounding, [U]."""
+        """Upper bound on each user's sparse sums, up to rounding, [U]."""
         return self.table.reach(self.histories, self.weights)
 
 
 class CompiledScan:
-    """Items as the kernels read them."""
+    """The items in the layout of the kernels."""
 
     def __init__(self, vectors: Float32Array, biases: Float32Array, *, offset: float, typical_norm: float) -> None:
         """Lay out ``vectors`` [n, dim] with ``biases`` [n]; see :class:`diffcdr.search.topk.TopK`."""
@@ -65,7 +66,7 @@ class CompiledScan:
         self._placed: PlacedNeighbours | None = None
 
     def place(self, neighbours: Neighbours) -> None:
-        """Lay out ``neighbours`` too: only sparse parts of this very table can be searched for."""
+        """Lay out ``neighbours`` too; only sparse parts of this table can then be searched."""
         self._placed = PlacedNeighbours.of(neighbours, self._layout.places)
 
     def knows(self, sparse: SparsePart) -> bool:
@@ -73,7 +74,7 @@ class CompiledScan:
         return self._placed is not None and self._placed.neighbours is sparse.neighbours
 
     def placed(self, sparse: SparsePart) -> PlacedPart:
-        """``sparse``, of the table that is laid out, as it is searched for."""
+        """``sparse``, which must be of the table laid out, in the form that the search needs."""
         assert self._placed is not None
         return PlacedPart(self._placed, sparse.histories, sparse.neighbours.weights(sparse.histories))
 
@@ -86,10 +87,10 @@ class CompiledScan:
         *,
         part: PlacedPart | None = None,
     ) -> tuple[Int64Array, Float32Array, Int64Array]:
-        """What can be among the ``k`` best of each of ``users`` [U, dim], and so all that is.
+        """Candidates that include the ``k`` best items of each of ``users`` [U, dim].
 
-        ``pairs``: (user, item place) that must not be; ``part``: of these users. Returns item rows int64 and their
-        exact scores float32, [U, W] both, and how many of them count for each user, [U]: -1 where they are too many,
+        ``pairs``: masked (user, item place); ``part``: the sparse part of these users. Returns item rows int64 and
+        exact scores float32, both [U, W], and the number of valid ones for each user, [U]: -1 if there are too many
         or ``margin`` is infinite.
         """
         dim = users.shape[1]
@@ -121,7 +122,7 @@ class CompiledScan:
         return rows[:, :width], scores[:, :width], counts
 
     def exact(self, users: Float32Array, rows: Int64Array) -> Float32Array:
-        """Exact scores float32 [U, C] of item ``rows`` [U, C] for ``users`` [U, dim]; -inf where a row is negative."""
+        """Exact scores float32 [U, C] of item ``rows`` [U, C] for ``users`` [U, dim]; -inf if a row is negative."""
         scores = np.empty(rows.shape, dtype=np.float32)
         score_candidates(self._vectors, self._biases, self._offset, users, rows, scores)
         return scores
@@ -133,7 +134,7 @@ def _by_user(pairs: Pairs | None, users: int) -> Masks:
         return starts, starts[:0], starts[:-1].copy()
     owners, places = pairs
     np.cumsum(np.bincount(owners, minlength=users), out=starts[1:])
-    # One sort of whole numbers: several times faster than by two keys.
+    # Sorting single integers is several times faster than sorting by two keys.
     keys = np.sort((owners.astype(np.int64) << 32) | places)
     return starts, keys & 0xFFFFFFFF, starts[:-1].copy()
 
@@ -141,7 +142,7 @@ def _by_user(pairs: Pairs | None, users: int) -> Masks:
 def _scan_wide(
     columns: Float32Array, users: Float32Array, bounds: Bounds, masks: Masks, heaps: Float32Array, found: Found
 ) -> None:
-    """As :func:`scan_narrow`, all users' products with a tile at once."""
+    """Like :func:`scan_narrow`, with the products of all users with a tile at once."""
     active = np.arange(len(users))
     needing = users
     scores = np.empty((len(users), TILE_ITEMS), dtype=np.float32)
@@ -159,7 +160,7 @@ def _scan_wide(
 def _scan_added(
     columns: Float32Array, users: Float32Array, bounds: Bounds, masks: Masks, best: Best, part: PlacedPart
 ) -> None:
-    """As :func:`scan_narrow` and :func:`_scan_wide`, with a sparse part."""
+    """Like :func:`scan_narrow` and :func:`_scan_wide`, with a sparse part."""
     neighbours = part.table.neighbours
     rows = part.histories.rows.astype(np.int64)
     history = part.histories.indptr, part.weights, neighbours.indptr[rows], neighbours.indptr[rows + 1]
@@ -172,7 +173,7 @@ def _scan_added(
     for tile in range(0, len(columns), step):
         last = min(tile + step, len(columns))
         if len(active):
-            # For whom the sparse part alone decides, products are made where it does.
+            # For users whose sparse part alone decides, products are computed only where needed.
             active = still_active(active, tile, bounds, best[0], best[1])
             slots[:] = -1
             slots[active] = np.arange(len(active))
