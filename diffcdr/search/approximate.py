@@ -1,9 +1,9 @@
-"""Approximate top-k over very many items: candidates from a few lists, exact scores, and the exact search as a fallback.
+"""Approximate top-k over very many items: candidates from a few lists, exact scores, the exact search as fallback.
 
 The items lie in lists, each around a centroid (an inverted file, by faiss), as ``[v_j, bias_j, 0]``, so that a biased
-score is an inner product with ``[u, 1, 0]``. Distances decide
-which list an item goes to, and which lists are searched for a user: with ``sqrt(1 - |v_j, bias_j|^2)`` as the last dimension, lengths in units of the longest item, all
-items lie on a sphere, and the nearest to ``[u, 1, 0]`` has the largest inner product (Bachrach et al., RecSys 2014).
+score is an inner product with ``[u, 1, 0]``. Distances decide which list an item goes to, and which lists are searched
+for a user: with ``sqrt(1 - |v_j, bias_j|^2)`` as the last dimension, lengths in units of the longest item, all items
+lie on a sphere, and the nearest to ``[u, 1, 0]`` has the largest inner product (Bachrach et al., RecSys 2014).
 
 Items of the searched lists are scored and ordered by the definition of :mod:`diffcdr.search.topk`: every item found has
 the score and order, ties included, that the exact search gives it. Only items of other lists can be missing. How often

@@ -65,7 +65,7 @@ class ItemLayout:
         return left, np.minimum((norms - low) / (high - low), 1.0), np.maximum(norms - self._radii[-1], 0.0)
 
     def reachable(self, norms: Float64Array) -> Float64Array:
-        """Upper bound on the score of any item in a tile or after it for users of lengths ``norms``, [U, tiles]; descending."""
+        """Upper bound on scores in a tile or after it for users of lengths ``norms``, [U, tiles]; descending."""
         left, share, beyond = self.chords(norms)
         share, beyond = share[:, None], beyond[:, None]
         reach: Float64Array = (1.0 - share) * self.reach[left] + share * self.reach[left + 1] + beyond * self.tail_norm

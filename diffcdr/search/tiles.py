@@ -1,7 +1,7 @@
 """The items of a top-k search, laid out so that float32 scores are cheap and few of them are needed.
 
-Items are in the order of :mod:`diffcdr.search.item_order`, cut into tiles. What comes from here is approximate, with an
-error that the caller bounds by a margin per user; nothing that could be among the k best is ever left out.
+Items are in the order of :mod:`diffcdr.search.item_order`, cut into tiles. The scores here are approximate, with an
+error that the caller bounds by a margin per user. No item that could be among the k best is left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIRST_TILES = 8
 class Added:
     """A sparse part in the order of the items, [U, places and an empty block]: exact, in float32, and its reach.
 
-    ``reach`` [U, tiles]: the most that is added to an item of a tile or after it.
+    ``reach`` [U, tiles]: the largest addend of any item in a tile or after it.
     """
 
     sums: Float64Array
@@ -41,7 +41,7 @@ class Added:
 
     @classmethod
     def of(cls, sparse: SparsePart, layout: ItemLayout) -> Added:
-        """``sparse`` by place; what only fills up gets nothing."""
+        """``sparse`` by place; padding gets 0."""
         places = layout.tiles * TILE_ITEMS
         sums = sparse.sums(places=layout.places, width=places + TILE_ITEMS)
         by_tile = sums[:, :places].reshape(len(sums), layout.tiles, TILE_ITEMS).max(axis=2)
@@ -49,7 +49,7 @@ class Added:
         return cls(sums, sums.astype(np.float32), reach)
 
     def one(self, user: int) -> Added:
-        """That of ``user`` alone."""
+        """The part of ``user``."""
         chosen = slice(user, user + 1)
         return Added(self.sums[chosen], self.approximate[chosen], self.reach[chosen])
 
@@ -59,7 +59,7 @@ class ItemTiles:
 
     layout: ItemLayout
     empty_block: int
-    """A block that holds no item, for padding lists of blocks."""
+    """A block without items, for padding lists of blocks."""
 
     def __init__(self, vectors: Float32Array, biases: Float32Array, *, typical_norm: float) -> None:
         """Lay out ``vectors`` [n, dim] with ``biases`` [n]; see :class:`diffcdr.search.topk.TopK`."""
@@ -87,9 +87,9 @@ class ItemTiles:
     ) -> Float32Array:
         """Largest approximate score in each block, float32 [U, blocks]; masked items count as -inf, padding as PADDING.
 
-        So do blocks in which no item can be among the k best, as their reach is below the k-th largest maximum so
-        far: that is looked up after a sixteenth of the tiles and after a quarter. Blocks that no user needs are left
-        off the end.
+        Blocks in which no item can be among the k best also count as -inf: their reach is below the k-th largest
+        maximum so far, which is checked after a sixteenth and a quarter of the tiles. Trailing blocks that no user
+        needs are left out.
         """
         users = len(extended)
         tiles = self.layout.tiles
@@ -194,9 +194,9 @@ class ItemTiles:
         limit: int,
         added: Added | None = None,
     ) -> Int64Array | None:
-        """Places of the items that can be among the ``k`` best of one user, the cheap way; None if above ``limit``.
+        """Places of the items that can be among the ``k`` best of one user, with little setup; None if above ``limit``.
 
-        With few users there is little to share: no blocks, and the first tiles alone decide how far to look.
+        A few users share little work, so there are no blocks, and the first tiles decide how far to search.
         """
         done = min(self.layout.tiles, max(FIRST_TILES, 2 * k // TILE_ITEMS + 1))
         scores = self._scores_of_one(extended, 0, done, barred, added)
@@ -227,7 +227,7 @@ class ItemTiles:
 
 
 class _Masks:
-    """(user, item place) pairs that must not be, ready to be struck out of tiles of scores."""
+    """Masked (user, item place) pairs, prepared for masking tiles of scores."""
 
     def __init__(self, pairs: Pairs | None, users: int) -> None:
         self._any = pairs is not None

@@ -1,8 +1,8 @@
 """Exact top-k over all items, in two stages, on NumPy alone.
 
 The score of item j for user vector u is ``float32(sum_d v_jd u_d + bias_j + offset)``, accumulated in float64 in the
-order d = 0, 1, … and then bias, offset; items are ordered by score, descending, then by row, ascending. That
-definition knows no batch, so results agree to the last bit whatever the batch's size, company or order.
+order d = 0, 1, … and then bias, offset; items are ordered by score, descending, then by row, ascending. This
+definition involves no batch, so results agree to the last bit whatever the batch's size, members or order.
 
 Scoring everything that way would be slow. Instead a float32 matrix product gives approximate scores, each within
 ``margin(u)`` of the exact one (the standard bound on a float32 dot product), and only their maxima over blocks of 32
@@ -41,11 +41,11 @@ FEW_USERS = 4
 COMPILED_K = 1_024
 """Above it, the compiled loops' lists of candidates would no longer be small."""
 COMPILED_CHUNK = 512
-"""Users that the compiled loops take at a time: a tenth faster than 256, and 1,024 are hardly faster still."""
+"""Users that the compiled loops process at a time: a tenth faster than 256; 1,024 are hardly faster."""
 ADDED_CHUNK = 32
-"""Users with a sparse part at a time: what is added to every item's score is held for each, twelve bytes an item."""
+"""Users with a sparse part at a time: their addends take twelve bytes per user and item."""
 PLACED_CHUNK = 128
-"""The same in compiled loops, which hold it for one user at a time."""
+"""The same for compiled loops, which keep the addends of one user at a time."""
 
 
 class MaskedRows(RowLists):
@@ -60,7 +60,7 @@ class MaskedRows(RowLists):
 
 
 class TopK:
-    """The k best items of many users. Nothing changes after construction: share it between threads freely."""
+    """The k best items of many users. Safe to share between threads: no call changes its results."""
 
     prefixes = True
     """A shorter list is the beginning of a longer one."""
@@ -97,10 +97,10 @@ class TopK:
         self._constant = float(np.abs(biases).max(initial=0.0)) + abs(self._offset)
 
     def compile(self, neighbours: Neighbours | None = None) -> None:
-        """Search for more than one user in compiled loops from now on, where numba is installed; to the same end.
+        """If numba is installed, search with compiled loops from now on, with the same results.
 
-        So for one user, too, with a sparse part of ``neighbours``. They are loaded (half a second), or compiled, here:
-        afterwards no search waits for them, and others may search meanwhile. Pays from some ten thousand users on.
+        They serve more than one user, or one user with a sparse part of ``neighbours``. They are loaded (half a second)
+        or compiled here, so no later search waits. Worthwhile from some ten thousand users on.
         """
         if not self.dim or find_spec("numba") is None:
             return
@@ -196,7 +196,7 @@ class TopK:
         return scan is not None and k <= COMPILED_K and (sparse is None or scan.knows(sparse))
 
     def _compiled_keys(self, users: Float32Array, k: int, pairs: Pairs | None, sparse: SparsePart | None) -> Int64Array:
-        """What :meth:`_best_keys` finds, by compiled loops."""
+        """Like :meth:`_best_keys`, with compiled loops."""
         assert self._compiled is not None
         part = None if sparse is None else self._compiled.placed(sparse)
         margin = self.margin(users, None if part is None else part.reach())
@@ -212,9 +212,9 @@ class TopK:
         return best
 
     def _best_keys(self, users: Float32Array, k: int, pairs: Pairs | None, added: Added | None = None) -> Int64Array:
-        """Packed (score, row) of the ``k`` best items, int64 [U, k], best first; EMPTY where there are fewer.
+        """Packed (score, row) of the ``k`` best items, int64 [U, k], best first; EMPTY if there are fewer.
 
-        ``pairs``: (user, item place) that must not be, of any number and order.
+        ``pairs``: masked (user, item place), in any number and order.
         """
         extended = np.concatenate([users, np.ones((len(users), 1), dtype=np.float32)], axis=1)
         margin = self.margin(users, None if added is None else added.reach[:, 0])
@@ -235,7 +235,7 @@ class TopK:
         return best
 
     def _few_keys(self, users: Float32Array, k: int, pairs: Pairs | None, added: Added | None = None) -> Int64Array:
-        """What :meth:`_best_keys` finds, one user after the other: less to set up."""
+        """Like :meth:`_best_keys`, one user after the other, which needs less setup."""
         best = np.full((len(users), k), EMPTY)
         for user, margin in enumerate(self.margin(users, None if added is None else added.reach[:, 0]).tolist()):
             barred = pairs[1][pairs[0] == user] if pairs is not None else None
@@ -273,10 +273,10 @@ class TopK:
         pairs: Pairs | None,
         added: Added | None = None,
     ) -> None:
-        """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, to whom the fast way does not apply."""
+        """Fill in the ``best`` keys [U, k] of the ``chosen`` of ``users``, for whom the fast search does not apply."""
         if not len(chosen):
             return
-        # Of a model that gives everyone the same list all come this way, with one vector.
+        # With a model that gives everyone the same list, all users come here with one vector.
         vectors, which = np.unique(users[chosen], axis=0, return_inverse=True)
         for number, vector in enumerate(vectors):
             alike = chosen[which == number].tolist()
@@ -291,5 +291,5 @@ class TopK:
 
 
 def typical_norm(vectors: Float32Array) -> float:
-    """Median length of ``vectors`` [n, dim]; 1 where there are none, or all are zero."""
+    """Median length of ``vectors`` [n, dim]; 1 if there are none, or all are zero."""
     return (float(np.median(np.linalg.norm(vectors.astype(np.float64), axis=1))) if len(vectors) else 0.0) or 1.0

@@ -1,4 +1,4 @@
-"""Steps against quality, sampler by sampler: DiffCDR trained anew for each, on the same splits and base models."""
+"""Quality of each sampler by number of steps: DiffCDR is retrained for each, on the same splits and base models."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def samplers_page(found: Sequence[SamplerFigures], *, label: str) -> Report:
     seeds = sorted({each.seed for each in found})
     said = (
         f"Made by `make results`. {label}, preset `reference`, β = 0.2, cold start, {len(seeds)} seeds; DiffCDR is "
-        "trained anew for each sampler and number of evaluations (NFE), since its alignment module learns from what "
-        "the sampler answers. [What each sampler is](../reference/systems.md#samplers-section-53)."
+        "retrained for each sampler and number of evaluations (NFE), since its alignment module is trained on the "
+        "sampler's output. [What each sampler is](../reference/systems.md#samplers-section-53)."
     )
     return Report(title, (said,), (_table(found, seeds),), (_figure(found),))
 
@@ -97,5 +97,5 @@ def _figure(found: Sequence[SamplerFigures]) -> ReportFigure:
         figure,
         name="samplers",
         title="Steps against quality",
-        caption="Lines: means over seeds; dots: each seed. Of errors less is better, of NDCG more.",
+        caption="Lines: means over seeds; dots: single seeds. Lower errors and higher NDCG are better.",
     )

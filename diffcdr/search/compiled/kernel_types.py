@@ -17,7 +17,7 @@ Bounds = tuple[tuple[Float64Array, Float64Array], Chords, Float64Array]
 Masks = tuple[Int64Array, Int64Array, Int64Array]
 """Starts [U + 1], masked places, ascending per user, and the next unused one of each user [U]."""
 Found = tuple[Int64Array, Float32Array, Int64Array]
-"""Candidates of each user: places (finally rows) and scores [U, C], and ``counts`` of valid ones [U], -1 if too many."""
+"""Candidates: places (finally rows) and scores [U, C], and the number of valid ones per user [U], -1 if too many."""
 History = tuple[Int64Array, Float32Array, Int64Array, Int64Array]
 """Starts of users [U + 1]; for each source item [R]: its weight, and the next entry and the end of its row of S."""
 Entries = tuple[Int32Array, Float32Array]

@@ -14,7 +14,7 @@ from training.models.layers import linear
 from training.setting_types import TimeFrequencies
 
 Conditioning = Literal["input", "hidden"]
-"""Where time and condition are added: to x, or to what the DIM's first layer makes of x."""
+"""Where time and condition are added: to x (``input``), or to the output of the DIM's first layer (``hidden``)."""
 
 
 Activation = Literal["none", "silu"]
@@ -23,10 +23,10 @@ Activation = Literal["none", "silu"]
 class NoisePredictor(nn.Module):
     """eps_theta(x, t, c) = layers(x + time_linear(sin and cos of t) + kept condition_linear(c)).
 
-    Three linear layers, ``activation`` between them; without one the network is affine in x and c. Time and
-    condition are each brought to x's width by one linear layer and added before the stack; with ``conditioning``
-    ``hidden`` to the hidden width, and added to what the first layer makes of x. The mask stands behind the
-    condition's layer (paper, Figure 2): without its condition, eps_theta(x, t) has nothing of that layer, no bias.
+    Three linear layers with ``activation`` between them; without one the network is affine in x and c. Linear layers
+    map time and condition to the width of x, and both are added before the first layer. With ``conditioning``
+    ``hidden`` they are mapped to the hidden width and added to the output of the first layer. The mask is applied after
+    the condition's layer (paper, Figure 2): without condition, eps_theta(x, t) does not include its bias either.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class NoisePredictor(nn.Module):
         conditioning: Conditioning = "input",
         generator: torch.Generator,
     ) -> None:
-        """``time_features``, ``time_frequencies``: of :func:`sinusoidal`. ``hidden`` needs an activation."""
+        """``time_features``, ``time_frequencies``: see :func:`sinusoidal`. ``hidden`` needs an activation."""
         super().__init__()
         self.source_dim = source_dim
         self.target_dim = target_dim
@@ -69,11 +69,11 @@ class NoisePredictor(nn.Module):
         return noise
 
     def activate(self, values: Tensor) -> Tensor:
-        """What stands between the layers; in place where nobody asks for gradients."""
+        """The activation between layers; in place if no gradients are needed."""
         return values if self.is_affine else silu(values, inplace=not values.requires_grad)
 
     def time_term(self, t: Tensor) -> Tensor:
-        """What times ``t`` [n] add, to x or to the first layer: [n, target_dim] or [n, hidden_dim]."""
+        """The term that times ``t`` [n] add to x or to the first layer: [n, target_dim] or [n, hidden_dim]."""
         features = sinusoidal(time_labels(t), self.time_features, self.time_frequencies)
         term: Tensor = self.time_linear(features.to(self.time_linear.weight.dtype))
         return term

@@ -7,10 +7,9 @@ The solver's own weights depend on the plan alone, so each of these rows is a po
 
     sum_j (a_j x_T + b_j g + sum_i c_ij h(t_i)) P^j,      j from 0 to NFE,
 
-whose coefficients are computed once, by running the solver on polynomials; each draw of a sampler that takes some adds
-a row of terms of its own. A fold is then NFE products of k x k
-matrices (Horner) and nothing else, fast enough to stand in for the solver in every step of training. Where P is so
-large that the terms could cancel, the rows go through the solver one stage after the other.
+whose coefficients are computed once, by running the solver on polynomials. Each draw of a stochastic sampler adds a row
+of terms. A fold is then only NFE products of k x k matrices (Horner), fast enough to replace the solver in every
+training step. If P is so large that terms could cancel, the rows go through the solver stage by stage.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from training.models.diffusion.solver import SolverPlan, Stage, solve
 from training.setting_types import TimeFrequencies
 
 ROUNDING_LIMIT = 1e-7
-"""Largest bound on what rounding may do to a fold by Horner, in units of x_T, g and h; float32 has some 1e-5 there."""
+"""Largest bound on the rounding error of a fold by Horner, in units of x_T, g and h; float32 has some 1e-5."""
 
 
 @dataclass(frozen=True)
 class AffineMap:
     """``source @ matrix + offset``; float64 [inputs, target_dim] and [target_dim].
 
-    The inputs are a source vector and then, one after the other, all that the sampler draws for the user: together
+    The inputs are a source vector and then all draws of the sampler for the user: together
     ``source_dim + draws * target_dim``.
     """
 
@@ -50,7 +49,7 @@ class AffineMap:
 
 
 class Folder:
-    """Folds a DIM's transfer for one plan; what depends on the plan alone is computed once."""
+    """Folds a DIM's transfer for one plan; everything that depends only on the plan is computed once."""
 
     def __init__(
         self,
@@ -84,8 +83,8 @@ class Folder:
         hidden = _array(first.bias) @ second_weight + _array(second.bias)
         constant = hidden @ third_weight + _array(third.bias)
 
-        # The rows: the basis of the source space, that of every draw, then zero. Guidance scales all that the condition
-        # adds: the branch without it has nothing of its layer.
+        # The rows: the basis of the source space, that of every draw, then zero. Guidance scales the condition's
+        # whole term, since the branch without condition does not have it.
         count = predictor.source_dim + self._plan.draws * predictor.target_dim + 1
         rows = np.eye(count, predictor.source_dim)
         condition = rows @ _array(predictor.condition_linear.weight).T + _array(predictor.condition_linear.bias)
@@ -93,7 +92,7 @@ class Folder:
         times = self._time_features @ _array(predictor.time_linear.weight).T + _array(predictor.time_linear.bias)
         start = rows if initial_state is None else np.tile(_array(initial_state), (len(rows), 1))
         sizes = np.abs(product)
-        norm = np.sqrt(sizes.sum(axis=0).max() * sizes.sum(axis=1).max())  # no less than the spectral norm, and cheap
+        norm = np.sqrt(sizes.sum(axis=0).max() * sizes.sum(axis=1).max())  # a cheap upper bound on the spectral norm
         rounding = 2.0**-53 * (self._sizes @ norm ** np.arange(len(self._sizes)))
         way = self._by_horner if rounding <= ROUNDING_LIMIT else self._by_stages
         drawn = slice(predictor.source_dim, -1)
@@ -109,7 +108,7 @@ class Folder:
         *,
         drawn: slice,
     ) -> Float64Array:
-        """The solved rows [R, k], as the polynomial in ``product`` of the module's text; ``drawn``: those of draws."""
+        """The solved rows [R, k], by the polynomial in ``product`` of the module's docstring; ``drawn``: the rows of draws."""
         of_start, of_condition, of_times, of_draws = np.split(self._coefficients, [1, 2, 2 + len(times)])
         of_start, of_condition = of_start[0], of_condition[0]
         terms = of_start[:, None, None] * start + of_condition[:, None, None] * condition
@@ -133,7 +132,7 @@ class Folder:
         *,
         drawn: slice,
     ) -> Float64Array:
-        """The same, one evaluation of the solver after the other."""
+        """The same, by running the solver."""
 
         def noise(x: Float64Array, stage: Stage) -> Float64Array:
             predicted: Float64Array = x @ product + condition + times[stage.index]
@@ -145,12 +144,10 @@ class Folder:
 
 
 def _solved_polynomials(plan: SolverPlan) -> Float64Array:
-    """What the solver makes of x_T, g, h(t_0), h(t_1), … and its draws: a polynomial in P of each.
+    """The solver's result for x_T, g, h(t_0), h(t_1), … and its draws: a polynomial in P for each.
 
-    [2 + NFE + draws, 1 + NFE].
-
-    Entry [s, j] is the coefficient of P^j of symbol s. An evaluation x P + g + h moves all coefficients up by one
-    power and adds 1 to the constants of g and of its time.
+    Shape [2 + NFE + draws, 1 + NFE]. Entry [s, j] is the coefficient of P^j of symbol s. An evaluation x P + g + h
+    moves all coefficients up by one power and adds 1 to the constants of g and of its time.
     """
     count = len(plan.stages)
 
@@ -166,7 +163,7 @@ def _solved_polynomials(plan: SolverPlan) -> Float64Array:
 
 
 def check_initial_state(source_dim: int, target_dim: int, initial_state: Tensor | None) -> None:
-    """Raises InputError where x_T = u_s is asked for and the two spaces differ in dimension."""
+    """Raises InputError if x_T = u_s is requested and the two spaces differ in dimension."""
     if initial_state is None and source_dim != target_dim:
         raise InputError(
             f"initial_state source needs equal dimensions, but the source has {source_dim} and the target has "

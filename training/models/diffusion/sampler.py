@@ -1,9 +1,9 @@
-"""From source vectors to target vectors: guidance (Eq. 3) around the DIM, the solver, then the ALM.
+"""Transfers source vectors to target vectors: guidance (Eq. 3) around the DIM, the solver, then the ALM.
 
-:func:`guided_noise` is Eq. 3 written out. :class:`Sampler` computes the same with what does not change taken out of
-the loop: the term of a time is the bias of its first layer, the condition is a shift of x computed once, and the two
-branches meet in the last layer, whose weight holds the guidance scale. That leaves three products a time and, beside
-the activations, nothing as wide as the hidden layers.
+:func:`guided_noise` is Eq. 3 literally. :class:`Sampler` computes the same, with constants taken out of the loop: the
+term of a time is the bias of its first layer; the condition is a shift of x computed once; and the two branches meet in
+the last layer, whose weight includes the guidance scale. That leaves three products per time, and apart from the
+activations no other work as wide as the hidden layers.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Sampler(nn.Module):
 
     The inputs are those of :class:`~training.models.diffusion.folding.AffineMap`: a source vector, then all draws.
 
-    Shares the predictor's and the alignment's parameters; the terms of time are computed at construction, so make a
-    new one after the weights have changed. In evaluation mode, which they share too, a row of a block of one size
-    gives the same bits at every place.
+    It shares the parameters and the mode of the predictor and the alignment. The terms of time are computed at
+    construction, so make a new one after the weights have changed. In evaluation mode, a row gives the same bits at
+    every position of a block of one size.
     """
 
     time_terms: Tensor
@@ -78,7 +78,7 @@ class Sampler(nn.Module):
         shifts = fill(shifts) if by_input else shifts
 
         def noise(x: Tensor, stage: Stage) -> Tensor:
-            # Both branches of a user lie one after the other: as rows for the wide layers, as one row for the last.
+            # Both branches of a user are adjacent: two rows for the wide layers, one row for the last.
             time_term = self.time_terms[stage.index]
             if by_input:
                 hidden = first((x[:, None] + shifts).reshape(-1, x.shape[1]), time_term)
@@ -93,7 +93,7 @@ class Sampler(nn.Module):
         return aligned
 
     def _fill(self, values: Tensor) -> Tensor:
-        """Columns of zeros that x carries through the solver, so that no product has to leave them out."""
+        """Pad with columns of zeros, which x keeps through the solver, so that no product has to skip them."""
         return values if self.training else filled_up(values)
 
     def _layer(self, weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -106,7 +106,7 @@ class Sampler(nn.Module):
         return last if self._scale == 1.0 else torch.cat([last * (1.0 - self._scale), last * self._scale], dim=1)
 
     def _shifts(self, source: Tensor) -> Tensor:
-        """What the condition adds, to x or to the first layer: [B, 2, …], unconditional first; [B, 1, …] for s = 1."""
+        """The term of the condition, for x or the first layer: [B, 2, …], unconditional first; [B, 1, …] for s = 1."""
         conditional: Tensor = self._predictor.condition_linear(source)
         if self._scale == 1.0:
             return conditional[:, None]

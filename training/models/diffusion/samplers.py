@@ -1,22 +1,22 @@
 """Samplers by name, each as a :class:`SolverPlan`: DPM-Solver, DPM-Solver++ (2M), DDIM and DDPM's ancestral sampling.
 
-All of them are linear in the states and in the predicted noise, so that they fold where the DIM is affine. With
-x0(s) = (x_s - sigma_s eps_s) / alpha_s, the prediction of what is without noise:
+All of them are linear in the states and the predicted noise, so they fold if the DIM is affine. With the prediction
+x0(s) = (x_s - sigma_s eps_s) / alpha_s of the clean vector:
 
-DDIM (Song, Meng and Ermon 2021, eq. 12 and 16), from s to t, z a fresh draw:
+DDIM (Song, Meng and Ermon 2021, eq. 12 and 16), from s to t, with a fresh draw z:
 
     x_t = alpha_t x0(s) + sqrt(sigma_t^2 - v^2) eps_s + v z
     v   = eta (sigma_t / sigma_s) sqrt(1 - alpha_s^2 / alpha_t^2)
 
-DDPM (Ho et al. 2020, algorithm 2) is that with eta = 1 (Song et al., section 4.1): its variance is the posterior's,
-beta-tilde. The last step draws nothing, as algorithm 2 has it.
+DDPM (Ho et al. 2020, algorithm 2) is DDIM with eta = 1 (Song et al., section 4.1): its variance is the posterior's,
+beta-tilde. As in algorithm 2, the last step draws nothing.
 
 DPM-Solver++ (Lu et al. 2023, algorithm 2, "2M"), from s to t, r before s, h = lambda_t - lambda_s:
 
     x_t = (sigma_t / sigma_s) x_s - alpha_t (e^-h - 1) D
     D   = (1 + q) x0(s) - q x0(r),     q = h / (2 (lambda_s - lambda_r))
 
-whose first step has D = x0(s).
+The first step has D = x0(s).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def sampler_plan(
 ) -> SolverPlan:
     """The run of ``sampler`` from t = 1 to ``end_time`` in ``nfe`` evaluations.
 
-    ``order``: of DPM-Solver alone; ``eta``: of DDIM alone; ``skip``: as in :func:`spaced_times`.
+    ``order``: only for DPM-Solver; ``eta``: only for DDIM; ``skip``: see :func:`spaced_times`.
     """
     if sampler == "dpm-solver":
         return fast_plan(schedule, nfe=nfe, order=order, skip=skip, end_time=end_time)
@@ -49,7 +49,7 @@ def sampler_plan(
 
 
 def spaced_times(schedule: NoiseSchedule, *, nfe: int, skip: Skip, end_time: float) -> Tensor:
-    """Times float64 [nfe + 1] from 1 down to ``end_time``, equally far apart in lambda (``logsnr``) or in t."""
+    """Times float64 [nfe + 1] from 1 down to ``end_time``, evenly spaced in lambda (``logsnr``) or in t."""
     if skip == "time":
         return torch.linspace(1.0, end_time, nfe + 1, dtype=torch.float64)
     first, last = schedule(torch.tensor([1.0, end_time], dtype=torch.float64)).lambda_.tolist()
@@ -59,7 +59,7 @@ def spaced_times(schedule: NoiseSchedule, *, nfe: int, skip: Skip, end_time: flo
 
 
 def ddim_plan(schedule: NoiseSchedule, times: Tensor, *, eta: float) -> SolverPlan:
-    """DDIM through ``times`` [n + 1], which fall; ``eta`` from 0 (no draws) to 1 (DDPM, n - 1 draws)."""
+    """DDIM through ``times`` [n + 1], descending; ``eta`` from 0 (no draws) to 1 (DDPM, n - 1 draws)."""
     state = schedule(times)
     alphas, sigmas, lambdas = state.alpha.tolist(), state.sigma.tolist(), state.lambda_.tolist()
     stages = []
@@ -69,7 +69,7 @@ def ddim_plan(schedule: NoiseSchedule, times: Tensor, *, eta: float) -> SolverPl
         spread = eta * sigmas[n + 1] / sigmas[n] * math.sqrt(1.0 - (1.0 / signal) ** 2)
         if spread:
             weight = math.sqrt(sigmas[n + 1] ** 2 - spread**2) - signal * sigmas[n]
-        else:  # the same, where the two roots nearly cancel: DPM-Solver-1's form
+        else:  # the same in DPM-Solver-1's form, since the two roots would nearly cancel
             weight = -sigmas[n + 1] * math.expm1(lambdas[n + 1] - lambdas[n])
         stages.append(
             Stage(
@@ -84,7 +84,7 @@ def ddim_plan(schedule: NoiseSchedule, times: Tensor, *, eta: float) -> SolverPl
 
 
 def multistep_plan(schedule: NoiseSchedule, times: Tensor) -> SolverPlan:
-    """DPM-Solver++ (2M) through ``times`` [n + 1], which fall: one evaluation a step, of order 2 from the second on."""
+    """DPM-Solver++ (2M) through ``times`` [n + 1], descending: one evaluation per step, order 2 from the second on."""
     state = schedule(times)
     alphas, sigmas, lambdas = state.alpha.tolist(), state.sigma.tolist(), state.lambda_.tolist()
     stages = []

@@ -1,11 +1,11 @@
-"""Noise schedules: how much of a target vector is left at time t, and how much noise has come in.
+"""Noise schedules: how much of a target vector is left at time t, and how much noise was added.
 
     x_t = alpha(t) x_0 + sigma(t) eps,   alpha^2 + sigma^2 = 1,   lambda = log(alpha / sigma),   t in [0, 1]
 
 Two schedules (Ho et al. 2020; Song et al. 2021; Lu et al. 2022, appendix D) agree in the limit of many steps: the
 discrete betas 1e-4..0.02 over N = 1000 steps are the continuous beta(t) = 0.1 + 19.9 t sampled N times. They are not
 equal: alpha differs by up to some 3.4 % at t = 1. The authors' released code trains on the discrete one and samples
-on the continuous one. Here each is a schedule of its own, and using one throughout is the default.
+on the continuous one. Here they are separate schedules, and by default one is used throughout.
 """
 
 from __future__ import annotations
@@ -121,12 +121,12 @@ def make_schedule(name: ScheduleName) -> NoiseSchedule:
 
 
 def time_labels(t: Tensor) -> Tensor:
-    """What the noise predictor is told of ``t``: 1000 max(t - 1/N, 0), the discrete step's number, from 0 to 999."""
+    """The time input of the noise predictor: 1000 max(t - 1/N, 0), the number of the discrete step, from 0 to 999."""
     return STEPS * (t - 1.0 / STEPS).clamp(min=0.0)
 
 
 def _interpolate(x: Tensor, nodes: Tensor, values: Tensor) -> Tensor:
-    """Piecewise linear through (nodes, values), ``nodes`` rising; beyond the ends the last pieces go on."""
+    """Piecewise linear through (nodes, values), ``nodes`` ascending; the outer pieces extend beyond the ends."""
     right = torch.searchsorted(nodes, x.contiguous()).clamp(1, len(nodes) - 1)
     left = right - 1
     share = (x - nodes[left]) / (nodes[right] - nodes[left])

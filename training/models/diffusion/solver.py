@@ -1,11 +1,11 @@
-"""A run of a sampler, laid out as weighted sums; and DPM-Solver (Lu et al. 2022): singlestep, orders 1 to 3, "fast".
+"""A sampler's run as a plan of weighted sums; and DPM-Solver (Lu et al. 2022): singlestep, orders 1 to 3, "fast".
 
 One step from s to t solves x' = f(t) x + g(t) eps(x, t) with the linear part exact and eps expanded in lambda:
 
     x_t = (alpha_t / alpha_s) x_s - sigma_t (e^h - 1) eps_s - …,      h = lambda_t - lambda_s
 
 Every coefficient depends on the schedule and the times alone. They are computed once, as plain floats, into a
-:class:`SolverPlan`; running it is a loop of weighted sums, which unrolls into a small graph and carries over to NumPy.
+:class:`SolverPlan`; running it is a loop of weighted sums, which unrolls into a small graph and also runs on NumPy.
 Other samplers make plans of the same form (:mod:`training.models.diffusion.samplers`).
 """
 
@@ -47,19 +47,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class SolverPlan:
-    """A sampler's run, laid out. ``orders``: of each step."""
+    """The plan of a sampler's run. ``orders``: the order of each step."""
 
     stages: tuple[Stage, ...]
     orders: tuple[int, ...]
 
     @property
     def draws(self) -> int:
-        """Standard normal vectors that a run takes for each row; 0 for a deterministic sampler."""
+        """Standard normal vectors that a run needs per row; 0 for a deterministic sampler."""
         return sum(stage.spread != 0.0 for stage in self.stages)
 
 
 def solve(noise: Callable[[Array, Stage], Array], x: Array, plan: SolverPlan, *, draws: Sequence[Array] = ()) -> Array:
-    """Carry ``x`` from the plan's first time to its last.
+    """Solve from the plan's first time to its last, starting at ``x``.
 
     ``noise(x, stage)`` predicts the noise in ``x`` at time ``stage.t``, in the shape of ``x``. ``draws``: as many
     arrays of that shape as ``plan.draws``, in the order of use.
@@ -109,7 +109,7 @@ def fast_plan(
 
 
 def make_plan(schedule: NoiseSchedule, times: Tensor, orders: Sequence[int]) -> SolverPlan:
-    """A plan with evaluations at ``times``, which fall, and an end at the last; shape [sum(orders) + 1].
+    """A plan with evaluations at descending ``times`` [sum(orders) + 1], ending at the last.
 
     A step of order n takes n of the times and ends where the next step begins.
     """

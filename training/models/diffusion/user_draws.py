@@ -1,4 +1,4 @@
-"""The noise of samplers that draw: a function of a seed and a user's id, so that no other user can matter."""
+"""The noise of stochastic samplers: a function of a seed and a user's id, independent of other users."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from diffcdr.bundle.ids import IdArray
 from diffcdr.errors import InputError
 
 LARGEST = 2**30
-"""Numbers of all users together, beyond which noise is refused: 4 GiB."""
+"""Most random numbers for all users together: 4 GiB."""
 
 
 def user_draws(ids: IdArray, *, seed: int, width: int) -> Tensor:
-    """Standard normal numbers float32 [len(ids), ``width``]; a row follows from ``seed`` and its id alone.
+    """Standard normal numbers float32 [len(ids), ``width``]; each row depends only on ``seed`` and its id.
 
     Raises:
-        InputError: that would be more than ``LARGEST`` numbers.
+        InputError: there would be more than ``LARGEST`` numbers.
     """
     if len(ids) * width > LARGEST:
         raise InputError(

@@ -1,1 +1,1 @@
-"""Systems that the paper discusses and does not evaluate, one file each, settings included."""
+"""Systems that the paper discusses but does not evaluate; one file each, including settings."""

@@ -1,10 +1,10 @@
-"""DCDCSR (Zhu et al. 2018): source vectors mapped to benchmark vectors, made by sparsity and with similar users.
+"""DCDCSR (Zhu et al. 2018): maps source vectors to benchmark vectors, built from sparsity and similar users.
 
-Its paper decides: two factorisations; "the sparsity degree to construct benchmark factors with top-K similar entities
-first", then a fully connected network that maps vectors to these (DiffCDR's paper, section 5.1). Chosen here, where
-neither text at hand says more: the similar users are those nearest by the cosine of source vectors, their target
-vectors weigh alike, the shares are what part of its domain's items the user has rated, and the network has one hidden
-layer. All of a benchmark vector lies in the target space: axes of two factorisations have nothing in common.
+From its paper: two factorisations; "the sparsity degree to construct benchmark factors with top-K similar entities
+first", then a fully connected network that maps vectors to these (DiffCDR's paper, section 5.1). Chosen here, as both
+texts leave it open: similar users are the nearest by cosine of source vectors; their target vectors have equal weight;
+the shares are the parts of each domain's items that the user has rated; the network has one hidden layer. Benchmark
+vectors lie entirely in the target space, since the axes of two factorisations have nothing in common.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class DCDCSRConfig(EpochsConfig):
     mapping: Literal["linear", "mlp"] = "mlp"
     """``linear``: one matrix, no bias. ``mlp``: one hidden tanh layer."""
     hidden_dim: int = Field(default=20, ge=1)
-    """Of ``mlp``."""
+    """Width of the hidden layer of ``mlp``."""
     neighbours: int = Field(default=5, ge=1)
-    """K: overlap users most like a user in the source domain."""
+    """K: number of similar overlap users, by source vectors."""
 
 
 class DCDCSR(LearnedModel[DCDCSRConfig]):
-    """The squared distance of mapped source vectors to benchmark vectors of the overlap users."""
+    """Minimises the squared distance of mapped source vectors to benchmark vectors of the overlap users."""
 
     name = "dcdcsr"
 
@@ -72,7 +72,7 @@ def benchmark(problem: TransferProblem, *, neighbours: int) -> Tensor:
     """Benchmark vectors of the overlap users, float32 [O, target_dim].
 
     (d u_t + e n_u) / (d + e): d and e are the parts of the target's and of the source's items that the user has rated,
-    n_u the mean target vector of the ``neighbours`` overlap users most like the user in the source domain.
+    n_u the mean target vector of the ``neighbours`` overlap users most similar in the source domain.
     """
     target = problem.target_base.user_vectors[problem.overlap_target]
     similar = nearest(problem.source_base.user_vectors[problem.overlap_source], count=neighbours)
@@ -87,7 +87,7 @@ def benchmark(problem: TransferProblem, *, neighbours: int) -> Tensor:
 
 
 def nearest(vectors: Tensor, *, count: int) -> Tensor:
-    """Rows most like each row of ``vectors`` [O, k] by cosine, not itself: int64 [O, min(count, O - 1)]."""
+    """Rows most similar to each row of ``vectors`` [O, k] by cosine, without itself: int64 [O, min(count, O - 1)]."""
     units = nn.functional.normalize(vectors.double(), dim=1)
     found = []
     for rows in torch.split(torch.arange(len(units)), USERS_AT_ONCE):

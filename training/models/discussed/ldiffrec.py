@@ -1,10 +1,10 @@
-"""L-DiffRec (Wang et al. 2023) across domains: a user's two vectors, side by side, denoised in few steps.
+"""L-DiffRec (Wang et al. 2023) across domains: denoises a user's two concatenated vectors in few steps.
 
-Its paper decides: diffusion over users in a latent space; few steps and little noise, 1 - abar_t growing linearly with
-t; a network that predicts the clean x_0 from x_t and t; reverse steps by the posterior mean, nothing drawn at
-inference. Chosen here: the latent space is [u_s ; u_t] of the two base models, not that of a VAE over item clusters,
-so that it is compared on the same vectors as all others; a cold user's target half is zero, and a share of the training
-users have theirs masked too, without which nothing would learn to fill it; losses weigh alike at every t.
+From its paper: diffusion over users in a latent space; few steps and little noise, with 1 - abar_t linear in t; a
+network that predicts the clean x_0 from x_t and t; reverse steps by the posterior mean, without noise at inference.
+Chosen here: the latent space is [u_s ; u_t] of the two base models, not that of a VAE over item clusters, so that it is
+compared on the same vectors as all other models. A cold user's target half is zero; a share of the training users have
+theirs masked too, so that the network learns to fill it. Losses have equal weight at every t.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class LDiffRecConfig(EpochsConfig):
     """L-DiffRec (Wang et al. 2023), section ``[ldiffrec]``. The released DiffCDR code has no L-DiffRec."""
 
     hidden_dim: int = Field(default=64, ge=1)
-    """Of the network, which has one hidden tanh layer."""
+    """Width of the network's only hidden layer (tanh)."""
     time_features: int = Field(default=10, ge=2, multiple_of=2)
     """Width of the sinusoidal embedding of t."""
     steps: int = Field(default=5, ge=1, le=100)
-    """T; its paper tries 2, 5, 10, 40, 50, 100."""
+    """T, the number of steps; its paper tries 2, 5, 10, 40, 50, 100."""
     noise_min: float = Field(default=0.001, gt=0.0, lt=1.0)
-    """1 - abar_1."""
+    """1 - abar_1, the noise of the first step."""
     noise_max: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """1 - abar_T."""
+    """1 - abar_T, the noise of the last step."""
     masked_share: float = Field(default=0.5, gt=0.0, le=1.0)
-    """Of the training users of a batch, how many have no target half in what is denoised, as cold users have none."""
+    """Share of the training users of a batch whose target half is masked in the input, as for cold users."""
 
 
 class Denoiser(nn.Module):
@@ -58,12 +58,12 @@ class Denoiser(nn.Module):
         self.register_buffer("time_features", sinusoidal(labels, config.time_features).float())
 
     def clean(self, x: Tensor, time_features: Tensor) -> Tensor:
-        """x_0 as predicted from ``x`` [B, width] at steps with ``time_features`` [B or 1, f]."""
+        """The predicted x_0 from ``x`` [B, width] at steps with ``time_features`` [B or 1, f]."""
         predicted: Tensor = self.leave(torch.tanh(self.enter(x) + self.time(time_features)))
         return predicted
 
     def forward(self, source: Tensor) -> Tensor:
-        """From abar_T^(1/2) [u_s ; 0] by posterior means down to x_0, whose target half this is."""
+        """The target half of x_0, reached from abar_T^(1/2) [u_s ; 0] by posterior means."""
         x = math.sqrt(self.kept[-1]) * nn.functional.pad(source, (0, self.target_dim))
         for step in range(len(self.kept) - 1, 0, -1):
             now, then = self.kept[step], self.kept[step - 1]
@@ -75,7 +75,7 @@ class Denoiser(nn.Module):
 
 
 class LDiffRec(LearnedModel[LDiffRecConfig]):
-    """The squared error of the predicted x_0 of the overlap users, at a step drawn for each."""
+    """Minimises the squared error of the predicted x_0 of the overlap users, at a random step for each."""
 
     name = "ldiffrec"
 

@@ -1,10 +1,10 @@
 """MWUF (Zhu et al. 2021) on the user side: one common vector for all cold users, scaled and shifted for each.
 
-Its paper decides: what is cold begins from a common vector, the mean of known ones; a meta scaling network, from what
-is known of its features, and a meta shifting network, from the mean of those who interacted with it, warm it up; the
-loss is that of the warmed-up predictions. There, items are cold. Chosen here: users are, their features are the source
-vector, and those who interacted with them are the source items they rated well; the scale is one plus what its network
-says, so that all begin from the common vector, which is learnt too.
+From its paper: cold items start from a common vector, the mean of known ones. A meta scaling network, applied to their
+features, and a meta shifting network, applied to the mean of the users who interacted with them, warm them up. The loss
+is that of the warmed-up predictions. Chosen here: users are cold instead of items; their features are the source
+vector; the source items that they rated well take the place of the interacting users; the scale is one plus the output
+of its network, so that all users start from the common vector, which is learnt too.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ class MWUFConfig(EpochsConfig):
     """MWUF (Zhu et al. 2021) on the user side, section ``[mwuf]``. The released DiffCDR code has no MWUF."""
 
     hidden_dim: int = Field(default=16, ge=1)
-    """Of both networks."""
+    """Width of the hidden layer of both networks."""
     history: int = Field(default=20, ge=1)
-    """Source items of a user that are averaged at most: the last, without times the best rated."""
+    """Most source items of a user that are averaged: the latest, or without times the best rated."""
     threshold: float = 3.0
     """Only items rated above this are averaged."""
     batch_size: int = Field(default=128, ge=1)
-    """Ratings, since the loss is of ratings."""
+    """Ratings per batch, since the loss is one of ratings."""
 
 
 class WarmUp(nn.Module):
     """[u_s ; mean item] -> common * (1 + scale(u_s)) + shift(mean item)."""
 
     def __init__(self, common: Tensor, source_dim: int, *, hidden_dim: int, generator: torch.Generator) -> None:
-        """``common`` [target_dim]: where every user begins."""
+        """``common`` [target_dim]: the starting point of every user."""
         super().__init__()
         self.source_dim = source_dim
         self.common = nn.Parameter(common.clone())
@@ -61,12 +61,12 @@ class WarmUp(nn.Module):
 
 
 class MWUF(LearnedModel[MWUFConfig]):
-    """Task-oriented. A source vector is [u_s ; mean item], averaged once, so that what serves needs no history."""
+    """Task-oriented. A source vector is [u_s ; mean item], averaged once, so that serving needs no history."""
 
     name = "mwuf"
 
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
-        """The mean squared error over the target ratings of the training overlap users."""
+        """Minimises the mean squared error over the target ratings of the training overlap users."""
         config, base, target = self.config, problem.source_base, problem.target_base
         history = histories(
             problem.source, longest=config.history, threshold=config.threshold, times=problem.source_times
