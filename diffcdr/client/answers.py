@@ -56,9 +56,9 @@ class Item(Answer):
 
 
 class RecommendationList(Answer):
-    """A ranked list, best first; ``strategy`` is who spoke, ``fallback_reason`` why it had to be the popular list.
+    """A ranked list, best first, with its ``strategy``; ``fallback_reason`` says why it is the popular list.
 
-    ``recommendation_id``: names the list in events; empty from an older service.
+    ``recommendation_id``: send it with events about this list; empty from an older service.
     """
 
     items: tuple[Item, ...]

@@ -1,4 +1,4 @@
-"""Answers about canary against stable; see ``GET /v1/experiments`` for what the numbers mean."""
+"""Answers about experiments, canary against stable; ``GET /v1/experiments`` explains the numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from diffcdr.client.answers import Answer
 
 
 class RateShare(Answer):
-    """A share of an arm's users, with an interval that holds at every look together, with 95 % certainty."""
+    """A share of an arm's users, with a 95 % interval that holds over all looks together."""
 
     share: float
     low: float
@@ -14,7 +14,7 @@ class RateShare(Answer):
 
 
 class ExperimentArm(Answer):
-    """What came back of the lists of ``stable`` or ``canary``. Rates are None where no impressions are sent."""
+    """Feedback on the lists of ``stable`` or ``canary``. Rates are None if no impressions are sent."""
 
     arm: str
     bundle: str
@@ -29,7 +29,7 @@ class ExperimentArm(Answer):
 
 
 class SampleRatioCheck(Answer):
-    """Whether as many users came to the canary as were assigned to it."""
+    """Whether the canary has as many users as were assigned to it."""
 
     expected_percent: float
     found_percent: float | None
@@ -38,9 +38,9 @@ class SampleRatioCheck(Answer):
 
 
 class ArmComparison(Answer):
-    """Users of the canary over users of stable who did ``metric`` at all. ``p_value`` holds at every look.
+    """Rate of ``metric`` in the canary over that in stable. ``p_value`` is valid at every look.
 
-    ``verdict``: canary_better, canary_worse, undecided, or sample_ratio_mismatch. ``high`` is None for no bound.
+    ``verdict``: canary_better, canary_worse, undecided, or sample_ratio_mismatch. ``high`` is None if unbounded.
     """
 
     metric: str
@@ -52,7 +52,7 @@ class ArmComparison(Answer):
 
 
 class Experiment(Answer):
-    """One traffic split, stable first. ``sample_ratio`` is None where no impressions are sent."""
+    """One traffic split, stable first. ``sample_ratio`` is None if no impressions are sent."""
 
     id: str
     running: bool
@@ -63,7 +63,7 @@ class Experiment(Answer):
 
 
 class ExperimentsResult(Answer):
-    """The split that runs, and those before, the last first."""
+    """The running split, and earlier ones, latest first."""
 
     experiments: tuple[Experiment, ...]
     attribution_hours: float

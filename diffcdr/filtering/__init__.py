@@ -1,1 +1,1 @@
-"""Which items a list may hold: filters, availability, and the search among few. Imports search and bundle."""
+"""Which items a list may contain: filters, availability, and the search among few items. Imports search and bundle."""

@@ -1,4 +1,4 @@
-"""The items of one bundle as filters see them: which are allowed, which withheld; worked out once and kept a while."""
+"""The items of one bundle that filters and availability allow; masks are computed once and cached."""
 
 from __future__ import annotations
 
@@ -20,66 +20,66 @@ from diffcdr.filtering.subset import Subset
 from diffcdr.search.topk import TopK
 
 KEPT_BYTES = 256 << 20
-"""Of filters that were asked for last, and what they allow."""
+"""Most memory for cached filters."""
 KEPT_FILTERS = 1_000
 ITEMS_AT_ONCE = 4_096
 FEW = 0.5
-"""Where a smaller share of the items is allowed, these alone are searched."""
+"""If a smaller share of the items is allowed, only these are searched."""
 
 Key = tuple[object, ...]
 
 
 class Meeting:
-    """The items that meet one filter. ``mask`` bool [m]; ``subset`` where they are few enough to be searched alone."""
+    """The items that meet one filter. ``mask`` bool [m]; ``subset`` if few enough to be searched separately."""
 
     def __init__(self, mask: BoolArray, subset: Subset | None) -> None:
         self.mask, self.subset = mask, subset
 
     @cached_property
     def others(self) -> BoolArray:
-        """Those that do not meet it."""
+        """The items that do not meet it."""
         return ~self.mask
 
     @property
     def nbytes(self) -> int:
-        """What is held of it."""
+        """Memory that it takes, in bytes."""
         return 2 * self.mask.nbytes + (0 if self.subset is None else self.subset.nbytes)
 
 
 @dataclass(frozen=True, eq=False)
 class Allowed:
-    """What one query may be answered with. ``key`` is the same for the same items.
+    """The items that one query allows. ``key`` is equal for equal items.
 
-    ``meeting``: the filter's word; ``withheld`` bool [m]: items that are not available. None: all, and none.
+    ``meeting``: items that meet the filter, None for all; ``withheld`` bool [m]: unavailable items, None for none.
     """
 
     key: Key
     meeting: Meeting | None
     withheld: BoolArray | None
     unknown: bool = False
-    """Whether all are withheld because nobody can tell which are available."""
+    """Whether all items are withheld because availability is unknown."""
 
     @property
     def subset(self) -> Subset | None:
-        """The items to search, where not all are searched."""
+        """The items to search, or None for all."""
         return None if self.meeting is None else self.meeting.subset
 
     @cached_property
     def passed_over(self) -> BoolArray | None:
-        """Of the items that are searched, those that are not to be in a list; None for none."""
+        """Searched items that must not be in a list; None for none."""
         if self.meeting is None or self.meeting.subset is not None:
             return self.withheld
         return self.meeting.others if self.withheld is None else self.meeting.others | self.withheld
 
     @cached_property
     def mask(self) -> BoolArray | None:
-        """All that may be in a list, bool [m]; None for everything."""
+        """Items that may be in a list, bool [m]; None for all."""
         if self.meeting is None:
             return None if self.withheld is None else ~self.withheld
         return self.meeting.mask if self.withheld is None else self.meeting.mask & ~self.withheld
 
     def rows(self, order: Int32Array, *, start: int, stop: int) -> Int32Array:
-        """Those of ``order[start:stop]`` that may be in a list."""
+        """Rows of ``order[start:stop]`` that may be in a list."""
         part = order[start:stop]
         if self.meeting is not None:
             part = part[self.meeting.mask[part]]
@@ -92,7 +92,7 @@ class Allowed:
 
 
 class Catalogue:
-    """Answers for one bundle's target items. Threads may share it."""
+    """Finds the allowed target items of one bundle. Safe to share between threads."""
 
     def __init__(self, items: TargetItems, exact: TopK, *, offset: float, typical_norm: float) -> None:
         """``exact``: the search among all ``items``, laid out with ``offset`` and ``typical_norm``."""
@@ -110,14 +110,14 @@ class Catalogue:
         self._latest: tuple[ItemChanges, BoolArray | None] | None = None
 
     def check(self, wanted: ItemFilter) -> None:
-        """Raise FilterError where the bundle cannot be asked ``wanted``; takes microseconds."""
+        """Raise FilterError if the bundle does not support ``wanted``; takes microseconds."""
         check_filter(wanted, self._items.attributes.columns)
 
     def allowed(self, wanted: ItemFilter | None, changes: ItemChanges | None) -> Allowed | None:
-        """What ``wanted`` allows once ``changes`` hold; None for every item. Takes long for a filter that is new.
+        """The items that ``wanted`` allows after ``changes``; None for all. Slow for a new filter, fast for a cached one.
 
         Raises:
-            FilterError: the bundle cannot be asked ``wanted``.
+            FilterError: the bundle does not support ``wanted``.
         """
         key: Key = ()
         found: Meeting | None = None
@@ -156,8 +156,8 @@ class Catalogue:
         return key, made
 
     def _rows(self, items: tuple[str, ...]) -> Int64Array:
-        """Rows of ``items``, ascending, each once, without those of unknown items."""
-        # A few at a time: the interpreter's lock is free in between.
+        """Rows of ``items``, ascending and unique, without unknown items."""
+        # A few at a time, so that other threads get the interpreter's lock in between.
         parts = [
             self._items.ids.rows(items[start : start + ITEMS_AT_ONCE]) for start in range(0, len(items), ITEMS_AT_ONCE)
         ]

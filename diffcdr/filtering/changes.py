@@ -1,4 +1,4 @@
-"""What was said of items since the bundle was made: whether they are available, and their tags."""
+"""Changes of items since the bundle was made: availability and tags."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 REMEMBERED = 64
-"""Of so many updates it is known what they changed; whoever is farther behind looks at everything."""
+"""The changed items are kept for this many updates; a reader farther behind reads everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """What holds for an item in place of what the bundle says; None: what the bundle says."""
+    """Values of an item that replace the bundle's; None keeps the bundle's value."""
 
     available: bool | None = None
     tags: tuple[str, ...] | None = None
@@ -21,7 +21,7 @@ class ItemChange:
 class ItemChanges:
     """All changes up to number ``serial`` of one ``origin``.
 
-    ``entries`` is shared by all numbers of an origin and may know more than this one; it only ever grows.
+    ``entries`` is shared by all numbers of an origin and may already contain later changes; it only grows.
     """
 
     entries: Mapping[str, ItemChange] = field(default_factory=dict)

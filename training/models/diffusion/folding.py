@@ -108,7 +108,7 @@ class Folder:
         *,
         drawn: slice,
     ) -> Float64Array:
-        """The solved rows [R, k], by the polynomial in ``product`` of the module's docstring; ``drawn``: the rows of draws."""
+        """The solved rows [R, k], by the polynomial of the module's docstring; ``drawn``: the rows of draws."""
         of_start, of_condition, of_times, of_draws = np.split(self._coefficients, [1, 2, 2 + len(times)])
         of_start, of_condition = of_start[0], of_condition[0]
         terms = of_start[:, None, None] * start + of_condition[:, None, None] * condition
