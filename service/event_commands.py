@@ -1,4 +1,4 @@
-"""``diffcdr events``: exports the ratings that users sent, as a file for the next training."""
+"""``diffcdr events``: exports the events that users sent, as a file for the next training."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SCHEMA = {
     "recommendation_id": pl.String,
     "position": pl.Int64,
 }
-"""Columns of the file. ``rating``: null where none was given. ``timestamp``: in seconds since 1970, as the sender said,
-else the beginning of the hour; null where unknown. ``recommendation_id`` and ``position``: of the list it came of."""
+"""Columns of the file. ``rating``: null if none was given. ``timestamp``: in seconds since 1970, as the sender said,
+else the beginning of the hour; null if unknown. ``recommendation_id``, ``position``: of the list that led to the event."""
 
 
 def events(
@@ -40,12 +40,12 @@ def events(
     ],
     out: Annotated[Path, typer.Option(help="File to write, ending in .parquet, .csv or .jsonl.", show_default=False)],
     since: Annotated[
-        str | None, typer.Option(help="Only ratings from this time on, in UTC: 2026-01-31 or 2026-01-31T18:00.")
+        str | None, typer.Option(help="Only events from this time on, in UTC: 2026-01-31 or 2026-01-31T18:00.")
     ] = None,
 ) -> None:
     """Write the events that users sent to a file, for diffcdr train --events.
 
-    Ratings of users who opted out or were erased are left out. The file appears whole or not at all.
+    Events of users who opted out or were erased are left out. The file appears whole or not at all.
     """
     kind = format_of(out, nested=False)
     first = None if since is None else _seconds(since)

@@ -102,22 +102,22 @@ class Settings(BaseSettings):
     """What to do with a Redis that would lose acknowledged writes: ``warn`` logs it, ``require`` refuses it: nobody is
     personalised and no write is taken."""
     event_days: float = Field(90.0, gt=0, le=36_500)
-    """A user's events are forgotten this long after the last of them was sent."""
+    """A user's events are removed this many days after the last one was sent."""
 
     feedback_key: SecretStr = SecretStr("")
-    """The key that recommendation ids are signed with, the same for all replicas; after a comma, older ones that are
-    still believed. Without it: drawn at the start, so ids end with a restart."""
+    """The key that signs recommendation ids, the same for all replicas. Older keys that are still accepted follow after
+    commas. Without it, a key is drawn at startup, so ids become invalid with a restart."""
 
     event_weights: str = ""
-    """Types of events, and what one without a rating says of a liking, from 0 (nothing) to 1 (as the best rating):
-    ``TYPE=WEIGHT``, separated by commas. ``impression=0, click=0, purchase=1`` are there in any case, and may be given
-    another weight."""
+    """Event types and the weights of events without a rating, from 0 (nothing) to 1 (like the best rating):
+    ``TYPE=WEIGHT``, separated by commas. ``impression=0, click=0, purchase=1`` are always defined; their weights can
+    be changed."""
     conversion_types: str = "purchase"
     """Types of events that count as conversions, separated by commas."""
     stop_on_harm: bool = False
-    """End a traffic split by itself once users of the canary click or convert less, beyond doubt (/v1/experiments)."""
+    """End a traffic split automatically when the verdict is that the canary is worse (/v1/experiments)."""
     attribution_hours: float = Field(168.0, gt=0, le=8_760)
-    """For so long after a list was given, events may name its recommendation id. Later ones are refused."""
+    """How many hours after a list events may name its recommendation id. Later ones are refused."""
 
     event_queue: int = Field(10_000, ge=1)
     """Events that may wait to be written, in each process. More get 503 with Retry-After."""

@@ -114,7 +114,7 @@ class Catalogue:
         check_filter(wanted, self._items.attributes.columns)
 
     def allowed(self, wanted: ItemFilter | None, changes: ItemChanges | None) -> Allowed | None:
-        """The items that ``wanted`` allows after ``changes``; None for all. Slow for a new filter, fast for a cached one.
+        """The items that ``wanted`` allows after ``changes``; None for all. Slow unless the filter is cached.
 
         Raises:
             FilterError: the bundle does not support ``wanted``.

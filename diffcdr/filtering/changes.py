@@ -31,15 +31,15 @@ class ItemChanges:
     recent: tuple[tuple[int, tuple[str, ...]], ...] = ()
     origin: object = field(default_factory=object)
     known: bool = True
-    """False while nobody can tell what was said: then no item counts as available."""
+    """False while changes cannot be read: then no item counts as available."""
 
     @property
     def key(self) -> tuple[int, int]:
-        """The same for the same changes."""
+        """Equal for equal changes."""
         return id(self.origin), self.serial
 
     def since(self, serial: int) -> list[str] | None:
-        """Items that changed after number ``serial``; None where that is not known any more."""
+        """Items that changed after number ``serial``; None if that is no longer known."""
         if serial == self.serial:
             return []
         later = [(number, items) for number, items in self.recent if number > serial]
@@ -49,19 +49,19 @@ class ItemChanges:
 
 
 UNKNOWN = ItemChanges(known=False)
-"""What is known where nothing can be read."""
+"""Used while changes cannot be read."""
 
 
 class ChangeLog:
-    """Collects changes. Use it on one thread; others may read what :attr:`now` was."""
+    """Collects changes. Use it on one thread; others may read :attr:`now`."""
 
     def __init__(self) -> None:
         self._entries: dict[str, ItemChange] = {}
         self.now = ItemChanges(self._entries)
-        """Everything so far."""
+        """All changes so far."""
 
     def take(self, changed: Mapping[str, ItemChange]) -> None:
-        """Let ``changed`` hold from now on."""
+        """Add ``changed``."""
         known = self.now
         if not changed:
             return

@@ -1,4 +1,4 @@
-"""What a caller wants of the items of a list, as it is written in a request: checked by shape here, by bundle later."""
+"""Filters as written in requests. Their form is checked here, their attributes against the bundle later."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_WORDS = 100
 
 
 class FilterError(InputError):
-    """A filter that the bundle cannot be asked; ``pointer`` (JSON) says which part of it."""
+    """A filter that the bundle does not support; ``pointer`` (JSON) names the part."""
 
     def __init__(self, pointer: str, detail: str) -> None:
         super().__init__(f"filter{pointer}: {detail}")
@@ -29,7 +29,7 @@ class FilterError(InputError):
 
 
 def _text(value: Any) -> Any:
-    """A whole number as its text, as rating files of numbers have ids."""
+    """A whole number as text, like ids in rating files of numbers."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -51,7 +51,7 @@ class _Part(BaseModel):
 
 
 class Condition(_Part):
-    """What is asked of one attribute; all that is given has to hold. An item without a value meets `none` alone."""
+    """Conditions on one attribute; an item must meet all of them. An item without a value meets only `none`."""
 
     any: Annotated[Words | None, Field(description="Categories, text: at least one of these.", examples=[["a"]])] = None
     all: Annotated[Words | None, Field(description="Categories: every one of these.", examples=[["a"]])] = None
@@ -70,16 +70,16 @@ class Condition(_Part):
         return self
 
     def given(self) -> dict[str, Any]:
-        """What is asked, by name."""
+        """The conditions, by name."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
 
 
 class ItemFilter(_Part):
-    """Which items a list may hold: those that meet all of this."""
+    """Which items a list may contain: those that meet all parts of the filter."""
 
     items: Annotated[
         tuple[AllowedId, ...] | None,
-        Field(max_length=MAX_ALLOWED, fail_fast=True, description="These items alone; unknown ids are ignored."),
+        Field(max_length=MAX_ALLOWED, fail_fast=True, description="Only these items; unknown ids are ignored."),
     ] = None
     where: Annotated[
         dict[Annotated[str, Field(min_length=1, max_length=MAX_NAME)], Condition],
@@ -91,14 +91,14 @@ class ItemFilter(_Part):
 
     @classmethod
     def of(cls, wanted: FilterLike | None) -> ItemFilter | None:
-        """``wanted``, a filter or what one looks like in JSON. Raises FilterError where it is not one."""
+        """``wanted``, a filter or its JSON form. Raises FilterError if it is not a filter."""
         if wanted is None or isinstance(wanted, ItemFilter):
             return wanted
         return cls.parse(json.dumps(wanted, default=list))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The filter that ``text`` (JSON) writes. Raises FilterError where it is none."""
+        """The filter parsed from ``text`` (JSON). Raises FilterError if it is not a filter."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -107,11 +107,11 @@ class ItemFilter(_Part):
             raise FilterError(pointer, first["msg"]) from None
 
     def is_open(self) -> bool:
-        """Whether it lets every item through that is available."""
+        """Whether it allows every available item."""
         return self.items is None and not self.where
 
     def key(self) -> str:
-        """The same for filters that ask the same of attributes, whatever the order."""
+        """Equal for filters with the same conditions, in any order."""
         parts: dict[str, Any] = {
             name: {
                 asked: sorted(set(value)) if isinstance(value, tuple) else [type(value).__name__, value]
@@ -123,4 +123,4 @@ class ItemFilter(_Part):
 
 
 FilterLike = ItemFilter | Mapping[str, Any]
-"""A filter, or what one looks like in JSON: ``{"where": {"price": {"lt": 20}}}``."""
+"""A filter, or its JSON form: ``{"where": {"price": {"lt": 20}}}``."""

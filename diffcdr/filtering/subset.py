@@ -1,9 +1,9 @@
-"""The exact search among some of the items: the best of them, with the scores and the order of the search among all.
+"""Exact search in a subset of the items, with the scores and the order of the full search.
 
 An item's score does not depend on which others are searched, so the best of a subset are found by the same arithmetic
 over its rows alone: approximate float32 scores, each within a margin of the exact one, and exact scores of whatever can
-be among the k best (see :mod:`diffcdr.search.topk`). A subset that is asked for again and is not small gets a search of
-its own, laid out as that of all items is, which looks at few of them.
+be among the k best (see :mod:`diffcdr.search.topk`). A large subset that is used repeatedly
+gets its own layout, like that of all items, which scores only few of them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import MaskedRows, TopK
 
 LAID_OUT_ITEMS = 4_096
-"""A smaller subset is looked through faster than it is laid out."""
+"""A smaller subset is scanned faster than it is laid out."""
 SEARCHES_BEFORE = 2
-"""A filter that never comes again is not worth the layout."""
+"""A filter that is used only once is not worth the layout."""
 COMPILED_USERS = 10_000
-"""So many users make the compiled loops of a subset worth their layout."""
+"""From this many users on, compiled loops of a subset are worth their layout."""
 SCORES_AT_ONCE = 1 << 22
-"""float32 scores made at a time: 16 MiB."""
+"""float32 scores computed at a time: 16 MiB."""
 
 
 class Subset:
-    """The items in ``rows``. Threads may share it: what it learns meanwhile changes no answer."""
+    """The items in ``rows``. Safe to share between threads: laying it out changes no answer."""
 
     def __init__(
         self, exact: TopK, tables: tuple[Float32Array, Float32Array], rows: Int64Array, *, layout: dict[str, float]
@@ -50,7 +50,7 @@ class Subset:
 
     @property
     def nbytes(self) -> int:
-        """What is held, once laid out: the vectors three times."""
+        """Memory once laid out: the vectors three times."""
         return self.rows.nbytes + 3 * (self._vectors.nbytes + self._biases.nbytes)
 
     def search(
@@ -62,9 +62,9 @@ class Subset:
         sparse: SparsePart | None = None,
         compiled: bool = False,
     ) -> tuple[Int32Array, Float32Array]:
-        """As :meth:`TopK.search` over these items alone, by their rows among all; ``masked`` in such rows too.
+        """Like :meth:`TopK.search` over these items only; results and ``masked`` use their rows among all items.
 
-        ``compiled``: use compiled loops where it pays.
+        ``compiled``: use compiled loops if that is faster.
         """
         if sparse is not None and not sparse.has_any().any():
             sparse = None
@@ -103,7 +103,7 @@ class Subset:
     def _best_keys(
         self, users: Float32Array, k: int, masked: MaskedRows | None, added: Float64Array | None
     ) -> Int64Array:
-        """Packed (score, row among all) of the ``k`` best, int64 [U, k], best first; EMPTY where there are fewer."""
+        """Packed (score, row among all) of the ``k`` best, int64 [U, k], best first; EMPTY if there are fewer."""
         margin = self._exact.margin(users, None if added is None else added.max(axis=1, initial=0.0))
         plain = np.isfinite(margin)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-// Canary against stable, by what came back of their lists.
+// Experiments: canary against stable, by clicks and conversions.
 
 import { call } from "./api.js";
 import { figure, h, panel, put, whole } from "./dom.js";
@@ -15,7 +15,7 @@ const SHOWN = 3;
 const percent = (value) => `${figure(value * 100)} %`;
 const share = (rate) => (rate ? [percent(rate.share), h("br"), h("span", { class: "small muted" }, `${figure(rate.low * 100)} to ${percent(rate.high)}`)] : "–");
 
-/** Fill `box` with the comparisons there are; with nothing where there is none. */
+/** Fill `box` with the comparisons, or leave it empty if there are none. */
 export async function fillExperiments(box) {
   try {
     const { experiments, attribution_hours: hours } = (await call("GET", "v1/experiments")).data;
