@@ -30,7 +30,7 @@ SCHEMA = {
     "position": pl.Int64,
 }
 """Columns of the file. ``rating``: null if none was given. ``timestamp``: in seconds since 1970, as the sender said,
-else the beginning of the hour; null if unknown. ``recommendation_id``, ``position``: of the list that led to the event."""
+else the beginning of the hour; null if unknown. ``recommendation_id``, ``position``: of the list that led to it."""
 
 
 def events(

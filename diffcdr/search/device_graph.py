@@ -17,9 +17,9 @@ from diffcdr.errors import MissingExtraError
 
 OPSET, IR_VERSION = 20, 10
 NOTHING = -3e38
-"""The score of a masked item, and of a column that holds none: finite, and below any that counts."""
+"""The score of masked items and empty columns: finite, and below any real score."""
 WIDTH_MULTIPLE = 4
-"""Dimensions are filled up to a multiple of it, so that rows begin where the GPU reads whole words of 16 bytes."""
+"""Dimensions are padded to a multiple of this, so that rows are aligned to 16 bytes for the GPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The exact search with its float32 part on a GPU: the lists of :class:`diffcdr.search.topk.TopK`, ties included.
 
-The GPU multiplies a chunk of users with all items, keeps the best blocks of items and the best items of these, a few
-more than k. That no other item can be among the k best follows, on the CPU, from the same three margins as there; what
-is kept then gets its exact score and place. Users for whom it does not follow (large ties, hardly any item left) get
-the exact search of the CPU, and so does everyone when the GPU fails.
+The GPU multiplies a chunk of users with all items, and keeps the best blocks of items and their best items, a few more
+than k. The CPU then checks, with the same three margins as its own search, that no other item can be among the k best,
+and computes exact scores. Users for whom the check fails (large ties, hardly any item left) get the exact search on the
+CPU, and so do all users when the GPU fails.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class DeviceTopK:
         forced: bool = False,
         opened: OpenSession = open_session,
     ) -> None:
-        """Bring the items to the GPU and measure from how many users on it is the faster one.
+        """Copy the items to the GPU and measure from how many users on it is faster.
 
         Args:
             exact: the search of the same items on the CPU.
             items: their vectors float32 [n, dim] and biases float32 [n], n >= 1.
             placement: the GPU.
-            health: told of what fails.
-            sample: float32 [S, dim], vectors as users have, S >= 1.
-            forced: always take the GPU, whatever is faster.
+            health: records failures.
+            sample: float32 [S, dim], typical user vectors, S >= 1.
+            forced: always use the GPU, even if the CPU is faster.
             opened: makes sessions.
 
         Raises:
@@ -85,23 +85,23 @@ class DeviceTopK:
         with GATE.working():
             self._items = onnx_runtime().OrtValue.ortvalue_from_numpy(table, "cuda", placement.index)
         self.fewest = 1
-        """From how many users in a batch on the GPU is asked."""
+        """Number of users in a batch from which the GPU is used."""
         self._measure()
 
     @property
     def device(self) -> str:
-        """Where it runs; ``cpu`` where that was measured to be faster for any number of users."""
+        """Where it runs; ``cpu`` if that was measured to be faster for any number of users."""
         return "cpu" if self.fewest == NEVER else self.placement.device
 
     def compile(self) -> None:
-        """As :meth:`TopK.compile`; then the CPU may be the faster one for more users."""
+        """See :meth:`TopK.compile`; afterwards the CPU may be faster for more users."""
         self._exact.compile()
         self._measure()
 
     def search(
         self, users: Float32Array, k: int, *, masked: MaskedRows | None = None
     ) -> tuple[Int32Array, Float32Array]:
-        """As :meth:`TopK.search`, to the last bit."""
+        """Like :meth:`TopK.search`, to the last bit."""
         if len(users) < self.fewest or k > MOST_K or self._health.lost is not None:
             return self._exact.search(users, k, masked=masked)
         try:
@@ -132,7 +132,7 @@ class DeviceTopK:
     def _found(
         self, users: Float32Array, margin: Float64Array, k: int, masked: MaskedRows | None, part: slice
     ) -> Found:
-        """What the GPU keeps for ``users`` [U, dim], the ``part`` of those that ``masked`` is of."""
+        """The items that the GPU keeps for ``users`` [U, dim]; ``part``: their positions in ``masked``."""
         extended = np.zeros((len(users), self._shape.width), dtype=np.float32)
         plain = np.isfinite(margin)
         extended[plain, : self.dim] = users[plain]
@@ -173,7 +173,7 @@ class DeviceTopK:
             return self._sessions[kept, masked]
 
     def _measure(self) -> None:
-        """Set :attr:`fewest` by the clock: the search of one user and of many, here and there."""
+        """Set :attr:`fewest` by timing searches for one user and for many on both devices."""
         k = min(20, self.n_items)
         sizes = (1, min(MEASURED_USERS, self.chunk))
 
@@ -185,7 +185,7 @@ class DeviceTopK:
                 best = min(best, time.perf_counter() - started)
             return best
 
-        # Also the first calls, which take memory and choose kernels: what cannot work fails here.
+        # These first calls also allocate memory and choose kernels, so failures show here.
         gpu = [seconds(lambda users: self._search(users, k, None), count) for count in sizes]
         if self._forced:
             self.fewest = 1

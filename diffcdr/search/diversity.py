@@ -20,13 +20,13 @@ from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
 from diffcdr.search.exact import to_steps
 
 POOL_FACTOR = 5
-"""Candidates looked at for each place of a list."""
+"""Candidates considered for each place of a list."""
 WORKING_BYTES = 1 << 20
-"""Of the pools worked on at a time: about one core's L2."""
+"""Memory of the pools processed at a time: about one core's L2."""
 
 
 def pool_size(k: int, n_items: int) -> int:
-    """How many of a user's best items are looked at for a list of ``k``."""
+    """How many of a user's best items are considered for a list of ``k``."""
     return max(k, min(POOL_FACTOR * k, n_items))
 
 
