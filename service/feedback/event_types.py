@@ -27,11 +27,11 @@ class EventTypes:
         for kind in filter(None, (part.strip() for part in settings.conversion_types.split(","))):
             if kind not in weights.types:
                 raise InputError(
-                    f"DIFFCDR_CONVERSION_TYPES: {kind!r} is no type of events; those there are: "
-                    f"{', '.join(weights.types)}; name others in DIFFCDR_EVENT_WEIGHTS"
+                    f"DIFFCDR_CONVERSION_TYPES: {kind!r} is not a known event type; known types: "
+                    f"{', '.join(weights.types)}; add others in DIFFCDR_EVENT_WEIGHTS"
                 )
             if kind in counters:
-                raise InputError(f"DIFFCDR_CONVERSION_TYPES: {kind} is counted by itself; name another type")
+                raise InputError(f"DIFFCDR_CONVERSION_TYPES: {kind} is always counted separately; name another type")
             counters[kind] = "conversions"
         return cls(weights, counters)
 

@@ -37,7 +37,7 @@ class HarmWatch:
             try:
                 await self.look()
             except StateUnavailable as error:
-                logger.warning("the canary cannot be watched for harm, it stays: %s", error)
+                logger.warning("the canary cannot be checked for harm and stays: %s", error)
 
     async def look(self) -> bool:
         """Look once; True if this ended the split. Raises StateUnavailable."""

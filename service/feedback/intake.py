@@ -66,11 +66,11 @@ class EventIntake:
         """``event`` prepared for storage, or the name of its invalid field and the reason."""
         if event.type not in self.types.weights.types:
             known = ", ".join(self.types.weights.types)
-            return "type", f"no such type of events; those there are: {known}; DIFFCDR_EVENT_WEIGHTS names others"
+            return "type", f"unknown event type; known types: {known}; add others in DIFFCDR_EVENT_WEIGHTS"
         if event.type == RATING and event.rating is None:
-            return "rating", "an event of type rating needs one"
+            return "rating", "an event of type rating needs a rating"
         if event.at is not None and event.at > now + SKEW_SECONDS:
-            return "timestamp", "this is in the future; it is in seconds since 1970, UTC"
+            return "timestamp", "this is in the future; send seconds since 1970, UTC"
         event = replace(event, liked=self.types.likes(event.type, event.rating))
         return event if event.recommendation_id is None else self._attribute(event, event.recommendation_id, now)
 
@@ -81,9 +81,9 @@ class EventIntake:
             return "recommendation_id", f"{error}; send the event without it"
         at = now if event.at is None else event.at
         if shown.at > now + SKEW_SECONDS:
-            return "recommendation_id", "it was given out in the future; see to the clocks of the replicas"
+            return "recommendation_id", "it was issued in the future; check the clocks of the replicas"
         if at < shown.at - SKEW_SECONDS:
-            return "timestamp", "this is before the list was given"
+            return "timestamp", "this is before the list was issued"
         if at > shown.at + self.window_hours * HOUR_SECONDS:
             late = f"the list is older than the {self.window_hours:g} hours within which events count for it"
             return "recommendation_id", f"{late} (DIFFCDR_ATTRIBUTION_HOURS); send the event without it"

@@ -94,10 +94,10 @@ class RecommendationIds:
         raw = _decoded(text)
         signer = next((signer for signer in self._signers if raw is not None and signer.has_signed(raw)), None)
         if raw is None or signer is None:
-            raise NotOurs("this is no id that the service gave out, or its key is another one by now")
+            raise NotOurs("this service did not issue this id, or its key has changed since")
         user = raw[_BODY_BYTES - _USER_BYTES : _BODY_BYTES]
         if user not in (_NOBODY, signer.user(user_id)):
-            raise NotOurs("this is the id of a list for another user")
+            raise NotOurs("this id belongs to a list for another user")
         first, experiment, percent, bundle = _HEAD.unpack_from(raw)
         return Recommendation(
             arm=Arm(first & 15),
@@ -169,8 +169,8 @@ def open_ids(settings: Settings, folder: Path | None) -> RecommendationIds:
     def warn() -> None:
         if once.first():
             logger.warning(
-                "events name recommendation ids, and DIFFCDR_FEEDBACK_KEY is not set: ids are signed with a key drawn "
-                "at the start, so those from before a restart or of another replica are refused"
+                "events name recommendation ids, but DIFFCDR_FEEDBACK_KEY is not set: ids are signed with a key drawn "
+                "at startup, so ids from before a restart or from another replica are refused"
             )
 
     return RecommendationIds([drawn_key(folder)], on_read=warn)

@@ -52,9 +52,9 @@ async def item(request: Request, item_id: ItemInAddress, parameters: Annotated[M
     items, changes = model.bundle.target_items, runtime.items.now
     row = items.ids.row(item_id)
     if row < 0:
-        raise Problem("item_unknown", "the target of this bundle has no such item; GET /v1/items finds ids")
+        raise Problem("item_unknown", "the target domain of this bundle has no such item; GET /v1/items finds ids")
     if not changes.known:
-        raise Problem("state_unavailable", "what was said of items cannot be read now", headers={"Retry-After": "1"})
+        raise Problem("state_unavailable", "changes of items cannot be read now", headers={"Retry-After": "1"})
     attributes: dict[str, Any] = items.attributes.of(row)
     available = attributes.pop(AVAILABLE, True)
     change = changes.entries.get(item_id, ItemChange())

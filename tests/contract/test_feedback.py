@@ -82,7 +82,7 @@ def test_a_weight_says_how_far_up_the_scale_a_type_counts(client: httpx.Client) 
         ({"timestamp": 9_000_000_000}, "/events/1/timestamp", "in the future"),
         ({"timestamp": 1_000}, "/events/1/timestamp", "before the list"),
         ({"user_id": "other"}, "/events/1/recommendation_id", "another user"),
-        ({"recommendation_id": "A" * 60}, "/events/1/recommendation_id", "no id that the service gave out"),
+        ({"recommendation_id": "A" * 60}, "/events/1/recommendation_id", "did not issue this id"),
         ({"recommendation_id": "short"}, "/events/1/recommendation_id", "pattern"),
         ({"position": 0}, "/events/1/position", "greater"),
     ],

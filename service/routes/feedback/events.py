@@ -85,5 +85,5 @@ async def _add(request: Request, wanted: EventsRequest) -> Response:
 def _problem(error: Unusable) -> Problem:
     faults = [FieldError(pointer=f"/events/{fault.index}/{fault.field}", detail=fault.detail) for fault in error.faults]
     more = f" (and {len(faults) - 1} more of {len(faults)})" if len(faults) > 1 else ""
-    detail = f"{faults[0].pointer}: {faults[0].detail}; no event of this request was taken{more}"
+    detail = f"{faults[0].pointer}: {faults[0].detail}; no event of this request was stored{more}"
     return Problem("invalid_request", detail, errors=faults[:MAX_ERRORS])
