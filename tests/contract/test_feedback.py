@@ -78,7 +78,7 @@ def test_a_weight_says_how_far_up_the_scale_a_type_counts(client: httpx.Client) 
     ("change", "pointer", "words"),
     [
         ({"type": "glance"}, "/events/1/type", "DIFFCDR_EVENT_WEIGHTS"),
-        ({"type": "rating"}, "/events/1/rating", "needs one"),
+        ({"type": "rating"}, "/events/1/rating", "needs a rating"),
         ({"timestamp": 9_000_000_000}, "/events/1/timestamp", "in the future"),
         ({"timestamp": 1_000}, "/events/1/timestamp", "before the list"),
         ({"user_id": "other"}, "/events/1/recommendation_id", "another user"),
@@ -122,7 +122,7 @@ def test_a_stale_id_is_refused_and_an_event_that_came_late_is_not(bundle_path: P
         assert send(client, {**click, "event_id": "2"}).json()["accepted"] == 1
     with serving(bundle_path, state_url=url) as client:
         refused = ProblemBody.model_validate_json(send(client, {**click, "event_id": "3"}).content)
-        assert "its key is another one" in refused.detail
+        assert "its key has changed" in refused.detail
 
 
 def test_ids_personalise_nobody_who_opted_out(bundle_path: Path, state_url: str) -> None:

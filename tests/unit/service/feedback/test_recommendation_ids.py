@@ -115,7 +115,7 @@ def test_workers_share_a_drawn_key_and_one_of_them_warns(tmp_path: Path, caplog:
     for _ in range(2):
         assert two.read(text, user_id="ann") == one.read(text, user_id="ann")
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "events name recommendation ids, and DIFFCDR_FEEDBACK_KEY is not set"
+        "events name recommendation ids, but DIFFCDR_FEEDBACK_KEY is not set"
     ]
     with pytest.raises(NotOurs):
         open_ids(settings, None).read(text, user_id="ann")
