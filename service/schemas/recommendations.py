@@ -67,9 +67,7 @@ class _Options(Body):
         Literal["allow", "deny"],
         Field(description="`deny`: answer 404 instead of the popular list."),
     ] = "allow"
-    explain: Annotated[
-        bool, Field(description="Explain how each score adds up from the user's ratings.")
-    ] = False
+    explain: Annotated[bool, Field(description="Explain how each score adds up from the user's ratings.")] = False
     model: ModelName = None
 
     @property
