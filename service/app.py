@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STOP_SECONDS = 5.0
+"""How long background work may take to end."""
 STATE_SECONDS = 1.0
 """How often the state's health is looked at, ..."""
 STATE_AWAY_SECONDS = 0.1
@@ -148,7 +150,7 @@ def create_app(
                 settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared, feedback=feedback
             ) as runtime:
                 app.state.runtime = runtime
-                with _background_work(runtime):
+                async with _background_work(runtime):
                     yield {"edge": edge, "limits": limits}
         finally:
             if tracing is not None:
@@ -268,13 +270,14 @@ async def _running(
         yield runtime
     finally:
         await batcher.close()
+        await guard.rest(STOP_SECONDS)
         await store.close()
         if vectors is not None:
             await vectors.close()
 
 
-@contextmanager
-def _background_work(runtime: Runtime) -> Iterator[None]:
+@asynccontextmanager
+async def _background_work(runtime: Runtime) -> AsyncIterator[None]:
     """Tasks that run beside the requests until the end of the block."""
     settings, metrics, loader = runtime.settings, runtime.metrics, runtime.loader
     tasks = [
@@ -294,6 +297,8 @@ def _background_work(runtime: Runtime) -> Iterator[None]:
     finally:
         for task in tasks:
             task.cancel()
+        # What still asks the state would connect to it again after it is closed.
+        await asyncio.wait(tasks, timeout=STOP_SECONDS)
 
 
 async def _watch_state(guard: Guard, metrics: Metrics) -> None:

@@ -32,6 +32,8 @@ NO_ANSWER = 0
 """The status of a request whose connection closed before its answer was whole."""
 REFUSED = -1
 """The status of a request that found no connection: it was never accepted."""
+CLOSE_SECONDS = 10.0
+"""How long connections may take to close."""
 NAP_SECONDS = 0.002
 """Nearer to its next request than this, the generator does not sleep: timers are coarse, and its core is its own."""
 
@@ -114,6 +116,12 @@ class _Connection(asyncio.Protocol):
         self.due, self._waiting = due, True
         self.transport.write(request)
 
+    def drop(self) -> None:
+        """Close the connection; nobody waits for an answer any more."""
+        self._waiting = False
+        if self.transport is not None:
+            self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         self._received += data
         head_end = self._received.find(HEAD_END)
@@ -148,6 +156,7 @@ class _Load:
         self.outcome = Outcome()
         self._target = target
         self._idle: deque[_Connection] = deque()
+        self._connections: list[_Connection] = []
         self._due: deque[float] = deque()
         self._opening = 0
         self._open = 0
@@ -198,6 +207,7 @@ class _Load:
             return
         self._opening -= 1
         self._open += 1
+        self._connections.append(connection)
         self._ready(connection)
 
     def _ready(self, connection: _Connection) -> None:
@@ -236,11 +246,22 @@ class _Load:
             await asyncio.sleep(0.005)
         for _ in range(self._in_flight + len(self._due)):
             self.outcome.add(NO_ANSWER, math.inf)
-        for connection in self._idle:
-            if connection.transport is not None:
-                connection.transport.close()
+        await self._close_all()
         self.outcome.seconds = seconds
         return self.outcome
+
+    async def _close_all(self) -> None:
+        """Close every connection, also those being opened: uvloop may wait for ever to close a loop with one left."""
+        limit = time.perf_counter() + CLOSE_SECONDS
+        while time.perf_counter() < limit:
+            for connection in self._connections:
+                connection.drop()
+            self._connections = [each for each in self._connections if each.transport is not None]
+            if not self._connections and not self._opening:
+                # A transport is closed in the turn of the loop after its protocol was told.
+                await asyncio.sleep(0.005)
+                return
+            await asyncio.sleep(0.005)
 
 
 async def closed_loop(target: Target, *, connections: int, seconds: float) -> Outcome:

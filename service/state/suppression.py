@@ -104,6 +104,12 @@ class Guard:
             else:
                 self._watch_until(check.due)
 
+    async def rest(self, seconds: float) -> None:
+        """Wait until no check is running, for ``seconds`` at most."""
+        running = [check.task for check in (self._running, self._next) if check is not None and not check.task.done()]
+        if running:
+            await asyncio.wait(running, timeout=seconds)
+
     async def check(self, this: _Check, before: _Check | None) -> None:
         """Ask the store after ``before`` has finished; the work of :meth:`refresh`."""
         if before is not None:
