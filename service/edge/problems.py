@@ -177,6 +177,17 @@ def filter_refused(error: FilterError, *, place: str = "/filter") -> Problem:
     )
 
 
+BODY_PROBLEMS = (
+    "unauthenticated",
+    "forbidden",
+    "malformed_json",
+    "body_too_large",
+    "unsupported_media_type",
+    "invalid_request",
+)
+"""What every route that takes a body may answer."""
+
+
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI descriptions of the problems a route can answer with."""
     by_status: dict[int | str, dict[str, Any]] = {}

@@ -13,7 +13,7 @@ from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
 from service.bodies.responses import json_response
 from service.components import runtime_of
-from service.edge.problems import Problem, responses
+from service.edge.problems import BODY_PROBLEMS, Problem, responses
 from service.routes.lookup import LOOKUP_PROBLEMS, named
 from service.routes.parameters import ItemInAddress
 from service.schemas.console import ModelParameters
@@ -23,12 +23,7 @@ from service.state.items.store import ItemWish
 router = APIRouter(tags=["items"])
 
 _PROBLEMS = responses(
-    "unauthenticated",
-    "forbidden",
-    "malformed_json",
-    "body_too_large",
-    "unsupported_media_type",
-    "invalid_request",
+    *BODY_PROBLEMS,
     "internal_error",
     "overloaded",
     "state_unavailable",

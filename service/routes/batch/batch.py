@@ -17,7 +17,7 @@ from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, declared_length, media_type, too_large
 from service.components import Runtime, runtime_of
 from service.edge.middleware import from_console
-from service.edge.problems import Problem, responses
+from service.edge.problems import BODY_PROBLEMS, Problem, responses
 from service.routes.batch.batch_stream import Bulk
 
 logger = logging.getLogger(__name__)
@@ -40,12 +40,7 @@ router = APIRouter(tags=["recommendations"])
             "content": {NDJSON: {"schema": reference("BatchLine")}},
         },
         **responses(
-            "unauthenticated",
-            "forbidden",
-            "malformed_json",
-            "body_too_large",
-            "unsupported_media_type",
-            "invalid_request",
+            *BODY_PROBLEMS,
             "internal_error",
             "overloaded",
         ),

@@ -12,7 +12,7 @@ from service.bodies.openapi import reference, request_body
 from service.bodies.requests import JSON, read_json
 from service.bodies.responses import json_response
 from service.components import runtime_of
-from service.edge.problems import MAX_ERRORS, FieldError, Problem, responses
+from service.edge.problems import BODY_PROBLEMS, MAX_ERRORS, FieldError, Problem, responses
 from service.feedback.intake import Unusable
 from service.schemas import EventsAnswer, EventsRequest
 
@@ -28,12 +28,7 @@ router = APIRouter(tags=["events"])
     responses={
         200: {"model": EventsAnswer},
         **responses(
-            "unauthenticated",
-            "forbidden",
-            "malformed_json",
-            "body_too_large",
-            "unsupported_media_type",
-            "invalid_request",
+            *BODY_PROBLEMS,
             "idempotency_key_reused",
             "internal_error",
             "overloaded",

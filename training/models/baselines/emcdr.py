@@ -6,10 +6,9 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import nn
 
-from training.models.baselines.mapping import mapping_network
-from training.models.epoch_model import LearnedModel, Learner, descend
+from training.models.baselines.mapping import mapping_network, regression
+from training.models.epoch_model import LearnedModel, Learner
 from training.problem import TransferProblem
 from training.setting_types import SelectBy, Settings
 
@@ -38,28 +37,14 @@ class EMCDR(LearnedModel[EMCDRConfig]):
 
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
         """The mean squared distance of mapped source vectors to target vectors of the overlap users."""
-        config, base, target_base = self.config, problem.source_base, problem.target_base
-        mapping = mapping_network(config, source_dim=base.dim, target_dim=target_base.dim, generator=generator)
-        source = base.user_vectors[problem.overlap_source]
-        target = target_base.user_vectors[problem.overlap_target]
+        config, source_dim, target_dim = self.config, problem.source_base.dim, problem.target_base.dim
+        mapping = mapping_network(config, source_dim=source_dim, target_dim=target_dim, generator=generator)
         optimizer = torch.optim.Adam(mapping.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-
-        def train_epoch(generator: torch.Generator) -> dict[str, float]:
-            total = torch.zeros((), dtype=torch.float64)
-            for users in torch.split(torch.randperm(len(source), generator=generator), config.batch_size):
-                loss = nn.functional.mse_loss(mapping(source[users]), target[users])
-                descend(optimizer, loss)
-                total += loss.detach() * len(users)
-            return {"mapping_loss": float(total) / len(source)}
-
-        return Learner(
-            module=mapping,
-            transfer=mapping,
+        return regression(
+            mapping,
+            problem,
+            problem.target_base.user_vectors[problem.overlap_target],
+            optimizer=optimizer,
+            batch_size=config.batch_size,
             is_affine=config.mapping == "linear",
-            inputs=lambda: base.user_vectors,
-            head=target_base.head,
-            optimizers=[optimizer],
-            train_epoch=train_epoch,
-            rows=len(source),
-            data=[source, target],
         )

@@ -91,7 +91,6 @@ def test_an_index_is_not_refused_for_what_is_only_compared(
 def test_the_command_refuses_before_it_trains(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("faiss")
     load(tmp_path)
     monkeypatch.setattr("training.commands.train.train_models", lambda *_: pytest.fail("it has trained"))
     files = ["--source", tmp_path / "films.csv", "--target", tmp_path / "books.csv"]
