@@ -239,7 +239,12 @@ async def _running(
         bundle=settings.bundle,
         require_durable=settings.state_durable == "require",
     )
-    guard = Guard(store, on_suppressed=vectors.forget if vectors else None, copy_seconds=settings.state_copy_seconds)
+    guard = Guard(
+        store,
+        on_suppressed=vectors.forget if vectors else None,
+        copy_seconds=settings.state_copy_seconds,
+        patience_seconds=settings.state_patience_ms / 1000,
+    )
     items = ItemFollower(store.items)
     await asyncio.gather(guard.refresh(), items.refresh())
     batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)

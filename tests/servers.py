@@ -19,6 +19,8 @@ from tests.waiting import LIMIT_SECONDS, until
 ROOT = Path(__file__).resolve().parents[1]
 
 ENVIRONMENT = {**THREADS, "COLUMNS": "120"}
+UNHURRIED = {"DIFFCDR_TIMEOUT_MS": "60000", "DIFFCDR_STATE_PATIENCE_MS": "60000"}
+"""As :data:`tests.serving.UNHURRIED`, for processes."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def diffcdr(*arguments: str | Path, check: bool = True) -> subprocess.CompletedP
 @contextmanager
 def running_server(bundle: Path, *, log: Path, **settings: str) -> Iterator[Server]:
     """``diffcdr serve`` of ``bundle`` on a free port, ready to answer; ``settings`` are ``DIFFCDR_*`` variables."""
-    environment = _environment({"DIFFCDR_DRAIN_SECONDS": "0", **settings})
+    environment = _environment({"DIFFCDR_DRAIN_SECONDS": "0", **UNHURRIED, **settings})
     with log.open("wb") as output:
         process = subprocess.Popen(
             [_command(), "serve", "--bundle", str(bundle), "--port", "0"],

@@ -79,10 +79,17 @@ def gated_model(path: Path) -> tuple[Model, GatedRecommender]:
     return Model(cast(Recommender, gate), popular=inner.popular(MAX_K)), gate
 
 
+UNHURRIED = {"timeout_ms": 60_000, "state_patience_ms": 60_000}
+"""Settings with which no answer is another one because the machine is busy. Tests of lateness set their own."""
+
+
 @contextmanager
 def serving(bundle: Path, *, model: Model | None = None, **overrides: Any) -> Iterator[httpx.Client]:
-    """A client of a server for ``bundle`` with ``overrides`` of the settings; the server is gone afterwards."""
-    settings = Settings.read(bundle=bundle, port=0, **overrides)
+    """A client of a server for ``bundle``; the server is gone afterwards.
+
+    ``overrides`` are settings; those without are the defaults, and :data:`UNHURRIED`.
+    """
+    settings = Settings.read(bundle=bundle, port=0, **{**UNHURRIED, **overrides})
     lifecycle = Lifecycle()
     server = make_server(create_app(settings, model=model, lifecycle=lifecycle), settings, lifecycle)
     with bind(settings.host, settings.port) as listener:

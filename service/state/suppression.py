@@ -12,10 +12,8 @@ from service.state.store import Changes, StateBroken, StateUnavailable, Store, V
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 0.25
-"""How long an answer waits for the store."""
 OVERDUE_SECONDS = 0.01
-"""How long it waits while an earlier check is overdue, so that callers do not wait one after another."""
+"""How long an answer waits while an earlier check is overdue, so that callers do not wait one after another."""
 
 
 class Guard:
@@ -27,16 +25,22 @@ class Guard:
     """
 
     def __init__(
-        self, store: Store, *, on_suppressed: Callable[[str], None] | None = None, copy_seconds: float = 0.0
+        self,
+        store: Store,
+        *,
+        on_suppressed: Callable[[str], None] | None = None,
+        copy_seconds: float = 0.0,
+        patience_seconds: float = 0.25,
     ) -> None:
         """``on_suppressed`` is called with every user who becomes suppressed, so that caches can drop them.
 
         ``copy_seconds``: how long the copy is used while the store is unreachable. It lacks changes that other
-        replicas acknowledge in that time.
+        replicas acknowledge in that time. ``patience_seconds``: how long an answer waits for the store.
         """
         self._store = store
         self._on_suppressed = on_suppressed
         self._copy_seconds = copy_seconds
+        self._patience_seconds = patience_seconds
         self._suppressed: set[str] = set()
         self._version = Version()
         self._checked = -math.inf
@@ -67,16 +71,16 @@ class Guard:
     async def refresh(self, *, within: float = math.inf) -> bool:
         """Bring the copy up to date with a check that begins after this call; :attr:`certain`. Never raises.
 
-        Takes at most ``PATIENCE_SECONDS``, or ``within`` seconds; False if that was not enough.
+        Takes at most the guard's patience, or ``within`` seconds; False if that was not enough.
         """
         # A check already under way may miss changes acknowledged before this call. The next check cannot, and all
         # callers until it begins share it.
         if self._next is None:
-            patience = OVERDUE_SECONDS if self._overdue else PATIENCE_SECONDS
+            patience = OVERDUE_SECONDS if self._overdue else self._patience_seconds
             self._next = _Check(self, before=self._running, patience=patience)
             self._watch_until(self._next.due)
         waited = asyncio.shield(self._next.told)
-        if within >= PATIENCE_SECONDS:
+        if within >= self._patience_seconds:
             await waited
         elif not (await asyncio.wait((waited,), timeout=within))[0]:
             return False

@@ -20,6 +20,7 @@ import pytest
 
 from tests import web
 from tests.bundles import write_bundle
+from tests.servers import UNHURRIED
 from tests.waiting import LIMIT_SECONDS, until
 
 COMMAND = [str(Path(sys.executable).with_name("diffcdr")), "serve"]
@@ -79,7 +80,7 @@ def started(*arguments: object, **environment: str) -> Iterator[Server]:
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, **UNHURRIED, **environment},
         stderr=subprocess.PIPE,
         text=True,
     )
