@@ -16,7 +16,6 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.manifold import TSNE
 
 from diffcdr.arrays import Float32Array
 from diffcdr.errors import DiffCDRError, InputError
@@ -169,6 +168,8 @@ def _finite(clouds: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
 
 def _places(clouds: Mapping[str, Float32Array]) -> dict[str, Cloud]:
     """One t-SNE for all clouds together, so that distances between them can be seen."""
+    from sklearn.manifold import TSNE  # noqa: PLC0415 - takes a second to load; most experiments do without
+
     everything = np.concatenate([vectors.astype(np.float64) for vectors in clouds.values()])
     perplexity = min(PERPLEXITY, (len(everything) - 1) / 3)
     tsne = TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=SEED, n_jobs=1)

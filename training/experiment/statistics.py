@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from training.experiment.results import CellResult
 
@@ -70,6 +69,8 @@ def paired_p(first: dict[int, float], second: dict[int, float]) -> float | None:
     seeds = sorted(first.keys() & second.keys())
     if len(seeds) < 2:
         return None
+    from scipy import stats  # noqa: PLC0415 - takes most of a second to load
+
     differences = np.array([first[seed] - second[seed] for seed in seeds])
     if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
         return 1.0 if differences[0] == 0.0 else 0.0

@@ -13,8 +13,6 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from diffcdr.arrays import Float32Array
@@ -118,6 +116,9 @@ def _plane(groups: list[npt.NDArray[np.float32]], *, seed: int) -> list[Float32A
 
 
 def _embed(rows: npt.NDArray[np.float64], *, seed: int) -> npt.NDArray[np.float64]:
+    from sklearn.decomposition import PCA  # noqa: PLC0415 - a second, which what comes before a map does without
+    from sklearn.manifold import TSNE  # noqa: PLC0415
+
     if len(np.unique(rows, axis=0)) < FEWEST_POINTS:
         components = min(2, *rows.shape)
         points = np.zeros((len(rows), 2))

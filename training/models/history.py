@@ -8,11 +8,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from diffcdr.arrays import Float32Array
-
-POWER_ITERATIONS = 3
+from training.models.principal import principal_directions
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,9 @@ class HistoryMap:
         The idf is ln((n_users + 1) / (users of the item + 1)) to the power ``idf_power``; the basis are the ``dim``
         leading right singular vectors (fewer where the matrix has fewer) of the unit-length tf-idf rows.
         """
-        n_users, n_items = interactions.shape
         idf = inverse_frequencies(interactions, power=idf_power)
-        _, _, directions = randomized_svd(
-            sparse.csr_matrix(unit_rows(interactions, idf)),
-            max(1, min(dim, n_users - 1, n_items - 1)),
-            n_iter=POWER_ITERATIONS,
-            random_state=seed,
-        )
-        return cls(idf, np.ascontiguousarray(directions.T, dtype=np.float32), vector_weight)
+        basis = principal_directions(unit_rows(interactions, idf), dim=dim, seed=seed)
+        return cls(idf, np.ascontiguousarray(basis, dtype=np.float32), vector_weight)
 
     @property
     def dim(self) -> int:

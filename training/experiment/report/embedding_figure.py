@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from scipy.linalg import sqrtm
-from sklearn.neighbors import NearestNeighbors
 
 from training.experiment.embedding import DIM, SOURCE, TRUE, Panel, Sample
 from training.experiment.report.figures import COLOURS, ReportFigure, style_of
@@ -91,6 +90,8 @@ def frechet(vectors: Floats, true: Floats) -> float:
 
 def mixing(vectors: Floats, true: Floats) -> float:
     """Share of ``vectors`` among the nearest neighbours of each of ``true`` in both together."""
+    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - takes a second to load; most experiments do without
+
     both = np.concatenate([true, vectors]).astype(np.float64)
     neighbours = min(NEIGHBOURS, len(both) - 1)
     search = NearestNeighbors(n_neighbors=neighbours + 1).fit(both)

@@ -10,16 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from diffcdr.arrays import Float64Array
+from training.models.principal import principal_directions
 from training.rating_table import RatingTable
 
 ROUNDS = 8
 """Alternations between item and user biases; later ones change the fourth digit."""
 TASTE_DAMPING = 5.0
-POWER_ITERATIONS = 3
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,5 @@ def taste_items(ratings: RatingTable, left: Float64Array, *, dim: int, seed: int
     """v_j [n_items, dim]: main directions of the ratings' remainders ``left`` [R], those of rare items damped."""
     of_users, of_items = ratings.user_sums(), ratings.item_sums()
     weights = 1.0 / np.sqrt((of_users + TASTE_DAMPING)[ratings.users] * (of_items + TASTE_DAMPING)[ratings.items])
-    rank = max(1, min(dim, ratings.n_users - 1, ratings.n_items - 1))
-    # The library knows no sparse arrays.
-    damped = sparse.csr_matrix(ratings.matrix(left * weights))
-    _, _, directions = randomized_svd(damped, rank, n_iter=POWER_ITERATIONS, random_state=seed)
     damping = np.sqrt(of_items * ratings.n_items) / (of_items + TASTE_DAMPING)
-    return damping[:, None] * np.asarray(directions, dtype=np.float64).T
+    return damping[:, None] * principal_directions(ratings.matrix(left * weights), dim=dim, seed=seed)
