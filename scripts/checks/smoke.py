@@ -138,10 +138,11 @@ def help_of_all(place: Place) -> None:
 
 
 def train(place: Place) -> None:
-    """Ratings are generated and trained on, into one bundle that folds and one with a graph."""
+    """Ratings are generated and trained on: the default bundle, one without a sparse term, and one with a graph."""
     place.diffcdr("synth", "--out", "ratings", "--users", "400", "--items", "150")
     tracked = ("--mlflow", (place.folder / "mlflow").as_uri()) if "mlflow" in place.extras else ()
-    place.diffcdr("train", *RATINGS, "--bundle", "bundles/affine", *tracked)
+    place.diffcdr("train", *RATINGS, "--bundle", "bundles/default", *tracked)
+    place.diffcdr("train", *RATINGS, "--bundle", "bundles/dense", "--model", "ridge")
     graph = ("--preset", "robust", "--model", "ptupcdr", "--set", "ptupcdr.epochs=2")
     place.diffcdr("train", *RATINGS, "--bundle", "bundles/graph", *graph)
     manifest = json.loads(place.diffcdr("inspect", "bundles/graph", "--json"))["manifest"]
@@ -153,29 +154,29 @@ def train(place: Place) -> None:
 
 
 def score(place: Place) -> None:
-    """A bundle that folds is scored with and one with a graph too, where there is an ONNX Runtime for it."""
+    """The default bundle is scored with, and one with a graph too, where there is an ONNX Runtime for it."""
     options = ("--users", "all", "--k", "5")
-    place.diffcdr("inspect", "bundles/affine")
-    place.diffcdr("score", "--bundle", "bundles/affine", *options, "--out", "affine.parquet")
+    place.diffcdr("inspect", "bundles/default")
+    place.diffcdr("score", "--bundle", "bundles/default", *options, "--out", "default.parquet")
     status = 0 if place.onnx_runtime else MISSING_EXTRA
     place.diffcdr("score", "--bundle", "bundles/graph", *options, "--out", "graph.parquet", status=status)
 
 
 def index(place: Place) -> None:
     """An item index is made and searched by."""
-    place.diffcdr("index", "bundles/affine", "--out", "bundles/indexed")
+    place.diffcdr("index", "bundles/dense", "--out", "bundles/indexed")
     place.diffcdr("score", "--bundle", "bundles/indexed", "--users", "all", "--k", "5", "--out", "indexed.parquet")
 
 
 def spark(place: Place) -> None:
     """Spark scores."""
     asked = ("--users", "all", "--k", "5", "--engine", "spark", "--master", "local[1]")
-    place.diffcdr("score", "--bundle", "bundles/affine", *asked, "--out", "spark")
+    place.diffcdr("score", "--bundle", "bundles/default", *asked, "--out", "spark")
 
 
 def serve_and_ask(place: Place) -> None:
     """The service answers over HTTP for both bundles, its client too where it is installed, and stops when asked."""
-    for bundle in ("affine", "graph"):
+    for bundle in ("default", "graph"):
         with serving(place, bundle) as address:
             users = json.loads(ask(f"{address}/v1/users?limit=50"))["users"]
             answers = [json.loads(ask(f"{address}/v1/recommendations", {"user_id": user, "k": 3})) for user in users]
