@@ -13,6 +13,8 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, every process compiles all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Not compiled: Python compiles what is imported, a fraction of what there is.
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --no-compile --constraint constraints.txt --editable
 

@@ -18,27 +18,31 @@ from diffcdr.errors import DiffCDRError
 from service.app import create_app
 from service.settings import Settings
 
-FIRST = list(islice(questions(soak.POPULATION, seed=0), 20_000))
+
+@pytest.fixture(scope="module")
+def first() -> list[Question]:
+    """The first few thousand questions."""
+    return list(islice(questions(soak.POPULATION, seed=0), 4000))
 
 
-def test_the_same_seed_asks_the_same() -> None:
-    assert list(islice(questions(soak.POPULATION, seed=0), 100)) == FIRST[:100]
-    assert list(islice(questions(soak.POPULATION, seed=1), 100)) != FIRST[:100]
+def test_the_same_seed_asks_the_same(first: list[Question]) -> None:
+    assert list(islice(questions(soak.POPULATION, seed=0), 100)) == first[:100]
+    assert list(islice(questions(soak.POPULATION, seed=1), 100)) != first[:100]
 
 
-def test_shares_are_of_a_hundred_and_kept_to() -> None:
+def test_shares_are_of_a_hundred_and_kept_to(first: list[Question]) -> None:
     assert sum(share for _, share in KINDS) == 100.0
-    assert 0.25 < sum(question.kind == "known" for question in FIRST) / len(FIRST) < 0.35
+    assert 0.25 < sum(question.kind == "known" for question in first) / len(first) < 0.35
 
 
-def test_every_operation_but_administration_is_asked() -> None:
+def test_every_operation_but_administration_is_asked(first: list[Question]) -> None:
     offered = {
         (method.upper(), path)
         for path, operations in create_app(Settings.read(bundle="none")).openapi()["paths"].items()
         for method in operations
         if not path.startswith("/v1/admin/")
     }
-    asked = {(question.method, question.path.partition("?")[0]) for question in FIRST}
+    asked = {(question.method, question.path.partition("?")[0]) for question in first}
     unasked = {
         (method, path)
         for method, path in offered
@@ -47,11 +51,11 @@ def test_every_operation_but_administration_is_asked() -> None:
     assert unasked == set()
 
 
-def test_bad_requests_and_clients_that_leave_are_part_of_it() -> None:
-    expected = set().union(*(question.expected for question in FIRST))
+def test_bad_requests_and_clients_that_leave_are_part_of_it(first: list[Question]) -> None:
+    expected = set().union(*(question.expected for question in first))
     assert {200, 202, 204, 400, 404, 405, 413, 415, 422} <= expected
     assert 500 not in expected
-    assert any(question.leaves for question in FIRST)
+    assert any(question.leaves for question in first)
 
 
 def test_memory_at_the_end_is_held_to_what_it_was_after_the_first_tenth() -> None:
@@ -104,16 +108,23 @@ def test_what_is_not_expected_is_named_by_kind_and_status(status: int, shown: st
     assert load.tally.right == (9 if status == 200 else 0)
 
 
-def test_a_short_soak_of_the_real_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soak, "SAMPLE_SECONDS", 0.05)
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few bundles to load, and memory is read often."""
+    for name, value in (("SAMPLE_SECONDS", 0.05), ("BUNDLES", 2), ("RELOADS", 2)):
+        monkeypatch.setattr(soak, name, value)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_short_soak_of_the_real_service() -> None:
     answered, memory = soak.soak(0.05, rate=100.0)
     assert answered.ours > 5
     assert answered.holds
     assert memory.ours > 20.0
 
 
+@pytest.mark.usefixtures("brief")
 def test_a_wrong_answer_is_a_failure_with_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(soak, "SAMPLE_SECONDS", 0.05)
     wrong = Question("impossible", "GET", "/livez", frozenset({418}))
     monkeypatch.setattr(soak, "questions", lambda population, seed: iter([wrong] * 3))
     with pytest.raises(DiffCDRError, match="3 answers were not as expected: impossible: 3 x 200"):

@@ -140,6 +140,9 @@ def test_sentinels_name_the_primary(tmp_path: Path) -> None:
         watch = f"sentinel monitor main 127.0.0.1 {port_of(first)} 1\nsentinel down-after-milliseconds main 60000\n"
         sentinel = stack.enter_context(server(tmp_path / "s", "--sentinel", content=watch))
 
+        # It looks at its servers every ten seconds, and gives their answers seconds more.
+        sentinel.execute_command("SENTINEL", "DEBUG", "info-period", 100, "ping-period", 100, "publish-period", 100)
+
         def primary() -> int:
             return int(sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")[1])
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -102,6 +101,8 @@ def test_dpm_solver_plus_plus_is_algorithm_2(schedule: NoiseSchedule, skip: Skip
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_dpm_solver_plus_plus_agrees_with_diffusers() -> None:
+    from diffusers import DPMSolverMultistepScheduler  # noqa: PLC0415 - takes seconds to load, in every process of tests
+
     scheduler = DPMSolverMultistepScheduler(
         beta_start=1e-4,
         beta_end=0.02,

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from diffusers import DPMSolverSinglestepScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -103,6 +102,8 @@ def network() -> torch.nn.Module:
 
 def diffusers_sample(net: torch.nn.Module, start: Tensor, *, nfe: int, order: int) -> tuple[Tensor, Tensor, list[int]]:
     """What diffusers makes of ``start``; the half log-SNR of its grid; the orders of its steps."""
+    from diffusers import DPMSolverSinglestepScheduler  # noqa: PLC0415 - takes seconds to load, in every process of tests
+
     scheduler = DPMSolverSinglestepScheduler(
         beta_start=1e-4,
         beta_end=0.02,
