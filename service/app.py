@@ -69,8 +69,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 5.0
-"""How long background work may take to end."""
+STOP_SECONDS = 2.0
+"""How long background work may take to end, and then checks of the state."""
 STATE_SECONDS = 1.0
 """How often the state's health is looked at, ..."""
 STATE_AWAY_SECONDS = 0.1

@@ -30,6 +30,7 @@ from service.metrics import forget_worker, keep_values_in
 from service.process.listening import listening, shown, turn_away
 from service.process.server import make_server, tune_process
 from service.process.shared_folder import shared_folder
+from service.process.stop_limit import PARENT_SECONDS, StopLimit, stop_seconds
 from service.process.workers import Supervisor
 from service.settings import PREFIX, Settings, unknown_variables
 from service.state.opening import check_state, open_store, sqlite_path
@@ -87,7 +88,12 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
     lifecycle = Lifecycle()
     app = create_app(settings, model=model, lifecycle=lifecycle)
     server = make_server(
-        app, settings, lifecycle, on_start=partial(tune_process, model), on_drained=partial(turn_away, listener)
+        app,
+        settings,
+        lifecycle,
+        on_start=partial(tune_process, model),
+        on_stop=StopLimit(stop_seconds(settings)).begin,
+        on_drained=partial(turn_away, listener),
     )
     _say_where(settings, listener, model.log_fields)
     server.run(sockets=[listener])
@@ -113,18 +119,27 @@ def _serve_together(settings: Settings, listener: socket) -> None:
                 ready()
                 await tune_process(model)
 
-            make_server(app, mine, lifecycle, on_start=started).run(sockets=[listener])
+            limit = StopLimit(stop_seconds(settings))
+            make_server(app, mine, lifecycle, on_start=started, on_stop=limit.begin).run(sockets=[listener])
 
         # Workers take in the last ones themselves, but only all of them together stop listening.
         drained = Timer(settings.drain_seconds, turn_away, [listener])
         drained.daemon = True
+        patience = stop_seconds(settings) + PARENT_SECONDS
+        limit = StopLimit(patience + PARENT_SECONDS)
+
+        def stopping() -> None:
+            limit.begin()
+            drained.start()
+
         Supervisor(
             settings.workers,
             run,
             on_ready=lambda: _say_where(settings, listener, {}),
             on_death=lambda index: forget_worker(folder, worker=index),
             on_empty=lineup.forget,
-            on_stop=drained.start,
+            on_stop=stopping,
+            stop_seconds=patience,
         ).serve()
 
 

@@ -171,6 +171,9 @@ class Settings(BaseSettings):
     """After SIGTERM: how long requests are still taken while /readyz says no."""
     finish_seconds: float = Field(20.0, gt=0)
     """After that: how long requests in flight may take to finish."""
+    close_seconds: float = Field(5.0, gt=0)
+    """After that: how long everything else may take to close. Then the process ends whatever is still open, with status
+    1 and a line in the log; the parent of several workers within two seconds more."""
 
     log_format: Literal["text", "json"] = "text"
     """The form of log lines."""

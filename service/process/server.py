@@ -22,6 +22,7 @@ from service.components import Lifecycle
 from service.host_tuning import aside
 from service.process.connection import PatientConnection
 from service.process.protocol import LINGER_SECONDS, ServiceProtocol, check_uvicorn
+from service.process.stop_limit import finish_seconds
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,12 @@ class DrainingServer(uvicorn.Server):
         lifecycle: Lifecycle,
         drain_seconds: float,
         on_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        on_stop: Callable[[], None] | None = None,
         on_drained: Callable[[], None] | None = None,
     ) -> None:
-        """``on_start`` begins once requests are answered, ``on_drained`` is called after the grace time."""
+        """What to call: as :func:`make_server` says."""
         super().__init__(config)
+        self._on_stop = on_stop
         self._on_start = on_start
         self._on_drained = on_drained
         self._listeners: list[socket.socket] = []
@@ -82,6 +85,8 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle a signal. Unlike in uvicorn, it is not raised again afterwards: a clean stop exits with status 0."""
+        if self._on_stop is not None:
+            self._on_stop()
         if self.should_exit:
             self.force_exit = True
         elif sig == signal.SIGTERM and not self._lifecycle.draining and self.started:
@@ -136,11 +141,13 @@ def make_server(
     lifecycle: Lifecycle,
     *,
     on_start: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    on_stop: Callable[[], None] | None = None,
     on_drained: Callable[[], None] | None = None,
 ) -> DrainingServer:
     """A server for ``app``; run it with ``server.run(sockets=[…])``.
 
-    ``on_start`` begins once it answers; ``on_drained`` is called when SIGTERM was longer ago than the grace time.
+    ``on_start`` begins once it answers; ``on_stop`` is called by the handler of each signal to stop; ``on_drained`` is
+    called when SIGTERM was longer ago than the grace time.
 
     Raises:
         DiffCDRError: the installed uvicorn is not one that the service can build on.
@@ -153,7 +160,7 @@ def make_server(
         server_header=False,
         # Nothing here looks at the client's address.
         proxy_headers=False,
-        timeout_graceful_shutdown=max(1, round(settings.finish_seconds)),
+        timeout_graceful_shutdown=finish_seconds(settings),
         http=ServiceProtocol,
         timeout_keep_alive=max(1, round(settings.keep_alive_seconds)),
         # Else uvicorn takes them from variables that are not the service's.
@@ -167,5 +174,6 @@ def make_server(
         lifecycle=lifecycle,
         drain_seconds=settings.drain_seconds,
         on_start=on_start,
+        on_stop=on_stop,
         on_drained=on_drained,
     )

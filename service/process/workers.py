@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import select
 import signal
@@ -65,6 +66,7 @@ class Supervisor:
         on_death: Callable[[int], None],
         on_empty: Callable[[], None],
         on_stop: Callable[[], None],
+        stop_seconds: float = math.inf,
     ) -> None:
         """What to do.
 
@@ -75,6 +77,7 @@ class Supervisor:
             on_death: called with the number of a worker that died.
             on_empty: called when none is left that ever was ready, before others are started.
             on_stop: called once, when the workers are told to stop; none is started afterwards.
+            stop_seconds: how long they may take to stop; those that are left then are killed.
         """
         self._count = count
         self._run = run
@@ -82,6 +85,9 @@ class Supervisor:
         self._on_death = on_death
         self._on_empty = on_empty
         self._on_stop = on_stop
+        self._stop_seconds = stop_seconds
+        self._kill_at = math.inf
+        self._killed = 0
         self._workers: dict[int, _Worker] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
         self._failures = [0] * count
@@ -92,7 +98,8 @@ class Supervisor:
         """Run until SIGTERM or SIGINT; every signal is passed on to the workers.
 
         Raises:
-            DiffCDRError: a worker could not start, and the service never served; with that worker's exit code.
+            DiffCDRError: a worker could not start, and the service never served; with that worker's exit code. Or
+                workers had to be killed, as they did not stop in time.
         """
         with signals_to_read() as told:
             # Collecting would write to every page that the workers share with this process.
@@ -106,6 +113,8 @@ class Supervisor:
                             self._stop(number)
                     self._listen()
                     self._bury()
+                    if time.monotonic() >= self._kill_at:
+                        self._kill()
             finally:
                 self._signal(signal.SIGKILL)
                 for pid in self._workers:
@@ -113,19 +122,35 @@ class Supervisor:
                 os.close(self._life[1])
                 os.close(self._life[0])
                 gc.unfreeze()
+        if self._killed:
+            raise DiffCDRError(f"{self._killed} workers did not stop in time and were killed; the log says which")
 
     def _wait(self, told: int) -> None:
         """Until there is a signal, a worker that begins has something to say, or another one is due."""
         reports = [worker.report for worker in self._workers.values() if not worker.ready]
-        due = min(self._due.values(), default=None)
-        patience = None if due is None or self._stopping else max(0.0, due - time.monotonic())
+        due = self._kill_at if self._stopping else min(self._due.values(), default=math.inf)
+        patience = None if due == math.inf else max(0.0, due - time.monotonic())
         select.select([told, *reports], [], [], patience)
 
     def _stop(self, number: int) -> None:
         if not self._stopping:
+            self._kill_at = time.monotonic() + self._stop_seconds
             self._on_stop()
         self._stopping = True
         self._signal(number)
+
+    def _kill(self) -> None:
+        """End the workers that have not stopped in time; a suspended one, too."""
+        for pid, worker in self._workers.items():
+            logger.error(
+                "worker %d (process %d) has not stopped within %g s of being told to, and is killed",
+                worker.index,
+                pid,
+                self._stop_seconds,
+            )
+        self._signal(signal.SIGKILL)
+        self._kill_at = math.inf
+        self._killed = len(self._workers)
 
     def _start_due(self) -> None:
         if self._stopping:

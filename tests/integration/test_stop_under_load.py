@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -17,6 +18,7 @@ from bench.serving.load import REFUSED, Outcome, Target, open_loop, request, run
 from bench.serving.serve import cold_requests
 from service.process.listening import bind, turn_away
 from tests import web
+from tests.attack.service_processes import worker_ids
 from tests.bundles import write_bundle
 from tests.servers import Server, running_server
 from tests.waiting import LIMIT_SECONDS, async_until, elapse, until
@@ -91,6 +93,24 @@ def test_who_waits_in_the_kernel_to_be_accepted_is_answered(bundle: Path, tmp_pa
             with connection:
                 assert connection.recv(12) == b"HTTP/1.1 200"
         assert server.process.wait(LIMIT_SECONDS) == 0
+
+
+NEVER_ENDS = "import threading; threading.Thread(target=threading.Event().wait, name='never ends').start()"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_process_ends_within_its_limit_whatever_is_left_open(bundle: Path, tmp_path: Path, workers: int) -> None:
+    """Python starts with a thread that never ends, which the interpreter waits for; one worker of two is suspended."""
+    (tmp_path / "sitecustomize.py").write_text(NEVER_ENDS)
+    settings = {"DIFFCDR_FINISH_SECONDS": "1", "DIFFCDR_CLOSE_SECONDS": "0.3", "DIFFCDR_WORKERS": str(workers)}
+    with running_server(bundle, log=tmp_path / "log", PYTHONPATH=str(tmp_path), **settings) as server:
+        if workers > 1:
+            os.kill(worker_ids(server.process.pid)[0], signal.SIGSTOP)
+        assert server.stop() == 1
+    told = (tmp_path / "log").read_text()
+    assert "never ends" in told.splitlines()[-1] and "so it ends now" in told.splitlines()[-1]
+    assert (workers > 1) == ("has not stopped within 2.3 s of being told to, and is killed" in told)
+    assert "Traceback" not in told
 
 
 def test_after_the_last_call_nobody_connects_and_who_had_connected_is_accepted() -> None:

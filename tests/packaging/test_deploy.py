@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
+from service.process.stop_limit import PARENT_SECONDS, stop_seconds
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,7 +216,8 @@ def test_pods_are_probed_where_the_service_answers_and_have_the_time_to_drain() 
     data = MANIFESTS["ConfigMap"]["data"]
     assert data.keys() <= SETTINGS
     drain, finish = float(data["DIFFCDR_DRAIN_SECONDS"]), float(data["DIFFCDR_FINISH_SECONDS"])
-    assert POD["terminationGracePeriodSeconds"] > drain + finish
+    limit = stop_seconds(Settings(bundle=Path("bundle"), drain_seconds=drain, finish_seconds=finish))
+    assert POD["terminationGracePeriodSeconds"] > limit + 2 * PARENT_SECONDS
     readiness = CONTAINER["readinessProbe"]
     assert drain > readiness["periodSeconds"] * readiness["failureThreshold"]
 

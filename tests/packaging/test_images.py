@@ -17,6 +17,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from service.process.stop_limit import PARENT_SECONDS, stop_seconds
 from service.settings import PREFIX, Settings
 from training.commands.train import train
 
@@ -185,9 +186,8 @@ def test_the_training_job_uses_options_the_command_has() -> None:
 
 
 def test_the_grace_period_covers_the_service_s_drain() -> None:
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
     grace = int(SERVICES["service"]["stop_grace_period"].removesuffix("s"))
-    assert grace > defaults["drain_seconds"] + defaults["finish_seconds"]
+    assert grace > stop_seconds(Settings(bundle=Path("bundle"))) + 2 * PARENT_SECONDS
 
 
 def test_what_the_service_depends_on_has_a_health_check() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[4]
 
 BEGINNING = """
-import os, signal, sys, time
+import logging, os, signal, sys, time
 from diffcdr.errors import BundleError
 from service.process.workers import Supervisor
 
@@ -107,6 +108,19 @@ supervise(2, run, on_ready=lambda: os.kill(os.getpid(), signal.SIGTERM), on_stop
 say("over", signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
 
+# Both are told to stop: one is suspended and never does.
+SUSPENDED = """
+def run(index, ready):
+    ready()
+    os.kill(os.getpid(), signal.SIGSTOP) if index == 0 else signal.pause()
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+try:
+    supervise(2, run, on_ready=lambda: os.kill(os.getpid(), signal.SIGTERM), stop_seconds=0.3)
+except Exception as error:
+    say(error)
+"""
+
 
 def ran(program: str) -> list[str]:
     """What ``program`` says, line by line."""
@@ -134,3 +148,9 @@ def test_a_signal_to_a_worker_that_has_just_begun_is_not_taken_for_the_parents()
 
 def test_a_signal_that_was_blocked_before_is_heard_all_the_same() -> None:
     assert ran(BLOCKED) == ["stopping", "over True"]
+
+
+def test_a_worker_that_does_not_stop_in_time_is_killed() -> None:
+    told, last = ran(SUSPENDED)
+    assert re.fullmatch(r"worker 0 \(process \d+\) has not stopped within 0.3 s of being told to, and is killed", told)
+    assert last == "1 workers did not stop in time and were killed; the log says which"
