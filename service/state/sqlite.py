@@ -6,8 +6,7 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -47,7 +46,7 @@ class SqliteStore:
         """As :class:`service.state.store.Store` says."""
 
         def write(connection: sqlite3.Connection) -> None:
-            with self._vouched(connection):
+            with self._access.file.vouched(connection):
                 connection.execute(
                     f"INSERT INTO people (user_id, opted_out, sequence) VALUES (?, ?, {_NEXT}) ON CONFLICT (user_id) "
                     "DO UPDATE SET opted_out = excluded.opted_out, sequence = excluded.sequence "
@@ -61,7 +60,7 @@ class SqliteStore:
         """As :class:`service.state.store.Store` says."""
 
         def write(connection: sqlite3.Connection) -> Erasure:
-            with self._vouched(connection):
+            with self._access.file.vouched(connection):
                 connection.execute(
                     f"INSERT INTO people (user_id, receipt, erased_at, sequence) VALUES (?, ?, ?, {_NEXT}) "
                     "ON CONFLICT (user_id) DO UPDATE SET receipt = excluded.receipt, "
@@ -195,16 +194,6 @@ class SqliteStore:
     async def close(self) -> None:
         """As :class:`service.state.store.Store` says."""
         await self._access.close()
-
-    @contextmanager
-    def _vouched(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """A write about users, on the thread: checks the file against its witness, then updates the witness."""
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            self._access.file.check(connection)
-            yield
-            sequence = connection.execute(VERSION).fetchone()[1]
-        self._access.file.vouch(sequence)
 
     def _believes(self, connection: sqlite3.Connection, now: float) -> bool:
         """Within a write: whether the clock can be trusted for expiry; if so, its time is recorded."""

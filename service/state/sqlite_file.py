@@ -11,13 +11,15 @@ import contextlib
 import os
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.state.events import sqlite as events
+from service.state.items import sqlite as items
 from service.state.store import StateBroken, StateUnavailable
-from service.state.witness import WAIT_SECONDS, Witness
+from service.state.witness import WAIT_SECONDS, Known, Witness
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS people (
@@ -29,6 +31,7 @@ CREATE TABLE IF NOT EXISTS people (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS by_sequence ON people (sequence);
 {events.SCHEMA}
+{items.SCHEMA}
 CREATE TABLE IF NOT EXISTS claims (
     key TEXT PRIMARY KEY,
     asked TEXT NOT NULL,
@@ -42,6 +45,7 @@ CREATE TABLE IF NOT EXISTS clock (seen REAL NOT NULL, one INTEGER PRIMARY KEY CH
 INSERT OR IGNORE INTO clock VALUES (CAST(strftime('%s', 'now') AS REAL), 1);
 """
 VERSION = "SELECT store, (SELECT COALESCE(MAX(sequence), 0) FROM people) FROM identity"
+_ALL = f"SELECT store, (SELECT COALESCE(MAX(sequence), 0) FROM people), ({items.LAST}) FROM identity"
 
 Stamps = tuple[tuple[int, int] | None, ...]
 
@@ -110,29 +114,37 @@ class StateFile:
         self._beside_at = now + BESIDE_SECONDS
         return self._stamps() == opened.stamps
 
-    def vouch(self, sequence: int) -> None:
-        """Write ``sequence`` to the witness and sync it. Raises StateUnavailable if it cannot be written."""
+    @contextmanager
+    def vouched(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A write about users or items: a transaction that begins with a check of the file, then the witness's update.
+
+        Raises:
+            StateBroken: the file lacks changes that its witness knows.
+            StateUnavailable: the witness cannot be written. What was written is kept, and may be written again.
+        """
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._check(connection, self._witness.known())
+            yield
+            now = self._check(connection, Known())
         try:
             with self._witness.held():
-                store, known = self._witness.known()
-                if sequence > known:
-                    self._witness.remember(store, sequence)
+                known = self._witness.known()
+                # Another process may have written since, and have been here first.
+                newest = Known(now.store, max(now.people, known.people), max(now.items, known.items))
+                if newest != known:
+                    self._witness.remember(newest)
         except OSError as error:
             raise StateUnavailable(f"{self._witness.path} cannot be written: {error}") from error
-
-    def check(self, connection: sqlite3.Connection) -> None:
-        """Within a write: raise StateBroken if the file lacks changes that its witness knows."""
-        store, sequence = connection.execute(VERSION).fetchone()
-        self._compare(self._witness.known(), store, sequence)
 
     def _open(self) -> Opened:
         known = self._witness.known()
         status = self._status()
         if status is None and not self._left_over():
-            if known[0]:
+            if known.store:
                 raise StateBroken(
-                    f"the state file {self.path} is gone, and it held {known[1]} changes; put it back, or delete "
-                    f"{self._witness.path} to begin with an empty one"
+                    f"the state file {self.path} is gone, and it held {known.people} changes of users and "
+                    f"{known.items} of items; put it back, or delete {self._witness.path} to begin with an empty one"
                 )
             self._make()
         elif not status:
@@ -144,34 +156,38 @@ class StateFile:
         reader: sqlite3.Connection | None = None
         try:
             _complete(connection)
-            store, sequence = connection.execute(VERSION).fetchone()
-            self._compare(known, store, sequence)
-            if (store, sequence) != known:
-                self._witness.remember(store, sequence)
+            now = self._check(connection, known)
+            if now != known:
+                self._witness.remember(now)
             reader = sqlite3.connect(self.path, timeout=0.0, check_same_thread=False)
             reader.execute(VERSION).fetchone()
             return Opened(connection, reader, self._stamps())
-        except (sqlite3.Error, StateUnavailable, TypeError) as error:
+        except (sqlite3.Error, StateUnavailable):
             connection.close()
             if reader is not None:
                 reader.close()
-            if isinstance(error, TypeError):  # the table of the identity is empty
-                raise StateBroken(f"the state file {self.path} does not say which store it is") from error
             raise
 
-    def _compare(self, known: tuple[str, int], store: object, sequence: object) -> None:
-        if not isinstance(store, str) or not isinstance(sequence, int):
+    def _check(self, connection: sqlite3.Connection, known: Known) -> Known:
+        """What the file holds. Raises StateBroken if that is damaged, or lacks some of what is ``known``."""
+        row = connection.execute(_ALL).fetchone()
+        if row is None:
+            raise StateBroken(f"the state file {self.path} does not say which store it is")
+        if not isinstance(row[0], str) or not all(isinstance(number, int) for number in row[1:]):
             raise StateBroken(f"the state file {self.path} is damaged: its sequence is no number")
-        if not known[0]:
-            return
+        now = Known(*row)
+        if not known.store:
+            return now
         witness = self._witness.path
         remedy = f"put the newest one back, or delete {witness} to go on with this one, without what it lacks"
-        if store != known[0]:
+        if now.store != known.store:
             raise StateBroken(f"the state file {self.path} is of another store than {witness} knows; {remedy}")
-        if sequence < known[1]:
+        if now.people < known.people or now.items < known.items:
             raise StateBroken(
-                f"the state file {self.path} was rolled back: it holds {sequence} changes of {known[1]}; {remedy}"
+                f"the state file {self.path} was rolled back: it holds {now.people} of {known.people} changes of users "
+                f"and {now.items} of {known.items} changes of items; {remedy}"
             )
+        return now
 
     def _make(self) -> None:
         """Create an empty state at the path, atomically."""
@@ -248,14 +264,15 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _complete(connection: sqlite3.Connection) -> None:
-    """Upgrade a file of an earlier version, and check the integrity of opt-outs and erasures."""
+    """Upgrade a file of an earlier version, and check the integrity of opt-outs, erasures and changes of items."""
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not {"identity", "clock", *events.TABLES} <= tables:
+    if not {"identity", "clock", items.TABLE, *events.TABLES} <= tables:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
     events.complete(connection)
-    faults = connection.execute("PRAGMA integrity_check(people)").fetchall()
-    if faults != [("ok",)]:
-        raise StateBroken(f"the opt-outs in the state file are damaged: {faults[0][0]}; put a good copy back")
+    for table, what in (("people", "opt-outs"), (items.TABLE, "changes of items")):
+        faults = connection.execute(f"PRAGMA integrity_check({table})").fetchall()
+        if faults != [("ok",)]:
+            raise StateBroken(f"the {what} in the state file are damaged: {faults[0][0]}; put a good copy back")
 
 
 def _stamp(part: str) -> tuple[int, int] | None:

@@ -1,21 +1,31 @@
-"""Changes of items in the state's SQLite file; the first change creates the table."""
+"""Changes of items in the state's SQLite file."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from diffcdr.filtering.changes import ItemChange
 from service.state.items.store import ItemVersion, ItemWish
-from service.state.sqlite_access import Access
+from service.state.store import StateBroken
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS items "
-    "(item_id TEXT PRIMARY KEY, available INTEGER, tags TEXT, sequence INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE UNIQUE INDEX IF NOT EXISTS by_item_sequence ON items (sequence)",
-)
-_LAST = "SELECT COALESCE(MAX(sequence), 0) FROM items"
+if TYPE_CHECKING:
+    from service.state.sqlite_access import Access
+
+TABLE = "items"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS items (
+    item_id TEXT PRIMARY KEY,
+    available INTEGER,
+    tags TEXT,
+    sequence INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS by_item_sequence ON items (sequence);
+"""
+LAST = "SELECT COALESCE(MAX(sequence), 0) FROM items"
+_VERSION = f"SELECT store, ({LAST}) FROM identity"
 
 
 class SqliteItems:
@@ -28,12 +38,8 @@ class SqliteItems:
         """As :class:`service.state.items.store.ItemStore` says."""
 
         def write(connection: sqlite3.Connection) -> None:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                self._access.file.check(connection)
-                for statement in _TABLE:
-                    connection.execute(statement)
-                last = connection.execute(_LAST).fetchone()[0]
+            with self._access.file.vouched(connection):
+                last = connection.execute(LAST).fetchone()[0]
                 for number, (item, wish) in enumerate(wishes.items(), start=last + 1):
                     available = None if wish.keep_available else wish.available
                     tags = None if wish.keep_tags or wish.tags is None else json.dumps(wish.tags)
@@ -49,19 +55,19 @@ class SqliteItems:
     async def version(self) -> ItemVersion:
         """As :class:`service.state.items.store.ItemStore` says."""
 
-        def read(connection: sqlite3.Connection) -> ItemVersion:
-            store = connection.execute("SELECT store FROM identity").fetchone()
-            there = _there(connection)
-            return ItemVersion(str(store[0]) if store else "", connection.execute(_LAST).fetchone()[0] if there else 0)
+        def read(connection: sqlite3.Connection) -> tuple[object, object]:
+            found: tuple[object, object] | None = connection.execute(_VERSION).fetchone()
+            return found or (None, None)
 
-        return await self._access.look(read)
+        store, sequence = await self._access.look(read)
+        if not isinstance(store, str) or not isinstance(sequence, int):
+            raise self._access.lose(StateBroken("the state file is damaged: its sequence of items is no number"))
+        return ItemVersion(store, sequence)
 
     async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:
         """As :class:`service.state.items.store.ItemStore` says."""
 
         def read(connection: sqlite3.Connection) -> tuple[int, dict[str, ItemChange]]:
-            if not _there(connection):
-                return after, {}
             rows = connection.execute("SELECT * FROM items WHERE sequence > ?", (after,)).fetchall()
             found = {
                 item: ItemChange(
@@ -72,7 +78,3 @@ class SqliteItems:
             return max((row[3] for row in rows), default=after), found
 
         return await self._access.run(read)
-
-
-def _there(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'items'").fetchone())

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from service.state.events.kinds import Event
+from service.state.items.store import ItemWish
 from service.state.opening import NowhereStore, open_store
 from service.state.redis import RedisStore
 from service.state.sqlite import SqliteStore
-from service.state.store import StateUnavailable, Store, Version
+from service.state.store import StateBroken, StateUnavailable, Store, Version
 from tests.unit.service.state.stores import BUNDLE, erased, event, run
 
 
@@ -77,3 +78,54 @@ def test_a_state_file_from_before_there_were_domains_is_carried_on(tmp_path: Pat
         assert await store.histories(["a"], "target") == {"a": (("t1", 3.0),)}
 
     run(f"sqlite:{path}", body)
+
+
+LOST = {
+    "an opt-out": ("DELETE FROM people WHERE user_id = 'b'", "1 of 2 changes of users and 2 of 2 changes of items"),
+    "a withdrawn item": (
+        "DELETE FROM items WHERE item_id = 't2'",
+        "2 of 2 changes of users and 1 of 2 changes of items",
+    ),
+    "all changes of items": ("DROP TABLE items", "2 of 2 changes of users and 0 of 2 changes of items"),
+    "the number of a change of items": ("UPDATE items SET sequence = 'x' || sequence", "its sequence is no number"),
+    "which store it is": ("DELETE FROM identity", "does not say which store it is"),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("witness", ["of now", "of an earlier version"])
+def test_a_file_that_lacks_what_its_witness_knows_is_refused(tmp_path: Path, lost: str, witness: str) -> None:
+    path, beside = tmp_path / "state.sqlite", tmp_path / ".state.sqlite.witness"
+
+    async def protect(store: Store) -> None:
+        await store.set_opt_out("a", True)
+        await store.set_opt_out("b", True)
+        await store.items.change({"t1": ItemWish(available=False), "t2": ItemWish(available=False)})
+
+    run(f"sqlite:{path}", protect)
+    name, people, changes = beside.read_text().split()
+    assert (int(people), int(changes)) == (2, 2)
+    if witness != "of now":
+        beside.write_text(f"{name} {people}\n")
+        # The first opening adds what the witness does not say yet.
+        run(f"sqlite:{path}", nothing)
+        assert beside.read_text().split() == [name, people, changes]
+    statement, reason = LOST[lost]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+    async def refused(store: Store) -> None:
+        for call in (store.version(), store.items.version(), store.items.change({"t3": ItemWish(available=True)})):
+            with pytest.raises(StateBroken, match=reason):
+                await call
+
+    run(f"sqlite:{path}", refused)
+    assert beside.read_text().split() == [name, people, changes]
+    if "changes" in reason:
+        # What is whole in itself is gone on with, once a person has decided so.
+        beside.unlink()
+        run(f"sqlite:{path}", nothing)
+
+
+async def nothing(store: Store) -> None:
+    await store.version()
