@@ -31,9 +31,12 @@ from training.models.baselines.ridge import RidgeConfig
 from training.models.baselines.sscdr import SSCDRConfig
 from training.models.baselines.tgt import TGTConfig
 from training.models.baselines.tmcdr import TMCDRConfig
+from training.models.discussed.cdrib import CDRIBConfig
 from training.models.discussed.dcdcsr import DCDCSRConfig
 from training.models.discussed.ldiffrec import LDiffRecConfig
 from training.models.discussed.mwuf import MWUFConfig
+from training.models.discussed.savae import SAVAEConfig
+from training.models.discussed.vdea import VDEAConfig
 from training.models.interactions.dual_ridge import DualRidgeConfig
 from training.models.interactions.ease import EASEConfig
 from training.models.interactions.gfcf import GFCFConfig
@@ -79,6 +82,9 @@ class TrainConfig(_Frozen):
     dcdcsr: DCDCSRConfig = DCDCSRConfig()
     mwuf: MWUFConfig = MWUFConfig()
     ldiffrec: LDiffRecConfig = LDiffRecConfig()
+    savae: SAVAEConfig = SAVAEConfig()
+    cdrib: CDRIBConfig = CDRIBConfig()
+    vdea: VDEAConfig = VDEAConfig()
     itemknn: ItemKNNConfig = ItemKNNConfig()
     dual_ridge: DualRidgeConfig = DualRidgeConfig()
     ease: EASEConfig = EASEConfig()

@@ -27,9 +27,12 @@ from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.config import GaussianDiffCDRConfig
 from training.models.closed_form.gaussian import GaussianDiffCDR
 from training.models.contract import TransferModel
+from training.models.discussed.cdrib import CDRIB, CDRIBConfig
 from training.models.discussed.dcdcsr import DCDCSR, DCDCSRConfig
 from training.models.discussed.ldiffrec import LDiffRec, LDiffRecConfig
 from training.models.discussed.mwuf import MWUF, MWUFConfig
+from training.models.discussed.savae import SAVAE, SAVAEConfig
+from training.models.discussed.vdea import VDEA, VDEAConfig
 from training.models.interactions.dual_ridge import DualRidge, DualRidgeConfig
 from training.models.interactions.ease import EASE, EASEConfig
 from training.models.interactions.gfcf import GFCF, GFCFConfig
@@ -158,6 +161,9 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType(
         "dcdcsr": _entry(DCDCSR, DCDCSRConfig),
         "mwuf": _entry(MWUF, MWUFConfig),
         "ldiffrec": _entry(LDiffRec, LDiffRecConfig),
+        "savae": _entry(SAVAE, SAVAEConfig),
+        "cdrib": _entry(CDRIB, CDRIBConfig),
+        "vdea": _entry(VDEA, VDEAConfig),
         "itemknn": _entry(ItemKNN, ItemKNNConfig),
         "dual_ridge": _entry(DualRidge, DualRidgeConfig),
         "ease": _entry(EASE, EASEConfig),

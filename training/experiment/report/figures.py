@@ -22,14 +22,17 @@ from training.models.registry import MODELS
 SCENARIO_COLOURS: dict[Scenario, str] = {"cold": "#4477aa", "warm": "#ee6677"}
 SHOWN = tuple(metric for metric in METRICS if metric.field in ("mae", "rmse", "ndcg"))
 COLOURS = (
-    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#882255", "#009988", "#ee7733", "#332288"),
-    *("#999933", "#bb5566", "#33bbee", "#117733", "#aa4499", "#997700", "#555555"),
+    *("#4477aa", "#ee6677", "#228833", "#eeaa11", "#881199", "#664400", "#00ccbb", "#ff99ee", "#5577ff", "#aacc33"),
+    *("#773355", "#005544", "#cc5511", "#eeaa77", "#dd1188", "#aabb77", "#00ccff", "#00dd77", "#882222", "#aaaaff"),
+    *("#444499", "#998811", "#eeaabb", "#cc0033", "#556622", "#aa77aa", "#996655", "#bb77ee", "#008899", "#559977"),
+    *("#0088ee", "#992277"),
 )
+"""More than there are models; each far (26 in CIELAB) from every other, and from white, black and middle grey."""
 MARKERS = "os^Dv<>PX*hd8"
 
 
 def style_of(model: str) -> tuple[str, str]:
-    """Colour and marker of ``model``, in every figure the same; no two models of the registry have the same pair."""
+    """Colour and marker of ``model``, in every figure the same; no two models of the registry have the same colour."""
     place = list(MODELS).index(model) if model in MODELS else len(MODELS)
     return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
 

@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.models.batching import OverlapRatings
+from training.models.batching import UserRatings, raters
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
 from training.problem import TransferProblem
-from training.rating_table import RatingTable
 from training.setting_types import EpochsConfig
 
 Distance = Literal["squared", "norm"]
@@ -94,7 +92,7 @@ class LACDR(LearnedModel[LACDRConfig]):
         optimizer = torch.optim.Adam(module.parameters(), lr=config.lr, fused=True)
         of_source = source_base.user_vectors[problem.overlap_source]
         of_target = target_base.user_vectors[problem.overlap_target]
-        rows = torch.arange(len(of_source)) if config.rows == "users" else OverlapRatings.of(problem).users
+        rows = torch.arange(len(of_source)) if config.rows == "users" else UserRatings.of_overlap(problem).users
         all_source = source_base.user_vectors[raters(problem.source)]
         all_target = target_base.user_vectors[raters(problem.target)]
         batches = -(-len(rows) // config.batch_size)
@@ -137,8 +135,3 @@ class LACDR(LearnedModel[LACDRConfig]):
             rows=len(rows),
             data=[of_source, of_target, all_source, all_target, rows],
         )
-
-
-def raters(table: RatingTable) -> Tensor:
-    """Rows of the users with ratings, ascending. The others' base vectors are untrained."""
-    return torch.from_numpy(np.unique(table.users))

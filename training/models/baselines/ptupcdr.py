@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diffcdr.arrays import Int64Array
 from diffcdr.errors import InputError
-from training.models.batching import Batch, OverlapRatings
+from training.models.batching import Batch, UserRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
 from training.models.objectives import task_loss
@@ -116,7 +116,7 @@ class PTUPCDR(LearnedModel[PTUPCDRConfig]):
                 f"none of the {len(own):,} training users has rated a source item above {config.threshold:g}, so "
                 "PTUPCDR has no history to learn from; lower ptupcdr.threshold"
             )
-        ratings = OverlapRatings.of(problem)
+        ratings = UserRatings.of_overlap(problem)
         source = base.user_vectors[problem.overlap_source]
         network = PTUPCDRNetwork(
             base.dim, target.dim, hidden_dim=config.hidden_dim, padding=config.padding, generator=generator

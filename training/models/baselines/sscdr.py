@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.base_models.unrated import Unrated
 from training.models.baselines.mapping import mapping_network
-from training.models.batching import OverlapRatings
+from training.models.batching import UserRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.problem import TransferProblem, rating_tensors
 from training.rating_table import RatingTable
@@ -111,7 +111,7 @@ class SSCDR(LearnedModel[SSCDRConfig]):
         )
         source = base.user_vectors[problem.overlap_source]
         target = problem.target_base.user_vectors[problem.overlap_target]
-        users_of = torch.arange(len(source)) if config.rows == "users" else OverlapRatings.of(problem).users
+        users_of = torch.arange(len(source)) if config.rows == "users" else UserRatings.of_overlap(problem).users
         triplet_loss, triplets = _triplet_loss(config, problem, users_of, generator=generator)
         optimizer = torch.optim.Adam(mapping.parameters(), lr=config.lr, fused=True)
         scale = target_dim if config.squared_error == "sum" else 1

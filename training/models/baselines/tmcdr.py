@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.func import functional_call
 
 from training.models.baselines.mapping import mapping_network
-from training.models.batching import Batch, OverlapRatings
+from training.models.batching import Batch, UserRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.objectives import task_loss
 from training.problem import TransferProblem
@@ -43,7 +43,7 @@ class TMCDR(LearnedModel[TMCDRConfig]):
         """The squared error of one group's target ratings, after a step on another's."""
         config, base, target = self.config, problem.source_base, problem.target_base
         mapping = mapping_network(config, source_dim=base.dim, target_dim=target.dim, generator=generator)
-        ratings = OverlapRatings.of(problem)
+        ratings = UserRatings.of_overlap(problem)
         source = base.user_vectors[problem.overlap_source]
         optimizer = torch.optim.Adam(mapping.parameters(), lr=config.lr, fused=True)
         size = min(config.batch_size, -(-ratings.count("users") // 2))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from diffcdr.errors import InputError
 from training.models.baselines.ptupcdr import PADDING, histories
-from training.models.batching import OverlapRatings
+from training.models.batching import UserRatings
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
 from training.models.objectives import task_loss
@@ -79,7 +79,7 @@ class MWUF(LearnedModel[MWUFConfig]):
             )
         means = (base.item_vectors[history.clamp(min=0)] * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
         inputs = torch.cat([base.user_vectors, means], dim=1)
-        ratings = OverlapRatings.of(problem)
+        ratings = UserRatings.of_overlap(problem)
         source = inputs[problem.overlap_source]
         common = target.user_vectors[problem.overlap_target].mean(dim=0)
         network = WarmUp(common, base.dim, hidden_dim=config.hidden_dim, generator=generator)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from training.models.batching import OverlapRatings
+from training.models.batching import UserRatings
 from training.models.diffusion.folding import check_initial_state
 from training.models.epoch_model import LearnedModel, Learner
 from training.models.network.config import DiffCDRConfig
@@ -45,7 +45,7 @@ class DiffCDRWithoutDiffusion(LearnedModel[DiffCDRConfig]):
         alignment = alignment_module(base.dim, generator=generator)
         source = problem.source_base.user_vectors[problem.overlap_source]
         target = base.user_vectors[problem.overlap_target]
-        ratings = OverlapRatings.of(problem)
+        ratings = UserRatings.of_overlap(problem)
         rows = ratings.count(config.rows)
         optimizer = torch.optim.Adam(alignment.parameters(), lr=config.lr, fused=True)
 

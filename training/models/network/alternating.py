@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from training.models.batching import Batch, OverlapRatings
+from training.models.batching import Batch, UserRatings
 from training.models.diffusion.sampler import Sampler
 from training.models.diffusion.schedule import make_schedule
 from training.models.network.config import DiffCDRConfig
@@ -30,7 +30,7 @@ class AlternatingUpdates:
         """``draws`` [n_source_users, plan.draws * k]: what the sampler draws for each user; None for nothing."""
         self._network = network
         self._config = config
-        self._ratings = OverlapRatings.of(problem)
+        self._ratings = UserRatings.of_overlap(problem)
         self._source = problem.source_base.user_vectors[problem.overlap_source]
         self._draws = None if draws is None else draws[problem.overlap_source]
         self._target = problem.target_base.user_vectors[problem.overlap_target]

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.training.models.planted import planted
-from training.models.batching import OverlapRatings, blockwise
+from training.models.batching import UserRatings, blockwise
 
 DATA = planted()
-RATINGS = OverlapRatings.of(DATA.problem)
+RATINGS = UserRatings.of_overlap(DATA.problem)
 
 
 def true_ratings(position: int) -> dict[int, float]:
@@ -45,7 +45,7 @@ def test_rating_batches_hold_each_rating_once(batch_size: int, seed: int) -> Non
 def test_overlap_order_is_kept_where_target_rows_are_not_sorted() -> None:
     problem = DATA.problem
     order = torch.randperm(len(problem.overlap_target), generator=torch.Generator().manual_seed(1))
-    shuffled = OverlapRatings.of(
+    shuffled = UserRatings.of_overlap(
         type(problem)(**{**vars(problem), "overlap_target": problem.overlap_target[order], "overlap_source": order})
     )
     mine = slice(int(shuffled.starts[4]), int(shuffled.starts[5]))

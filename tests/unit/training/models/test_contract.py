@@ -31,10 +31,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "popular": ("popular", {}),
     "tgt": ("tgt", {}),
     "ridge": ("ridge", {}),
-    "cmf": ("cmf", {"dim": 4, "epochs": 60, "lr": 0.02, "weight_decay": 0.01}),
+    "cmf": ("cmf", {"dim": 4, "epochs": 30, "lr": 0.02, "weight_decay": 0.01}),
     "cmf-released": ("cmf", {"dim": 4, "epochs": 30, "biases": False, "init_std": 0.3, "optimizer": "adam"}),
     "sscdr-linear": ("sscdr", {"epochs": 40, "batch_size": 16}),
-    "sscdr-mlp": ("sscdr", {"mapping": "mlp", "epochs": 40, "batch_size": 16}),
+    "sscdr-mlp": ("sscdr", {"mapping": "mlp", "epochs": 20, "batch_size": 16}),
     "sscdr-released": (
         "sscdr",
         {"bias": True, "anchors": "overlap", "negatives": "once", "margin": 0.1, "rows": "ratings", "epochs": 10},
@@ -47,23 +47,26 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "alignment_weight": 2.0,
             "reconstruct": "overlap",
             "rows": "ratings",
-            "epochs": 20,
+            "epochs": 10,
         },
     ),
-    "lacdr-linear": ("lacdr", {"epochs": 80, "batch_size": 16}),
-    "lacdr-tanh": ("lacdr", {"activation": "tanh", "hidden_dim": 8, "epochs": 80, "batch_size": 16}),
-    "ptupcdr": ("ptupcdr", {"epochs": 20, "batch_size": 32}),
-    "ptupcdr-padded": ("ptupcdr", {"epochs": 20, "batch_size": 32, "padding": "first_item"}),
-    "tmcdr-linear": ("tmcdr", {"epochs": 60, "batch_size": 16, "lr": 0.02}),
-    "tmcdr-mlp": ("tmcdr", {"mapping": "mlp", "epochs": 60, "batch_size": 16, "lr": 0.02}),
+    "lacdr-linear": ("lacdr", {"epochs": 40, "batch_size": 16}),
+    "lacdr-tanh": ("lacdr", {"activation": "tanh", "hidden_dim": 8, "epochs": 40, "batch_size": 16}),
+    "ptupcdr": ("ptupcdr", {"epochs": 10, "batch_size": 32}),
+    "ptupcdr-padded": ("ptupcdr", {"epochs": 10, "batch_size": 32, "padding": "first_item"}),
+    "tmcdr-linear": ("tmcdr", {"epochs": 30, "batch_size": 16, "lr": 0.02}),
+    "tmcdr-mlp": ("tmcdr", {"mapping": "mlp", "epochs": 30, "batch_size": 16, "lr": 0.02}),
     "dcdcsr-linear": ("dcdcsr", {"mapping": "linear", "epochs": 40, "batch_size": 16}),
-    "dcdcsr-mlp": ("dcdcsr", {"epochs": 40, "batch_size": 16}),
-    "mwuf": ("mwuf", {"epochs": 15, "batch_size": 32}),
-    "ldiffrec": ("ldiffrec", {"epochs": 70, "batch_size": 16}),
+    "dcdcsr-mlp": ("dcdcsr", {"epochs": 20, "batch_size": 16}),
+    "mwuf": ("mwuf", {"epochs": 8, "batch_size": 32}),
+    "ldiffrec": ("ldiffrec", {"epochs": 35, "batch_size": 16}),
+    "savae": ("savae", {"epochs": 25, "source_epochs": 25, "batch_size": 32, "lr": 0.03, "dim": 4}),
+    "cdrib": ("cdrib", {"epochs": 20, "batch_size": 32, "lr": 0.02}),
+    "vdea": ("vdea", {"epochs": 25, "batch_size": 32, "lr": 0.02, "groups": 2, "dropout": 0.0, "kl_weight": 0.05}),
     "emcdr-linear": ("emcdr", {"epochs": 40, "batch_size": 16}),
     "emcdr-mlp": ("emcdr", {"mapping": "mlp", "epochs": 40, "batch_size": 16}),
     "diffcdr-affine": ("diffcdr", {**FAST, "activation": "none", "guidance_scale": 1.0}),
-    "diffcdr-silu": ("diffcdr", {**FAST, "schedule": "continuous", "guidance_scale": 1.0, "epochs": 6}),
+    "diffcdr-silu": ("diffcdr", {**FAST, "schedule": "continuous", "guidance_scale": 1.0, "epochs": 4}),
     "diffcdr-users": ("diffcdr", {**FAST, "rows": "users", "epochs": 60, "activation": "none", "solver_order": 2}),
     "diffcdr-released": (
         "diffcdr",
@@ -90,8 +93,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "diffcdr-closed": ("diffcdr", {"form": "gaussian", "ridge_strengths": (1e-4, 1e-2, 1.0), "nfe": 12}),
     "diffcdr-robust": ("diffcdr", {"form": "robust", "history_dim": 8, "taste_dim": 4}),
     "diffcdr-da": ("diffcdr-da", {**FAST, "activation": "none", "guidance_scale": 1.0}),
-    "diffcdr-at": ("diffcdr-at", {**FAST, "epochs": 30}),
-    "diffcdr-at-task": ("diffcdr-at-task", {**FAST, "epochs": 30}),
+    "diffcdr-at": ("diffcdr-at", {**FAST, "epochs": 15}),
+    "diffcdr-at-task": ("diffcdr-at-task", {**FAST, "epochs": 15}),
 }
 HISTORIES = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf")
 """Models of who has which items, held to a problem of such."""
@@ -119,6 +122,9 @@ BOUNDS = {
     "dcdcsr-mlp": 0.4,
     "mwuf": 0.2,
     "ldiffrec": 0.25,
+    "savae": 0.4,
+    "cdrib": 0.45,
+    "vdea": 0.4,
     "emcdr-linear": 0.06,
     "emcdr-mlp": 0.1,
     "diffcdr-affine": 0.4,
@@ -163,6 +169,19 @@ def data(variant: str) -> Planted:
 @pytest.fixture(scope="module")
 def trained(variant: str, data: Planted) -> tuple[TransferModel, FitReport]:
     return fit(variant, data.problem)
+
+
+@pytest.fixture(scope="module")
+def brief(variant: str, data: Planted, trained: tuple[TransferModel, FitReport]) -> tuple[TransferModel, FitReport]:
+    """A training of few epochs, for what every epoch must keep; the whole one where there are no epochs."""
+    return fit(variant, data.problem, **few(variant)) if few(variant) else trained
+
+
+def few(variant: str) -> dict[str, int]:
+    """Settings of a brief training: every epoch goes on from the weights, the optimiser and the draws before it."""
+    name, settings = VARIANTS[variant]
+    config = FORMS.get(settings.get("form", ""), MODELS[name].config)
+    return {key: 3 for key in ("epochs", "source_epochs") if key in config.model_fields}
 
 
 @pytest.fixture
@@ -225,6 +244,8 @@ def test_fold_is_the_transfer(variant: str, model: TransferModel) -> None:
         "dcdcsr-mlp",
         "mwuf",
         "ldiffrec",
+        "savae",
+        "vdea",
         "sscdr-mlp",
         "lacdr-tanh",
         "ptupcdr",
@@ -257,20 +278,24 @@ def test_exported_module_is_the_transfer(model: TransferModel) -> None:
     torch.testing.assert_close(traced(source), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_seed_fixes_the_result(variant: str, model: TransferModel, data: Planted) -> None:
+def test_a_seed_fixes_the_result(variant: str, brief: tuple[TransferModel, FitReport], data: Planted) -> None:
     torch.manual_seed(99)
-    again, _ = fit(variant, data.problem)
+    model, _ = brief
+    again, _ = fit(variant, data.problem, **few(variant))
     source = model.source_vectors()
     assert torch.equal(again.source_vectors(), source)
     assert torch.equal(again.transfer(source), model.transfer(source))
 
 
-def test_validation_ratings_choose_and_teach_nothing(variant: str, report: FitReport, data: Planted) -> None:
-    held_out = data.problem.validation
+def test_validation_ratings_choose_and_teach_nothing(
+    variant: str, brief: tuple[TransferModel, FitReport], data: Planted
+) -> None:
+    held_out, (_, report) = data.problem.validation, brief
     ratings = held_out.ratings
     items = (ratings.items + HALF) % ITEMS if variant in HISTORIES else ratings.items
     flipped = rating_table(ratings.users, items, 6.0 - ratings.ratings, ratings.n_users, ratings.n_items)
-    _, other = fit(variant, replace(data.problem, validation=HeldOut(held_out.source_rows, flipped)))
+    problem = replace(data.problem, validation=HeldOut(held_out.source_rows, flipped))
+    _, other = fit(variant, problem, **few(variant))
 
     def losses(of: FitReport) -> list[dict[str, float]]:
         return [{key: figures[key] for key in figures if key not in {"rmse", "mae", "ndcg"}} for figures in of.epochs]
@@ -287,8 +312,8 @@ def test_the_kept_epoch_is_the_best_on_validation(model: TransferModel, report: 
 
 
 def test_without_validation_ratings_the_last_epoch_is_kept(variant: str, data: Planted) -> None:
-    none = no_ratings(n_items=40)
-    _, report = fit(variant, replace(data.problem, validation=HeldOut(torch.empty(0, dtype=torch.int64), none)))
+    none = HeldOut(torch.empty(0, dtype=torch.int64), no_ratings(n_items=40))
+    _, report = fit(variant, replace(data.problem, validation=none), **few(variant))
     assert report.best_epoch == len(report.epochs)
 
 

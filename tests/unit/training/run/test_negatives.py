@@ -14,7 +14,7 @@ from tests.unit.training.tiny import QUICK, load, quick_run, write_domains
 from training import fit
 from training.data.domains import DomainPair
 from training.models.baselines.cmf import joint_table
-from training.models.batching import OverlapRatings
+from training.models.batching import UserRatings
 from training.run.fine_tune import fine_tune
 from training.run.fit import evaluate_test, fit_model
 from training.run.grids import criterion
@@ -42,7 +42,7 @@ def test_every_learner_gets_the_same_zeros_and_histories_get_none(pair: DomainPa
     zeros = problem.target_zeros
     assert zeros is not None and problem.source_zeros is not None
     assert len(problem.target) == len(plain.target) and plain.target_zeros is None
-    gathered, before = OverlapRatings.of(problem), OverlapRatings.of(plain)
+    gathered, before = UserRatings.of_overlap(problem), UserRatings.of_overlap(plain)
     of_overlap = int(np.isin(zeros.users, problem.overlap_target.numpy()).sum())
     assert len(gathered.ratings) == len(before.ratings) + of_overlap
     assert int((gathered.ratings == 0).sum()) == of_overlap > 0
@@ -52,7 +52,7 @@ def test_every_learner_gets_the_same_zeros_and_histories_get_none(pair: DomainPa
     assert not np.isin(zeros.users, pair.overlap_target[prepared.split.test]).any()
 
 
-@pytest.mark.parametrize("name", ["emcdr", "cmf", "tmcdr", "diffcdr"])
+@pytest.mark.parametrize("name", ["emcdr", "cmf", "tmcdr", "savae", "cdrib", "vdea", "diffcdr"])
 def test_scores_order_items_and_predict_no_rating(prepared: Prepared, run: Run, name: str) -> None:
     fitted = fit_model(name, prepared, run)
     metrics = evaluate_test(fitted, prepared)

@@ -125,9 +125,9 @@ def test_both_ways_to_warm_up_are_side_by_side(pair: DomainPair, setup: Setup) -
     assert CellResult.model_validate_json(cells[1].line()).fine_tuned == tuned
 
 
-def test_models_are_told_apart_by_colour_and_marker() -> None:
-    assert len({style_of(model) for model in REGISTRY}) == len(REGISTRY)
-    assert len({style_of(model)[0] for model in REGISTRY}) > 10
+def test_models_are_told_apart_by_colour_alone() -> None:
+    """In Figure 4 a user is a dot, whatever the model."""
+    assert len({style_of(model)[0] for model in REGISTRY}) == len(REGISTRY)
 
 
 def test_figure_3_has_panels_for_every_fraction_and_metric(report: Report) -> None:
