@@ -25,6 +25,7 @@ from diffcdr.device.names import Device
 from diffcdr.errors import InputError
 from diffcdr.files.users import closest
 from diffcdr.list_files import ListFormat, format_of, write_lists
+from diffcdr.live_state import LiveState
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids
 from diffcdr.recommend.recommender import Recommender
@@ -42,13 +43,20 @@ class ScoreRequest:
     """What a command passes to an engine.
 
     ``users``: ids, None for every source user of the bundle. ``resume``: go on with what an interrupted run left.
-    ``opted_out``: ids of users who opted out or are to be forgotten: they get the popular list.
+    ``opted_out``: ids of users who opted out or are to be forgotten: they get the popular list. ``state``: what the
+    service's state says; its withdrawn items are in no list, and its suppressed users get the popular list.
     """
 
     users: pl.Series | None
     options: ScoreOptions
     resume: bool = False
     opted_out: pl.Series | None = None
+    state: LiveState | None = None
+
+    @property
+    def away(self) -> pl.Series | None:
+        """Ids of all users who get the popular list, whatever is known of them; None for none."""
+        return self.opted_out if self.state is None else self.state.away(self.opted_out)
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,10 @@ class Plan:
     opted_out: str | None = None
     titles: bool = False
     filter: str | None = None
+    state: str | None = None
 
 
-def score_users(
+def score_users(  # noqa: PLR0913 - everything that a run depends on
     recommender: Recommender,
     users: pl.Series,
     out: Path,
@@ -87,6 +96,7 @@ def score_users(
     resume: bool = False,
     threads: int = 1,
     opted_out: pl.Series | None = None,
+    state: LiveState | None = None,
 ) -> ScoreReport:
     """Write the ranked lists of ``users`` to ``out``, in the order of ``users``.
 
@@ -101,15 +111,16 @@ def score_users(
         resume: go on with the parts that an interrupted run left.
         threads: batches scored at the same time.
         opted_out: ids of users who opted out or are to be forgotten: they get the popular list.
+        state: what the service's state says about items; ``opted_out`` has the users.
 
     Raises:
         InputError: nothing to score, ``out`` has no known ending or cannot be written, the parts there are of another
             run, titles are wanted of a bundle without, or an option is out of its range.
     """
     kind = format_of(out, nested=options.layout == "lists")
-    plan = make_plan(recommender.bundle.id, users, options, opted_out=opted_out)
+    plan = make_plan(recommender.bundle.id, users, options, opted_out=opted_out, state=state)
     parts = _open_parts(out, plan, resume=resume)
-    scorer = Scorer(recommender, options, opted_out=opted_out)
+    scorer = Scorer(recommender, options, opted_out=opted_out, changes=None if state is None else state.changes)
     reused = 0
     writing: Future[None] | None = None
     with (
@@ -193,7 +204,14 @@ def found_in(bundle: Bundle, listed: pl.Series, *, option: str) -> str:
     return text
 
 
-def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_out: pl.Series | None) -> Plan:
+def make_plan(
+    bundle_id: str,
+    users: pl.Series,
+    options: ScoreOptions,
+    *,
+    opted_out: pl.Series | None,
+    state: LiveState | None = None,
+) -> Plan:
     """The plan for the lists of ``users``.
 
     Raises:
@@ -216,6 +234,7 @@ def make_plan(bundle_id: str, users: pl.Series, options: ScoreOptions, *, opted_
         filter=None
         if options.filter is None
         else hashlib.sha256(options.filter.model_dump_json().encode()).hexdigest(),
+        state=None if state is None else state.digest(),
     )
 
 
@@ -235,7 +254,7 @@ def _open_parts(out: Path, plan: Plan, *, resume: bool) -> Path:
         if resume and plan_file.exists():
             if plan_file.read_text() != content:
                 raise InputError(
-                    f"{parts} is of another bundle, other users or other options; "
+                    f"{parts} is of another bundle, other users, other options or another state; "
                     "repeat the options of the interrupted run, or leave out --resume to start over"
                 )
         else:

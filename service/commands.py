@@ -33,8 +33,9 @@ from service.process.shared_folder import shared_folder
 from service.process.stop_limit import PARENT_SECONDS, StopLimit, stop_seconds
 from service.process.workers import Supervisor
 from service.settings import PREFIX, Settings, unknown_variables
-from service.state.opening import check_state, open_store, sqlite_path
-from service.state.store import Erasure, StateUnavailable, Store
+from service.state.opening import check_state
+from service.state.reading import open_state
+from service.state.store import Erasure, StateUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -185,20 +186,6 @@ async def _erasures(url: str) -> list[Erasure]:
         return [erasure async for erasure in store.erasures()]
     finally:
         await store.close()
-
-
-def open_state(url: str) -> Store:
-    """The state at ``url``, which has to be there.
-
-    Raises:
-        InputError: none is named, there is no such file, or the URL is of no known kind.
-    """
-    if not url:
-        raise InputError("name the state with --state, as in DIFFCDR_STATE_URL")
-    if url.startswith("sqlite:") and not sqlite_path(url).exists():
-        # Opening would make an empty one, and what it says would be believed.
-        raise InputError(f"there is no state file {sqlite_path(url)}; name the one the service writes")
-    return open_store(url, bundle=Path())
 
 
 def push(

@@ -14,9 +14,9 @@ from diffcdr.atomic import replacing_file
 from diffcdr.errors import InputError
 from diffcdr.list_files import format_of, write_lists
 from diffcdr.progress import Reporter
-from service.commands import open_state
 from service.state.events.kinds import KeptEvent
 from service.state.exporting import Exported, export_events
+from service.state.reading import open_state
 from service.state.store import StateUnavailable
 
 SCHEMA = {

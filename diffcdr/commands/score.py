@@ -21,6 +21,7 @@ from diffcdr.files.users import read_users
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.help import help_groups
 from diffcdr.list_files import format_of
+from diffcdr.live_state import LiveState, read_live_state
 from diffcdr.progress import Reporter, amount, hint_on_interrupt
 from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.score import ScoreReport, ScoreRequest, all_users, recommender_for, say_found, score_users
@@ -50,7 +51,7 @@ MOSTLY = 0.9
 
 @help_groups(
     {
-        "Files": ("bundle", "users", "out", "opted_out", "encoding"),
+        "Files": ("bundle", "users", "out", "opted_out", "state", "encoding"),
         "Lists": ("k", "lists", "titles", "include_seen", "diversity", "filter"),
         "Work": ("resume", "device", "search_device", "threads", "engine", "master", "spark_conf"),
     }
@@ -77,6 +78,16 @@ def score(
     opted_out: Annotated[
         Path | None,
         typer.Option(help="Users who opted out or asked to be forgotten: they get the popular list."),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="DIFFCDR_STATE_URL",
+            show_envvar=True,
+            help="The service's state, sqlite:FILE or redis://…: withdrawn items are in no list, and users who opted "
+            "out or were erased get the popular list.",
+        ),
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(metavar="NAME", help="Encoding of lists of users that are not UTF-8, such as latin-1.")
@@ -121,6 +132,7 @@ def score(
         ),
         resume=resume,
         opted_out=None if opted_out is None else _read(reporter, opted_out, codec),
+        state=_state(reporter, state),
     )
     if engine == "spark":
         if search_device != "auto":
@@ -160,14 +172,26 @@ def _score_here(
         reporter=reporter,
         resume=asked.resume,
         threads=threads,
-        opted_out=asked.opted_out,
+        opted_out=asked.away,
+        state=asked.state,
     )
+
+
+def _state(reporter: Reporter, url: str | None) -> LiveState | None:
+    if not url:
+        return None
+    found = read_live_state(url)
+    withdrawn = sum(change.available is False for change in found.changes.entries.values())
+    without = amount(len(found.suppressed), "users")
+    reporter.note(f"--state: {amount(withdrawn, 'withdrawn items')}; {without} without personal lists")
+    return found
 
 
 def _warn_of_unknown(reporter: Reporter, report: ScoreReport, asked: ScoreRequest) -> None:
     if asked.users is None:
         return
-    away = 0 if asked.opted_out is None else int(asked.users.is_in(asked.opted_out.implode()).sum())
+    gone = asked.away
+    away = 0 if gone is None else int(asked.users.is_in(gone.implode()).sum())
     unknown = report.strategies.get("popular", 0) - away
     if unknown and unknown >= MOSTLY * (report.users - away):
         reporter.warn(

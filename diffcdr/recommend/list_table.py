@@ -11,6 +11,7 @@ import polars as pl
 
 from diffcdr.errors import InputError
 from diffcdr.files.users import USER_COLUMN
+from diffcdr.filtering.changes import ItemChanges
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.filtering.masks import check_filter
 from diffcdr.recommend.query import ROW_STRATEGIES, TopRows
@@ -45,12 +46,19 @@ class ScoreOptions:
 class Scorer:
     """Turns user ids into rows of the output; rows become ids by a vectorised gather.
 
-    ``opted_out``: ids that get the popular list, whatever is known of them.
+    ``opted_out``: ids that get the popular list, whatever is known of them. ``changes``: of items, since the bundle.
     """
 
-    def __init__(self, recommender: Recommender, options: ScoreOptions, *, opted_out: pl.Series | None = None) -> None:
+    def __init__(
+        self,
+        recommender: Recommender,
+        options: ScoreOptions,
+        *,
+        opted_out: pl.Series | None = None,
+        changes: ItemChanges | None = None,
+    ) -> None:
         self._recommender = recommender
-        self._options = options
+        self._options, self._changes = options, changes
         self._opted_out = None if opted_out is None else opted_out.implode()
         self._item_ids = decode_ids(recommender.bundle.target_items.ids.array)
         check_options(recommender.bundle, options)
@@ -70,6 +78,7 @@ class Scorer:
             exclude_seen=options.exclude_seen,
             diversity=options.diversity,
             filter=options.filter,
+            changes=self._changes,
         )
         strategies = self._strategies.gather(top.strategies)
         frame = self._long(users, strategies, top)

@@ -23,6 +23,8 @@ from rich.console import Console
 
 from bench.drawn_bundle import write_drawn_bundle
 from diffcdr.errors import BundleError, InputError
+from diffcdr.filtering.changes import ChangeLog, ItemChange
+from diffcdr.live_state import LiveState
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import ScoreOptions
 from diffcdr.score import ScoreRequest
@@ -243,6 +245,9 @@ def test_an_executor_killed_in_the_middle_changes_nothing(spark: SparkSession, b
 def test_users_from_a_file_opt_outs_and_a_second_start(spark: SparkSession, bundle: Path, tmp_path: Path) -> None:
     users = pl.Series("user_id", [f"u{row:07}" for row in range(0, USERS, 5)][::-1] + ["nobody", "ü"])
     asked = {"users": users, "options": ScoreOptions(k=3, layout="lists"), "opted_out": users[5:9]}
+    log = ChangeLog()
+    log.take({f"t{row:07}": ItemChange(available=False) for row in range(0, ITEMS, 2)})
+    asked["state"] = LiveState(log.now, frozenset())
     wanted = local_rows(bundle, tmp_path / "local.parquet", **asked)
     out = tmp_path / "out"
     assert score(bundle, out, **asked).strategies == {"warm": len(users) - 6, "popular": 6}
@@ -253,7 +258,7 @@ def test_users_from_a_file_opt_outs_and_a_second_start(spark: SparkSession, bund
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
     assert {name for name in before if before[name] != after[name]} == {"part-000002.parquet"}
     assert rows_of(out).equals(wanted)
-    with pytest.raises(InputError, match="of another bundle, other users or other options"):
+    with pytest.raises(InputError, match="other users, other options or another state"):
         score(bundle, out, users=users, resume=True)
 
 

@@ -31,6 +31,7 @@ from diffcdr.bundle.reader import MANIFEST_HASH, Bundle, open_bundle
 from diffcdr.device.names import Device
 from diffcdr.errors import BundleError, InputError
 from diffcdr.files.users import USER_COLUMN
+from diffcdr.filtering.changes import ItemChanges
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, check_options, decode_ids
 from diffcdr.recommend.recommender import Recommender
@@ -58,6 +59,7 @@ class Job:
     options: ScoreOptions
     device: Device
     opted_out: pl.Series | None
+    changes: ItemChanges | None = None
 
     @property
     def parts(self) -> int:
@@ -98,7 +100,7 @@ def score_on_spark(
     say_found(opened, asked, reporter=reporter)
     check_options(opened, asked.options)
     users = decode_ids(opened.source_users.ids.array) if asked.users is None else asked.users
-    plan = make_plan(opened.id, users, asked.options, opted_out=asked.opted_out)
+    plan = make_plan(opened.id, users, asked.options, opted_out=asked.away, state=asked.state)
     with open_session(master, settings) as session:
         cores = session.sparkContext.defaultParallelism
         share = max(BATCH_USERS, -(-len(users) // (TASKS_PER_CORE * cores)))
@@ -112,7 +114,8 @@ def score_on_spark(
             listed=asked.users is not None,
             options=asked.options,
             device=device,
-            opted_out=asked.opted_out,
+            opted_out=asked.away,
+            changes=None if asked.state is None else asked.state.changes,
         )
         if job.listed:
             target.write(USERS, _listed(users, part_users=plan.part_users))
@@ -133,7 +136,7 @@ def score_part(job: Job, number: int) -> pl.DataFrame:
         return pl.read_parquet(job.out.read(name))
     # Many are as good as very many: a job of another size then finds the recommender of the last.
     recommender = _recommender(job.bundle, job.bundle_id, job.device, min(job.users, COMPILED_USERS))
-    scorer = Scorer(recommender, job.options, opted_out=job.opted_out)
+    scorer = Scorer(recommender, job.options, opted_out=job.opted_out, changes=job.changes)
     users = _users(job, number, recommender.bundle)
     with threadpool_limits(limits=1, user_api="blas"):
         frame = pl.concat([scorer(users.slice(first, BATCH_USERS)) for first in range(0, len(users), BATCH_USERS)])
@@ -168,7 +171,7 @@ def _open_parts(out: Storage, plan: Plan, *, resume: bool) -> Plan:
         plan = replace(plan, part_users=found["part_users"])
         if asdict(plan) != found:
             raise InputError(
-                f"{out.url} is of another bundle, other users or other options; "
+                f"{out.url} is of another bundle, other users, other options or another state; "
                 "repeat the options of the interrupted run, or leave out --resume to start over"
             )
         return plan
