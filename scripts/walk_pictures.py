@@ -43,7 +43,7 @@ WALKS: dict[str, tuple[str, tuple[Step, ...]]] = {
         (
             Step("service/process/connection.py", "bytes of one connection"),
             Step("service/edge/middleware.py", "host, key, rate, room; problems, metrics"),
-            Step("service/routes/recommendations.py", "the request becomes a query"),
+            Step("service/routes/lists/recommendations.py", "the request becomes a query"),
             Step("service/state/suppression.py", "did the user opt out?"),
             Step("service/engine/batcher.py", "queries of many requests together"),
             Step("diffcdr/recommend/recommender.py", "whose vector, which strategy"),

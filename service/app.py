@@ -41,23 +41,11 @@ from service.feedback.recommendation_ids import open_ids
 from service.loop_watch import LoopWatch
 from service.metrics import Metrics
 from service.recent_activity import Activity
-from service.routes import (
-    activity,
-    console,
-    docs,
-    embeddings,
-    health,
-    item_changes,
-    items,
-    lookup,
-    maps,
-    models,
-    privacy,
-    recommendations,
-    similar,
-)
-from service.routes.batch import batch
+from service.routes import privacy
+from service.routes.catalogue import embeddings, item_changes, lookup, maps
 from service.routes.feedback import events, experiments
+from service.routes.lists import batch, popular, recommendations, similar
+from service.routes.operations import activity, console, docs, health, models
 from service.settings import Settings
 from service.state.items.following import ItemFollower
 from service.state.opening import open_store, open_vectors
@@ -165,7 +153,7 @@ def create_app(
         description=DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
-        openapi_url=None,  # ours are in service.routes.docs
+        openapi_url=None,  # ours are in service.routes.operations.docs
         docs_url=None,
         redoc_url=None,
         # A redirect would name the host that the request names, and http: a key would be sent again in the clear.
@@ -179,7 +167,7 @@ def create_app(
         embeddings.router,
         events.router,
         experiments.router,
-        items.router,
+        popular.router,
         item_changes.router,
         similar.router,
         models.router,

@@ -1,1 +1,1 @@
-"""One file per REST resource. The top of the service: imports every other room, and only the application imports it."""
+"""One file per REST resource, in rooms by who asks. Imports every other room; only the application imports it."""

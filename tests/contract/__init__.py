@@ -1,0 +1,1 @@
+"""The HTTP surface, over real connections, in rooms that mirror ``service/``."""

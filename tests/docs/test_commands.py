@@ -24,8 +24,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = {"sh", "python", "console"}
 SHOWN = {"json"}
 NOT_RUN = {
-    "make demo": "tests/integration/test_demo.py runs it",
-    "$ curl -s http://127.0.0.1:8000/v1/recommendations": "asks the demo; tests/integration/test_demo.py does",
+    "make demo": "tests/integration/journeys/test_demo.py runs it",
+    "$ curl -s http://127.0.0.1:8000/v1/recommendations": "asks the demo; tests/integration/journeys/test_demo.py does",
     "python3 -m venv .venv": "installs packages; make dist and make extras do, in fresh environments",
     "train() {": "needs the ratings of Amazon, which the repository does not hold",
     "RATINGS=./ratings SOURCE=films.csv": "needs Docker; make image-check builds the images and asks them",

@@ -1,0 +1,1 @@
+"""Several processes: commands, services, proxies, stores and Spark, as they are run."""

@@ -1,0 +1,1 @@
+"""``diffcdr.client`` against the real service."""

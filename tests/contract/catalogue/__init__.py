@@ -1,0 +1,1 @@
+"""Routes of ids, items, embeddings and the map, as in ``service/routes/catalogue/``."""

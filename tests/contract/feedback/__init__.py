@@ -1,0 +1,1 @@
+"""Routes of events and experiments, as in ``service/routes/feedback/`` and ``service/feedback/``."""

@@ -1,0 +1,1 @@
+"""Routes of ranked lists, as in ``service/routes/lists/``."""

@@ -1,0 +1,1 @@
+"""The service in its own process: sockets, workers, stops, stores that fail."""

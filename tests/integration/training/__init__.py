@@ -1,0 +1,1 @@
+"""Training commands, whole: the choice of a model, presets, results pages, Spark."""
