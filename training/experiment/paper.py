@@ -87,9 +87,10 @@ class PaperSpeeds(_Frozen):
 
 
 class PaperNumbers(_Frozen):
-    """All of ``paper.toml``. ``models``: the columns of Table 2."""
+    """All of ``paper.toml``. ``models``: the columns of Table 2; ``discussed``: systems that section 5 discusses."""
 
     models: tuple[str, ...]
+    discussed: tuple[str, ...]
     table_4: PaperSpeeds
     tasks: tuple[PaperTask, ...]
 

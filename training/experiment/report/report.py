@@ -132,9 +132,9 @@ def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tu
         "Figures are means over seeds ± one standard error; the best mean of a column is bold. Rating errors are "
         "pooled over ratings; lists are ranked over all target items and figures averaged over users. A dash: the "
         "model's scores are not ratings.",
-        f"Improvement is that of {SUBJECT} over the best mean of the paper's systems, and of the other baselines; "
-        "* significant at 0.05 by a paired t-test over seeds, ** also after Holm's correction for all tests of that "
-        "kind and scenario.",
+        f"Improvement is that of {SUBJECT} over the best mean of the paper's systems, of those that it discusses "
+        "without figures, and of the other baselines; * significant at 0.05 by a paired t-test over "
+        "seeds, ** also after Holm's correction for all tests of that kind and scenario.",
     ]
     if "warm" in grid.scenarios:
         parts.append(

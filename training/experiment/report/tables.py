@@ -44,10 +44,17 @@ def is_ablation(model: str) -> bool:
 
 
 def baselines_of(models: Iterable[str]) -> dict[str, set[str]]:
-    """The ``models`` that ``SUBJECT`` is compared with, by kind: the paper's systems, and others. No kind is empty."""
+    """The ``models`` that ``SUBJECT`` is compared with, by kind: the paper's systems, those that it only discusses, and
+    baselines. No kind is empty.
+    """
     rivals = {model for model in models if not model.startswith(SUBJECT)}
-    theirs = rivals & set(paper_numbers().models)
-    kinds = {"of the paper's systems": theirs, "of the other baselines": rivals - theirs}
+    paper = paper_numbers()
+    theirs, discussed = rivals & set(paper.models), rivals & set(paper.discussed)
+    kinds = {
+        "of the paper's systems": theirs,
+        "of the systems it discusses": discussed,
+        "of the other baselines": rivals - theirs - discussed,
+    }
     return {kind: models for kind, models in kinds.items() if models}
 
 

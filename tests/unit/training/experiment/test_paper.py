@@ -10,6 +10,8 @@ from training.data.domains import DomainPair
 from training.experiment.paper import paper_numbers, paper_task, task_of
 from training.experiment.report.paper_tables import counts_table, figures_table, speeds_table
 from training.experiment.summaries import Summaries
+from training.models import discussed
+from training.models.registry import MODELS
 
 
 def named(pair: DomainPair, number: int) -> DomainPair:
@@ -20,6 +22,15 @@ def named(pair: DomainPair, number: int) -> DomainPair:
         for domain, name in ((pair.source, task.source), (pair.target, task.target))
     )
     return replace(pair, source=source, target=target)
+
+
+def test_every_system_of_the_paper_is_one_of_the_models() -> None:
+    paper = paper_numbers()
+    assert set(paper.models) | set(paper.discussed) <= set(MODELS)
+    assert not set(paper.models) & set(paper.discussed)
+    assert {path.stem for path in Path(discussed.__file__).parent.glob("*.py")} - {"__init__", "variational"} <= set(
+        paper.discussed
+    )
 
 
 def test_figures_are_as_printed() -> None:
