@@ -22,7 +22,7 @@ from diffcdr.installation import check_one_onnx_runtime
 from diffcdr.search.build_index import IndexOptions
 from training.evaluation.evaluate import Metrics
 from training.export.bundle import STEPS, RunFacts, publish_bundle
-from training.run.finish import finish
+from training.run.finish import HeldOutUsers, finish
 from training.run.fit import FittedModel, evaluate_test
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
 from training.run.model_choice import (
@@ -58,6 +58,7 @@ class Trained:
         self,
         destination: str | Path,
         *,
+        held_out: HeldOutUsers = "known",
         histories: bool = True,
         index: IndexOptions | None = None,
         on_step: Callable[[str], None] = lambda step: None,
@@ -66,6 +67,8 @@ class Trained:
 
         Args:
             destination: a directory; a bundle already there is replaced whole.
+            held_out: ``known`` serves the users whose target ratings were held out with these ratings, as all others;
+                ``cold`` as they were measured, without: to look at the lists behind the figures.
             histories: keep who rated what in the source domain, for the console.
             index: when items are searched by an approximate index; None: never.
             on_step: told each of :data:`training.export.bundle.STEPS` as it begins.
@@ -75,7 +78,7 @@ class Trained:
             InputError: ``destination`` cannot be written, the disk is full, or the item index finds too little.
         """
         on_step(STEPS[0])
-        finished = finish(self.fitted[self.published], self.prepared, seed=self.run.seed)
+        finished = finish(self.fitted[self.published], self.prepared, seed=self.run.seed, held_out=held_out)
         facts = RunFacts(
             preset=self.plan.preset,
             config=self.plan.config,

@@ -210,6 +210,8 @@ class Provenance(_Frozen):
     test_fraction: float
     split: dict[str, int]
     """Overlap users in ``train``, ``validation`` and ``test``."""
+    held_out: Literal["known", "cold"] = "cold"
+    """Whether held-out users are served with their target ratings, or as they were measured."""
     config: dict[str, Any] = Field(default_factory=dict)
     tuning: dict[str, Tuning] = Field(default_factory=dict)
     """By model, where settings were chosen from grids: ``chosen`` goes before what ``config`` says."""

@@ -90,7 +90,9 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
     yield make_table("", ["", ""], about, align="left")
     counts = [(name.replace("_", " "), f"{count:,}") for name, count in manifest.counts.model_dump().items()]
     split = [(f"overlap users for {name}", f"{count:,}") for name, count in provenance.split.items()]
-    yield make_table("Data", ["", ""], [*counts, *split, ("share held out for test", f"{provenance.test_fraction:g}")])
+    served = "with their target ratings" if provenance.held_out == "known" else "as measured, without target ratings"
+    held = [("share held out for test", f"{provenance.test_fraction:g}"), ("held-out users are served", served)]
+    yield make_table("Data", ["", ""], [*counts, *split, *held])
     yield _cleaning(provenance.source, provenance.target)
     for scope, models in manifest.metrics.items():
         yield from _quality(manifest, scope, width)

@@ -37,6 +37,7 @@ from training.commands.screen import epoch_bar, evidence_notes, honest_warnings,
 from training.commands.sources import GivenSource, GivenTables, GivenTarget, load
 from training.export.bundle import STEPS, check_destination, reserving_space
 from training.export.onnx import has_onnx_runtime
+from training.run.finish import HeldOutUsers
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
 from training.run.prepare import prepare
 from training.run.run import Run, ready_checkpoints
@@ -74,7 +75,7 @@ from training.train_plan import TrainPlan, check_plan
             "accept",
         ),
         "Model": ("preset", "model", "models", "select", "settings", "grid", "grid_values", "seed", "test_fraction"),
-        "What the bundle holds": ("histories", "approximate_above", "recall_floor"),
+        "What the bundle holds": ("held_out", "histories", "approximate_above", "recall_floor"),
         "Progress": ("checkpoint", "resume", "tensorboard", "mlflow"),
     }
 )
@@ -147,6 +148,12 @@ def train(
             help="Weights of events without a rating, from 0 (left out) to 1 (the best rating); default: purchase=1.",
         ),
     ] = None,
+    held_out: Annotated[
+        HeldOutUsers,
+        typer.Option(
+            help="Serve the users held out for the figures with their target ratings (known), or as measured (cold)."
+        ),
+    ] = "known",
     histories: Annotated[
         bool,
         typer.Option(
@@ -241,7 +248,7 @@ def train(
                 reporter.note(sentence)
         release_space()
         with reporter.task("publish", total=len(STEPS), unit="steps") as task:
-            bundle_id = trained.publish(bundle, histories=histories, index=index, on_step=task.begin)
+            bundle_id = trained.publish(bundle, held_out=held_out, histories=histories, index=index, on_step=task.begin)
             task.advance()
     _show_models(reporter, trained)
     if not has_onnx_runtime() and (bundle / ONNX_FILE).exists():

@@ -96,8 +96,8 @@ def hold_out(pair: DomainPair, split: Split) -> HeldOutTables:
     train = ratings_without(pair.target, pair.overlap_target[np.concatenate([split.validation, split.test])])
     return HeldOutTables(
         train=train,
-        validation=_ratings_of(pair, pair.overlap_target[split.validation]),
-        test=_ratings_of(pair, pair.overlap_target[split.test]),
+        validation=ratings_of(pair.target, pair.overlap_target[split.validation]),
+        test=ratings_of(pair.target, pair.overlap_target[split.test]),
     )
 
 
@@ -116,9 +116,8 @@ def _place(user: str, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}\0{user}".encode(), digest_size=16).digest()
 
 
-def _ratings_of(pair: DomainPair, users: Int64Array) -> RatingTable:
-    """Target ratings of ``users`` (ascending target rows), their position taking the place of the row."""
-    target = pair.target
+def ratings_of(target: Domain, users: Int64Array) -> RatingTable:
+    """The ratings of ``users`` (ascending rows of ``target``), their position taking the place of the row."""
     position = np.full(len(target.users), -1, dtype=np.int64)
     position[users] = np.arange(len(users))
     of_row = position[target.user_rows]

@@ -1,7 +1,8 @@
 """From a fitted model to a published bundle: the transfer, its tables, and the manifest.
 
-``target_users`` are the users with target *training* ratings. A held-out user is known to the source tables alone,
-as a cold-start user is; their target ratings reach nothing in the bundle but the metrics in its manifest.
+``target_users`` are the users with target ratings. Those of held-out users reach nothing that is fitted, chosen or
+measured: with :attr:`FinishedModel.held_out` ``known`` they give their users vectors and keep rated items out of their
+lists, once all else is done; with ``cold`` they reach nothing in the bundle but the metrics in its manifest.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _write_target(writer: BundleWriter, finished: FinishedModel) -> None:
 
 def _write_seen(writer: BundleWriter, finished: FinishedModel) -> None:
     """What each warm user has rated, and where there are likes, which of it was one."""
-    ratings, (users, items) = finished.problem.target, finished.prepared.pair.target.disliked
+    ratings, (users, items) = finished.rated, finished.prepared.pair.target.disliked
     warm = np.isin(users, finished.warm_rows)
     users, items = np.concatenate([ratings.users, users[warm]]), np.concatenate([ratings.items, items[warm]])
     order = np.lexsort((items, users))
@@ -271,6 +272,7 @@ def _manifest(
             seed=facts.seed,
             test_fraction=facts.config.split.test_fraction,
             split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            held_out=finished.held_out,
             config=_settings(facts),
             tuning=dict(facts.tuning),
             selected_by=facts.selected_by,

@@ -20,6 +20,7 @@ from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import MaskedRows
 from training.base_models.half_step import prior_regularisation, ridge_vectors
 from training.data.domains import DomainPair
+from training.data.splits import ratings_of
 from training.evaluation.evaluate import evaluate_vectors, predict
 from training.models.contract import TransferModel
 from training.models.sparse_term import sparse_part
@@ -196,6 +197,23 @@ def stored_vectors(
         mine = problem.target.take(np.isin(problem.target.users, overlap))
         vectors[overlap] = blended(head, spec, start, mine)[overlap]
     return vectors[rows]
+
+
+def late_vectors(
+    model: TransferModel, problem: TransferProblem, pair: DomainPair, rows: Int64Array, *, spec: WarmSpec | None
+) -> npt.NDArray[np.float32]:
+    """As :func:`stored_vectors`, of users with no target rating that ``model`` was fitted to: [len(rows), target_dim].
+
+    ``rows``: of target users of ``pair`` who have source ratings too, ascending.
+    """
+    ratings = ratings_of(pair.target, rows)
+    if spec is None or spec.stored == "own":
+        return own_vectors(model, problem, ratings).astype(np.float32)
+    place = np.argsort(pair.overlap_target)
+    source_rows = pair.overlap_source[place[np.searchsorted(pair.overlap_target, rows, sorter=place)]]
+    with torch.no_grad():
+        carried = model.transfer(model.source_vectors()[torch.from_numpy(source_rows)]).numpy()
+    return blended(model.head(), spec, carried, ratings).astype(np.float32)
 
 
 def _cost(
