@@ -22,7 +22,8 @@ from redis.exceptions import (
 )
 
 from service.state.events.kinds import ArmTotals, Domain, Event, History, KeptEvent, Outcome
-from service.state.events.redis import FORGET, RedisEvents
+from service.state.events.redis import RedisEvents
+from service.state.events.redis_scripts import FORGET
 from service.state.items.redis import RedisItems
 from service.state.redis_connection import RedisAddress, ask_primary, close_client, is_from_replica
 from service.state.redis_durability import SECTIONS, asked, shortcomings

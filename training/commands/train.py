@@ -35,7 +35,8 @@ from training.commands.options import (
 )
 from training.commands.screen import epoch_bar, evidence_notes, honest_warnings, metrics_table, show_tunings
 from training.commands.sources import GivenSource, GivenTables, GivenTarget, load
-from training.export.bundle import STEPS, check_destination, reserving_space
+from training.export.bundle import STEPS
+from training.export.destination import check_destination, reserving_space
 from training.export.onnx import has_onnx_runtime
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
 from training.run.prepare import prepare

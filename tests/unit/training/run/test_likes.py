@@ -15,7 +15,8 @@ from tests.command import run as command
 from tests.unit.training.tiny import RANGE, load, write_domains
 from training.config import load_preset
 from training.data.domains import DomainPair
-from training.export.bundle import RunFacts, publish_bundle
+from training.export.bundle import publish_bundle
+from training.export.run_manifest import RunFacts
 from training.run.finish import finish
 from training.run.fit import fit_model
 from training.run.prepare import prepare
