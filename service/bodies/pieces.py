@@ -103,7 +103,7 @@ def _elements(cutter: Cutter, location: tuple[str, ...], rule: _ListRule) -> tup
     cutter.take(b"[")
     while not cutter.ends(b"]", first=not values):
         if len(values) == rule.max_length:
-            raise invalid(pointer, f"there are more than {rule.max_length} items; send at most as many")
+            raise invalid(pointer, f"there are more than {rule.max_length} items; send {rule.max_length} at most")
         if rule.run is not None and (run := cutter.run()) is not None:
             many = _read_run(rule.run, run)
             if many is not None and len(values) + len(many) <= rule.max_length:

@@ -64,7 +64,7 @@ from training.train_plan import TrainPlan, check_plan
             "events",
             "event_weights",
         ),
-        "Files that are not as expected": (
+        "Unusual files": (
             "encoding",
             "source_separator",
             "target_separator",
@@ -92,7 +92,7 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="The model to publish; default: DiffCDR, or for lists a plain model better by one standard error."
+            help="The model to publish; default: DiffCDR, or for lists a baseline better by one standard error."
         ),
     ] = None,
     models: Annotated[

@@ -53,7 +53,7 @@ def publish_bundle(
     sparse = finished.model.sparse_term()
     if sparse is not None and facts.index is not None and len(finished.model.head().item_vectors) > facts.index.above:
         raise InputError(
-            f"an item index knows nothing of the sparse term that {finished.model.name} scores with; leave out "
+            f"an item index ignores the sparse term that {finished.model.name} scores with; leave out "
             "--approximate-above, or the term by --set diffcdr.neighbour_shares=[0.0]"
         )
     exporting, writing, mapping, closing = STEPS[1:]

@@ -124,7 +124,7 @@ def test_cuda_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_graph_that_is_none_is_a_bundle_error() -> None:
-    with pytest.raises(BundleError, match="no ONNX model"):
+    with pytest.raises(BundleError, match="not an ONNX model"):
         OnnxTransfer(b"not a graph", target_dim=1, threads=1)
 
 
