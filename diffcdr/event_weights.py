@@ -30,15 +30,15 @@ class EventWeights:
         for part in filter(None, (part.strip() for part in text.split(","))):
             kind, equals, number = (piece.strip() for piece in part.partition("="))
             if not equals or not re.match(TYPE_PATTERN, kind):
-                raise InputError(f"{name}: {part!r} is no TYPE=WEIGHT, such as click=0.4")
+                raise InputError(f"{name}: {part!r} is not a TYPE=WEIGHT, such as click=0.4")
             if kind == RATING:
-                raise InputError(f"{name}: {RATING} has no weight, as a rating says itself what it is; leave it out")
+                raise InputError(f"{name}: {RATING} takes no weight, as a rating has a value of its own; leave it out")
             try:
                 weight = float(number)
             except ValueError:
                 weight = -1.0
             if not 0.0 <= weight <= 1.0:
-                raise InputError(f"{name}: the weight of {kind} is {number!r}, and has to be a number from 0 to 1")
+                raise InputError(f"{name}: the weight of {kind} is {number!r}, and must be a number from 0 to 1")
             weights[kind] = weight
         return cls(weights)
 

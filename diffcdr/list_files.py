@@ -24,9 +24,9 @@ def format_of(out: Path, *, nested: bool) -> ListFormat:
     for known in get_args(ListFormat):
         if ending == known:
             if nested and known == "csv":
-                raise InputError(f"--out {out}: CSV cannot hold lists in a row; leave out --lists, or end in .jsonl")
+                raise InputError(f"--out {out}: CSV cannot hold lists in a row; leave out --lists, or use .jsonl")
             return known  # type: ignore[no-any-return]
-    raise InputError(f"--out {out}: the ending says what is written; end in .parquet, .csv or .jsonl")
+    raise InputError(f"--out {out}: the file extension selects the format; use .parquet, .csv or .jsonl")
 
 
 def write_lists(rows: pl.LazyFrame, path: Path, kind: ListFormat) -> None:

@@ -5,7 +5,7 @@
 
 The published review files cannot be passed on. These have as many users, items, ratings and users in both domains as
 Table 1 says, so that reading, memory and time can be tried at full size. Users have one taste in all domains; figures
-of quality mean nothing beside the paper's.
+of quality cannot be compared with the paper's.
 """
 
 from __future__ import annotations

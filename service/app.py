@@ -1,13 +1,10 @@
-"""The FastAPI application: its routes, the middleware around them, and what it sets up before the first request."""
+"""The FastAPI application: its routes and the middleware around them; its parts are set up in ``service.lifespan``."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from diffcdr import __version__
-from service.background import keep
 from service.bodies.openapi import describe
-from service.bundles.loader import Loader, warm
-from service.bundles.registry import Model, Registry, load_model
+from service.bundles.registry import Model
 from service.bundles.shared_lineup import LineupFile
-from service.components import Intake, Lifecycle, Runtime
+from service.components import Lifecycle, Runtime
 from service.edge.admission import Admission
 from service.edge.auth import key_ring, only_here
 from service.edge.concurrency import Places
@@ -33,36 +28,20 @@ from service.edge.path_prefix import PathPrefix
 from service.edge.problems import from_exception
 from service.edge.rate_limit import Quota
 from service.edge.server_timing import open_tracing
-from service.engine.batcher import Batcher
-from service.engine.shadow import Shadow
-from service.feedback.harm_watch import HarmWatch
 from service.feedback.intake import EventIntake
 from service.feedback.recommendation_ids import open_ids
-from service.loop_watch import LoopWatch
+from service.lifespan import background_work, running
 from service.metrics import Metrics
-from service.recent_activity import Activity
 from service.routes import privacy
 from service.routes.catalogue import embeddings, item_changes, lookup, maps
 from service.routes.feedback import events, experiments
 from service.routes.lists import batch, popular, recommendations, similar
 from service.routes.operations import activity, console, docs, health, models
 from service.settings import Settings
-from service.state.items.following import ItemFollower
-from service.state.opening import open_store, open_vectors
-from service.state.suppression import Guard
+from service.state.opening import open_vectors
 
 if TYPE_CHECKING:
     from service.edge.tracing import Tracing
-    from service.state.redis_vectors import RedisVectors
-
-logger = logging.getLogger(__name__)
-
-STOP_SECONDS = 2.0
-"""How long background work may take to end, and then checks of the state."""
-STATE_SECONDS = 1.0
-"""How often the state's health is looked at, ..."""
-STATE_AWAY_SECONDS = 0.1
-"""... and while it does not answer."""
 
 NO_TELEMETRY: Any = {
     "tracing": False,
@@ -72,7 +51,7 @@ NO_TELEMETRY: Any = {
     "auto_configure": False,
 }
 """FastAPI's own, which the environment or a tracer of the process could switch on: it puts addresses, and with them
-users' ids, into spans, and what is wrong with a request into records. Ours tells routes alone (service.tracing).
+users' ids, into spans, and what is wrong with a request into records. Ours tells routes alone (service.edge.tracing).
 Older versions, which have none, take the argument as one of their extra ones."""
 
 DESCRIPTION = """Cross-domain cold-start recommendation: users' tastes in one domain, transferred to another.
@@ -134,11 +113,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Edge | Limits]]:
         try:
-            async with _running(
+            async with running(
                 settings, metrics, lifecycle, model=model, vectors=vectors, shared=shared, feedback=feedback
             ) as runtime:
                 app.state.runtime = runtime
-                async with _background_work(runtime):
+                async with background_work(runtime):
                     yield {"edge": edge, "limits": limits}
         finally:
             if tracing is not None:
@@ -205,102 +184,6 @@ def create_app(
     app.state.front = Front(app, edge, tracing)
     describe(app)
     return app
-
-
-@asynccontextmanager
-async def _running(
-    settings: Settings,
-    metrics: Metrics,
-    lifecycle: Lifecycle,
-    *,
-    model: Model | None,
-    vectors: RedisVectors | None,
-    shared: LineupFile | None,
-    feedback: EventIntake,
-) -> AsyncIterator[Runtime]:
-    """The parts of the service, made and warmed with ``model`` or the settings' bundle; closed at the end."""
-    loaded = model
-    if loaded is None:
-        loaded = await asyncio.to_thread(load_model, settings.bundle, **settings.loading)
-    store = open_store(
-        settings.state_url.get_secret_value(),
-        bundle=settings.bundle,
-        require_durable=settings.state_durable == "require",
-    )
-    guard = Guard(
-        store,
-        on_suppressed=vectors.forget if vectors else None,
-        copy_seconds=settings.state_copy_seconds,
-        patience_seconds=settings.state_patience_ms / 1000,
-    )
-    items = ItemFollower(store.items)
-    await asyncio.gather(guard.refresh(), items.refresh())
-    batcher = Batcher(queue_rows=settings.queue_rows, batch_rows=settings.batch_rows, metrics=metrics)
-    try:
-        loaded.recommender.health.listen(metrics.count_device_failure)
-        await asyncio.to_thread(warm, loaded, batch_rows=settings.batch_rows)
-        registry = Registry(loaded)
-        loader = Loader(registry, settings, metrics, shared=shared)
-        await loader.begin()
-        runtime = Runtime(
-            settings=settings,
-            metrics=metrics,
-            registry=registry,
-            batcher=batcher,
-            loader=loader,
-            shadow=Shadow(batcher, metrics),
-            store=store,
-            guard=guard,
-            items=items,
-            vectors=vectors,
-            intake=Intake(settings.event_queue),
-            feedback=feedback,
-            lifecycle=lifecycle,
-            activity=Activity(metrics),
-        )
-        logger.info("ready", extra=loaded.log_fields)
-        metrics.workers.set(1)
-        yield runtime
-    finally:
-        await batcher.close()
-        await guard.rest(STOP_SECONDS)
-        await store.close()
-        if vectors is not None:
-            await vectors.close()
-
-
-@asynccontextmanager
-async def _background_work(runtime: Runtime) -> AsyncIterator[None]:
-    """Tasks that run beside the requests until the end of the block."""
-    settings, metrics, loader = runtime.settings, runtime.metrics, runtime.loader
-    tasks = [
-        keep("following the other workers", loader.follow, metrics),
-        keep("watching the state", partial(_watch_state, runtime.guard, metrics), metrics),
-        keep("following the items", runtime.items.watch, metrics),
-        keep("sampling activity", runtime.activity.watch, metrics),
-        keep("watching the loop", LoopWatch(metrics.longest_hold.set).watch, metrics),
-    ]
-    if settings.watch_seconds:
-        tasks.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))
-    if settings.stop_on_harm:
-        watch = HarmWatch(runtime.registry, runtime.store, loader.change).watch
-        tasks.append(keep("watching the canary", watch, metrics))
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        # What still asks the state would connect to it again after it is closed.
-        await asyncio.wait(tasks, timeout=STOP_SECONDS)
-
-
-async def _watch_state(guard: Guard, metrics: Metrics) -> None:
-    """For ever: keep what is told of the state's health true when nobody asks for anything."""
-    while True:
-        await guard.refresh()
-        metrics.state_up.set(float(guard.healthy))
-        metrics.state_checked.set(max(0.0, time.time() - guard.age))
-        await asyncio.sleep(STATE_SECONDS if guard.healthy else STATE_AWAY_SECONDS)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

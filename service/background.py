@@ -25,7 +25,7 @@ def keep(name: str, work: Callable[[], Awaitable[None]], metrics: Metrics) -> as
                 return
             except Exception:
                 failures.inc()
-                logger.exception("%s failed, and begins again in %g s", name, PAUSE_SECONDS)
+                logger.exception("%s failed; it restarts in %g s", name, PAUSE_SECONDS)
                 await asyncio.sleep(PAUSE_SECONDS)
 
     return asyncio.create_task(kept(), name=name)

@@ -73,7 +73,7 @@ def serve(
         )
         logs.configure(settings)
         for name in unknown_variables(os.environ):
-            logger.warning("%s is no setting of the service; docs/reference/settings.md lists those there are", name)
+            logger.warning("%s is not a setting of the service; docs/reference/settings.md lists all settings", name)
         check_state(settings)
         share_arenas()
         with listening(settings) as listener:

@@ -52,7 +52,7 @@ def events(
     try:
         found = asyncio.run(_read(state, first))
     except StateUnavailable as error:
-        raise InputError(f"{error}; nothing was written to {out}, as nobody can tell whom to leave out") from error
+        raise InputError(f"{error}; nothing was written to {out}, as it is unknown whom to leave out") from error
     try:
         with replacing_file(out) as partial:
             write_lists(_table(found.events).lazy(), partial, kind)
@@ -64,7 +64,7 @@ def events(
     if found.suppressed:
         reporter.note(f"{found.suppressed:,} of users who opted out or were erased were left out")
     if found.undated:
-        reporter.note(f"{found.undated:,} were left out whose time is not known, as an earlier version took them")
+        reporter.note(f"{found.undated:,} were left out because their time is unknown: an earlier version stored them")
 
 
 async def _read(url: str, since: float | None) -> Exported:
@@ -79,7 +79,7 @@ def _seconds(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"--since {text!r} is no time; write it as 2026-01-31 or 2026-01-31T18:00") from error
+        raise InputError(f"--since {text!r} is not a time; write it as 2026-01-31 or 2026-01-31T18:00") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 

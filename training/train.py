@@ -21,7 +21,8 @@ from diffcdr.files.id_rule import normal_ids
 from diffcdr.installation import check_one_onnx_runtime
 from diffcdr.search.build_index import IndexOptions
 from training.evaluation.evaluate import Metrics
-from training.export.bundle import STEPS, RunFacts, publish_bundle
+from training.export.bundle import STEPS, publish_bundle
+from training.export.run_manifest import RunFacts
 from training.run.finish import HeldOutUsers, finish
 from training.run.fit import FittedModel, evaluate_test
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start

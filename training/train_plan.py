@@ -96,7 +96,7 @@ class TrainPlan:
         """
         reasons, indexed = too_large(pair), is_indexed(pair, index)
         if indexed:
-            reasons |= dict.fromkeys(WITH_SPARSE_TERM, "an item index knows nothing of its sparse term")
+            reasons |= dict.fromkeys(WITH_SPARSE_TERM, "an item index ignores its sparse term")
         left_out = [name for name in self.contenders if name in reasons]
         models = tuple(name for name in self.models if name not in left_out)
         if indexed:
@@ -136,7 +136,7 @@ def likes_settings(text: str | None, preset: str, settings: Sequence[str]) -> li
         )
     if not isinstance(load_preset(preset, settings).base, ALSConfig):
         raise InputError(
-            f"--positive-threshold says which ratings are likes, and the base models of preset {preset} learn how high "
-            "each is; leave it out, or take --preset ranking"
+            f"--positive-threshold says which ratings are likes, and the base models of preset {preset} learn the "
+            "value of each; leave it out, or take --preset ranking"
         )
     return [f"base.positive_threshold={numbers[0] if len(numbers) == 1 else numbers}"]

@@ -100,7 +100,7 @@ def _id_tables(bundle: Bundle) -> Iterator[tuple[str, IdTable]]:
 
 def _check_values(name: str, table: Array | None, shape: tuple[int, ...], kind: type[np.generic]) -> None:
     if table is None:
-        raise _Unfit(name, "is not there")
+        raise _Unfit(name, "is missing")
     if table.shape != shape:
         raise _Unfit(name, f"has shape {table.shape}, not {shape}")
     if not np.issubdtype(table.dtype, kind) or not table.dtype.isnative:
@@ -131,16 +131,16 @@ def _check_ids(name: str, ids: IdTable) -> None:
 def _check_rows(name: str, indptr: Array, items: Array, *, rows: int, below: int) -> None:
     """CSR of ``rows`` rows, over item rows from 0 to ``below``."""
     if indptr.shape != (rows + 1,) or indptr.dtype.kind != "i" or items.ndim != 1 or items.dtype.kind != "i":
-        raise _Unfit(name, f"is no table of {rows} rows: {indptr.dtype} {indptr.shape}, {items.dtype} {items.shape}")
+        raise _Unfit(name, f"is not a table of {rows} rows: {indptr.dtype} {indptr.shape}, {items.dtype} {items.shape}")
     if indptr[0] != 0 or indptr[-1] != len(items) or (np.diff(indptr) < 0).any():
         raise _Unfit(name, "does not divide its entries into rows")
     if len(items) and (items.min() < 0 or items.max() >= below):
-        raise _Unfit(name, f"names a row from 0 to {below - 1} that is none")
+        raise _Unfit(name, f"names a row outside 0 to {below - 1}")
 
 
 def _check_flags(name: str, flags: Array | None, size: int) -> None:
     if flags is None or flags.shape != (size,) or flags.dtype != np.bool_:
-        raise _Unfit(name, f"is not one truth value for each of {size} items")
+        raise _Unfit(name, f"is not one boolean for each of {size} items")
 
 
 def _check_neighbours(bundle: Bundle, tables: NeighbourTables) -> None:
@@ -182,7 +182,7 @@ def _check_attributes(bundle: Bundle) -> None:
 def _check_attribute(name: str, column: Attribute, rows: int) -> None:
     coded = column.kind in ("text", "category")
     if coded != (column.words is not None) or (column.kind == "category") != (column.indptr is not None):
-        raise _Unfit(name, f"has not the tables of a {column.kind}")
+        raise _Unfit(name, f"lacks the tables of a {column.kind}")
     if column.present is not None:
         _check_values(f"{name} (present)", column.present, (rows,), np.bool_)
     shape = (rows,) if column.indptr is None else column.values.shape
@@ -196,10 +196,10 @@ def _check_attribute(name: str, column: Attribute, rows: int) -> None:
     words = column.words.take(np.arange(len(column.words.offsets) - 1))
     encoded = [(word or "").encode() for word in words]
     if any(low >= high for low, high in zip(encoded, encoded[1:], strict=False)):
-        raise _Unfit(f"{name} (words)", "are not in ascending order, or one stands there twice")
+        raise _Unfit(f"{name} (words)", "are not in ascending order, or one is repeated")
     there = column.values if column.present is None else column.values[column.present]
     if len(there) and int(there.max()) >= len(words):
-        raise _Unfit(name, "names a word that is none")
+        raise _Unfit(name, "names a word that does not exist")
     if column.indptr is not None:
         _check_rows(name, column.indptr, column.values.astype(np.int64), rows=rows, below=max(1, len(words)))
         _check_ascending(name, column.indptr, column.values)

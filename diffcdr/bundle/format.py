@@ -78,7 +78,9 @@ def check_files(path: Path, manifest: Manifest, *, contents: bool) -> None:
         if name not in present:
             raise BundleError(f"bundle {path} lacks {name}; publish or copy the bundle again")
         if (path / name).stat().st_size != manifest.files[name].bytes:
-            raise BundleError(f"bundle file {path / name} has another size than its manifest says; copy it again")
+            raise BundleError(
+                f"bundle file {path / name} does not have the size that its manifest gives; copy it again"
+            )
     if not contents:
         return
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
@@ -109,7 +111,7 @@ def open_regular(path: Path) -> BufferedReader:
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise OSError(0, "it is no regular file")
+        raise OSError(0, "it is not a regular file")
     return os.fdopen(file, "rb")
 
 

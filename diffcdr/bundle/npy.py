@@ -29,14 +29,14 @@ def map_array(path: Path) -> npt.NDArray[Any]:
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
             shape, fortran, dtype = read(file, max_header_size=MAX_HEAD_BYTES)
         except Exception as error:  # the parser of the head is Python's own: whatever it raises
-            raise ValueError(f"{path.name} is no array ({type(error).__name__}: {error})") from error
+            raise ValueError(f"{path.name} is not an array ({type(error).__name__}: {error})") from error
         if dtype.hasobject or dtype.itemsize == 0 or fortran or len(shape) > MAX_AXES or min(shape, default=0) < 0:
             raise ValueError(f"{path.name} holds {dtype} in shape {shape}, which no table of a bundle does")
         start = file.tell()
         wanted = start + math.prod(shape) * dtype.itemsize
         size = file.seek(0, 2)
         if size != wanted:
-            raise ValueError(f"{path.name} has {size:,} bytes, and its head says {wanted:,}")
+            raise ValueError(f"{path.name} has {size:,} bytes, and its header says {wanted:,}")
         if 0 in shape:
             return np.empty(shape, dtype=dtype)
         # As a plain array: indexing the memmap subclass runs Python code for every element taken.

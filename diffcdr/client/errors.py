@@ -86,4 +86,4 @@ class Unreachable(ClientError):
     """There was no connection, it broke, or it timed out."""
 
     def __init__(self, error: httpx.TransportError) -> None:
-        super().__init__(f"the service did not answer ({type(error).__name__}: {error}); see whether it runs there")
+        super().__init__(f"the service did not answer ({type(error).__name__}: {error}); check that it runs there")

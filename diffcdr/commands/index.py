@@ -50,7 +50,7 @@ def index_bundle(source: Path, destination: Path, *, floor: float) -> tuple[Sear
         raise InputError(f"bundle {source} scores with a sparse term, which an item index leaves out; serve it exactly")
     users = Recommender(bundle, device="cpu").sampled_vectors(MEASURED_USERS)
     if not len(users):
-        raise InputError(f"bundle {source} has no source users, so nobody's recall can be measured; serve it exactly")
+        raise InputError(f"bundle {source} has no source users, so its recall cannot be measured; serve it exactly")
     with BundleWriter(destination) as writer:
         content, spec = build_index(items.vectors, items.biases, users, offset=manifest.scoring.offset, floor=floor)
         for name in manifest.files.keys() - {INDEX_FILE}:

@@ -106,13 +106,13 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
 
 
 def _likes(likes: LikesSpec) -> str:
-    return f"ratings from {likes.source:g} (source) and {likes.target:g} (target) on; others only say what was seen"
+    return f"ratings from {likes.source:g} (source) and {likes.target:g} (target) on; others only mark items as seen"
 
 
 def _neighbours(manifest: Manifest) -> str:
     facts = manifest.neighbours
     if facts is None:
-        return "none: scores are of vectors and biases"
+        return "none: scores come from vectors and biases alone"
     return f"{facts.entries:,} of source items, with {facts.ratings:,} source ratings, {_size(facts.bytes)}"
 
 
@@ -166,7 +166,7 @@ def _against_others(manifest: Manifest) -> RenderableType:
     models = list(dict.fromkeys(model for scope in scopes for model in manifest.paired[scope]))
     metrics = ", ".join(dict.fromkeys(each.metric for scope in scopes for each in manifest.paired[scope].values()))
     rows = [[model, *(_difference(manifest.paired[scope].get(model)) for scope in scopes)] for model in models]
-    title = f"{manifest.model} less the others, {metrics} (± 95 % interval)"
+    title = f"{manifest.model} minus the others, {metrics} (± 95 % interval)"
     return make_table(title, ["model", *(f"{scope} users" for scope in scopes)], rows)
 
 

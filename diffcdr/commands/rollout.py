@@ -141,7 +141,7 @@ class Rollout:
             if now - started > replica.patience:
                 raise DiffCDRError(
                     f"{replica.address} switched to bundle {bundle[:12]}, but was not ready and answering with it "
-                    f"for {self.settle:g} s on end within {replica.patience:g} s"
+                    f"for {self.settle:g} s without interruption within {replica.patience:g} s"
                 )
             time.sleep(POLL_SECONDS)
 
@@ -235,7 +235,7 @@ def addresses(text: str) -> list[str]:
         except ValueError:
             usable = False
         if not usable:
-            raise InputError(f"{part!r} is no address of a replica; write it as http://host:port")
+            raise InputError(f"{part!r} is not the address of a replica; write it as http://host:port")
         found += _looked_up(url.scheme, str(url.hostname), port) if part.startswith(BY_NAME) else [part]
     if not found:
         raise InputError("--replicas names none; write them as http://host:port, separated by commas")

@@ -115,7 +115,7 @@ def score(
     reporter = Reporter()
     listed = None if users == "all" else Path(users)
     if "://" not in out and Path(out).resolve() in (given.resolve() for given in (listed, opted_out) if given):
-        raise InputError(f"--out {out} is the file that users are read from, and would replace it; choose another")
+        raise InputError(f"--out {out} is also the input file, and would be overwritten; choose another")
     if engine == "local":
         format_of(Path(out), nested=lists)  # before the users are read
     codec = None if encoding is None else known_encoding(encoding, option="--encoding")
@@ -136,7 +136,7 @@ def score(
     )
     if engine == "spark":
         if search_device != "auto":
-            raise InputError("--search-device is for this machine; leave it out with --engine spark")
+            raise InputError("--search-device applies to this machine alone; leave it out with --engine spark")
         on_spark = load_engine("spark", "score")
         report = on_spark(
             bundle, out, asked, device=device, reporter=reporter, master=master, settings=spark_conf or []
@@ -152,7 +152,7 @@ def score(
         )
     _warn_of_unknown(reporter, report, asked)
     if not report.rows:
-        reporter.warn("no list holds an item: what may be in them is not available, or the filter allows none")
+        reporter.warn("all lists are empty: the filter allows no item, or none that it allows is available")
     by_strategy = ", ".join(f"{count:,} {strategy}" for strategy, count in sorted(report.strategies.items()))
     reporter.note(f"wrote {amount(report.rows, 'rows')} for {amount(report.users, 'users')} ({by_strategy}) to {out}")
 

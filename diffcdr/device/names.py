@@ -14,7 +14,7 @@ _NAME = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 def parse_device(text: str) -> Device:
     """``text`` if it names a device. Raises ValueError, with what is expected."""
     if not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} names no device; expected {EXPECTED}")
+        raise ValueError(f"{text!r} is not a device; expected {EXPECTED}")
     return text
 
 

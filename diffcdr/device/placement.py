@@ -94,7 +94,7 @@ def _without_gpu(index: int, driver: Driver) -> str | None:
     if not driver.present:
         return "there is no NVIDIA driver (libcuda.so.1); install one, and give a container its GPUs (--gpus all)"
     if driver.problem is not None:
-        return f"{driver.problem}; look at nvidia-smi, and restart the machine or the container"
+        return f"{driver.problem}; check nvidia-smi, and restart the machine or the container"
     if index >= len(driver.gpus):
         names = ", ".join(f"{number} {gpu.name}" for number, gpu in enumerate(driver.gpus))
         return f"there is no GPU {index} (there are: {names}); name one of these"

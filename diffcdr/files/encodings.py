@@ -29,7 +29,7 @@ def known_encoding(name: str, *, option: str) -> str:
         "".encode(name)
     except (LookupError, ValueError) as error:
         raise InputError(
-            f"{option} {name!r} is no encoding that is known; give one such as utf-8, latin-1, windows-1252, utf-16, "
+            f"{option} {name!r} is not a known encoding; give one such as utf-8, latin-1, windows-1252, utf-16, "
             "shift_jis or gb18030"
         ) from error
     return codecs.lookup(name).name

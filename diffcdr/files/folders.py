@@ -43,7 +43,7 @@ def parts(path: Path) -> list[Part]:
         raise InputError(f"{path} is a folder without files; give a rating file or a folder of its parts")
     whole = [file for file in found if file.stat().st_size]
     if not whole:
-        raise InputError(f"{path} holds empty files alone; export it again")
+        raise InputError(f"{path} holds only empty files; export it again")
     return [Part(file, _partition(file.relative_to(path))) for file in whole]
 
 

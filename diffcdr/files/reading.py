@@ -85,13 +85,13 @@ def read_table(part: Part, roles: Roles, reading: Reading, select: Callable[[Tab
     except UnicodeDecodeError as error:
         bad = bytes(error.object[error.start : error.start + 4]).hex(" ")
         raise InputError(
-            f"{file} is not {error.encoding}: the bytes {bad} are none of its characters; give the encoding it has "
-            "with --encoding"
+            f"{file} is not {error.encoding}: the bytes {bad} are invalid in it; name the right encoding with "
+            "--encoding"
         ) from error
     except (*UNPACKING_ERRORS, PolarsError, PanicException, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"{file} cannot be read ({reason}); it may be damaged, cut short, or not of the kind its name says: "
+            f"{file} cannot be read ({reason}); it may be damaged, cut short, or not of the type that its name says: "
             "copy or export it again"
         ) from error
 
@@ -150,7 +150,7 @@ def kind_of(file: Path) -> Kind:
 def _not_known(file: Path) -> InputError:
     known = " ".join(PARQUET + DELIMITED + JSON_LINES)
     return InputError(
-        f"{file} has an ending that is not known; known are {known}, packed or not (.gz .bz2 .xz .zst .zip)"
+        f"{file} has an unknown file extension; known are {known}, compressed or not (.gz .bz2 .xz .zst .zip)"
     )
 
 

@@ -89,7 +89,7 @@ def _ids_of_part(part: Part, encoding: str | None) -> pl.Series:
     try:
         if _is_blank(file):
             if not _is_plain_text(file):
-                raise InputError("it is empty; a list of nobody is an empty text file")
+                raise InputError("it is empty; an empty list is a text file without lines")
             return pl.Series(USER_COLUMN, [], dtype=pl.String)
         roles = Roles(("user",), in_order=("user",), single=True, lines=_is_plain_text(file))
         ids = read_table(part, roles, Reading(columns=Columns(), encoding=encoding), _users)

@@ -39,16 +39,16 @@ def check_filter(wanted: ItemFilter, columns: Mapping[str, Attribute]) -> None:
     for name, condition in wanted.where.items():
         pointer = "/where/" + name.replace("~", "~0").replace("/", "~1")
         if name == AVAILABLE:
-            raise FilterError(pointer, "say available: true or false beside where")
+            raise FilterError(pointer, "set available to true or false next to where")
         if name not in columns and name != TAGS:
             known = ", ".join(sorted({*columns, TAGS} - {AVAILABLE}))
             raise FilterError(pointer, f"the bundle has no such attribute; it has {known}")
         kind = columns[name].kind if name in columns else "category"
         for asked, value in condition.given().items():
             if asked not in ASKED[kind]:
-                raise FilterError(f"{pointer}/{asked}", f"{name} is a {kind}; ask it {', '.join(ASKED[kind])}")
+                raise FilterError(f"{pointer}/{asked}", f"{name} is a {kind}; it takes {', '.join(ASKED[kind])}")
             if asked in COMPARED and not _is_of(kind, value):
-                raise FilterError(f"{pointer}/{asked}", f"{name} is a {kind}, and {value!r} is none")
+                raise FilterError(f"{pointer}/{asked}", f"{name} is a {kind}, and {value!r} is not one")
 
 
 def _is_of(kind: AttributeKind, value: Any) -> bool:

@@ -31,7 +31,9 @@ def check_graph(graph: memoryview) -> None:
     try:
         refers = _refers(graph, "model", 0)
     except (IndexError, ValueError) as error:
-        raise BundleError(f"the bundle's transfer graph is no ONNX model ({error}); publish the bundle again") from None
+        raise BundleError(
+            f"the bundle's transfer graph is not an ONNX model ({error}); publish the bundle again"
+        ) from None
     if refers:
         raise BundleError(
             "the bundle's transfer graph keeps weights in another file, which a bundle may not; export it whole"

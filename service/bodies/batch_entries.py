@@ -79,7 +79,7 @@ class _ListCutter:
             if kind in (b"[", b"{"):
                 self._depth += 1
                 if self._depth > MAX_DEPTH:
-                    raise Problem("invalid_request", f"lists and objects go more than {MAX_DEPTH} deep")
+                    raise Problem("invalid_request", f"lists and objects are nested more than {MAX_DEPTH} deep")
             elif kind in (b"]", b"}"):
                 self._depth -= 1
                 self._closed = self._depth == 0
@@ -93,7 +93,7 @@ class _ListCutter:
     def finish(self) -> None:
         """Check that the list is whole."""
         if not self._closed or self._text.strip(_BLANK):
-            raise Problem("malformed_json", "the body is not one whole JSON list; send one, or NDJSON")
+            raise Problem("malformed_json", "the body is not one complete JSON list; send one, or NDJSON")
 
     def _open(self, text: bytes) -> bytes:
         """``text`` after the bracket that opens the list."""
@@ -123,4 +123,4 @@ class _ListCutter:
             self._too_long = True
             self._text, self._scanned = text[self._scanned :], 0
         if len(self._text) > self._max_bytes:
-            raise Problem("invalid_request", f"a text in the list has more than {self._max_bytes} bytes")
+            raise Problem("invalid_request", f"a string in the list has more than {self._max_bytes} bytes")

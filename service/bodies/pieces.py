@@ -7,7 +7,6 @@ itself. So memory stays that of the text, and the interpreter's lock is free bet
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,24 +19,16 @@ from annotated_types import Len, MaxLen
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from service.edge.problems import FieldError, Problem, from_validation
+from service.bodies.json_cutter import PIECE_BYTES, Cutter, Text, invalid
+from service.edge.problems import from_validation
 
 M = TypeVar("M", bound=BaseModel)
-Text = bytes | bytearray
 
-PIECE_BYTES = 16 << 10
-"""Most bytes of a value that is no list, and of an element of a list: three ids, each character an escape, fit."""
 NUMBER_BYTES = 32
 """Most bytes of a number in a list of numbers, with what stands between it and the next, on average."""
 MAX_MEMBERS = 64
 """Most members of the object that a body is."""
 
-_BLANK = re.compile(rb"[ \t\r\n]*")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_RUN = re.compile(rb'"[^"\\]{1,256}"(?:[ \t\r\n]{0,8},[ \t\r\n]{0,8}"[^"\\]{1,256}"){1,511}')
-"""Several strings without escapes, one after the other in a list: up to 512, some 140 KB."""
-_WORD = re.compile(rb"[^,\]}\s]+")
-_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.DOTALL)
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -60,7 +51,7 @@ def parse_in_pieces(model: type[M], text: Text) -> M:
     Raises:
         Problem: 400 where it is not JSON, 422 with the first part that is wrong.
     """
-    cutter = _Cutter(text)
+    cutter = Cutter(text)
     skeleton, lists = _object(cutter, model, ())
     cutter.finish()
     # What holds for the first elements, and for their being there at all, holds for the lists.
@@ -72,7 +63,7 @@ _Lists = dict[str, "tuple[Any, ...] | _Lists"]
 """The lists among the members of an object, by name, and those of the objects in it."""
 
 
-def _object(cutter: _Cutter, model: type[BaseModel], location: tuple[str, ...]) -> tuple[bytes, _Lists]:
+def _object(cutter: Cutter, model: type[BaseModel], location: tuple[str, ...]) -> tuple[bytes, _Lists]:
     """The object at ``location`` that begins here, each of its lists cut to the first element; and its lists."""
     rules, parts = _rules(model), _parts(model)
     lists: _Lists = {}
@@ -80,9 +71,7 @@ def _object(cutter: _Cutter, model: type[BaseModel], location: tuple[str, ...]) 
     cutter.take(b"{")
     while not cutter.ends(b"}", first=not skeleton):
         if len(skeleton) == MAX_MEMBERS:
-            raise _invalid(
-                "".join(f"/{part}" for part in location), f"an object may have {MAX_MEMBERS} members at most"
-            )
+            raise invalid("".join(f"/{part}" for part in location), f"an object may have {MAX_MEMBERS} members at most")
         key = cutter.key()
         name = key[1:-1].decode("utf-8", "replace")
         here = (*location, name)
@@ -106,7 +95,7 @@ def _with_lists(checked: M, lists: _Lists) -> M:
     )
 
 
-def _elements(cutter: _Cutter, location: tuple[str, ...], rule: _ListRule) -> tuple[tuple[Any, ...], bytes]:
+def _elements(cutter: Cutter, location: tuple[str, ...], rule: _ListRule) -> tuple[tuple[Any, ...], bytes]:
     """The elements of the list that begins here, and the text of the first."""
     pointer = _pointer(location)
     values: list[Any] = []
@@ -114,7 +103,7 @@ def _elements(cutter: _Cutter, location: tuple[str, ...], rule: _ListRule) -> tu
     cutter.take(b"[")
     while not cutter.ends(b"]", first=not values):
         if len(values) == rule.max_length:
-            raise _invalid(pointer, f"there are more than {rule.max_length} items; send at most as many")
+            raise invalid(pointer, f"there are more than {rule.max_length} items; send {rule.max_length} at most")
         if rule.run is not None and (run := cutter.run()) is not None:
             many = _read_run(rule.run, run)
             if many is not None and len(values) + len(many) <= rule.max_length:
@@ -138,99 +127,6 @@ def _read_run(adapter: TypeAdapter[tuple[Any, ...]], run: bytes) -> tuple[Any, .
 
 def _pointer(location: tuple[str, ...]) -> str:
     return "".join(f"/{part}" for part in location)
-
-
-class _Cutter:
-    """Goes through a JSON text from value to value, without reading them."""
-
-    def __init__(self, text: Text) -> None:
-        self._text = text
-        self._at = 0
-
-    def peek(self) -> bytes:
-        """The next byte that is not white space; empty at the end."""
-        while (blank := _BLANK.match(self._text, self._at, self._at + PIECE_BYTES)) and blank.end() > self._at:
-            self._at = blank.end()
-        return bytes(self._text[self._at : self._at + 1])
-
-    def take(self, mark: bytes) -> None:
-        """Consume ``mark``, which must come next."""
-        if self.peek() != mark:
-            raise _malformed()
-        self._at += 1
-
-    def ends(self, mark: bytes, *, first: bool) -> bool:
-        """Consume ``mark`` if it comes next, else the comma before another element (the first one has none)."""
-        if self.peek() == mark:
-            self._at += 1
-            return True
-        if not first:
-            self.take(b",")
-            if self.peek() == mark:
-                raise _malformed()
-        return False
-
-    def key(self) -> bytes:
-        """The key of a member, quotes included, and the colon after it."""
-        self.peek()
-        found = _STRING.match(self._text, self._at, self._at + PIECE_BYTES)
-        if found is None:
-            raise _malformed()
-        self._at = found.end()
-        self.take(b":")
-        return found[0]
-
-    def value(self, pointer: str, limit: int) -> bytes:
-        """The text of the next value. Raises Problem 422 beyond ``limit`` bytes."""
-        kind, start = self.peek(), self._at
-        stop = min(start + limit, len(self._text))
-        if kind == b'"':
-            found = _STRING.match(self._text, start, stop)
-            end = found.end() if found else -1
-        elif kind in (b"[", b"{"):
-            end = self._nested_end(start, stop)
-        else:
-            found = _WORD.match(self._text, start, stop)
-            end = found.end() if found else -1
-        if end < 0 or (end == stop < len(self._text) and kind not in (b'"', b"[", b"{")):
-            if stop < len(self._text):
-                raise _invalid(pointer, f"a value here may have {limit} bytes at most")
-            raise _malformed()
-        self._at = end
-        return bytes(self._text[start:end])
-
-    def run(self) -> bytes | None:
-        """The text of several plain strings with commas between, where such stand next."""
-        self.peek()
-        found = _RUN.match(self._text, self._at)
-        return None if found is None else found[0]
-
-    def skip(self, length: int) -> None:
-        """Pass ``length`` bytes that were looked at."""
-        self._at += length
-
-    def finish(self) -> None:
-        """Check that nothing follows."""
-        if self.peek():
-            raise _malformed()
-
-    def _nested_end(self, start: int, stop: int) -> int:
-        """After the bracket that closes the one at ``start``; -1 if that is not before ``stop``."""
-        close = self._text.find(b"]", start, stop)
-        if self._text[start : start + 1] == b"[" and close > 0:
-            # A flat list of numbers: by far the most there is to read.
-            inside = bytes(self._text[start + 1 : close])
-            if not any(mark in inside for mark in (b"[", b"{", b'"')):
-                return close + 1
-        depth, at = 0, start
-        while mark := _NESTING.search(self._text, at, stop):
-            if mark[0] == b'"':
-                return -1  # a string that does not end
-            depth += (mark[0] in (b"[", b"{")) - (mark[0] in (b"]", b"}"))
-            at = mark.end()
-            if not depth:
-                return at
-        return -1
 
 
 def _validated(read: Callable[[], Any], *location: str | int) -> Any:
@@ -294,16 +190,3 @@ def _tuple_of(kind: Any, metadata: Any) -> tuple[Any, int] | None:
     if not limits:
         raise TypeError(f"a list in a request needs a max_length: {kind}")
     return get_args(kind)[0], limits[0]
-
-
-def _invalid(pointer: str, detail: str) -> Problem:
-    return Problem(
-        "invalid_request", f"{pointer or 'body'}: {detail}", errors=[FieldError(pointer=pointer, detail=detail)]
-    )
-
-
-def _malformed() -> Problem:
-    return Problem(
-        "malformed_json",
-        "a bracket, comma, colon or key is missing or out of place; send one valid JSON object in UTF-8",
-    )

@@ -9,7 +9,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from service.bodies.pieces import Text, parse_in_pieces
+from service.bodies.json_cutter import Text
+from service.bodies.pieces import parse_in_pieces
 from service.edge.problems import Problem, from_validation
 
 M = TypeVar("M", bound=BaseModel)

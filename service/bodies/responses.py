@@ -100,7 +100,7 @@ def vectors_away() -> Problem:
 
 def state_away() -> Problem:
     """503: the state is unreachable, so opt-outs are unknown."""
-    detail = "who opted out cannot be read now; try again, or allow the fallback"
+    detail = "the opt-outs cannot be read now; try again, or allow the fallback"
     return Problem("state_unavailable", detail, headers={"Retry-After": "1"})
 
 

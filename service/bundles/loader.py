@@ -123,7 +123,7 @@ class Loader:
             await probe(path, self._settings.loading, seconds=seconds)
             return await asyncio.wait_for(self._open(path), seconds)
         except TimeoutError:
-            raise BundleError(f"bundle {path} was not loaded within {seconds:g} s and was given up") from None
+            raise BundleError(f"bundle {path} was not loaded within {seconds:g} s and loading was abandoned") from None
 
     async def _open(self, path: Path) -> Model:
         def opened() -> Model:
@@ -204,9 +204,9 @@ class Loader:
         try:
             where = (root / path).resolve()
         except (OSError, RuntimeError, ValueError) as error:
-            raise BundleError(f"{str(path)!r} is no usable path: {error}") from error
+            raise BundleError(f"{str(path)!r} is not a usable path: {error}") from error
         if not where.is_relative_to(root):
-            raise BundleError(f"{path} lies outside of the bundle root; publish it there, or set DIFFCDR_BUNDLE_ROOT")
+            raise BundleError(f"{path} is outside the bundle root; publish it there, or set DIFFCDR_BUNDLE_ROOT")
         return where
 
 

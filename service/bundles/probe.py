@@ -41,13 +41,13 @@ async def probe(path: Path, loading: Loading, *, seconds: float) -> None:
         verdict, status = await aside(partial(child.run, seconds))
     except subprocess.TimeoutExpired:
         raise BundleError(
-            f"bundle {path} was not loaded within {seconds:g} s (DIFFCDR_LOAD_SECONDS) and was given up"
+            f"bundle {path} was not loaded within {seconds:g} s (DIFFCDR_LOAD_SECONDS) and loading was abandoned"
         ) from None
     finally:
         child.kill()
     if status != 0:
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        raise BundleError(verdict or f"bundle {path} ended the process that tried it out, with {how}")
+        raise BundleError(verdict or f"bundle {path} crashed the process that tested it, with {how}")
 
 
 class _Child:
@@ -90,7 +90,7 @@ def check_model(model: Model) -> None:
     first = model.recommender.answer([*warm_queries(model), *known])
     second = model.recommender.answer([*warm_queries(model), *known])
     if first != second:
-        raise BundleError(f"bundle {bundle.path} answers the same question differently; train it again")
+        raise BundleError(f"bundle {bundle.path} answers the same query differently; train it again")
     for answer in first:
         if not isinstance(answer, Recommendation) or not np.isfinite(answer.scores).all():
             raise BundleError(f"bundle {bundle.path} gives scores that are not finite; train it again")

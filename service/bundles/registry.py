@@ -50,7 +50,7 @@ class NothingToRollBack(Exception):
     """No model was active before the present one."""
 
     def __init__(self) -> None:
-        super().__init__("no model was stable before this one; activate one of /v1/models instead")
+        super().__init__("no model was active before this one; activate one of /v1/models instead")
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 // A user's list, and why it is what it is; two bundles side by side.
 
 import { call, segment } from "./api.js";
-import { bundleName, note, state } from "./shared.js";
+import { note, state } from "./shared.js";
 import { combobox } from "./combobox.js";
-import { announce, field, h, name, panel, put, whole } from "./dom.js";
+import { announce, h, name, panel, put, whole } from "./dom.js";
+import { length, options } from "./options.js";
 import { newcomer } from "./newcomer.js";
 import { compareLists, showList } from "./lists.js";
 import { said, trouble } from "./trouble.js";
 
 const HISTORY_SHOWN = 20;
-
-/** A list's length as the service takes it. */
-const length = (text) => Math.min(500, Math.max(1, Math.round(Number(text)) || 20));
 
 /** "5 film-1" as the address has it. */
 function readRated(text) {
@@ -100,8 +98,8 @@ export async function show(box, query) {
       if (mine.signal.aborted || !alive) return;
       q.optedOut = answers[0].data.fallback_reason === "opted_out";
       drawWho();
-      const options = { who: q.mode === "new" ? "you" : "this user", onexclude: (item) => (q.exclude.push(item), ask()) };
-      put(lists, answers.length === 2 ? compareLists(answers, state.models.models, options) : showList(answers[0], state.models.models, options));
+      const shown = { who: q.mode === "new" ? "you" : "this user", onexclude: (item) => (q.exclude.push(item), ask()) };
+      put(lists, answers.length === 2 ? compareLists(answers, state.models.models, shown) : showList(answers[0], state.models.models, shown));
       announce(`${answers[0].data.items.length} items, strategy ${answers[0].data.strategy}`);
     } catch (error) {
       if (error.name === "AbortError" || !alive) return;
@@ -239,7 +237,7 @@ export async function show(box, query) {
   );
   const controls = panel(
     "Request",
-    h("div", { class: "body stack" }, modes, who, h("hr", {}), settings(q, { hasDiversity, ask, drawPast, chips }), privacy),
+    h("div", { class: "body stack" }, modes, who, h("hr", {}), options(q, { hasDiversity, ask, drawPast, chips }), privacy),
     { className: "question" },
   );
   put(box, h("h1", { class: "visually-hidden" }, "Try a user"), frame);
@@ -259,57 +257,5 @@ function ratedItem(item) {
     {},
     h("span", { class: "clamp" }, name(item.title ?? item.item_id)),
     h("span", { class: "stars num", "aria-label": `rated ${item.rating}` }, item.rating.toLocaleString("en", { maximumFractionDigits: 2 })),
-  );
-}
-
-function settings(q, { hasDiversity, ask, drawPast, chips }) {
-  const k = h("input", { type: "number", min: 1, max: 500, value: String(q.k), onchange: () => ((q.k = length(k.value)), (k.value = String(q.k)), ask()) });
-  const shown = h("output", { class: "num" }, q.diversity.toFixed(2));
-  const diversity = h("input", {
-    type: "range",
-    min: 0,
-    max: 1,
-    step: 0.05,
-    value: String(q.diversity),
-    oninput: () => (shown.textContent = Number(diversity.value).toFixed(2)),
-    onchange: () => ((q.diversity = Number(diversity.value)), ask()),
-  });
-  const choice = (chosen, empty, set) => {
-    const select = h(
-      "select",
-      { onchange: () => (set(select.value || null), drawPast(), ask()) },
-      h("option", { value: "" }, empty),
-      state.models.models.map((model) => h("option", { value: model.id, selected: model.id === chosen }, bundleName(model))),
-    );
-    return select;
-  };
-  const seen = h("input", { type: "checkbox", checked: q.excludeSeen, onchange: () => ((q.excludeSeen = seen.checked), ask()) });
-  const exclude = combobox({
-    label: "Exclude items",
-    placeholder: "Title or id",
-    find: async (text, signal) => (text ? (await call("GET", "v1/items", { query: { q: text, limit: 12, model: q.first }, signal })).data.items : []),
-    value: () => "",
-    show: (item) => [name(item.title ?? item.item_id), item.title && h("span", { class: "second clip" }, name(item.item_id))],
-    choose: (text, item) => {
-      if (!item && !text.trim()) return;
-      q.exclude.push(item ?? { item_id: text.trim() });
-      exclude.input.value = "";
-      ask();
-    },
-  });
-  return h(
-    "details",
-    { class: "refine", open: matchMedia("(min-width: 641px)").matches },
-    h("summary", {}, "Options"),
-    h(
-      "div",
-      { class: "stack" },
-      h("div", { class: "pair" }, field("Length", k), hasDiversity && h("div", { class: "field" }, h("span", { class: "spread" }, h("label", { for: (diversity.id = "diversity") }, "Diversity"), shown), diversity)),
-      exclude.element,
-      chips,
-      h("label", { class: "check" }, seen, "Exclude rated items"),
-      field("Bundle", choice(q.first, "by traffic split", (id) => (q.first = id))),
-      field("Compare with", choice(q.second, "none", (id) => (q.second = id))),
-    ),
   );
 }

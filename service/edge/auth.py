@@ -64,7 +64,7 @@ def parse_keys(text: str, *, origin: str) -> list[Key]:
         scopes = match["scopes"].split(",") if match else []
         if match is None or not set(scopes) <= set(SCOPES):
             raise InputError(
-                f"{origin}, line {number}, is no key; write SCOPES:SHA256 with scopes of {', '.join(SCOPES)}"
+                f"{origin}, line {number}, is not a key; write SCOPES:SHA256 with scopes of {', '.join(SCOPES)}"
             )
         chosen = frozenset(scope for scope in SCOPES if scope in scopes)
         keys.append(Key(chosen, bytes.fromhex(match["digest"]), match["name"] or ""))
@@ -159,7 +159,7 @@ def key_ring(settings: Settings) -> KeyRing:
     elif not has_keys:
         raise InputError(
             f"other machines can reach {settings.host} and there are no API keys; set DIFFCDR_API_KEYS_FILE, or "
-            "DIFFCDR_ALLOW_ANONYMOUS=true if something in front of the service keeps strangers out"
+            "DIFFCDR_ALLOW_ANONYMOUS=true if something in front of the service restricts who can reach it"
         )
     return KeyRing(inline=inline, file=settings.api_keys_file, anonymous=anonymous)
 

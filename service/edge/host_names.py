@@ -10,7 +10,7 @@ class HostUnknown(Exception):
     """The request names another host."""
 
     def __init__(self) -> None:
-        super().__init__("the service does not go by the name in Host; add it to DIFFCDR_ALLOWED_HOSTS")
+        super().__init__("the Host header names an unknown host; add it to DIFFCDR_ALLOWED_HOSTS")
 
 
 class HostNames:

@@ -27,28 +27,28 @@ MEDIA_TYPE = "application/problem+json"
 CATALOGUE: Mapping[str, tuple[int, str]] = {
     "malformed_json": (400, "The body is not JSON"),
     "bad_request": (400, "The request cannot be read"),
-    "unauthenticated": (401, "A key is needed"),
-    "forbidden": (403, "The key does not open this"),
-    "cross_origin": (403, "A web page of another origin may not ask this"),
+    "unauthenticated": (401, "An API key is required"),
+    "forbidden": (403, "The key lacks the required scope"),
+    "cross_origin": (403, "Requests from web pages of other origins are refused"),
     "not_found": (404, "There is nothing at this address"),
     "user_unknown": (404, "Nothing personal is known about this user"),
     "item_unknown": (404, "The bundle does not know this item"),
     "model_unknown": (404, "No such model is loaded"),
-    "not_in_bundle": (404, "The bundle does not hold this"),
-    "method_not_allowed": (405, "This address does not take this method"),
+    "not_in_bundle": (404, "The bundle does not contain this"),
+    "method_not_allowed": (405, "This address does not allow this method"),
     "request_timeout": (408, "The request did not arrive in time"),
-    "conflict": (409, "This cannot be done in the present state"),
+    "conflict": (409, "The request conflicts with the current state"),
     "body_too_large": (413, "The body is too large"),
-    "unsupported_media_type": (415, "The body is of a type that is not taken here"),
-    "host_unknown": (421, "The service does not go by this name"),
+    "unsupported_media_type": (415, "The media type of the body is not supported"),
+    "host_unknown": (421, "The host name is unknown"),
     "invalid_request": (422, "The request does not follow the schema"),
-    "idempotency_key_reused": (422, "Something else was asked under this key"),
+    "idempotency_key_reused": (422, "The idempotency key belongs to another request"),
     "bundle_refused": (422, "The bundle cannot be served"),
     "rate_limited": (429, "This caller has made too many requests"),
     "internal_error": (500, "The service failed"),
-    "overloaded": (503, "The service has more to do than it can"),
-    "state_unavailable": (503, "What was asked cannot be remembered now"),
-    "deadline_exceeded": (504, "The answer would come too late"),
+    "overloaded": (503, "The service is overloaded"),
+    "state_unavailable": (503, "The state store is unavailable"),
+    "deadline_exceeded": (504, "The answer was not ready in time"),
 }
 """code -> (status, title). A code never changes its meaning; clients may rely on it."""
 
@@ -165,7 +165,9 @@ def from_exception(error: Exception) -> Problem:
         case _ if code := next((code for kind, code in _CODES.items() if isinstance(error, kind)), None):
             problem = Problem(code, str(error))
         case _:
-            problem = Problem("internal_error", "something went wrong here; the log has more under this request_id")
+            problem = Problem(
+                "internal_error", "an unexpected error occurred; the log has details under this request_id"
+            )
     return problem
 
 

@@ -14,7 +14,7 @@ class RateLimited(Exception):
     """This caller exceeded the rate limit. ``retry_after``: whole seconds until the next request, at least 1."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"this caller has used up its requests; the next one is taken in {retry_after} s")
+        super().__init__(f"this caller has reached its rate limit; the next request is accepted in {retry_after} s")
         self.retry_after = retry_after
 
 

@@ -20,7 +20,9 @@ class CrossOrigin(Exception):
     """The request comes from a page of another origin."""
 
     def __init__(self) -> None:
-        super().__init__("a web page of another origin asked for this; ask from a program, or set up API keys")
+        super().__init__(
+            "the request came from a web page of another origin; send it from a program, or set up API keys"
+        )
 
 
 def check_origin(method: str, headers: Iterable[tuple[bytes, bytes]], *, loopback: bool) -> None:

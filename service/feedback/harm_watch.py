@@ -60,4 +60,4 @@ def _end(experiment: str, registry: Registry) -> bool:
 
 def _why(experiment: Experiment) -> str:
     worse = (one for one in experiment.comparisons if one.verdict == "canary_worse")
-    return "; ".join(f"{one.metric} at most {one.interval.high:.2f} times those of stable" for one in worse)
+    return "; ".join(f"{one.metric} at most {one.interval.high:.2f} times that of stable" for one in worse)

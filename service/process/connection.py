@@ -142,7 +142,7 @@ class PatientConnection(HttpToolsProtocol):
             return
         elif self._waits_for == "head":
             if waited > self._limits.head and not self._unread():
-                detail = f"the request's head was not there within {self._limits.head:g} s; send it faster"
+                detail = f"the request's head did not arrive within {self._limits.head:g} s; send it faster"
                 self.end_with(Problem("request_timeout", detail))
         elif waited > self._silence() and not self._unread():
             self.transport.close()
@@ -156,7 +156,8 @@ class PatientConnection(HttpToolsProtocol):
         came = self._reader.arrived - self._counted
         self._since, self._counted = now, self._reader.arrived
         if came < self._limits.body_rate * waited and not self.flow.read_paused and not self._unread():
-            detail = f"the body brought {came} bytes in {waited:.0f} s; send at least {self._limits.body_rate} a second"
+            rate = self._limits.body_rate
+            detail = f"only {came} bytes of the body arrived in {waited:.0f} s; send at least {rate} a second"
             self.end_with(Problem("request_timeout", detail))
 
     def answered(self) -> None:

@@ -99,7 +99,7 @@ def _remove_what_is_left(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise InputError(f"{path} is there and is no socket, so it is not replaced; choose another --uds")
+        raise InputError(f"{path} exists and is not a socket, so it is not replaced; choose another --uds")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

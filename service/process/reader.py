@@ -104,7 +104,7 @@ class RequestReader:
         """The head is complete."""
         self.in_head, self.in_body = False, True
         if self._hosts > 1 or (not self._hosts and self._to.version() == "1.1"):
-            self._refuse("bad_request", "a request has to have one Host header")
+            self._refuse("bad_request", "a request must have exactly one Host header")
         if self._to.wants_upgrade():
             self.upgrading = True
             return

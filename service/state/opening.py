@@ -96,7 +96,7 @@ class NowhereStore:
     async def version(self) -> Version:
         """No changes. Raises StateBroken if a state file has appeared since."""
         if self._path is not None and os.path.lexists(self._path):
-            raise StateBroken(f"there is a state file {self._path} now; start again to use it")
+            raise StateBroken(f"there is a state file {self._path} now; restart to use it")
         return Version()
 
     async def changes(self, after: int) -> Changes:
@@ -129,7 +129,7 @@ def open_store(url: str, *, bundle: Path, require_durable: bool = False) -> Stor
         try:
             return SqliteStore(sqlite_path(url))
         except NeverWas as error:
-            raise InputError(f"state cannot be kept there: {error}; set DIFFCDR_STATE_URL") from error
+            raise InputError(f"the state cannot be stored there: {error}; set DIFFCDR_STATE_URL") from error
     if url:
         raise InputError(f"DIFFCDR_STATE_URL must begin with sqlite: or one of {', '.join(SCHEMES)}")
     bundle = bundle.absolute()
@@ -137,7 +137,7 @@ def open_store(url: str, *, bundle: Path, require_durable: bool = False) -> Stor
     try:
         return SqliteStore(path)
     except NeverWas as error:
-        reason = f"state cannot be kept beside the bundle: {error}; set DIFFCDR_STATE_URL"
+        reason = f"the state cannot be stored next to the bundle: {error}; set DIFFCDR_STATE_URL"
         logger.warning("opt-outs, erasures and events will be refused: %s", reason)
         return NowhereStore(reason, path=path)
 
@@ -170,7 +170,7 @@ def check_state(settings: Settings) -> None:
     if not url and settings.bundle.is_mount():
         logger.warning(
             "the bundle at %s is a mount point, and opt-outs, erasures and events are kept next to it, outside of the "
-            "mount; set DIFFCDR_STATE_URL to a place that lasts",
+            "mount; set DIFFCDR_STATE_URL to persistent storage",
             settings.bundle,
         )
     if url:

@@ -22,7 +22,8 @@ from redis.exceptions import (
 )
 
 from service.state.events.kinds import ArmTotals, Domain, Event, History, KeptEvent, Outcome
-from service.state.events.redis import FORGET, RedisEvents
+from service.state.events.redis import RedisEvents
+from service.state.events.redis_scripts import FORGET
 from service.state.items.redis import RedisItems
 from service.state.redis_connection import RedisAddress, ask_primary, close_client, is_from_replica
 from service.state.redis_durability import SECTIONS, asked, shortcomings
@@ -177,9 +178,9 @@ class RedisStore:
             await self._answered(self._get_to_know_node)
         store, sequence = await self._answered(read)
         if (store is None) != (sequence is None):
-            raise StateBroken(f"of the state in Redis a part is gone: {self._identity} or {self._sequence}")
+            raise StateBroken(f"part of the state in Redis is missing: {self._identity} or {self._sequence}")
         if not (sequence or "0").isdecimal():
-            raise StateBroken(f"the sequence in Redis, {self._sequence}, is no number")
+            raise StateBroken(f"the sequence in Redis, {self._sequence}, is not a number")
         return Version(store or "", int(sequence or 0), self._epoch)
 
     async def changes(self, after: int) -> Changes:
@@ -194,7 +195,7 @@ class RedisStore:
             opted_out, erased = await self._answered(partial(self._states, users))
             for user, out, gone in zip(users, opted_out, erased, strict=True):
                 if out is None and gone is None:
-                    raise StateBroken(f"of the state in Redis a part is gone: {self._opted_out} or {self._erased}")
+                    raise StateBroken(f"part of the state in Redis is missing: {self._opted_out} or {self._erased}")
                 suppressed[user] = out == "1" or gone is not None
             last = int(found[-1][1])
 

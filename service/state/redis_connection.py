@@ -189,7 +189,7 @@ async def close_client(client: Any) -> None:
 
 def _unreadable(name: str) -> InputError:
     return InputError(
-        f"{name} cannot be read as a URL; percent-encode every sign in the user name and the password "
+        f"{name} cannot be read as a URL; percent-encode special characters in the user name and the password "
         "(# is %23, / is %2F, ? is %3F, @ is %40, [ is %5B, ] is %5D)"
     )
 
@@ -198,11 +198,11 @@ def _query(query: str, name: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
         if key not in OPTIONS:
-            raise InputError(f"{name} has an option that is not known, {key!r}; options are: {', '.join(OPTIONS)}")
+            raise InputError(f"{name} has an unknown option, {key!r}; options are: {', '.join(OPTIONS)}")
         try:
             options[key] = OPTIONS[key](text)
         except ValueError as error:
-            raise InputError(f"{name}: the option {key} has a value that it cannot have") from error
+            raise InputError(f"{name}: the option {key} has an invalid value") from error
     if options.get("ssl_cert_reqs", "required") not in ("none", "optional", "required"):
         raise InputError(f"{name}: the option ssl_cert_reqs is none, optional or required")
     return options
@@ -232,7 +232,8 @@ def _node(text: str, kind: Kind, name: str) -> tuple[str, int]:
         port = parts.port
     except ValueError as error:
         raise InputError(
-            f"{name} has a port that is not a number from 1 to 65535; signs in a password are percent-encoded"
+            f"{name} has a port that is not a number from 1 to 65535; special characters in a password must be "
+            "percent-encoded"
         ) from error
     host = parts.hostname or ("localhost" if kind == "server" and not text else "")
     if not host:

@@ -28,14 +28,17 @@ def shortcomings(facts: Mapping[str, str]) -> tuple[str, ...]:
     """Why a Redis with these ``facts``, from ``INFO`` and ``CONFIG GET save``, may lose acknowledged changes."""
     found: list[str] = []
     if "aof_enabled" not in facts:
-        found.append("this user may not ask Redis (INFO) whether it keeps anything; allow it, or see to it yourself")
+        found.append(
+            "this user may not run INFO, so whether Redis stores its data cannot be checked; allow it, or check it "
+            "yourself"
+        )
     elif facts["aof_enabled"] == "0" and not facts.get("save", ""):
-        found.append("Redis keeps nothing on disk, a restart loses everything; set appendonly yes")
+        found.append("Redis stores nothing on disk: a restart loses everything; set appendonly yes")
     elif facts["aof_enabled"] == "0":
-        found.append("Redis writes snapshots only, a restart loses the last minutes; set appendonly yes")
+        found.append("Redis writes snapshots only: a restart loses the last minutes; set appendonly yes")
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        found.append(f"Redis evicts what it has when full ({policy}); set maxmemory-policy noeviction")
+        found.append(f"Redis evicts data when it is full ({policy}); set maxmemory-policy noeviction")
     if facts.get("role") == "slave":
         found.append("this Redis is a replica, which lags behind and takes no writes; name the primary")
     return tuple(found)

@@ -142,5 +142,5 @@ class RedisVectors:
         return vectors
 
     def _pause(self, why: str) -> None:
-        logger.warning("%s; nobody else is looked for there for %g s", why, PAUSE_SECONDS)
+        logger.warning("%s; Redis is not asked for other users' vectors for %g s", why, PAUSE_SECONDS)
         self._not_before = time.monotonic() + PAUSE_SECONDS

@@ -165,7 +165,7 @@ class SqliteStore:
 
         store, sequence = await self._access.look(read)
         if not isinstance(store, str) or not isinstance(sequence, int):
-            raise self._access.lose(StateBroken("the state file is damaged: its sequence is no number"))
+            raise self._access.lose(StateBroken("the state file is damaged: its sequence is not a number"))
         return Version(store, sequence, self._access.epoch)
 
     async def changes(self, after: int) -> Changes:

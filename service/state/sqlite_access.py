@@ -43,7 +43,7 @@ class Access:
         try:
             self._thread.submit(self._connection).result()
         except StateUnavailable as error:
-            logger.error("%s; nobody is personalised until it can be used, which is tried every second", error)
+            logger.error("%s; no list is personal until it can be used; it is tried again every second", error)
         except NeverWas:
             self._thread.shutdown()
             raise

@@ -98,7 +98,7 @@ class StateFile:
             raise explained(error, self.path) from error
         except OSError as error:
             if self._absent():
-                raise NeverWas(f"{self.path} cannot be made ({error.strerror})") from error
+                raise NeverWas(f"{self.path} cannot be created ({error.strerror})") from error
             raise StateUnavailable(f"the state file {self.path} cannot be opened for writing: {error}") from error
 
     def same(self, opened: Opened) -> bool:
@@ -149,8 +149,8 @@ class StateFile:
             self._make()
         elif not status:
             raise StateBroken(
-                f"the state file {self.path} is empty, which no state is; put it back, or delete it, what is named "
-                f"like it and {self._witness.path} to begin with an empty one"
+                f"the state file {self.path} is empty, which a state file never is; put it back, or delete it, "
+                f"what is named like it and {self._witness.path} to begin with an empty one"
             )
         connection = _connect(self.path)
         reader: sqlite3.Connection | None = None
@@ -174,14 +174,14 @@ class StateFile:
         if row is None:
             raise StateBroken(f"the state file {self.path} does not say which store it is")
         if not isinstance(row[0], str) or not all(isinstance(number, int) for number in row[1:]):
-            raise StateBroken(f"the state file {self.path} is damaged: its sequence is no number")
+            raise StateBroken(f"the state file {self.path} is damaged: its sequence is not a number")
         now = Known(*row)
         if not known.store:
             return now
         witness = self._witness.path
         remedy = f"put the newest one back, or delete {witness} to go on with this one, without what it lacks"
         if now.store != known.store:
-            raise StateBroken(f"the state file {self.path} is of another store than {witness} knows; {remedy}")
+            raise StateBroken(f"the state file {self.path} belongs to another store than {witness} says; {remedy}")
         if now.people < known.people or now.items < known.items:
             raise StateBroken(
                 f"the state file {self.path} was rolled back: it holds {now.people} of {known.people} changes of users "
@@ -239,7 +239,7 @@ def explained(error: sqlite3.Error, path: Path) -> StateUnavailable:
         sqlite3.SQLITE_READONLY,
     )
     if code is not None and code & 0xFF in passing:
-        return StateUnavailable(f"the state file {path} cannot be used: {error}; what holds it has to let go")
+        return StateUnavailable(f"the state file {path} cannot be used: {error}; close the program that holds it")
     return StateBroken(f"the state file {path} cannot be used: {error}; put a good copy back")
 
 

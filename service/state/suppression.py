@@ -21,7 +21,7 @@ class Guard:
 
     Before an answer the store is asked for its last number, with one request for all waiting callers; changes are
     fetched only if the number has grown. So an opt-out applies to every request that begins after it was acknowledged,
-    on every replica. If the store does not answer, nobody is personalised, unless ``copy_seconds`` allows an old copy.
+    on every replica. If the store does not answer, no list is personal, unless ``copy_seconds`` allows an old copy.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Guard:
 
     @property
     def certain(self) -> bool:
-        """Whether it is known who is suppressed; if not, nobody is personalised."""
+        """Whether it is known who is suppressed; if not, no list is personal."""
         if self._lacking:
             return False
         return self.healthy or self.age <= self._copy_seconds
@@ -148,8 +148,8 @@ class Guard:
             self._lacking = True
         said = f"{type(error).__name__}: {error}"
         if said != self._said:
-            consequence = "the copy of opt-outs is used for now" if self.certain else "nobody is personalised"
-            logger.error("state cannot be asked, %s: %s", consequence, said)
+            consequence = "the copy of opt-outs is used for now" if self.certain else "no list is personal"
+            logger.error("the state cannot be read, %s: %s", consequence, said)
         self._said = said
 
     async def _follow(self, version: Version) -> None:
@@ -178,7 +178,7 @@ class Guard:
     async def _changes(self, after: int, version: Version) -> Changes:
         changes = await self._store.changes(after)
         if changes.sequence < version.sequence:
-            raise StateBroken(f"of {version.sequence} changes the last are gone, after {changes.sequence}")
+            raise StateBroken(f"of {version.sequence} changes the last are missing, after {changes.sequence}")
         return changes
 
     def _take(self, suppressed: dict[str, bool]) -> None:

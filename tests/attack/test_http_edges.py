@@ -105,7 +105,7 @@ def test_variables_of_others_are_left_to_them(attacked_bundle: Path, tmp_path: P
     assert not list(tmp_path.glob("*.db"))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     warned = [line["message"] for line in lines if line["level"] == "warning"]
-    assert len(warned) == 1 and warned[0].startswith("DIFFCDR_TIMEOUT is no setting")
+    assert len(warned) == 1 and warned[0].startswith("DIFFCDR_TIMEOUT is not a setting")
     assert lines[-1]["message"] == "stopped"
 
 

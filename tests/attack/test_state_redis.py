@@ -80,7 +80,7 @@ def test_a_redis_that_would_lose_what_it_acknowledged_is_told_of_or_refused(
     settings = {"DIFFCDR_STATE_URL": own_redis.url}
     with running_server(bundle, log=tmp_path / "log", **settings) as server:
         log = server.log.read_text()
-        assert "keeps nothing on disk" in log and "maxmemory-policy noeviction" in log
+        assert "stores nothing on disk" in log and "maxmemory-policy noeviction" in log
         assert answer(server.address, "u00100") == ("transfer", None)
     with running_server(bundle, log=tmp_path / "log", DIFFCDR_STATE_DURABLE="require", **settings) as server:
         assert answer(server.address, "u00100") == DENIED

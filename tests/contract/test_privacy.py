@@ -192,7 +192,7 @@ def test_what_was_acknowledged_holds_even_if_redis_is_gone_before_anybody_asks(
 ) -> None:
     own_redis.start()
     # Nobody looks at the state meanwhile.
-    monkeypatch.setattr("service.app.STATE_SECONDS", 60.0)
+    monkeypatch.setattr("service.lifespan.STATE_SECONDS", 60.0)
     with serving(bundle_path, state_url=own_redis.url, timeout_ms=10_000, state_copy_seconds=60) as client:
         assert client.put(f"/v1/users/{USER}/opt-out").status_code == 204
         assert client.delete("/v1/users/u02501").status_code == 202

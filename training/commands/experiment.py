@@ -61,7 +61,7 @@ from training.train_plan import likes_settings
             "rating_range",
             "positive_threshold",
         ),
-        "Files that are not as expected": (
+        "Unusual files": (
             *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
         ),
         "Models": ("preset", "models", "settings", "grid", "grid_values"),

@@ -59,7 +59,7 @@ def _rerated(file: InputFile) -> str:
         return ""
     rule = "their mean"
     if "timestamp" in file.how.get("columns", ""):
-        rule = "the last by time, of equal or unknown times the mean"
+        rule = "the latest, or the mean where times are equal or unknown,"
     return f"; of several ratings of one item by one user ({count:,} more than one) {rule} was kept"
 
 

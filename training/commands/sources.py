@@ -54,7 +54,7 @@ def likes_note(pair: DomainPair, config: TrainConfig) -> list[str]:
         f"those from {least:g} on"
         for domain, least in zip((pair.source, pair.target), likes, strict=True)
     ]
-    return [f"likes are {' and '.join(parts)}; nothing is learnt from the others, nor judged by them"]
+    return [f"likes are {' and '.join(parts)}; other ratings are used neither for training nor for evaluation"]
 
 
 def show_data(reporter: Reporter, pair: DomainPair) -> None:

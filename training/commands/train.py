@@ -35,7 +35,8 @@ from training.commands.options import (
 )
 from training.commands.screen import epoch_bar, evidence_notes, honest_warnings, metrics_table, show_tunings
 from training.commands.sources import GivenSource, GivenTables, GivenTarget, load
-from training.export.bundle import STEPS, check_destination, reserving_space
+from training.export.bundle import STEPS
+from training.export.destination import check_destination, reserving_space
 from training.export.onnx import has_onnx_runtime
 from training.run.finish import HeldOutUsers
 from training.run.inputs import DEFAULT_RANGE, CommonOptions, DomainOptions, choose_start
@@ -64,7 +65,7 @@ from training.train_plan import TrainPlan, check_plan
             "events",
             "event_weights",
         ),
-        "Files that are not as expected": (
+        "Unusual files": (
             "encoding",
             "source_separator",
             "target_separator",
@@ -92,7 +93,7 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="The model to publish; default: DiffCDR, or for lists a plain model better by one standard error."
+            help="The model to publish; default: DiffCDR, or for lists a baseline better by one standard error."
         ),
     ] = None,
     models: Annotated[

@@ -51,7 +51,7 @@ def parse_accepted(names: Collection[str]) -> frozenset[str]:
     """The names that ``--accept`` was given. Raises InputError where one is not of ``DOUBTS``."""
     for name in names:
         if name not in DOUBTS:
-            raise InputError(f"--accept {name!r} is nothing that is asked about; names are {', '.join(DOUBTS)}")
+            raise InputError(f"--accept {name!r} is not the name of a check; names are {', '.join(DOUBTS)}")
     return frozenset(names)
 
 
@@ -101,7 +101,7 @@ def judge(name: str, findings: Findings, *, rating_range: tuple[float, float], r
 def nothing_left(name: str, findings: Findings, *, rating_range: tuple[float, float], rules: Rules) -> InputError:
     """The error for the file ``name``, where no record is usable: the first bad row, and the remedy."""
     if findings.first_bad is None:
-        return InputError(f"{name}: all of its {findings.rows:,} rows are of users to be left out; check the list")
+        return InputError(f"{name}: all of its {findings.rows:,} rows belong to excluded users; check the list")
     row, reason, shown = findings.first_bad
     low, high = rating_range
     if reason == "rating_out_of_range":

@@ -96,7 +96,7 @@ def read_events(path: Path, *, weights: EventWeights | None = None) -> EventFile
         raise InputError(f"--events {path} cannot be read: {reason}; export it again") from error
     strange = frame.filter(~pl.col("domain").is_in(["source", "target"]).fill_null(False))
     if strange.height:
-        raise InputError(f"--events {path}: a domain is {strange['domain'][0]!r}; each is source or target")
+        raise InputError(f"--events {path}: a domain is {strange['domain'][0]!r}; it must be source or target")
     if not frame.height:
         raise InputError(f"--events {path} holds no events; leave the option out to train on the files alone")
     return EventFile(frame, path.absolute().name, digest, weights or EventWeights.parse("", name="--event-weights"))

@@ -107,7 +107,7 @@ def _unmatched(file: ItemFile, items: IdTable, ids: pl.Series, *, found: int) ->
         return []
     known = [items[row] for row in range(len(items))]
     hint = closest(known, ids.to_list())
-    text = f"{file.path.name}: {found:,} of {len(items):,} items stand in it" + (f"; {hint}" if hint else "")
+    text = f"{file.path.name}: {found:,} of {len(items):,} items are in it" + (f"; {hint}" if hint else "")
     if found or not len(items):
         return [text]
     shown = ", ".join(map(repr, ids.head(2).to_list())) or "none at all"
@@ -126,11 +126,11 @@ def _read(file: ItemFile) -> pl.DataFrame:
         frame = frame.unique(maintain_order=True)
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise InputError(f"{file.path}: its parts do not go together ({reason}); export them alike") from error
+        raise InputError(f"{file.path}: its parts do not match ({reason}); export them alike") from error
     twice = frame["item_id"].filter(frame["item_id"].is_duplicated())
     if len(twice):
         raise InputError(
-            f"{file.path} says different things of {twice.n_unique():,} items, such as {twice.min()!r}; give each item "
+            f"{file.path} has conflicting rows for {twice.n_unique():,} items, such as {twice.min()!r}; give each item "
             f"one row, with its categories in a list or separated by {DIVIDER}"
         )
     return frame
@@ -199,7 +199,7 @@ def _attribute(path: Path, name: str, column: pl.Series, rows: Int64Array, n_ite
     if isinstance(dtype, pl.List | pl.Array):
         return _categories(path, name, column.cast(pl.List(dtype.inner)), rows, n_items)
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-        raise InputError(f"{path}: the column {name!r} holds {dtype}, which no list is filtered by; leave it out")
+        raise InputError(f"{path}: the column {name!r} holds {dtype}, which filters do not support; leave it out")
     if dtype.is_numeric():
         return _numbers(column, rows, n_items)
     present = _spread(column.is_not_null(), rows, n_items)
@@ -256,8 +256,8 @@ def _categories(path: Path, name: str, lists: pl.Series, rows: Int64Array, n_ite
 
 def _too_long(path: Path, name: str) -> str:
     return (
-        f"{path.name}: the column {name!r} is left out, as it holds text of more than {MAX_WORD_BYTES} bytes, which no "
-        "list is filtered by"
+        f"{path.name}: the column {name!r} is left out, as it holds text of more than {MAX_WORD_BYTES} bytes, which "
+        "filters do not support"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +22,11 @@ PAIRS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """Definitions: :mod:`training.evaluation.ratings` and :mod:`training.evaluation.ranking`.
+class Accuracy:
+    """Figures of accuracy: :mod:`training.evaluation.ratings` and :mod:`training.evaluation.ranking` define them.
 
-    ``mae`` to ``rmse_clipped`` are pooled over ``ratings`` held-out ratings, and None for a model whose scores are
-    not ratings; ``ndcg``, ``hr`` and ``recall`` are at
-    ``k`` over all target items, averaged over ``users`` held-out users (those with held-out ratings). ``beyond``: what
-    the lists of all these users are like besides accurate (:mod:`training.evaluation.beyond`), where it was measured.
-    ``standard_errors``: of the figures above, over these users; None of a single user. ``ndcg_by_user`` [users]: for
-    paired differences.
+    ``mae`` to ``rmse_clipped`` are pooled over held-out ratings, and None for a model whose scores are not ratings;
+    ``ndcg``, ``hr`` and ``recall`` are over all target items, averaged over held-out users.
     """
 
     mae: float | None
@@ -39,6 +36,22 @@ class Metrics:
     ndcg: float
     hr: float
     recall: float
+
+    def accuracy(self) -> dict[str, Any]:
+        """The fields of this class alone, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(Accuracy)}
+
+
+@dataclass(frozen=True)
+class Metrics(Accuracy):
+    """All figures of a model on ``users`` held-out users (those with held-out ratings) with ``ratings`` ratings.
+
+    Lists are of length ``k``. ``beyond``: what they are like besides accurate (:mod:`training.evaluation.beyond`),
+    where it was measured.
+    ``standard_errors``: of the figures of accuracy, over these users; None of a single user. ``ndcg_by_user`` [users]:
+    for paired differences.
+    """
+
     k: int
     users: int
     ratings: int

@@ -119,7 +119,7 @@ class ResultsFile:
         except FileNotFoundError:
             if (self.directory / RESULTS).exists():
                 raise InputError(
-                    f"{self.directory} holds {RESULTS} but no {IDENTITY}, so nobody can tell what was measured; "
+                    f"{self.directory} holds {RESULTS} but no {IDENTITY}, so it is unknown what was measured; "
                     "choose another --out"
                 ) from None
             self.write_text(IDENTITY, json.dumps(mine, indent=2) + "\n")

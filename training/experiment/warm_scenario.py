@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.evaluate import Metrics, evaluate_vectors
+from training.evaluation.evaluate import Accuracy, Metrics, evaluate_vectors
 from training.run.fine_tune import fine_tune
 from training.run.fit import FittedModel
 from training.run.prepare import Prepared
@@ -29,16 +29,9 @@ class WarmPoint:
 
 
 @dataclass(frozen=True)
-class FineTunedFigures:
+class FineTunedFigures(Accuracy):
     """Figures of a model that was trained further, as of the warm scenario; ``best_epoch``: of the further ones."""
 
-    mae: float | None
-    rmse: float | None
-    mae_clipped: float | None
-    rmse_clipped: float | None
-    ndcg: float
-    hr: float
-    recall: float
     best_epoch: int
 
 
@@ -83,14 +76,4 @@ def fine_tuned_figures(
     tuned = fine_tune(fitted, prepared, seed=seed, negatives=negatives)
     if tuned is None:
         return None
-    metrics, report = tuned.metrics, tuned.report
-    return FineTunedFigures(
-        mae=metrics.mae,
-        rmse=metrics.rmse,
-        mae_clipped=metrics.mae_clipped,
-        rmse_clipped=metrics.rmse_clipped,
-        ndcg=metrics.ndcg,
-        hr=metrics.hr,
-        recall=metrics.recall,
-        best_epoch=report.best_epoch,
-    )
+    return FineTunedFigures(**tuned.metrics.accuracy(), best_epoch=tuned.report.best_epoch)

@@ -1,4 +1,4 @@
-"""From a fitted model to a published bundle: the transfer, its tables, and the manifest.
+"""From a fitted model to a published bundle: the transfer, its tables, and the map.
 
 ``target_users`` are the users with target ratings. Those of held-out users reach nothing that is fitted, chosen or
 measured: with :attr:`FinishedModel.held_out` ``known`` they give their users vectors and keep rated items out of their
@@ -7,46 +7,23 @@ lists, once all else is done; with ``cold`` they reach nothing in the bundle but
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from diffcdr import __version__
-from diffcdr.atomic import reserving
 from diffcdr.bundle.format import INDEX_FILE
 from diffcdr.bundle.ids import IdTable
-from diffcdr.bundle.manifest import (
-    Counts,
-    LikesSpec,
-    Manifest,
-    Paired,
-    Provenance,
-    ScoringSpec,
-    SearchSpec,
-    SparseSpec,
-    TransferSpec,
-    Tuning,
-)
+from diffcdr.bundle.manifest import SearchSpec
 from diffcdr.bundle.neighbours import NEIGHBOURS_FOLDER, TABLES, NeighbourTables
 from diffcdr.bundle.writer import BundleWriter
 from diffcdr.errors import InputError
-from diffcdr.installation import library_versions
 from diffcdr.search.build_index import MEASURED_USERS, IndexOptions, build_index
-from training.config import TrainConfig
-from training.data.domains import DomainPair
-from training.evaluation.evaluate import Metrics
-from training.evaluation.paired import paired_difference
 from training.export.onnx import export_transfer
+from training.export.run_manifest import RunFacts, likes_of, manifest_of
 from training.export.user_map import draw_map, source_history
 from training.models.contract import TransferModel
-from training.models.registry import section_of
 from training.models.sparse_term import SparseTerm, source_histories
 from training.run.finish import FinishedModel
 from training.run.fit import FittedModel
@@ -54,62 +31,6 @@ from training.run.run import step_generator
 
 STEPS = ("warm start", "export and compare", "tables", "map of users and items", "hashes")
 """What publishing a model does, in this order; the first comes before :func:`publish_bundle`."""
-LIBRARIES = ("diffcdr", "numpy", "onnx", "onnxruntime", "polars", "torch")
-"""Modules whose distributions and versions the manifest names; of ONNX Runtime there may be none."""
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What the manifest records of the run besides the data: its settings and its metrics."""
-
-    preset: str
-    config: TrainConfig
-    seed: int
-    rating_range: tuple[float, float]
-    metrics: Mapping[str, Mapping[str, Metrics]]
-    """[scope][model]; scope is ``validation`` or ``test``. Every model of the run, the published one among them."""
-    tuning: Mapping[str, Tuning] = field(default_factory=dict)
-    """What was tried for the models whose settings were chosen from grids."""
-    selected_by: str | None = None
-    """The validation figure that chose the published model; None where it was named."""
-    favoured: str | None = None
-    """The model that is published unless another has a better figure by one standard error; None: none was."""
-    histories: bool = True
-    """Whether the bundle is to hold who rated what in the source domain, for people to look at."""
-    index: IndexOptions | None = None
-    """When items are to be searched by an approximate index; None: never."""
-
-
-def check_destination(path: Path) -> None:
-    """Check before any work that a bundle can be written to ``path``. Raises InputError if not."""
-    with BundleWriter(path):
-        pass
-
-
-@contextmanager
-def reserving_space(path: Path, pair: DomainPair, *, histories: bool) -> Iterator[Callable[[], None]]:
-    """Keep room on the disk for the bundle at ``path`` until the function is called: training begins with it, or not.
-
-    What is kept is the least that a bundle of ``pair`` takes.
-
-    Raises:
-        InputError: there is not so much room.
-    """
-    tables = [table for domain in (pair.source, pair.target) for table in (domain.users, domain.items)]
-    size = sum(table.array.nbytes + _LEAST_VECTOR_BYTES * len(table) for table in tables)
-    size += _SEEN_BYTES * len(pair.target.ratings) + (_HISTORY_BYTES * len(pair.source.ratings) if histories else 0)
-    with ExitStack() as stack:
-        try:
-            release = stack.enter_context(reserving(path.resolve().parent, size))
-        except OSError as error:
-            raise InputError(
-                f"cannot write the bundle to {path}, which takes {size / 1e6:,.1f} MB or more: {error.strerror}; free "
-                "some space or choose another --bundle directory"
-            ) from error
-        yield release
-
-
-_LEAST_VECTOR_BYTES, _SEEN_BYTES, _HISTORY_BYTES = 16 * 4, 4, 8
 
 
 def publish_bundle(
@@ -133,7 +54,7 @@ def publish_bundle(
     sparse = finished.model.sparse_term()
     if sparse is not None and facts.index is not None and len(finished.model.head().item_vectors) > facts.index.above:
         raise InputError(
-            f"an item index knows nothing of the sparse term that {finished.model.name} scores with; leave out "
+            f"an item index ignores the sparse term that {finished.model.name} scores with; leave out "
             "--approximate-above, or the term by --set diffcdr.neighbour_shares=[0.0]"
         )
     exporting, writing, mapping, closing = STEPS[1:]
@@ -154,7 +75,7 @@ def publish_bundle(
         rivals = {other.name: other.model for other in ranked}
         draw_map(finished, generator=step_generator(facts.seed, "map"), others=rivals).write(writer)
         on_step(closing)
-        return writer.publish(_manifest(finished, facts, transfer=exported.spec, search=search))
+        return writer.publish(manifest_of(finished, facts, transfer=exported.spec, search=search))
 
 
 def _write_source(writer: BundleWriter, finished: FinishedModel) -> None:
@@ -202,13 +123,8 @@ def _write_seen(writer: BundleWriter, finished: FinishedModel) -> None:
     counts = np.bincount(np.searchsorted(finished.warm_rows, users), minlength=len(finished.warm_rows))
     writer.array("target_users/seen_indptr.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
     writer.array("target_users/seen_items.npy", items[order].astype(np.int32))
-    if _likes(finished) is not None:
+    if likes_of(finished) is not None:
         writer.array("target_users/seen_liked.npy", order < len(ratings))
-
-
-def _likes(finished: FinishedModel) -> LikesSpec | None:
-    likes = finished.prepared.likes
-    return None if likes is None else LikesSpec(source=likes[0], target=likes[1])
 
 
 def _write_neighbours(writer: BundleWriter, term: SparseTerm, finished: FinishedModel) -> None:
@@ -235,74 +151,3 @@ def _write_index(writer: BundleWriter, model: TransferModel, options: IndexOptio
     content, spec = build_index(vectors, biases, measured, offset=head.offset, floor=options.floor)
     writer.data(INDEX_FILE, content.data)
     return spec
-
-
-def _manifest(
-    finished: FinishedModel, facts: RunFacts, *, transfer: TransferSpec, search: SearchSpec | None
-) -> Manifest:
-    pair, split, head = finished.prepared.pair, finished.prepared.split, finished.model.head()
-    sparse = finished.model.sparse_term()
-    return Manifest(
-        created_at=datetime.now(UTC),
-        generator=f"diffcdr {__version__}",
-        model=finished.model.name,
-        preset=facts.preset,
-        transfer=transfer,
-        scoring=ScoringSpec(
-            objective=head.objective,
-            offset=head.offset,
-            rating_range=facts.rating_range if head.objective == "rating" else None,
-        ),
-        search=search,
-        sparse=None if sparse is None else SparseSpec(length_power=sparse.length_power),
-        fold_in=finished.fold.spec if finished.fold else None,
-        likes=_likes(finished),
-        warm=finished.warm,
-        attributes=pair.target.attributes.specs(),
-        counts=Counts(
-            source_users=len(pair.source.users),
-            source_items=len(pair.source.items),
-            target_users=len(finished.warm_rows),
-            target_items=len(pair.target.items),
-            overlap_users=len(pair.overlap_source),
-        ),
-        provenance=Provenance(
-            source=pair.source.file,
-            target=pair.target.file,
-            seed=facts.seed,
-            test_fraction=facts.config.split.test_fraction,
-            split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-            held_out=finished.held_out,
-            config=_settings(facts),
-            tuning=dict(facts.tuning),
-            selected_by=facts.selected_by,
-            favoured=facts.favoured,
-            versions={"python": platform.python_version(), **library_versions(LIBRARIES)},
-        ),
-        metrics={
-            scope: {name: metrics.as_dict() for name, metrics in models.items()}
-            for scope, models in facts.metrics.items()
-        },
-        standard_errors={
-            scope: {name: metrics.errors_as_dict() for name, metrics in models.items()}
-            for scope, models in facts.metrics.items()
-        },
-        paired={scope: _paired(finished.model.name, models) for scope, models in facts.metrics.items()},
-    )
-
-
-def _paired(published: str, models: Mapping[str, Metrics]) -> dict[str, Paired]:
-    if published not in models:
-        return {}
-    found = {name: paired_difference(models[published], theirs) for name, theirs in models.items() if name != published}
-    return {
-        name: Paired(metric=f"ndcg@{models[name].k}", difference=each.ndcg, standard_error=each.standard_error)
-        for name, each in found.items()
-        if each is not None
-    }
-
-
-def _settings(facts: RunFacts) -> dict[str, Any]:
-    """The sections that had a say in this run."""
-    sections = {"split", "base", *(section_of(name) for models in facts.metrics.values() for name in models)}
-    return facts.config.model_dump(mode="json", include=sections)

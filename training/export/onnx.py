@@ -134,7 +134,7 @@ def check_parity(paths: dict[str, Float32Array]) -> dict[str, float]:
                 raise BundleError(
                     f"the exported transfer is not the trained one ({first} and {second} differ by {worst:.1e} "
                     f"relative, allowed is {PARITY_LIMIT:.0e}), so nothing was published; its weights may have grown "
-                    "out of hand in training: lower its lr"
+                    "too large in training: lower its lr"
                 )
     return parity
 

@@ -65,7 +65,7 @@ class CheckpointFile:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
                 facts = json.loads(file.metadata()["facts"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"checkpoint {self.path} cannot be read ({error}); delete it to start anew") from error
+            raise InputError(f"checkpoint {self.path} cannot be read ({error}); delete it to start over") from error
         return Checkpoint(tensors, facts)
 
     def _unwritable(self, error: OSError) -> InputError:

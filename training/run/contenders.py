@@ -51,12 +51,12 @@ def check_indexed(names: Iterable[str], config: TrainConfig) -> None:
     for name in names:
         if name in WITH_SPARSE_TERM:
             raise InputError(
-                f"{name} may be published, and an item index knows nothing of the sparse term that it scores with; "
+                f"{name} may be published, and an item index ignores the sparse term that it scores with; "
                 "leave out --approximate-above, or name another model with --model"
             )
         settings = config.diffcdr
         if name == "diffcdr" and isinstance(settings, BlendDiffCDRConfig) and any(settings.neighbour_shares):
             raise InputError(
-                "an item index knows nothing of the sparse term that diffcdr may score with; leave out "
+                "an item index ignores the sparse term that diffcdr may score with; leave out "
                 "--approximate-above, or the term by --set diffcdr.neighbour_shares=[0.0]"
             )

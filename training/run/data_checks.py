@@ -19,7 +19,7 @@ MIN_OVERLAP = 50
 
 
 HISTORY_MODELS = {
-    "ptupcdr": "carries them all by one bridge, that of an empty history",
+    "ptupcdr": "transfers them all by one bridge, that of an empty history",
     "mwuf": "shifts them all alike",
 }
 """Models that learn from source items rated above a threshold, and what they make of users without any."""
@@ -80,7 +80,7 @@ def check_prepared(pair: DomainPair, *, accepted: Collection[str]) -> list[str]:
     if not same:
         return []
     text = (
-        f"{source.file.name} and {target.file.name} hold the same ratings: what is to be predicted would be known; "
+        f"{source.file.name} and {target.file.name} hold the same ratings: the ratings to predict would be known; "
         "give the ratings of two domains"
     )
     return doubt("same-ratings", text, accepted=accepted)

@@ -139,5 +139,5 @@ def _parse_own(text: str, preset: str, overrides: Sequence[str]) -> tuple[str, s
     if section not in {section_of(name) for name in MODELS}:
         raise InputError(f"{path.strip()} is no setting of a model, and grids are of models' settings; use --set")
     if section == "diffcdr" and key == "form":
-        raise InputError("diffcdr.form is another method each time; train them apart, with --set diffcdr.form=…")
+        raise InputError("diffcdr.form is another method each time; train them separately, with --set diffcdr.form=…")
     return section, key, tuple(dict.fromkeys(values))

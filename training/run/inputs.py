@@ -183,7 +183,7 @@ def choose_start(
             raise InputError("--events is added to --source and --target; leave out --tables")
         if source.of_ratings() or target.of_ratings() or exclude_users is not None:
             raise InputError(
-                "--tables stands for --source and --target, how they are read, their ranges and --exclude-users; give "
+                "--tables replaces --source and --target, how they are read, their ranges and --exclude-users; give "
                 "those to diffcdr prepare"
             )
         return PreparedTables(tables, *files)

@@ -56,7 +56,7 @@ def parse_models(text: str, config: TrainConfig) -> tuple[str, ...]:
     if "paper" in names:
         if not set(suited(config)) >= OF_THE_PAPER:
             raise InputError(
-                "--models paper is the paper's systems and ablations, which want base models of ratings and the "
+                "--models paper is the paper's systems and ablations, which need base models of ratings and the "
                 "trained network; use --preset reference or --preset paper"
             )
         names |= OF_THE_PAPER

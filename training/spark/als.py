@@ -119,7 +119,7 @@ class _Fit:
         task, out = self._task, self._out
         if not config.weight_decay > 0.0:
             raise InputError(
-                "ALS of ratings needs a penalty, as users with fewer ratings than dimensions have no one solution; "
+                "ALS of ratings needs a penalty, as users with fewer ratings than dimensions have no unique solution; "
                 "give one such as --set base.weight_decay=0.15, to base and to train"
             )
         levels = Levels(0.0, np.zeros(task.n_users), np.zeros(task.n_items))

@@ -56,7 +56,7 @@ def check_java() -> None:
     # "1.8.0_402" was Java 8; since then the first number is the version.
     found = re.search(r'version "(?:1\.)?(\d+)', told)
     if found is None or int(found[1]) < MIN_JAVA:
-        version = "of a version it does not tell" if found is None else found[1]
+        version = "of an unknown version" if found is None else found[1]
         raise InputError(f"Spark needs Java {MIN_JAVA}, and {java} is Java {version}; {JAVA_REMEDY}")
 
 

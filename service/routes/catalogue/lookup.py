@@ -109,7 +109,7 @@ def require_allowed(runtime: Runtime, user_id: str) -> None:
 
 def user_hidden() -> Problem:
     """The same 404 for unknown and for protected users, so that it does not reveal who opted out."""
-    return Problem("user_unknown", "nothing is told of this user: unknown to the bundle, opted out or erased")
+    return Problem("user_unknown", "no data of this user is shown: unknown to the bundle, opted out or erased")
 
 
 def named(table: SourceItems | TargetItems, rows: Sequence[int]) -> list[dict[str, Any]]:

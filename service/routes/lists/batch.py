@@ -91,8 +91,8 @@ class BatchResponse(Response):
             except BodyTooLarge:
                 raise too_large(self._runtime.settings.max_stream_bytes) from None
             except SpoolFull as full:
-                logger.error("a batch cannot be kept among temporary files: %s", full)
-                detail = "there is no room to keep a batch of this size; send a smaller one, or try again"
+                logger.error("a batch cannot be stored in a temporary file: %s", full)
+                detail = "there is no temporary space for a batch of this size; send a smaller one, or try again"
                 raise Problem("overloaded", detail, headers={"Retry-After": str(FULL_DISK_SECONDS)}) from None
             finally:
                 receiving.cancel()

@@ -55,7 +55,9 @@ async def similar(
         )
     wanted = ListQuery(None, filter=filter_in(parameters.filter))
     if wanted.filter is not None and parameters.domain == "source":
-        detail = "items of the source have no attributes to filter by; leave filter out, or ask for domain=target"
+        detail = (
+            "items of the source domain have no attributes to filter by; leave filter out, or ask for domain=target"
+        )
         raise Problem("invalid_request", detail, errors=[FieldError(pointer="/query/filter", detail=detail)])
     require_askable(model, wanted, place="/query/filter")
 

@@ -70,7 +70,7 @@ class RedisItems:
 
         store, sequence = await self._answered(read)
         if (store is None) != (sequence is None) or not (sequence or "0").isdecimal():
-            raise StateBroken(f"of the state in Redis a part is gone: {self._keys[0]} or {self._keys[1]}")
+            raise StateBroken(f"part of the state in Redis is missing: {self._keys[0]} or {self._keys[1]}")
         return ItemVersion(store or "", int(sequence or 0))
 
     async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:

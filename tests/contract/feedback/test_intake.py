@@ -38,7 +38,7 @@ def test_more_events_than_may_wait_are_sent_back_and_one_request_always_fits(
                 taken.set()
                 yield
 
-    monkeypatch.setattr("service.app.Intake", Noting)
+    monkeypatch.setattr("service.lifespan.Intake", Noting)
     state = tmp_path / "state.sqlite"
     with serving(bundle_path, state_url=f"sqlite:{state}", event_queue=5) as client:
         held = sqlite3.connect(state, isolation_level=None)

@@ -96,7 +96,7 @@ def test_a_failed_load_leaves_everything_and_says_why(root: Path, path: str) -> 
         assert (answering(client), states(client)) == (first, ["stable"])
         (refused,) = client.get("/v1/models").json()["refused"]
         assert refused["path"] == path.removeprefix("/"), "no more than its name"
-        assert {"broken": "vectors.npy", "missing": "not a bundle", "nul\0": "no usable path"}.get(
+        assert {"broken": "vectors.npy", "missing": "not a bundle", "nul\0": "not a usable path"}.get(
             path, "bundle root"
         ) in refused["reason"]
         assert metric(client, "diffcdr_bundle_loads_total", outcome="refused") == 1

@@ -272,8 +272,8 @@ def test_a_replica_that_is_away_or_lets_nobody_in_stops_it_before_anything_is_ch
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda folder: addresses("example.org"), "no address of a replica"),
-        (lambda folder: addresses("http://one:port"), "no address of a replica"),
+        (lambda folder: addresses("example.org"), "not the address of a replica"),
+        (lambda folder: addresses("http://one:port"), "not the address of a replica"),
         (lambda folder: addresses(" , "), "names none"),
         (lambda folder: addresses("dns+http://no-such-host.invalid:8000"), "has no address"),
         (lambda folder: read_key(folder / "none"), "cannot read the key"),

@@ -82,8 +82,8 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
         assert client.put("/v1/users/out/opt-out").status_code == 204
     capfd.readouterr()
     export = ("events", "export", "--state", f"sqlite:{state}", "--out")
-    refused(run(*export, out, "--since", "yesterday"), "--since 'yesterday' is no time")
-    refused(run(*export, out.with_suffix(".xls")), "end in .parquet, .csv or .jsonl")
+    refused(run(*export, out, "--since", "yesterday"), "--since 'yesterday' is not a time")
+    refused(run(*export, out.with_suffix(".xls")), "use .parquet, .csv or .jsonl")
     with sqlite3.connect(state) as connection:  # who opted out is forgotten, so nobody can tell whom to leave out
         connection.execute("DELETE FROM people")
     refused(run(*export, out), "nothing was written")

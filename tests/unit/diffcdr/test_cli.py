@@ -162,7 +162,7 @@ def test_lists_do_not_replace_the_file_that_users_come_from(
     asked = {"--users": "all", option: str(users), "--out": f"{tmp_path}/bundle/../users.txt"}
     words = [word for pair in asked.items() for word in pair]
     assert run("score", "--bundle", str(tmp_path / "bundle"), *words) == 2
-    assert "would replace it" in capsys.readouterr().err
+    assert "would be overwritten" in capsys.readouterr().err
     assert users.read_text() == "u00001\n"
 
 

@@ -19,11 +19,11 @@ def test_types_are_the_built_in_ones_and_those_that_are_named() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("click", "no TYPE=WEIGHT"),
-        ("Click=1", "no TYPE=WEIGHT"),
-        ("a b=1", "no TYPE=WEIGHT"),
-        ("=1", "no TYPE=WEIGHT"),
-        ("rating=1", "rating has no weight"),
+        ("click", "not a TYPE=WEIGHT"),
+        ("Click=1", "not a TYPE=WEIGHT"),
+        ("a b=1", "not a TYPE=WEIGHT"),
+        ("=1", "not a TYPE=WEIGHT"),
+        ("rating=1", "rating takes no weight"),
         ("click=2", "from 0 to 1"),
         ("click=-0.1", "from 0 to 1"),
         ("click=nan", "from 0 to 1"),

@@ -86,7 +86,7 @@ def nobody(folder: Path) -> None:
         (unchanged, {"encoding": "klingon"}, "--encoding"),
         (unchanged, {"accept": ["everything"]}, "--accept 'everything'"),
         (unchanged, {"test_fraction": 0.995}, "leave 0 for training"),
-        (unchanged, {"tables": "tables"}, "--tables stands for"),
+        (unchanged, {"tables": "tables"}, "--tables replaces"),
         (unchanged, {"resume": True}, "--resume needs --checkpoint"),
         (unchanged, {"grid_values": ["emcdr.lr"]}, "emcdr.lr"),
     ],

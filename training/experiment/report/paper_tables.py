@@ -45,10 +45,10 @@ def counts_table(pair: DomainPair, task: PaperTask) -> ReportTable:
         note = (
             f"The files are not those of the paper, or not all of them: {', '.join(different)} "
             f"{'differs' if len(different) == 1 else 'differ'}. Merged duplicates, and ratings outside the range or "
-            "without an id, which cleaning left out, explain differences of a few ratings; figures beside the paper's "
-            "mean little where counts are far apart."
+            "without an id, which cleaning left out, explain differences of a few ratings; where counts are far apart, "
+            "comparing figures with the paper's means little."
         )
-    return ReportTable("Table 1 beside the paper's", ("", "paper", "here", ""), tuple(rows), (note,))
+    return ReportTable("Table 1 compared with the paper's", ("", "paper", "here", ""), tuple(rows), (note,))
 
 
 def figures_table(summaries: Summaries, task: PaperTask, *, test_fraction: float) -> ReportTable | None:
@@ -67,7 +67,7 @@ def figures_table(summaries: Summaries, task: PaperTask, *, test_fraction: float
     if not rows:
         return None
     columns = ("model", *(f"{metric.label}, {whose}" for metric in COMPARED for whose in ("paper", "here")))
-    title = f"Tables 2 and 3 beside the paper's, task {task.number}, cold start, β = {test_fraction:g}"
+    title = f"Tables 2 and 3 compared with the paper's, task {task.number}, cold start, β = {test_fraction:g}"
     return ReportTable(title, columns, tuple(rows), (ON_LISTS,))
 
 
@@ -88,7 +88,7 @@ def speeds_table(summaries: Summaries) -> ReportTable | None:
         "Samples a second. The paper measured on one core of 2 GHz with a P100, and does not say whether test samples "
         "are users or ratings; here: rows of training, and users carried across, on the CPU of these runs."
     )
-    return ReportTable("Table 4 beside the paper's", columns, tuple(rows), (note,))
+    return ReportTable("Table 4 compared with the paper's", columns, tuple(rows), (note,))
 
 
 def _short(value: float) -> str:

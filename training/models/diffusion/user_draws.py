@@ -23,8 +23,8 @@ def user_draws(ids: IdArray, *, seed: int, width: int) -> Tensor:
     """
     if len(ids) * width > LARGEST:
         raise InputError(
-            f"a sampler that draws would keep {len(ids) * width * 4 / 2**30:,.1f} GiB of noise for {len(ids):,} users; "
-            "lower diffcdr.nfe, or choose diffcdr.sampler=dpm-solver, which draws nothing"
+            f"a stochastic sampler would keep {len(ids) * width * 4 / 2**30:,.1f} GiB of noise for {len(ids):,} users; "
+            "lower diffcdr.nfe, or choose diffcdr.sampler=dpm-solver, which is deterministic"
         )
     out = np.empty((len(ids), width), dtype=np.float32)
     salt = seed.to_bytes(16, "little")

@@ -179,8 +179,8 @@ def _draws(config: DiffCDRConfig, problem: TransferProblem, *, generator: torch.
         return None
     if problem.source_ids is None:
         raise InputError(
-            f"{config.sampler} draws noise by user id, and the source users have no ids here; use a sampler that draws "
-            "nothing: diffcdr.sampler=dpm-solver"
+            f"{config.sampler} draws noise by user id, and the source users have no ids here; use a deterministic "
+            "sampler: diffcdr.sampler=dpm-solver"
         )
     seed = int(torch.randint(2**62, (1,), generator=generator))
     return user_draws(problem.source_ids, seed=seed, width=count * problem.target_base.dim)

@@ -61,7 +61,7 @@ SPOILT: dict[str, tuple[str, Callable[[Attribute], Attribute]]] = {
     "attribute 'new' holds int64": ("new", lambda one: replace(one, values=one.values.astype(np.int64))),
     "attribute 'language' has not the tables": ("language", lambda one: replace(one, words=None)),
     "attribute 'language' (words) are not those": ("language", lambda one: replace(one, words=NO_WORDS)),
-    "attribute 'language' names a word that is none": (
+    "attribute 'language' names a word that does not exist": (
         "language",
         lambda one: replace(one, values=np.full(60, 3, dtype=np.uint8), present=None),
     ),
@@ -70,7 +70,7 @@ SPOILT: dict[str, tuple[str, Callable[[Attribute], Attribute]]] = {
         lambda one: replace(one, words=TitleTable.build(["a", "c", "b", "d"])),
     ),
     "attribute 'genre' does not divide": ("genre", lambda one: replace(one, indptr=np.zeros(61, dtype=np.int64))),
-    "attribute 'genre' names a word that is none": (
+    "attribute 'genre' names a word that does not exist": (
         "genre",
         lambda one: replace(one, values=np.full_like(one.values, 9)),
     ),

@@ -248,7 +248,7 @@ def test_filtered_lists_are_those_of_the_recommender_and_a_run_of_another_filter
     said = capfd.readouterr().err
     assert "filter/where/colour: the bundle has no such attribute" in said and "filter: Invalid JSON" in said
     assert command_line(*command, '{"items": []}') == 0
-    assert "the filter allows none" in " ".join(capfd.readouterr().err.split())
+    assert "the filter allows no item" in " ".join(capfd.readouterr().err.split())
     users = pl.Series("user_id", ["u00020"])
     plans = [
         diffcdr.score.make_plan("b", users, ScoreOptions(filter=ItemFilter.of(each)), opted_out=None)

@@ -53,8 +53,8 @@ def test_lists_have_lists_of_titles(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "more", "message"),
     [
-        ("out.txt", [], "end in .parquet, .csv or .jsonl"),
-        ("out", [], "end in .parquet, .csv or .jsonl"),
+        ("out.txt", [], "use .parquet, .csv or .jsonl"),
+        ("out", [], "use .parquet, .csv or .jsonl"),
         ("out.csv", ["--lists"], "CSV cannot hold lists"),
     ],
 )

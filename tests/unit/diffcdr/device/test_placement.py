@@ -51,7 +51,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     ("driver", "says"),
     [
         (Driver(present=False), "no NVIDIA driver"),
-        (Driver(present=True, cuda=(13, 0), problem="the driver sees no GPU"), "sees no GPU; look at nvidia-smi"),
+        (Driver(present=True, cuda=(13, 0), problem="the driver sees no GPU"), "sees no GPU; check nvidia-smi"),
         (Driver(present=True, cuda=(13, 0), gpus=(H100,)), r"no GPU 2 \(there are: 0 NVIDIA H100\); name one"),
         (
             Driver(present=True, cuda=(12, 4), gpus=(H100,) * 3),

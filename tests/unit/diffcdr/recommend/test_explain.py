@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,13 +15,12 @@ from diffcdr.bundle.reader import Bundle, SourceUsers
 from diffcdr.recommend.fold_in import FoldIn, usable_ratings
 from diffcdr.recommend.query import NAMED, Explanation, Query, Recommendation
 from diffcdr.recommend.recommender import Recommender
-from diffcdr.recommend.transfer import COMPLETENESS, mean_jacobian
+from diffcdr.recommend.transfer import COMPLETENESS
 from diffcdr.recommend.warm_start import Blend
 from tests.unit.diffcdr.recommend.explained_bundles import (
     COLD,
     KINDS,
     OTHER,
-    RNG,
     TARGET_ONLY,
     WARM,
     Kind,
@@ -285,20 +283,3 @@ def test_parts_of_a_vector_that_nothing_determines_are_those_of_the_shortest() -
     vector = fold_in(history)
     assert vector is not None
     np.testing.assert_allclose(base + parts.sum(axis=0), vector, atol=1e-5)
-
-
-def test_the_mean_jacobian_is_complete() -> None:
-    matrix = RNG.normal(size=(7, 4))
-
-    def cubic(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        mixed = rows.astype(np.float64) @ matrix
-        return (mixed + 0.2 * mixed**3).astype(np.float32)
-
-    start, end = RNG.normal(size=(2, 7)).astype(np.float32)
-    found = (end.astype(np.float64) - start) @ mean_jacobian(cubic, start, end)
-    (first,), (last,) = cubic(start[None]), cubic(end[None])
-    np.testing.assert_allclose(found, last - first, atol=2e-3)
-    linear = mean_jacobian(lambda rows: (rows @ matrix).astype(np.float32), start, end)
-    np.testing.assert_allclose(linear, matrix, atol=1e-3)
-    zero = np.zeros(7, dtype=np.float32)
-    np.testing.assert_allclose(mean_jacobian(cubic, zero, zero), matrix, atol=1e-3)

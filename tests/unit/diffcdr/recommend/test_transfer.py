@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import BundleError, DeviceError
-from diffcdr.recommend.transfer import BLOCK, ROWS_AT_A_TIME, AffineTransfer, OnnxTransfer, load_transfer, pad_rows
+from diffcdr.recommend.transfer import (
+    BLOCK,
+    ROWS_AT_A_TIME,
+    AffineTransfer,
+    OnnxTransfer,
+    load_transfer,
+    mean_jacobian,
+    pad_rows,
+)
 from tests.bundles import tanh_graph, write_bundle
 
 RNG = np.random.default_rng(5)
@@ -115,9 +124,27 @@ def test_cuda_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_graph_that_is_none_is_a_bundle_error() -> None:
-    with pytest.raises(BundleError, match="no ONNX model"):
+    with pytest.raises(BundleError, match="not an ONNX model"):
         OnnxTransfer(b"not a graph", target_dim=1, threads=1)
 
 
 def _onnx() -> OnnxTransfer:
     return OnnxTransfer(tanh_graph(MATRIX, OFFSET), target_dim=48, threads=1)
+
+
+def test_the_mean_jacobian_is_complete() -> None:
+    rng = np.random.default_rng(5)
+    matrix = rng.normal(size=(7, 4))
+
+    def cubic(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        mixed = rows.astype(np.float64) @ matrix
+        return (mixed + 0.2 * mixed**3).astype(np.float32)
+
+    start, end = rng.normal(size=(2, 7)).astype(np.float32)
+    found = (end.astype(np.float64) - start) @ mean_jacobian(cubic, start, end)
+    (first,), (last,) = cubic(start[None]), cubic(end[None])
+    np.testing.assert_allclose(found, last - first, atol=2e-3)
+    linear = mean_jacobian(lambda rows: (rows @ matrix).astype(np.float32), start, end)
+    np.testing.assert_allclose(linear, matrix, atol=1e-3)
+    zero = np.zeros(7, dtype=np.float32)
+    np.testing.assert_allclose(mean_jacobian(cubic, zero, zero), matrix, atol=1e-3)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from service.bodies.pieces import PIECE_BYTES, parse_in_pieces
+from service.bodies.json_cutter import PIECE_BYTES
+from service.bodies.pieces import parse_in_pieces
 from service.edge.problems import Problem
 from service.schemas import EmbeddingsRequest, EventsRequest, RecommendationRequest
 

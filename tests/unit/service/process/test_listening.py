@@ -36,12 +36,12 @@ def test_what_a_killed_service_left_is_replaced_and_nothing_else_is(tmp_path: Pa
         bind_file(path, mode=0o600)
     path.unlink()
     path.write_text("somebody's")
-    with pytest.raises(InputError, match="is no socket, so it is not replaced"):
+    with pytest.raises(InputError, match="is not a socket, so it is not replaced"):
         bind_file(path, mode=0o600)
     assert path.read_text() == "somebody's"
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="is no socket"):
+    with pytest.raises(InputError, match="is not a socket"):
         bind_file(path, mode=0o600)
 
 

@@ -142,5 +142,5 @@ def test_leaving_users_out_is_as_if_they_had_never_been_there() -> None:
     cleaned = clean(raw_of(rows), excluded_users=pl.Series(["gone"]))
     assert cleaned.frame.equals(without.frame)
     assert (cleaned.report.dropped, cleaned.report.first_bad_row) == ({"excluded_user": 2}, None)
-    with pytest.raises(InputError, match="all of its 6 rows are of users to be left out"):
+    with pytest.raises(InputError, match="all of its 6 rows belong to excluded users"):
         clean(raw_of(rows), excluded_users=pl.Series(["a", "b", "gone"]))

@@ -90,9 +90,9 @@ def test_names_with_zeros_are_no_numbers_and_dates_sort_as_text(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("item_id,price\nb1,1\nb1,2\n", "different things of 1 items, such as 'b1'"),
+        ("item_id,price\nb1,1\nb1,2\n", "conflicting rows for 1 items, such as 'b1'"),
         ("item_id,available\nb1,soon\n", "'available' holds no boolean values; write true or false"),
-        ("item_id,price\nzz,1\n", "0 of 4 items stand in it.*--accept unmatched-titles"),
+        ("item_id,price\nzz,1\n", "0 of 4 items are in it.*--accept unmatched-titles"),
         ("name,price\nb1,1\n", "no column known as item"),
         ("item_id," + ",".join(f"c{n}" for n in range(65)) + "\nb1" + ",1" * 65 + "\n", "65 columns .* 64 can be kept"),
         (b"item_id,lang\nb1,caf\xe9\n", "--encoding latin-1"),

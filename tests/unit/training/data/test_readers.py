@@ -195,7 +195,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "wrong columns": ("r.csv", b"who,what,how\na,b,c\n", "'who', 'what', 'how'.*--source-columns user=NAME"),
     "one column missing": ("r.csv", b"user,item,how\na,b,c\n", "known as rating"),
     "wrong json keys": ("r.json", b'{"who": 1}\n', "'who'"),
-    "unknown ending": ("r.xlsx", b"PK", "ending that is not known"),
+    "unknown ending": ("r.xlsx", b"PK", "unknown file extension"),
 }
 
 

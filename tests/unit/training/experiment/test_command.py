@@ -120,8 +120,8 @@ def test_a_task_of_the_paper_by_its_number(tmp_path: Path, capfd: pytest.Capture
     (made / "books.json.gz").rename(data / "reviews_CDs_and_Vinyl_5.json.gz")
     assert run(*options) == 0
     report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    assert "## Table 1 beside the paper's" in report and "| users, source | 124 K |" in report
-    assert "## Tables 2 and 3 beside the paper's, task 1, cold start, β = 0.2" in report
+    assert "## Table 1 compared with the paper's" in report and "| users, source | 124 K |" in report
+    assert "## Tables 2 and 3 compared with the paper's, task 1, cold start, β = 0.2" in report
     assert "| diffcdr | 1.0435 |" in report and "| diffcdr | 2.9 K |" in report
     for wrong in (["--paper-task", "1"], ["--data", data], ["--source", data]):
         assert run("--out", tmp_path / "out", *wrong) == InputError.exit_code

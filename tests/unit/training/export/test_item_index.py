@@ -11,7 +11,8 @@ from diffcdr.errors import InputError
 from diffcdr.recommend.recommender import Recommender
 from diffcdr.search.build_index import IndexOptions
 from tests.unit.training.tiny import RANGE, load, quick_run
-from training.export.bundle import RunFacts, publish_bundle
+from training.export.bundle import publish_bundle
+from training.export.run_manifest import RunFacts
 from training.run.finish import finish
 from training.run.fit import fit_model
 from training.run.prepare import prepare

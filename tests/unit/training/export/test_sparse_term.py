@@ -11,7 +11,8 @@ from diffcdr.recommend.recommender import Recommender
 from diffcdr.search.topk import TopK
 from tests.unit.training.tiny import RANGE, load
 from training.config import load_preset
-from training.export.bundle import RunFacts, publish_bundle
+from training.export.bundle import publish_bundle
+from training.export.run_manifest import RunFacts
 from training.models.sparse_term import sparse_part
 from training.run.finish import finish
 from training.run.fit import fit_model

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffcdr.recommend.transfer import OnnxTransfer
 from tests.unit.training.models.planted import Planted, planted
-from tests.unit.training.models.test_contract import VARIANTS, fit
+from tests.unit.training.models.variants import VARIANTS, fit
 from training.export.onnx import to_onnx
 from training.models.batching import blockwise
 from training.models.diffusion.dim import Activation, Conditioning

@@ -58,7 +58,7 @@ def test_an_index_leaves_out_competitors_whose_scores_are_neighbours(pair: Domai
     suited, notes = TrainPlan.parse("ranking", DENSE).suited_to(pair, index=few_items)
     assert suited.models == (*BEFORE, "dual_ridge", "diffcdr")
     (note,) = notes
-    assert note.startswith("itemknn is not among the competitors: an item index knows nothing of its sparse term")
+    assert note.startswith("itemknn is not among the competitors: an item index ignores its sparse term")
     large = IndexOptions(above=len(pair.target.items), floor=0.5)
     assert TrainPlan.parse("ranking").suited_to(pair, index=large)[1] == []
 

@@ -15,7 +15,8 @@ from tests.command import run as command
 from tests.unit.training.tiny import RANGE, load, write_domains
 from training.config import load_preset
 from training.data.domains import DomainPair
-from training.export.bundle import RunFacts, publish_bundle
+from training.export.bundle import publish_bundle
+from training.export.run_manifest import RunFacts
 from training.run.finish import finish
 from training.run.fit import fit_model
 from training.run.prepare import prepare
@@ -93,7 +94,7 @@ def test_what_is_no_threshold_is_refused_and_so_are_models_of_ratings(pair: Doma
     for text in ("four", "1,2,3", "nan", ""):
         with pytest.raises(InputError, match="is not understood"):
             TrainPlan.parse("ranking", positive_threshold=text)
-    with pytest.raises(InputError, match="learn how high each is"):
+    with pytest.raises(InputError, match="learn the value of each"):
         TrainPlan.parse("robust", positive_threshold="4")
     with pytest.raises(InputError, match=r"no rating of films.csv is 6 or more; .* highest rating, 5"):
         prepare(pair, likes_run("base.positive_threshold=6"))

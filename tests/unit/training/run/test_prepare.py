@@ -10,7 +10,9 @@ from diffcdr.errors import InputError
 from diffcdr.metric_names import TRAINED_BASELINES
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from tests.unit.training.tiny import RANGE, load, quick_run
-from training.export.bundle import RunFacts, check_destination, publish_bundle
+from training.export.bundle import publish_bundle
+from training.export.destination import check_destination
+from training.export.run_manifest import RunFacts
 from training.run.finish import finish
 from training.run.fit import FittedModel, evaluate, evaluate_test, fit_model
 from training.run.prepare import Prepared, prepare

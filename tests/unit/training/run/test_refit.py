@@ -9,7 +9,8 @@ import torch
 from diffcdr.bundle.reader import open_bundle
 from tests.unit.training.tiny import RANGE, load, quick_run
 from training.data.domains import DomainPair
-from training.export.bundle import RunFacts, publish_bundle
+from training.export.bundle import publish_bundle
+from training.export.run_manifest import RunFacts
 from training.models.baselines.ridge import ridge_quality
 from training.models.table_model import TabularModel
 from training.run.finish import finish

@@ -10,7 +10,8 @@ from diffcdr.recommend.fold_in import FoldIn
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from tests.unit.training.tiny import RANGE, load, quick_config
 from training.data.domains import DomainPair
-from training.export.bundle import RunFacts, publish_bundle
+from training.export.bundle import publish_bundle
+from training.export.run_manifest import RunFacts
 from training.run.finish import finish
 from training.run.fit import fit_model
 from training.run.prepare import prepare

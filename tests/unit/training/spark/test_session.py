@@ -28,7 +28,7 @@ def java(folder: Path, said: str, *, status: int = 0) -> Path:
         ('openjdk version "21" 2023-09-19', 0, None),
         ('openjdk version "11.0.2" 2019-01-15', 0, "is Java 11"),
         ('java version "1.8.0_402"', 0, "is Java 8"),
-        ("something else", 0, "does not tell"),
+        ("something else", 0, "of an unknown version"),
         ("Error occurred during initialization of VM", 1, "cannot be run"),
     ],
 )
