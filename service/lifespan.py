@@ -111,7 +111,7 @@ async def background_work(runtime: Runtime) -> AsyncIterator[None]:
         keep("watching the state", partial(_watch_state, runtime.guard, metrics), metrics),
         keep("following the items", runtime.items.watch, metrics),
         keep("sampling activity", runtime.activity.watch, metrics),
-        keep("watching the loop", LoopWatch(metrics.longest_hold.set).watch, metrics),
+        keep("watching the loop", LoopWatch(metrics.longest_hold.set, metrics.longest_own_hold.set).watch, metrics),
     ]
     if settings.watch_seconds:
         tasks.append(keep("watching the bundle", partial(loader.watch, settings.watch_seconds), metrics))

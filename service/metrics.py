@@ -76,6 +76,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.longest_own_hold = Gauge(
+            "diffcdr_loop_longest_own_hold_seconds",
+            "Most processor time that the event loop spent within one hold, in the last minute or two.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.state_up = Gauge(
             "diffcdr_state_up", "1 while the state store answers.", registry=registry, multiprocess_mode="livemin"
         )

@@ -47,6 +47,7 @@ class Places:
         gate: Gate | None = state.pop(PLACE, None)
         if gate is not None:
             gate.leave()
+            self.pace.answered()
 
     def gate(self, method: str, path: str, *, large: bool = False) -> Gate | None:
         """The gate for a request; None for what is always admitted: probes, documents, administration."""

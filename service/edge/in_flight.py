@@ -17,8 +17,15 @@ REST_SECONDS = 1.0
 """The next burst is let through once the limit was not reached for so long."""
 
 REFUSALS_A_SECOND = 6000
-"""More refusals would take more than about a quarter of an event loop's time."""
-REFUSALS_AT_ONCE = 600
+"""More refusals would take more than about a quarter of an event loop's time, on a core of its own."""
+LEAST_REFUSALS_A_SECOND = 250
+REFUSALS_AN_ANSWER = 2.5
+"""A refusal costs a tenth of an answer. So on a share of a core, too, most of the time is left for answers. At twice
+the load that a core answers there are fewer, so that callers who all come once are never held up."""
+WINDOW_SECONDS = 0.25
+"""How often the pace follows the answers."""
+SLACK_SECONDS = 0.1
+"""So much of a burst is refused without pauses."""
 LONGEST_PAUSE_SECONDS = 1.0
 """At least as long as Retry-After tells a refused caller to wait."""
 
@@ -26,22 +33,40 @@ LONGEST_PAUSE_SECONDS = 1.0
 class Pace:
     """How long a refused connection is not read, so that callers who retry at once cannot take all the time.
 
-    A refusal costs little, but callers that do not wait return as fast as they are refused. Use it on one event loop.
+    A refusal costs little, but callers that do not wait return as fast as they are refused. While there is anybody to
+    refuse, there are at most so many refusals for each answer. Use it on one event loop.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         """``clock``: seconds, never backwards."""
         self._clock = clock
         self._due = 0.0
+        self._rate: float = REFUSALS_A_SECOND
+        self._answers = 0
+        self._since = self._last = -float("inf")
+
+    def answered(self) -> None:
+        """Count one answer."""
+        self._answers += 1
 
     def pause(self) -> float:
         """Count one refusal; returns the seconds for which that connection is not read."""
         now = self._clock()
-        self._due = max(self._due, now) + 1 / REFUSALS_A_SECOND
-        wait = self._due - now - REFUSALS_AT_ONCE / REFUSALS_A_SECOND
+        self._follow(now)
+        self._due = max(self._due, now) + 1 / self._rate
+        wait = self._due - now - SLACK_SECONDS
         if wait > LONGEST_PAUSE_SECONDS:
-            self._due = now + LONGEST_PAUSE_SECONDS + REFUSALS_AT_ONCE / REFUSALS_A_SECOND
+            self._due = now + LONGEST_PAUSE_SECONDS + SLACK_SECONDS
         return min(max(wait, 0.0), LONGEST_PAUSE_SECONDS)
+
+    def _follow(self, now: float) -> None:
+        """Set the rate: the highest at first, then by the answers of the last window."""
+        rested, self._last = now - self._last > REST_SECONDS, now
+        if not rested and now - self._since < WINDOW_SECONDS:
+            return
+        rate = REFUSALS_A_SECOND if rested else REFUSALS_AN_ANSWER * self._answers / (now - self._since)
+        self._rate = min(max(rate, LEAST_REFUSALS_A_SECOND), REFUSALS_A_SECOND)
+        self._since, self._answers = now, 0
 
 
 class Gate:

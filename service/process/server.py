@@ -122,17 +122,20 @@ def _anyone_waits(listener: socket.socket) -> bool:
 async def tune_process(model: Model) -> None:
     """Tune this process once it answers with ``model``: compiled loops, garbage collection, thread switching.
 
-    Compiled loops are loaded only now, as that takes longer than the rest of the start. Objects that exist now are
-    excluded from garbage collection: they stay, and requests leave no cycles behind. Threads wait for each other a
+    Compiled loops are loaded only now, as that takes longer than the rest of the start. Threads wait for each other a
     tenth of the usual 5 ms, as every hand-over between the loop and the engine may cost one such wait.
 
-    Only for a process that serves and does nothing else: both settings are global.
+    Objects that exist before and after that are excluded from garbage collection: they stay, and requests leave no
+    cycles behind. They are not collected first: that would hold up every request for a tenth of a second, and finds
+    next to nothing.
+
+    Only for a process that serves and does nothing else: all of these settings are global.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    await aside(model.compile)
-    gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
+    await aside(model.compile)
+    gc.freeze()
 
 
 def make_server(

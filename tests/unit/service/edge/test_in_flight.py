@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.edge.in_flight import (
     BURST,
     BURST_SECONDS,
+    LEAST_REFUSALS_A_SECOND,
     LONGEST_PAUSE_SECONDS,
     REFUSALS_A_SECOND,
-    REFUSALS_AT_ONCE,
+    REFUSALS_AN_ANSWER,
     REST_SECONDS,
+    SLACK_SECONDS,
     Gate,
     Pace,
 )
@@ -73,9 +76,30 @@ def test_never_more_than_the_burst_and_always_up_to_the_limit(limit: int, steps:
 def test_refusals_are_free_up_to_a_rate_and_then_each_waits_its_turn() -> None:
     now = [0.0]
     pace = Pace(clock=lambda: now[0])
-    assert [pace.pause() for _ in range(REFUSALS_AT_ONCE)] == [0.0] * REFUSALS_AT_ONCE
+    free = round(REFUSALS_A_SECOND * SLACK_SECONDS)
+    assert [pace.pause() for _ in range(free)] == [0.0] * free
     waits = [pace.pause() for _ in range(3 * REFUSALS_A_SECOND)]
     assert waits == sorted(waits)
-    assert 0 < waits[0] < waits[100] and waits[-1] == LONGEST_PAUSE_SECONDS
-    now[0] = 2 + REFUSALS_AT_ONCE / REFUSALS_A_SECOND
+    assert 0 < waits[1] < waits[100] and waits[-1] == LONGEST_PAUSE_SECONDS
+    now[0] = 2 + SLACK_SECONDS
     assert pace.pause() == 0.0
+
+
+@pytest.mark.parametrize("answers_a_second", [0, 40, 400, 4000, 40_000])
+def test_callers_who_come_back_at_once_are_refused_about_as_often_as_others_are_answered(answers_a_second: int) -> None:
+    """However fast the process is: a full core, a tenth of one, or one that stands still."""
+    now, refused, step = 0.0, 0, 0.001
+    pace = Pace(clock=lambda: now)
+    back = [0.0] * 1000
+    for turn in range(3000):
+        now = turn * step
+        for _ in range((turn + 1) * answers_a_second // 1000 - turn * answers_a_second // 1000):
+            pace.answered()
+        for caller, at in enumerate(back):
+            if at <= now:
+                back[caller] = now + pace.pause()
+                refused += turn >= 1000
+    wanted = min(max(REFUSALS_AN_ANSWER * answers_a_second, LEAST_REFUSALS_A_SECOND), REFUSALS_A_SECOND)
+    # Each pause is a second at most, so a thousand callers are refused a thousand times a second.
+    assert refused / 2 <= 1.3 * max(wanted, len(back) / LONGEST_PAUSE_SECONDS)
+    assert refused / 2 >= 0.7 * wanted
