@@ -42,6 +42,7 @@ from training.models.interactions.ease import EASEConfig
 from training.models.interactions.gfcf import GFCFConfig
 from training.models.interactions.itemknn import ItemKNNConfig
 from training.models.interactions.joint_als import JointALSConfig
+from training.models.interactions.slim import SLIMConfig
 from training.models.interactions.userknn import UserKNNConfig
 from training.models.network.config import DiffCDRConfig
 from training.models.registry import KINDS, AnyDiffCDRConfig, BaseConfig
@@ -91,6 +92,7 @@ class TrainConfig(_Frozen):
     joint_als: JointALSConfig = JointALSConfig()
     userknn: UserKNNConfig = UserKNNConfig()
     gfcf: GFCFConfig = GFCFConfig()
+    slim: SLIMConfig = SLIMConfig()
     diffcdr: AnyDiffCDRConfig = DiffCDRConfig()
 
 

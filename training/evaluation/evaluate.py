@@ -12,7 +12,8 @@ from diffcdr.errors import InputError
 from diffcdr.search.sparse_part import SparsePart
 from diffcdr.search.topk import MaskedRows, TopK
 from training.evaluation.beyond import BeyondAccuracy, beyond_accuracy
-from training.evaluation.ranking import UserLists, ranking_metrics
+from training.evaluation.detail import LONGEST, CalibrationBin, Detail, calibration_bins, detail
+from training.evaluation.ranking import IntArray, UserLists, ranking_metrics
 from training.evaluation.ratings import RatingMetrics, rating_metrics
 from training.evaluation.uncertainty import RatingErrors, StandardErrors, standard_errors
 from training.problem import ScoringHead
@@ -47,7 +48,8 @@ class Metrics(Accuracy):
     """All figures of a model on ``users`` held-out users (those with held-out ratings) with ``ratings`` ratings.
 
     Lists are of length ``k``. ``beyond``: what they are like besides accurate (:mod:`training.evaluation.beyond`),
-    where it was measured.
+    where it was measured. ``detail``: other cutoffs and groups of users and items (:mod:`training.evaluation.detail`),
+    where asked for.
     ``standard_errors``: of the figures of accuracy, over these users; None of a single user. ``ndcg_by_user`` [users]:
     for paired differences.
     """
@@ -56,6 +58,7 @@ class Metrics(Accuracy):
     users: int
     ratings: int
     beyond: BeyondAccuracy | None = None
+    detail: Detail | None = None
     standard_errors: StandardErrors | None = None
     ndcg_by_user: npt.NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
@@ -95,6 +98,7 @@ def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
     seen: MaskedRows | None = None,
     known: RatingTable | None = None,
     sparse: SparsePart | None = None,
+    lengths: IntArray | None = None,
 ) -> Metrics:
     """Measure target vectors of held-out users.
 
@@ -108,6 +112,7 @@ def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
         seen: target items each user has in training, never listed; None for cold-start users.
         known: the target training ratings, for the figures beyond accuracy; without it they are left out.
         sparse: what the users' histories add to the scores.
+        lengths: ratings in the source history of each user, [U]; with them and ``known``, the metrics have ``detail``.
 
     Raises:
         InputError: no held-out ratings, or vectors or predictions that are not finite.
@@ -116,17 +121,24 @@ def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
         raise InputError(f"the {name} model gives vectors that are not finite: its training diverged; lower its lr")
     errors: dict[str, float | None] = dict.fromkeys(each.name for each in fields(RatingMetrics))
     by_rating = None
+    bins: tuple[CalibrationBin, ...] = ()
     if head.objective == "rating":
         actual = ratings.values
         predicted = predict(vectors, head, ratings, sparse=sparse)
         errors |= asdict(rating_metrics(predicted, actual, rating_range=rating_range))
         clipped = np.clip(predicted, *rating_range)
+        bins = calibration_bins(clipped, actual)
         by_rating = RatingErrors(ratings.users, raw=predicted - actual, clipped=clipped - actual)
     relevant = UserLists.build(ratings.users, ratings.items, n_users=len(vectors))
     # The very search that serves: a list is judged as users get it, equal scores by item row.
     search = TopK(head.item_vectors.numpy(), head.item_biases.numpy(), offset=head.offset)
-    lists, _ = search.search(vectors, k, masked=seen, sparse=sparse)
+    longest = k if lengths is None else max(k, LONGEST)
+    found, _ = search.search(vectors, longest, masked=seen, sparse=sparse)
+    lists = found[:, :k]
     ranking = ranking_metrics(lists, relevant)
+    detailed = None
+    if lengths is not None and known is not None:
+        detailed = detail(found, relevant, lengths=lengths, known=known, calibration=bins)
     return Metrics(
         **errors,
         ndcg=float(ranking.ndcg.mean()),
@@ -136,6 +148,7 @@ def evaluate_vectors(  # noqa: PLR0913 - all that a score and a list depend on
         users=len(ranking.ndcg),
         ratings=len(ratings),
         beyond=None if known is None else beyond_accuracy(lists[relevant.counts() > 0], known),
+        detail=detailed,
         standard_errors=standard_errors(ranking, by_rating),
         ndcg_by_user=ranking.ndcg,
     )

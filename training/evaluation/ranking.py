@@ -64,7 +64,7 @@ class RankingMetrics:
 def ranking_metrics(lists: IntArray, relevant: UserLists) -> RankingMetrics:
     """Measure ranked ``lists`` [U, k] (item rows, best first, -1 after the last) against ``relevant`` (U users)."""
     counts = relevant.counts()
-    hits = _hits(lists, relevant)[counts > 0].astype(np.float64)
+    hits = hits_of(lists, relevant)[counts > 0].astype(np.float64)
     counts = counts[counts > 0]
     k = lists.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
@@ -75,8 +75,8 @@ def ranking_metrics(lists: IntArray, relevant: UserLists) -> RankingMetrics:
     return RankingMetrics(ndcg=ndcg, hr=(found > 0).astype(np.float64), recall=found / counts)
 
 
-def _hits(lists: IntArray, relevant: UserLists) -> npt.NDArray[np.bool_]:
-    """Bool [U, k]: is the listed item relevant to its user?"""
+def hits_of(lists: IntArray, relevant: UserLists) -> npt.NDArray[np.bool_]:
+    """Whether each listed item is relevant to its user, bool [U, k]."""
     if not len(relevant.items):
         return np.zeros(lists.shape, dtype=bool)
     width = int(max(relevant.items.max(), lists.max(initial=0))) + 1

@@ -22,6 +22,7 @@ from diffcdr.errors import InputError
 from training.config import TrainConfig
 from training.data.domains import DomainPair
 from training.evaluation.beyond import BeyondAccuracy
+from training.evaluation.detail import Detail
 from training.evaluation.sampled import SampledRanking
 from training.experiment.plan import Cell, Scenario, Setup
 from training.experiment.warm_scenario import FineTunedFigures, WarmPoint
@@ -38,6 +39,7 @@ class CellResult(BaseModel):
     batch of at least 10,000; ``served_rate``: the same the way it is served, of seed 0 alone. ``seconds``: training and
     measuring, without the base models. ``epochs``: the figures after each epoch; ``best_epoch`` (from 1) is the one
     kept, on the validation users. ``beyond``: figures of the lists at 20, None where they were not measured.
+    ``detail``: of cold cells, lists of other lengths and groups of users and items.
     ``first_ratings``: of the warm scenario, with the first few ratings.
     ``fine_tuned``: of the warm scenario by training further; None for a model without epochs.
     ``tuning``: what was tried, where settings were chosen from grids.
@@ -69,6 +71,7 @@ class CellResult(BaseModel):
     best_epoch: int
     epochs: tuple[dict[str, float], ...] = ()
     beyond: BeyondAccuracy | None = None
+    detail: Detail | None = None
     first_ratings: tuple[WarmPoint, ...] = ()
     fine_tuned: FineTunedFigures | None = None
     tuning: Tuning | None = None

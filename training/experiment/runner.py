@@ -116,7 +116,7 @@ def _run_model(
         points: tuple[WarmPoint, ...] = ()
         sampled, tuned_further = None, None
         if scenario == "cold":
-            metrics = evaluate_test(fitted, prepared)
+            metrics = evaluate_test(fitted, prepared, detailed=True)
             if setup.sampled_negatives:
                 sampled = evaluate_sampled(
                     fitted.model,
@@ -161,6 +161,7 @@ def _result(
         users=metrics.users,
         ratings=metrics.ratings,
         beyond=metrics.beyond,
+        detail=metrics.detail,
         best_epoch=report.best_epoch,
         epochs=tuple(report.epochs),
         versions=_versions(),

@@ -38,6 +38,7 @@ from training.models.interactions.ease import EASE, EASEConfig
 from training.models.interactions.gfcf import GFCF, GFCFConfig
 from training.models.interactions.itemknn import ItemKNN, ItemKNNConfig
 from training.models.interactions.joint_als import JointALS, JointALSConfig
+from training.models.interactions.slim import SLIM, SLIMConfig
 from training.models.interactions.userknn import UserKNN, UserKNNConfig
 from training.models.network.ablations import DiffCDRTaskAlone, DiffCDRWithoutDiffusion, DiffCDRWithoutTask
 from training.models.network.config import DiffCDRConfig
@@ -170,6 +171,7 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType(
         "joint_als": _entry(JointALS, JointALSConfig),
         "userknn": _entry(UserKNN, UserKNNConfig),
         "gfcf": _entry(GFCF, GFCFConfig),
+        "slim": _entry(SLIM, SLIMConfig),
         "diffcdr": _diffcdr_entry(make_diffcdr),
         "diffcdr-da": _diffcdr_entry(make_without_task, section="diffcdr"),
         "diffcdr-at": _diffcdr_entry(make_without_diffusion, section="diffcdr"),

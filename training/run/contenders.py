@@ -16,7 +16,7 @@ MOST_SHARED_USERS = 6_000
 """Up to these, dual ridge's square systems take seconds."""
 MOST_PAIRS = 20_000_000
 """Pairs of a source and a target rating of one shared user, up to which counting neighbours takes seconds."""
-WITH_SPARSE_TERM = frozenset({"itemknn"})
+WITH_SPARSE_TERM = frozenset({"itemknn", "slim"})
 """Models whose scores are a sparse term."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 
@@ -32,10 +33,12 @@ def evaluate(
     k: int = 20,
     known: RatingTable | None = None,
     source: RatingTable | None = None,
+    detailed: bool = False,
 ) -> Metrics:
     """Measure ``model``, fitted, on the cold-start users of ``held_out``; see :func:`evaluate_vectors`.
 
-    ``source``: all source ratings; a model with a sparse term is not measured without them.
+    ``source``: all source ratings; a model with a sparse term is not measured without them. ``detailed``: with the
+    figures of :mod:`training.evaluation.detail`, which need ``known`` and ``source``.
     """
     with torch.no_grad():
         vectors = model.transfer(model.source_vectors()[held_out.source_rows]).numpy()
@@ -48,6 +51,7 @@ def evaluate(
         k=k,
         known=known,
         sparse=part_of(model, held_out, source),
+        lengths=np.diff(source.indptr())[held_out.source_rows.numpy()] if detailed and source is not None else None,
     )
 
 
@@ -135,7 +139,7 @@ def fit_model(name: str, prepared: Prepared, run: Run) -> FittedModel:
     return FittedModel(name, final, report, validation, judged=model)
 
 
-def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
+def evaluate_test(fitted: FittedModel, prepared: Prepared, *, detailed: bool = False) -> Metrics:
     """The metrics on the test users. Call it once, after all choices; nothing may be chosen by the result."""
     problem = prepared.problem
     return evaluate(
@@ -144,4 +148,5 @@ def evaluate_test(fitted: FittedModel, prepared: Prepared) -> Metrics:
         rating_range=problem.rating_range,
         known=problem.target,
         source=problem.source,
+        detailed=detailed,
     )

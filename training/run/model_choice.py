@@ -15,7 +15,7 @@ from training.models.registry import MODELS
 
 METRICS = ("mae", "rmse", "mae_clipped", "rmse_clipped", "ndcg@20", "hr@20", "recall@20")
 
-OF_HISTORIES = frozenset({"itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf"})
+OF_HISTORIES = frozenset({"itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf", "slim"})
 """Models of who has which items, without base models; their scores order items."""
 OF_INTERACTIONS = frozenset({"mean", "bias", "popular", "ridge", "diffcdr"}) | OF_HISTORIES
 """Models that mean something on base models of interactions; the others fit ratings with their vectors."""

@@ -13,7 +13,7 @@ from tests.command import said
 from tests.serving import serving
 from tests.unit.training.tiny import write_domains
 
-HISTORIES = ["itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf"]
+HISTORIES = ["itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf", "slim"]
 BASELINES = ["mean", "bias", "popular", "ridge"]
 CONTENDERS = ["itemknn", "dual_ridge"]
 

@@ -9,6 +9,8 @@ from training.experiment.comparison import Comparison, compare
 from training.experiment.embedding import Sample
 from training.experiment.paper import task_of
 from training.experiment.plan import Grid, Scenario, Setup
+from training.experiment.report.detail_figures import calibration_figure, groups_figure
+from training.experiment.report.detail_tables import DETAILED, detail_tables
 from training.experiment.report.embedding_figure import embedding_figure, embedding_table
 from training.experiment.report.figures import training_curves, warm_against_cold
 from training.experiment.report.first_ratings import first_ratings
@@ -50,6 +52,8 @@ def make_report(
     figures = (
         warm_against_cold(summaries),
         first_ratings(summaries.results),
+        groups_figure(summaries),
+        calibration_figure(summaries),
         embedding_figure(sample) if sample else None,
         training_curves(summaries.results),
     )
@@ -107,7 +111,9 @@ def _result_tables(summaries: Summaries, grid: Grid, scenario: Scenario) -> list
     lists = (beyond_table(summaries, test_fraction=each, scenario=scenario, models=models) for each in fractions)
     warmed = (warm_table(summaries, test_fraction=each, models=models) for each in fractions if scenario == "warm")
     sampled = (sampled_table(summaries, test_fraction=each, models=models) for each in fractions if scenario == "cold")
-    return [*tables, *(table for table in (*warmed, *lists, *sampled) if table is not None)]
+    found = [*tables, *(table for table in (*warmed, *lists, *sampled) if table is not None)]
+    details = [detail_tables(summaries, test_fraction=each) for each in fractions if scenario == DETAILED]
+    return [*found, *(table for of in details for table in of)]
 
 
 def _paper_tables(pair: DomainPair, grid: Grid, summaries: Summaries) -> list[ReportTable]:

@@ -86,7 +86,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "diffcdr-at": ("diffcdr-at", {**FAST, "epochs": 15}),
     "diffcdr-at-task": ("diffcdr-at-task", {**FAST, "epochs": 15}),
 }
-HISTORIES = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf")
+HISTORIES = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf", "slim")
 """Models of who has which items, held to a problem of such."""
 VARIANTS |= {name: (name, {}) for name in HISTORIES}
 BOUNDS = {

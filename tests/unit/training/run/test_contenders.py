@@ -69,6 +69,7 @@ def test_an_index_leaves_out_competitors_whose_scores_are_neighbours(pair: Domai
         ([], {}, "neighbour_shares"),
         ([], {"model": "diffcdr"}, "neighbour_shares"),
         ([], {"model": "itemknn"}, "--model"),
+        ([], {"model": "slim"}, "--model"),
         (DENSE, {"models": "itemknn"}, "--model"),
         (DENSE, {"models": "itemknn", "select": "ndcg@20"}, "--model"),
     ],

@@ -26,7 +26,7 @@ def test_names_of_models() -> None:
 
 def test_all_leaves_out_what_the_settings_make_no_sense_of() -> None:
     plain = ("mean", "bias", "popular", "ridge")
-    histories = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf")
+    histories = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf", "slim")
     assert suited(load_preset("ranking")) == (*plain, *histories, "diffcdr")
     robust = suited(load_preset("robust"))
     assert set(MODELS) - set(robust) == {"diffcdr-da", "diffcdr-at", "diffcdr-at-task"} | OF_HISTORIES

@@ -18,7 +18,7 @@ from training.models.sparse_term import sparse_part
 from training.train import Trained
 
 K = 10
-MODELS = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf")
+MODELS = ("itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf", "slim")
 SETTINGS = ("base.dim=4", "diffcdr.form=gaussian", "diffcdr.nfe=2", "joint_als.dims=[4]")
 
 
@@ -65,7 +65,7 @@ def test_a_bundle_serves_the_lists_that_were_measured(name: str, trained: Traine
     )
     assert isinstance(warm, Recommendation)
     assert isinstance(unknown, Recommendation)
-    assert warm.strategy == ("transfer" if name == "itemknn" else "warm")  # it has no vector to move
+    assert warm.strategy == ("transfer" if name in ("itemknn", "slim") else "warm")  # it has no vector to move
     assert (unknown.strategy, unknown.fallback_reason) == ("popular", "no_usable_history")
 
 
