@@ -90,7 +90,13 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
     yield make_table("", ["", ""], about, align="left")
     counts = [(name.replace("_", " "), f"{count:,}") for name, count in manifest.counts.model_dump().items()]
     split = [(f"overlap users for {name}", f"{count:,}") for name, count in provenance.split.items()]
-    yield make_table("Data", ["", ""], [*counts, *split, ("share held out for test", f"{provenance.test_fraction:g}")])
+    held_out = (
+        ("share held out for test", f"{provenance.test_fraction:g}")
+        if provenance.cut is None
+        else ("share of target ratings after the cut", f"{provenance.test_fraction:g}")
+    )
+    cut = [] if provenance.cut is None else [("split by time, training up to", provenance.cut)]
+    yield make_table("Data", ["", ""], [*counts, *split, held_out, *cut])
     yield _cleaning(provenance.source, provenance.target)
     for scope, models in manifest.metrics.items():
         yield from _quality(manifest, scope, width)

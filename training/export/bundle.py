@@ -271,6 +271,7 @@ def _manifest(
             seed=facts.seed,
             test_fraction=facts.config.split.test_fraction,
             split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+            cut=finished.prepared.cut,
             config=_settings(facts),
             tuning=dict(facts.tuning),
             selected_by=facts.selected_by,
