@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,15 +52,40 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SplitConfig(_Frozen):
-    """How the overlap users are split, section ``[split]``."""
+class Shares(TypedDict):
+    """Arguments of :func:`training.data.splits.split_overlap`."""
 
+    test_fraction: float
+    validation_fraction: float
+    min_validation_users: int
+
+
+class SplitConfig(_Frozen):
+    """How ratings are divided into those to learn from and those to measure on, section ``[split]``."""
+
+    by: Literal["user", "time"] = "user"
+    """``user``: hold out the target ratings of some overlap users. ``time``: learn from what was rated up to a moment,
+    and measure on users who come to the target after it."""
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
-    """beta: share of the overlap users held out for the one final evaluation."""
+    """beta: share of the overlap users held out for the one final evaluation; by time, of the target ratings."""
     validation_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the remaining overlap users held out for every choice made on the way."""
     min_validation_users: int = Field(default=0, ge=0)
     """Where that share is fewer users than this, so many are held out for choices, but no more than a quarter."""
+
+    def shares(self) -> Shares:
+        """The arguments that every way to divide takes."""
+        return Shares(
+            test_fraction=self.test_fraction,
+            validation_fraction=self.validation_fraction,
+            min_validation_users=self.min_validation_users,
+        )
+
+    def by_user(self) -> Shares:
+        """The same, for tables, which are split by user. Raises InputError for a split by time."""
+        if self.by != "user":
+            raise InputError("prepared tables are split by user; give --source and --target to split by time")
+        return self.shares()
 
 
 class TrainConfig(_Frozen):

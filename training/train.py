@@ -138,6 +138,7 @@ def fit(
     grid_values: Sequence[str] = (),
     seed: int = 0,
     test_fraction: float | None = None,
+    split: str | None = None,
     rating_range: tuple[float, float] | None = None,
     source_range: tuple[float, float] | None = None,
     target_range: tuple[float, float] | None = None,
@@ -177,7 +178,7 @@ def fit(
         target: ratings of the domain to recommend in.
         tables: what ``diffcdr prepare`` wrote, in place of ``source`` and ``target``.
         preset: ``ranking`` (lists), ``robust`` (predicted ratings), ``reference`` or ``paper``.
-        model, models, select, settings, grid, grid_values, test_fraction: as in :meth:`TrainPlan.parse`.
+        model, models, select, settings, grid, grid_values, test_fraction, split: as in :meth:`TrainPlan.parse`.
         seed: fixes every random choice.
         rating_range: lowest and highest rating, 1 to 5 where none is given; others are left out and counted.
         source_range, target_range: those of one domain, where the domains rate differently.
@@ -216,6 +217,7 @@ def fit(
         paper_grid=grid,
         grid_values=grid_values,
         test_fraction=test_fraction,
+        split=split,
         positive_threshold=_threshold(positive_threshold),
     )
     start = choose_start(

@@ -52,6 +52,7 @@ class TrainPlan:
         grid_values: Sequence[str] = (),
         test_fraction: float | None = None,
         positive_threshold: str | None = None,
+        split: str | None = None,
     ) -> Self:
         """Make a plan from a command's options, and check them all.
 
@@ -66,12 +67,14 @@ class TrainPlan:
             grid_values: ``section.key=value,value``, values to try.
             test_fraction: share of overlap users to measure on, in place of the preset's.
             positive_threshold: as :func:`likes_settings` takes it.
+            split: ``user`` or ``time``, in place of the preset's.
 
         Raises:
             InputError: a name, a setting or a value is not understood.
         """
         if test_fraction is not None:
             settings = [*settings, f"split.test_fraction={test_fraction}"]
+        settings = [*settings, *split_settings(split)]
         settings = [*settings, *likes_settings(positive_threshold, preset, settings)]
         config = load_preset(preset, settings)
         on_evidence = model is None and select is None and isinstance(config.base, ALSConfig)
@@ -115,6 +118,13 @@ def check_plan(plan: TrainPlan, pair: DomainPair, *, seed: int, accept: Collecti
         seeds=[seed],
         accepted=parse_accepted(accept),
     )
+
+
+def split_settings(by: str | None) -> list[str]:
+    """``--split`` as a setting. Raises InputError where it is neither user nor time."""
+    if by not in (None, "user", "time"):
+        raise InputError(f"--split {by!r} is not understood; write user or time")
+    return [] if by is None else [f"split.by={by}"]
 
 
 def likes_settings(text: str | None, preset: str, settings: Sequence[str]) -> list[str]:

@@ -135,7 +135,7 @@ class _Work:
             self._folder / "tables",
             source=make(self._folder / films),
             target=make(self._folder / books),
-            division=Division(seed=0, **self._config.split.model_dump()),
+            division=Division(seed=0, **self._config.split.by_user()),
             rating_range=(1.0, 5.0),
         )
 

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -109,6 +109,17 @@ class Attribute:
                 high = middle
         return low, low < len(self.words.offsets) - 1 and self._word(low).encode() == wanted
 
+    def take(self, rows: Int64Array) -> Self:
+        """The column of the items at ``rows``, ascending; the words stay."""
+        if self.indptr is None:
+            present = None if self.present is None else _some(self.present[rows])
+            return replace(self, values=self.values[rows], present=present)
+        counts = np.diff(self.indptr)
+        chosen = np.zeros(len(counts), dtype=bool)
+        chosen[rows] = True
+        indptr = np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64)
+        return replace(self, values=self.values[np.repeat(chosen, counts)], indptr=indptr)
+
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """The tables by name, as they are stored."""
         yield "values", self.values
@@ -155,6 +166,10 @@ class ItemAttributes:
                 spec.kind, array(f"{folder}/values.npy"), table("present"), table("indptr"), words
             )
         return cls(columns)
+
+    def take(self, rows: Int64Array) -> Self:
+        """The attributes of the items at ``rows``, ascending."""
+        return replace(self, columns={name: column.take(rows) for name, column in self.columns.items()})
 
     def specs(self) -> tuple[AttributeSpec, ...]:
         """The attributes as the manifest lists them."""

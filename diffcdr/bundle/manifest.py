@@ -212,6 +212,9 @@ class Provenance(_Frozen):
     """Overlap users in ``train``, ``validation`` and ``test``."""
     held_out: Literal["known", "cold"] = "cold"
     """Whether held-out users are served with their target ratings, or as they were measured."""
+    cut: str | None = None
+    """The last moment of training, ISO 8601 in UTC, where test users are those who came later; None where they were
+    drawn from the overlap users."""
     config: dict[str, Any] = Field(default_factory=dict)
     tuning: dict[str, Tuning] = Field(default_factory=dict)
     """By model, where settings were chosen from grids: ``chosen`` goes before what ``config`` says."""

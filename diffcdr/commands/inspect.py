@@ -90,9 +90,15 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
     yield make_table("", ["", ""], about, align="left")
     counts = [(name.replace("_", " "), f"{count:,}") for name, count in manifest.counts.model_dump().items()]
     split = [(f"overlap users for {name}", f"{count:,}") for name, count in provenance.split.items()]
-    served = "with their target ratings" if provenance.held_out == "known" else "as measured, without target ratings"
-    held = [("share held out for test", f"{provenance.test_fraction:g}"), ("held-out users are served", served)]
-    yield make_table("Data", ["", ""], [*counts, *split, *held])
+    held_out = (
+        ("share held out for test", f"{provenance.test_fraction:g}")
+        if provenance.cut is None
+        else ("share of target ratings after the cut", f"{provenance.test_fraction:g}")
+    )
+    cut = [] if provenance.cut is None else [("split by time, training up to", provenance.cut)]
+    known = "with their target ratings" if provenance.held_out == "known" else "as measured, without target ratings"
+    served = ("held-out users are served", known)
+    yield make_table("Data", ["", ""], [*counts, *split, held_out, served, *cut])
     yield _cleaning(provenance.source, provenance.target)
     for scope, models in manifest.metrics.items():
         yield from _quality(manifest, scope, width)

@@ -163,7 +163,7 @@ function description(model, models) {
 }
 
 function data(model) {
-  const { source, target, split, test_fraction: share, seed } = model.data;
+  const { source, target, split, test_fraction: share, seed, cut } = model.data;
   const total = Object.values(split).reduce((sum, value) => sum + value, 0) || 1;
   const colours = ["var(--s1)", "var(--s2)", "var(--s3)"];
   const reasons = [...new Set([...Object.keys(source.left_out), ...Object.keys(target.left_out)])];
@@ -175,7 +175,7 @@ function data(model) {
       "div",
       { class: "body stack" },
       h("dl", { class: "facts", vars: { margin: "0" } }, counts),
-      h("h3", {}, `Overlap users: a share of ${share} held out for the test, seed ${seed}`),
+      h("h3", {}, cut ? `Overlap users: tested on those who came after ${cut}, seed ${seed}` : `Overlap users: a share of ${share} held out for the test, seed ${seed}`),
       h("div", { class: "split", "aria-hidden": "true" }, Object.values(split).map((value) => h("i", { vars: { flex: String(value / total) } }))),
       h("div", { class: "row" }, Object.entries(split).map(([label, value], index) => h("span", { class: "key", vars: { "--c": colours[index] } }, `${label} ${whole(value)}`))),
       h("h3", {}, "Removed by cleaning"),

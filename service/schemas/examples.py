@@ -97,6 +97,7 @@ _DATA: Example = {
     "split": {"train": 2160, "validation": 240, "test": 600},
     "test_fraction": 0.2,
     "seed": 0,
+    "cut": None,
 }
 _NEIGHBOURS = {"entries": 385_000, "ratings": 61_200, "bytes": 3_411_000}
 _SUMMARY: Example = {

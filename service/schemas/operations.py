@@ -21,13 +21,15 @@ class FileSummary(Body):
 
 
 class DataSummary(Body):
-    """What a bundle was trained on. ``split``: overlap users in `train`, `validation` and `test`."""
+    """What a bundle was trained on. ``split``: overlap users in `train`, `validation` and `test`; ``cut``: the last
+    moment of training, if the data were split by time."""
 
     source: FileSummary
     target: FileSummary
     split: dict[str, int]
     test_fraction: float
     seed: int
+    cut: str | None = None
 
 
 class Likes(Body):

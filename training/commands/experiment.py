@@ -24,6 +24,7 @@ from training.commands.options import (
     SourceColumns,
     SourceRange,
     SourceSeparator,
+    SplitBy,
     TargetColumns,
     TargetRange,
     TargetSeparator,
@@ -45,7 +46,7 @@ from training.run.model_choice import parse_models
 from training.run.run import Run
 from training.trackers.base import Trackers
 from training.trackers.opening import open_trackers
-from training.train_plan import likes_settings
+from training.train_plan import likes_settings, split_settings
 
 
 @help_groups(
@@ -65,7 +66,7 @@ from training.train_plan import likes_settings
             *("encoding", "source_separator", "target_separator", "source_range", "target_range", "accept"),
         ),
         "Models": ("preset", "models", "settings", "grid", "grid_values"),
-        "Splits and measures": ("test_fractions", "seeds", "warm", "sampled_negatives", "embedding_users"),
+        "Splits and measures": ("split", "test_fractions", "seeds", "warm", "sampled_negatives", "embedding_users"),
         "Work": ("jobs", "tensorboard", "mlflow"),
     }
 )
@@ -93,8 +94,13 @@ def experiment(
         str, typer.Option(help="A comma-separated list; all; paper (its seven systems and ablations).")
     ] = "all",
     test_fractions: Annotated[
-        str, typer.Option(metavar="SHARES", help="Shares of the overlap users held out to measure on (beta).")
+        str,
+        typer.Option(
+            metavar="SHARES",
+            help="Shares of the overlap users held out to measure on (beta); by time, of the target ratings.",
+        ),
     ] = "0.2,0.5,0.8",
+    split: SplitBy = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Splits per test fraction, seeds 0, 1, ….")] = 5,
     warm: Annotated[
         bool, typer.Option("--warm", help="Also measure with half of each test user's target ratings known.")
@@ -128,8 +134,11 @@ def experiment(
     """
     preset = preset or ("ranking" if paper_task is None else "reference")
     settings = [*_of_task(paper_task, preset), *(settings or [])]
+    settings += split_settings(split)
     settings += likes_settings(positive_threshold, preset, settings)
     config = load_preset(preset, settings)
+    if warm and config.split.by == "time":
+        raise InputError("--warm takes half of what test users rate later as known, which --split time rules out")
     names, fractions = parse_models(models, config), parse_fractions(test_fractions)
     grids = parse_grids(preset, settings, paper=grid, own=grid_values or [], models=names)
     cells = Grid(names, fractions, seeds, ("cold", "warm") if warm else ("cold",))

@@ -53,6 +53,15 @@ SourceRange = Annotated[
     str | None, typer.Option(metavar="LOW,HIGH", help="The rating range of the source, if the domains differ.")
 ]
 TargetRange = Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="As --source-range.")]
+SplitBy = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="user|time",
+        help="Measure on overlap users drawn by seed, or on users who come to the target after a moment.",
+        show_default="user",
+    ),
+]
 Encoding = Annotated[
     str | None,
     typer.Option(

@@ -59,7 +59,7 @@ def prepare(
     spark_conf: SparkConfOption = None,
 ) -> None:
     """Read, clean and pair two rating files, split their shared users, and write tables."""
-    division = Division(seed=seed, **load_preset(preset, settings or []).split.model_dump())
+    division = Division(seed=seed, **load_preset(preset, settings or []).split.by_user())
     common = CommonOptions(rating_range, encoding, accept or [])
     files = (
         DomainOptions("source", source, source_columns, separator=source_separator, rating_range=source_range).file(

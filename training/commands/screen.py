@@ -12,12 +12,28 @@ from training.data.findings import NOTES
 from training.evaluation.evaluate import Metrics
 from training.evaluation.paired import paired_difference
 from training.fitting.loop import Progress
+from training.run.prepare import Prepared
 
 SHOWN_METRICS = ("rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20")
 """Columns of the table of models, by their public names."""
 
 
 STEP_NAMES = {"base-source": "source base model", "base-target": "target base model"}
+
+
+def split_notes(prepared: Prepared) -> list[str]:
+    """What a split by time does with the data; nothing for a split by user."""
+    if prepared.cut is None:
+        return []
+    left_out = (
+        f"; {prepared.unknown_items:,} more ratings of items that came later cannot be predicted and are left out"
+        if prepared.unknown_items
+        else ""
+    )
+    return [
+        f"split by time: training and bundle end at {prepared.cut}; the test is of {len(prepared.split.test):,} users "
+        f"who rated in the source by then and in the target only later{left_out}"
+    ]
 
 
 @contextmanager

@@ -27,13 +27,21 @@ from training.commands.options import (
     SourceRange,
     SourceSeparator,
     SourceTitleColumns,
+    SplitBy,
     TargetColumns,
     TargetRange,
     TargetSeparator,
     TargetTitleColumns,
     TensorBoard,
 )
-from training.commands.screen import epoch_bar, evidence_notes, honest_warnings, metrics_table, show_tunings
+from training.commands.screen import (
+    epoch_bar,
+    evidence_notes,
+    honest_warnings,
+    metrics_table,
+    show_tunings,
+    split_notes,
+)
 from training.commands.sources import GivenSource, GivenTables, GivenTarget, load
 from training.export.bundle import STEPS
 from training.export.destination import check_destination, reserving_space
@@ -75,7 +83,10 @@ from training.train_plan import TrainPlan, check_plan
             "target_title_columns",
             "accept",
         ),
-        "Model": ("preset", "model", "models", "select", "settings", "grid", "grid_values", "seed", "test_fraction"),
+        "Model": (
+            *("preset", "model", "models", "select", "settings", "grid", "grid_values", "seed"),
+            *("test_fraction", "split"),
+        ),
         "What the bundle holds": ("held_out", "histories", "approximate_above", "recall_floor"),
         "Progress": ("checkpoint", "resume", "tensorboard", "mlflow"),
     }
@@ -113,6 +124,7 @@ def train(
     test_fraction: Annotated[
         float | None, typer.Option(help="Share of overlap users held out to measure on (beta); else the preset's.")
     ] = None,
+    split: SplitBy = None,
     settings: Settings = None,
     grid: PaperGrids = False,
     grid_values: OwnGrids = None,
@@ -180,6 +192,7 @@ def train(
         preset,
         settings or [],
         test_fraction=test_fraction,
+        split=split,
         model=model,
         models=models,
         select=select,
@@ -235,7 +248,7 @@ def train(
         with trackers.run(bundle.name, run.config.model_dump(mode="json")) as tracking:
             run = replace(run, watch=tracking.watch(run.watch))
             prepared = prepare(pair, run)
-            for sentence in plan.grids.cost(plan.models):
+            for sentence in (*split_notes(prepared), *plan.grids.cost(plan.models)):
                 reporter.note(sentence)
             trained = train_models(plan, prepared, run)
             for name, figures in trained.validation.items():
@@ -260,7 +273,8 @@ def train(
 
 def _show_models(reporter: Reporter, trained: Trained) -> None:
     name, test = trained.published, trained.test
-    title = f"On {test[name].users:,} test users (* best)"
+    cut = trained.prepared.cut
+    title = f"On {test[name].users:,} test users{'' if cut is None else f' who came after {cut}'} (* best)"
     reporter.table(title, *metrics_table(test), emphasised=[list(test).index(name)])
     report = trained.fitted[name].report
     if len(report.epochs) > 1:  # a closed form has but one

@@ -80,7 +80,9 @@ class Experiment:
         return sample
 
     def figure_4_models(self) -> Sequence[str]:
-        """Models of the grid whose vectors Figure 4 can show together."""
+        """Models of the grid whose vectors Figure 4 can show together; none by time, as test users have no vectors."""
+        if self._setup.config.split.by == "time":
+            return []
         return [model for model in self._grid.models if model in COMPARABLE]
 
     def write_report(self, sample: Sample | None) -> None:

@@ -92,6 +92,7 @@ def manifest_of(
             test_fraction=facts.config.split.test_fraction,
             split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             held_out=finished.held_out,
+            cut=finished.prepared.cut,
             config=_settings(facts),
             tuning=dict(facts.tuning),
             selected_by=facts.selected_by,

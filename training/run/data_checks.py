@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from diffcdr.arrays import Int64Array
+from diffcdr.arrays import BoolArray
 from diffcdr.errors import InputError
 from training.config import SplitConfig, TrainConfig
 from training.data.domains import Domain, DomainPair
 from training.data.doubts import doubt
-from training.data.splits import split_overlap
+from training.run.division import Divided, divide
 
 MIN_OVERLAP = 50
 """Fewer shared users than this leave test sets on which models cannot be told apart."""
@@ -61,7 +61,7 @@ def check_data(
                 f"or to rank; give a file with more items, or name the item's column with --{side}-columns"
             )
     for fraction in test_fractions:
-        _training_users(pair, config.split, fraction, seed=0)
+        _divided(pair, config.split, fraction, seed=0)
     warnings = [*check_prepared(pair, accepted=accepted), *_meaning(pair, accepted)]
     for name in HISTORY_MODELS:
         if name in models:
@@ -155,13 +155,12 @@ def _histories(
 ) -> list[str]:
     """Model ``name`` learns from training users with a history: source items rated above its threshold."""
     threshold, source = float(getattr(config, name).threshold), pair.source
-    has_history = np.zeros(len(source.users), dtype=bool)
-    has_history[source.user_rows[source.ratings > threshold]] = True
-    shared = has_history[pair.overlap_source]
+    shared = _with_history(pair, threshold)
     for fraction in test_fractions:
         for seed in seeds:
-            training = _training_users(pair, config.split, fraction, seed=seed)
-            if not shared[training].any():
+            divided = _divided(pair, config.split, fraction, seed=seed)
+            training = divided.split.train
+            if not _with_history(divided.pair, threshold)[training].any():
                 raise InputError(
                     f"none of the {len(training):,} training users (test fraction {fraction:g}, seed {seed}) has rated "
                     f"an item of {source.file.name} above {threshold:g}, so {name} has no history to learn from; "
@@ -176,11 +175,12 @@ def _histories(
     ]
 
 
-def _training_users(pair: DomainPair, split: SplitConfig, fraction: float, *, seed: int) -> Int64Array:
-    return split_overlap(
-        pair.overlap_ids(),
-        test_fraction=fraction,
-        validation_fraction=split.validation_fraction,
-        min_validation_users=split.min_validation_users,
-        seed=seed,
-    ).train
+def _with_history(pair: DomainPair, threshold: float) -> BoolArray:
+    """Which overlap users have rated a source item above ``threshold``."""
+    found = np.zeros(len(pair.source.users), dtype=bool)
+    found[pair.source.user_rows[pair.source.ratings > threshold]] = True
+    return found[pair.overlap_source]
+
+
+def _divided(pair: DomainPair, split: SplitConfig, fraction: float, *, seed: int) -> Divided:
+    return divide(pair, split.model_copy(update={"test_fraction": fraction}), seed=seed)

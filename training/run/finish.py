@@ -56,8 +56,11 @@ def finish(fitted: FittedModel, prepared: Prepared, *, seed: int, held_out: Held
     """Choose on the validation users, with ``fitted.judged``, what ``fitted.model`` is served with.
 
     With ``held_out`` ``known``, everything is fitted and measured without the held-out target ratings, and then their
-    users get vectors by them as other users do, so that nobody is served as if they had rated nothing.
+    users get vectors by them as other users do, so that nobody is served as if they had rated nothing. What came after
+    the cut of a split by time stays unknown: then it is ``cold``.
     """
+    if prepared.cut is not None:
+        held_out = "cold"
     problem = prepared.final(fitted.model)
     warm = choose_warm(fitted, prepared, seed=seed)
     rated, rows = problem.target, np.unique(problem.target.users)

@@ -143,7 +143,7 @@ class PreparedTables:
                 but others.
         """
         tables = open_tables(self.path, source_titles=self.source.titles, target_titles=self.target.titles)
-        wanted, found = Division(seed=run.seed, **run.config.split.model_dump()), tables.facts.division
+        wanted, found = Division(seed=run.seed, **run.config.split.by_user()), tables.facts.division
         if wanted != found:
             name = next(name for name in Division.model_fields if getattr(wanted, name) != getattr(found, name))
             raise InputError(

@@ -28,13 +28,14 @@ from training.data.domains import DomainPair, load_domain, pair_domains
 from training.data.doubts import Rules
 from training.data.events import EventFile
 from training.data.item_file import ItemFile
-from training.data.splits import Split, all_ratings, hold_out, split_overlap
+from training.data.splits import Split, all_ratings, hold_out
 from training.data.titles import TitleFile
 from training.models.baselines.ridge import ridge_quality
 from training.models.contract import TransferModel
 from training.models.table_model import TabularModel
 from training.problem import FactorTables, HeldOut, TransferProblem
 from training.rating_table import RatingTable
+from training.run.division import divide
 from training.run.run import Run
 
 PROBES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -65,6 +66,10 @@ class Prepared:
     """``problem`` with the validation users among the training users, for when all is chosen; None for no refit."""
     likes: tuple[float, float] | None = None
     """The lowest ratings of source and target that all of this is of; None for every rating."""
+    cut: str | None = None
+    """The last moment of training, ISO 8601, where data are split by time; None for a split by user."""
+    unknown_items: int = 0
+    """Later ratings of test users that nobody is judged by: of items without a rating up to the cut."""
 
     def final(self, model: TransferModel) -> TransferProblem:
         """What ``model`` was fitted to in the end."""
@@ -106,7 +111,9 @@ def load_pair(
 
 
 def prepare(pair: DomainPair, run: Run) -> Prepared:
-    """Split the overlap users, and fit both base models on all but the held-out users' target ratings.
+    """Divide the data, and fit both base models on all but the held-out users' target ratings.
+
+    What is divided by time (``split.by``) ends at the cut: ``Prepared.pair`` holds nothing later.
 
     Where the base models' ``positive_threshold`` says what a like is, of likes alone; users are divided as without it.
 
@@ -114,18 +121,12 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
         InputError: the fractions leave no training, validation or test users, a base model diverges, or a domain has
             no likes.
     """
-    fractions, base = run.config.split, run.config.base
+    base = run.config.base
     likes = base.likes() if isinstance(base, ALSConfig) else None
+    divided = divide(pair, run.config.split, seed=run.seed)
     if likes is not None:
-        pair = pair.likes_from(*likes)
-    split = split_overlap(
-        pair.overlap_ids(),
-        test_fraction=fractions.test_fraction,
-        validation_fraction=fractions.validation_fraction,
-        min_validation_users=fractions.min_validation_users,
-        seed=run.seed,
-    )
-    held = hold_out(pair, split)
+        divided = divided.likes_from(*likes)
+    pair, split, held = divided.pair, divided.split, divided.held_out()
     source, target = all_ratings(pair.source), held.train
 
     source_zeros, target_zeros = zeros_of("source", source, run), zeros_of("target", target, run)
@@ -153,7 +154,8 @@ def prepare(pair: DomainPair, run: Run) -> Prepared:
     complete = (
         _complete(pair, split, problems[dim], run, dim=dim) if isinstance(base, ALSConfig) and base.refit else None
     )
-    return Prepared(pair, split, problems[dim], _held_out(pair, split.test, held.test), complete, likes)
+    test = _held_out(pair, split.test, held.test)
+    return Prepared(pair, split, problems[dim], test, complete, likes, divided.cut, divided.unknown_items)
 
 
 def _complete(

@@ -204,16 +204,20 @@ def late_vectors(
 ) -> npt.NDArray[np.float32]:
     """As :func:`stored_vectors`, of users with no target rating that ``model`` was fitted to: [len(rows), target_dim].
 
-    ``rows``: of target users of ``pair`` who have source ratings too, ascending.
+    ``rows``: of target users of ``pair``, ascending.
     """
     ratings = ratings_of(pair.target, rows)
-    if spec is None or spec.stored == "own":
-        return own_vectors(model, problem, ratings).astype(np.float32)
-    place = np.argsort(pair.overlap_target)
-    source_rows = pair.overlap_source[place[np.searchsorted(pair.overlap_target, rows, sorter=place)]]
-    with torch.no_grad():
-        carried = model.transfer(model.source_vectors()[torch.from_numpy(source_rows)]).numpy()
-    return blended(model.head(), spec, carried, ratings).astype(np.float32)
+    vectors = own_vectors(model, problem, ratings)
+    if spec is not None and spec.stored == "blended":
+        source_rows = np.full(len(pair.target.users), -1, dtype=np.int64)
+        source_rows[pair.overlap_target] = pair.overlap_source
+        shared = source_rows[rows] >= 0
+        with torch.no_grad():
+            carried = model.transfer(model.source_vectors()[torch.from_numpy(source_rows[rows][shared])]).numpy()
+        start = vectors.copy()
+        start[shared] = carried
+        vectors[shared] = blended(model.head(), spec, start, ratings)[shared]
+    return vectors.astype(np.float32)
 
 
 def _cost(

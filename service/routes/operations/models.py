@@ -196,6 +196,7 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
             split=manifest.provenance.split,
             test_fraction=manifest.provenance.test_fraction,
             seed=manifest.provenance.seed,
+            cut=manifest.provenance.cut,
         ),
         shortfalls=[str(shortfall) for shortfall in shortfalls(manifest)],
         histories=found.bundle.console.history is not None,

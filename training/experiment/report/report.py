@@ -125,14 +125,29 @@ def _paper_tables(pair: DomainPair, grid: Grid, summaries: Summaries) -> list[Re
     return [table for table in (counts_table(pair, task), *figures, speeds_table(summaries)) if table is not None]
 
 
+def _of_split(setup: Setup, seeds: str) -> str:
+    """How the data of each cell were divided."""
+    if setup.config.split.by == "time":
+        return (
+            f"Split by time. Models, test fractions (β: share of the target ratings after the cut) and {seeds}: models "
+            "learn from the ratings of both domains up to the cut, and are tested on users who rated in the source by "
+            "then and in the target only after it. Seeds draw other validation users and base models; the test users "
+            "of a test fraction are the same for all seeds, so intervals over seeds do not contain the chance of which "
+            "users came."
+        )
+    return (
+        f"Split by user. Models, test fractions (β: share of overlap users held out) and {seeds}: each seed is a split "
+        "of its own with base models of its own, the same for all models."
+    )
+
+
 def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tuple[str, ...]:
     total, low_high = len(grid.cells()), "–".join(f"{end:g}" for end in setup.rating_range)
     seeds = "one seed" if grid.seeds == 1 else f"{grid.seeds} seeds"
     versions = dict(sorted({item for result in results for item in result.versions.items()}))
     parts = [
-        f"Models, test fractions (β: share of overlap users held out) and {seeds}: each seed is a split of its own "
-        "with base models of its own, the same for all models. Every choice (epoch, weights) was made on validation "
-        "users, "
+        _of_split(setup, seeds),
+        "Every choice (epoch, weights) was made on validation users, "
         f"{setup.config.split.validation_fraction:.0%} of the overlap users that are not test users; test users were "
         f"measured once. Ratings are {low_high}.",
         "Figures are means over seeds ± one standard error; the best mean of a column is bold. Rating errors are "
