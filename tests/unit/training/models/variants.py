@@ -148,4 +148,4 @@ def few(variant: str) -> dict[str, int]:
     """Settings of a brief training: every epoch goes on from the weights, the optimiser and the draws before it."""
     name, settings = VARIANTS[variant]
     config = FORMS.get(settings.get("form", ""), MODELS[name].config)
-    return {key: 3 for key in ("epochs", "source_epochs") if key in config.model_fields}
+    return {key: 2 for key in ("epochs", "source_epochs") if key in config.model_fields}
