@@ -6,6 +6,7 @@ from rich.console import Console
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.progress import Reporter
 from training.commands.screen import cleaning_table, epoch_bar, honest_warnings, metrics_table
+from training.data.findings import NOTE_LABELS, NOTES
 from training.evaluation.evaluate import Metrics
 
 GOOD = Metrics(
@@ -28,6 +29,12 @@ def test_warns_exactly_where_a_plain_baseline_wins() -> None:
     assert honest_warnings("bias", {"bias": with_figures()}) == []
 
 
+def test_every_note_has_a_label_for_tables() -> None:
+    assert NOTE_LABELS.keys() == NOTES.keys()
+    file = InputFile(name="a", sha256="", rows_read=2, rows_kept=2, noted={"ids_blanks_taken_off": 1})
+    assert ["noted: ids trimmed", "1"] in cleaning_table([file])[1]
+
+
 def test_the_best_of_each_column_is_marked() -> None:
     columns, rows = metrics_table({"one": with_figures(rmse=0.8), "two": with_figures(ndcg=0.2)})
     assert columns == ["model", "rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20"]
@@ -43,7 +50,7 @@ def test_cleaning_is_told_by_reason_for_both_files() -> None:
     assert rows == [
         ["rows read", "1,200", "5"],
         ["left out: duplicate", "10", "0"],
-        ["left out: missing_user", "0", "1"],
+        ["left out: missing user", "0", "1"],
         ["ratings kept", "1,190", "4"],
     ]
 
