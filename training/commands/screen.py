@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from diffcdr.bundle.manifest import InputFile, Tuning
-from diffcdr.metric_names import best_of, is_better, lower_is_better
+from diffcdr.metric_names import TRAINED_BASELINES, best_of, is_better, lower_is_better
 from diffcdr.progress import Reporter
 from training.data.domains import DomainPair
 from training.data.findings import NOTE_LABELS, NOTES
@@ -18,13 +18,22 @@ SHOWN_METRICS = ("rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20")
 """Columns of the table of models, by their public names."""
 
 
-STEP_NAMES = {"base-source": "source base model", "base-target": "target base model"}
+def step_name(step: str) -> str:
+    """What ``step`` of a run is called: ``base-target-64-complete`` is a base model of 64 dimensions."""
+    base, _, rest = step.partition("-")
+    if base != "base":
+        return step
+    side, *more = rest.split("-")
+    words = [f"{part} dimensions" if part.isdigit() else "validation users included" for part in more]
+    return ", ".join([f"{side} base model", *words])
 
 
 @contextmanager
 def epoch_bar(reporter: Reporter, step: str, epochs: int) -> Iterator[Progress]:
     """A progress bar over the ``epochs`` of ``step``; epochs that a resumed run skips count as done."""
-    with reporter.task(STEP_NAMES.get(step, step), total=epochs, unit="epochs") as task:
+    with reporter.task(step_name(step), total=epochs, unit="epochs") as task:
+        if epochs == 1:  # in closed form: nothing else is heard until it is done
+            task.work_on("fitting", brief=step in TRAINED_BASELINES)
 
         def show(*, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None:
             # All the losses beside it would squeeze the bar off the screen; the figure that decides is enough.

@@ -183,7 +183,8 @@ def fit_base(domain: str, table: RatingTable, run: Run, *, dim: int | None, role
         return run.bases(role or domain, dim)
     step, config = f"base-{domain}", run.config.base
     if isinstance(config, ALSConfig):  # takes seconds: nothing to resume
-        with run.watch(step, config.iterations) as progress:
+        shown = step + (f"-{dim}" if len(config.dims()) > 1 else "") + (f"-{role}" if role is not None else "")
+        with run.watch(shown, config.iterations) as progress:
             return fit_als(table, config, dim=dim, generator=run.generator(step), progress=progress)
     with run.watch(step, config.epochs) as progress:
         return fit_mf(

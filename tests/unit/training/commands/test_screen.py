@@ -5,7 +5,7 @@ from rich.console import Console
 
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.progress import Reporter
-from training.commands.screen import cleaning_table, epoch_bar, honest_warnings, metrics_table
+from training.commands.screen import cleaning_table, epoch_bar, honest_warnings, metrics_table, step_name
 from training.data.findings import NOTE_LABELS, NOTES
 from training.evaluation.evaluate import Metrics
 
@@ -71,3 +71,16 @@ def test_beside_the_bar_stands_the_figure_that_decides() -> None:
         show(epoch=1, epochs=1, rows=10, figures={"dim_loss": 0.125, "rmse": 0.75, "mae": 0.5})
     assert "validation rmse 0.75" in output.getvalue()
     assert "dim_loss" not in output.getvalue()
+
+
+def test_steps_say_what_they_are_and_closed_forms_when_they_begin() -> None:
+    assert step_name("base-source") == "source base model"
+    assert step_name("base-target-64-complete") == "target base model, 64 dimensions, validation users included"
+    assert step_name("dual_ridge") == "dual_ridge"
+    output = io.StringIO()
+    reporter = Reporter(Console(file=output, width=100))
+    for name in ("bias", "diffcdr"):
+        with epoch_bar(reporter, name, 1) as show:
+            show(epoch=1, epochs=1, rows=9, figures={"rmse": 0.9})
+    lines = [line.split(" in ")[0] for line in output.getvalue().splitlines()]
+    assert lines == ["bias: 1 epoch", "diffcdr: fitting", "diffcdr: 1 epoch"]
