@@ -6,6 +6,7 @@
     recommender.recommend("ann", k=20)             # one user: items with ids, titles and scores; the strategy
     recommender.recommend_many(["ann", "bob"])     # many users: a table
     recommender.embed(["ann"])                     # target vectors
+    recommender.user_ids(new=True)                 # users without target ratings
 
 Needs NumPy, polars, pydantic and, for bundles whose transfer does not fold, ONNX Runtime. No torch, no web framework,
 no database client. The client of the service is :mod:`diffcdr.client`; training is the package ``training``.

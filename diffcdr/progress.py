@@ -42,8 +42,11 @@ class Step:
     figures: dict[str, float] = field(default_factory=dict)
     part: str = ""
     """What of it is being done."""
+    estimate: Callable[[], float | None] | None = None
+    """Seconds left, or None if that cannot be told; without it, by the rate so far."""
     _show: Callable[[Step], None] = lambda step: None
     _tell: Callable[[Step], None] = lambda step: None
+    _retitle: Callable[[Step], None] = lambda step: None
 
     def advance(self, count: int = 1, **figures: float) -> None:
         """``count`` more units are done; ``figures`` (losses, metrics) are shown beside them until replaced."""
@@ -57,6 +60,23 @@ class Step:
             self.advance()
         self.part = part
         self._tell(self)
+
+    def work_on(self, part: str, *, brief: bool = False) -> None:
+        """Name the part that is being done; one that is ``brief`` gets no line of its own where there are no bars."""
+        self.part = part
+        (self._retitle if brief else self._tell)(self)
+
+    def left(self, seconds: float) -> float | None:
+        """Seconds left after ``seconds``; None if nobody can tell, or nothing is left."""
+        if not self.total or self.done >= self.total:
+            return None
+        if self.estimate is not None:
+            return self.estimate()
+        return (self.total - self.done) * seconds / self.done if self.done and seconds > 0 else None
+
+
+def no_estimate() -> None:
+    """The ``estimate`` of a task whose parts take times of their own."""
 
 
 @contextmanager
@@ -79,9 +99,16 @@ class Reporter:
         self._bars: Progress | None = None
 
     @contextmanager
-    def task(self, description: str, total: int | None = None, *, unit: str = "rows") -> Iterator[Step]:
-        """Show a task of ``total`` units (None if unknown) until the block ends."""
-        step = Step(description, total, unit, started=self._clock())
+    def task(
+        self,
+        description: str,
+        total: int | None = None,
+        *,
+        unit: str = "rows",
+        estimate: Callable[[], float | None] | None = None,
+    ) -> Iterator[Step]:
+        """Show a task of ``total`` units (None if unknown) until the block ends; ``estimate`` as in :class:`Step`."""
+        step = Step(description, total, unit, started=self._clock(), estimate=estimate)
         if self.console.is_terminal:
             with self._bar(step):
                 yield step
@@ -90,7 +117,7 @@ class Reporter:
 
             def line(step: Step) -> None:
                 nonlocal last
-                if self._clock() - last >= LINE_EVERY_S:
+                if self._clock() - last >= LINE_EVERY_S and step.done != step.total:  # the last line comes at once
                     last = self._clock()
                     self._print(self._line(step))
 
@@ -121,9 +148,10 @@ class Reporter:
             self._bars = bars
             bars.start()
         try:
-            shown = bars.add_task(escape(step.description), total=step.total, unit=step.unit, figures="")
+            shown = bars.add_task(escape(step.description), total=step.total, step=step, figures="")
             step._show = lambda step: _update(bars, shown, step)
             step._tell = lambda step: bars.update(shown, description=escape(f"{step.description}: {step.part}"))
+            step._retitle = step._tell
             yield
             bars.update(shown, description=escape(step.description))
             if step.total is None:
@@ -143,14 +171,16 @@ class Reporter:
         parts = [amount(step.done, step.unit)]
         if step.total:
             parts = [f"{100 * step.done // step.total}%", f"{step.done:,} of {amount(step.total, step.unit)}"]
-        parts.append(f"{_rate(rate)} {step.unit}/s")
-        if step.total and rate > 0:
-            parts.append(f"{_clock_time((step.total - step.done) / rate)} left")
+        if step.estimate is None:
+            parts.append(f"{_rate(rate)} {step.unit}/s")
+        if (left := step.left(seconds)) is not None:
+            parts.append(f"{_clock_time(left)} left")
         return f"{step.description}: {', '.join(parts)}{_figures(step.figures)}"
 
     def _last_line(self, step: Step) -> str:
         seconds = self._clock() - step.started
-        speed = f" ({_rate(step.done / seconds)} {step.unit}/s)" if seconds >= 0.1 else ""
+        many = step.done > 1 and step.estimate is None
+        speed = f" ({_rate(step.done / seconds)} {step.unit}/s)" if seconds >= 0.1 and many else ""
         took = f"{seconds:.1f} s" if seconds < 60 else _clock_time(seconds)
         return f"{step.description}: {amount(step.done, step.unit)} in {took}{speed}{_figures(step.figures)}"
 
@@ -217,13 +247,15 @@ class _Amount(TextColumn):
         super().__init__("")
 
     def render(self, task: Task) -> Text:
-        done, unit = int(task.completed), task.fields["unit"]
+        done, step = int(task.completed), task.fields["step"]
         shown = f"{done:,}" if task.total is None else f"{done:,}/{int(task.total):,}"
         seconds = task.elapsed or 0.0
         rate = done / seconds if seconds > 0 else 0.0
-        text = f"{shown} {_unit(int(task.total or done), unit)}  {_rate(rate)}/s"
-        if not task.finished and task.total and rate > 0:
-            text += f"  {_clock_time((task.total - done) / rate)} left"
+        text = f"{shown} {_unit(int(task.total or done), step.unit)}"
+        if step.estimate is None:
+            text += f"  {_rate(rate)}/s"
+        if not task.finished and (left := step.left(seconds)) is not None:
+            text += f"  {_clock_time(left)} left"
         return Text(text, style="cyan")
 
 

@@ -167,6 +167,8 @@ class InputFile(_Frozen):
     """One rating file: its base name (no path), hash, rows read and kept, and what cleaning did, by reason.
 
     ``noted``: what was merely counted, such as times not understood; ``how``: what was recognised of the file.
+    ``rating_range``: ratings outside were left out; ``found_range``: the lowest and highest number in the file, those
+    outside included. None in bundles that were made before these were kept.
     """
 
     name: str
@@ -176,6 +178,22 @@ class InputFile(_Frozen):
     cleaning: dict[str, int] = Field(default_factory=dict)
     noted: dict[str, int] = Field(default_factory=dict)
     how: dict[str, str] = Field(default_factory=dict)
+    rating_range: tuple[float, float] | None = None
+    found_range: tuple[float, float] | None = None
+
+
+class ItemsFile(_Frozen):
+    """A file of titles or items: its base name, hash and rows, and how many of the domain's items have a row in it.
+
+    ``columns``: the file's column of each role (``item``, ``title``).
+    """
+
+    name: str
+    sha256: str
+    rows: int
+    columns: dict[str, str]
+    items: int
+    items_with_row: int
 
 
 class Trial(_Frozen):
@@ -206,6 +224,10 @@ class Provenance(_Frozen):
 
     source: InputFile
     target: InputFile
+    source_items: ItemsFile | None = None
+    """What titles of source items are from; None where no file was given."""
+    target_items: ItemsFile | None = None
+    """As ``source_items``, and what the attributes are from."""
     seed: int
     test_fraction: float
     split: dict[str, int]

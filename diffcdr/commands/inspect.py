@@ -13,8 +13,17 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from diffcdr.bundle.display_tables import HISTORY_FOLDER, MAP_FOLDER
-from diffcdr.bundle.manifest import InputFile, LikesSpec, Manifest, Paired, Provenance
+from diffcdr.bundle.manifest import InputFile, Manifest, Provenance
 from diffcdr.bundle.reader import open_bundle, read_manifest
+from diffcdr.commands.bundle_summary import (
+    attributes_words,
+    chosen,
+    difference,
+    items_words,
+    likes_words,
+    size_words,
+    summary,
+)
 from diffcdr.metric_names import DESCRIPTIVE, TRAINED_BASELINES, base_name, best_of, is_better
 from diffcdr.progress import make_table, make_tables
 from diffcdr.search.approximate import describe
@@ -52,10 +61,13 @@ def shortfalls(manifest: Manifest) -> list[Shortfall]:
     return found
 
 
-def render(manifest: Manifest, bundle_id: str, *, console: Console) -> None:
-    """Show everything about a bundle, and warn where it should not be served."""
-    console.print(Group(*_sections(manifest, bundle_id, width=console.width)))
+def render(manifest: Manifest, bundle_id: str, *, console: Console, everything: bool = False) -> None:
+    """Show what matters of a bundle, or ``everything``, and warn where it should not be served."""
+    sections = _sections if everything else summary
+    console.print(Group(*sections(manifest, bundle_id, width=console.width)))
     worse = shortfalls(manifest)
+    if not everything and any(each.scope == "test" for each in worse):
+        worse = [each for each in worse if each.scope == "test"]
     if worse:
         console.print(
             Text.assemble(
@@ -71,16 +83,17 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
     kind = "folded affine map" if transfer.kind == "affine" else "ONNX solver graph"
     about = [
         ("model", f"{manifest.model} (preset {manifest.preset})"),
-        ("chosen", _chosen(provenance)),
+        ("chosen", chosen(provenance)),
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}"),
         ("transfer", f"{kind}, {transfer.source_dim} -> {transfer.target_dim} dimensions"),
         ("neighbours", _neighbours(manifest)),
         ("fold-in", manifest.fold_in.kind if manifest.fold_in else "none: only known users get personal lists"),
         ("search", describe(manifest.search)),
-        ("attributes", ", ".join(f"{each.name} ({each.kind})" for each in manifest.attributes) or "none"),
+        ("attributes", attributes_words(manifest)),
+        *_items(provenance),
         ("console", _console_tables(manifest)),
         ("scores", "ratings" if manifest.scoring.objective == "rating" else "ranking only"),
-        *([] if manifest.likes is None else [("likes", _likes(manifest.likes))]),
+        *([] if manifest.likes is None else [("likes", likes_words(manifest.likes))]),
         ("seed", str(provenance.seed)),
     ]
     about += [(f"parity {pair.replace('_', ' / ')}", f"{value:.1e}") for pair, value in transfer.parity.items()]
@@ -106,29 +119,21 @@ def _sections(manifest: Manifest, bundle_id: str, *, width: int) -> Iterator[Ren
             yield from _beyond(manifest, scope, width)
     if any(manifest.paired.values()):
         yield _against_others(manifest)
-    sizes = [(name, _size(record.bytes)) for name, record in sorted(manifest.files.items())]
+    sizes = [(name, size_words(record.bytes)) for name, record in sorted(manifest.files.items())]
     total = sum(record.bytes for record in manifest.files.values())
-    yield make_table("Files", ["", ""], [*sizes, ("together", _size(total))], emphasised=[len(sizes)])
+    yield make_table("Files", ["", ""], [*sizes, ("together", size_words(total))], emphasised=[len(sizes)])
 
 
-def _likes(likes: LikesSpec) -> str:
-    return f"ratings from {likes.source:g} (source) and {likes.target:g} (target) on; others only mark items as seen"
+def _items(provenance: Provenance) -> list[tuple[str, str]]:
+    files = {"source titles": provenance.source_items, "target items": provenance.target_items}
+    return [(name, items_words(file)) for name, file in files.items() if file is not None]
 
 
 def _neighbours(manifest: Manifest) -> str:
     facts = manifest.neighbours
     if facts is None:
         return "none: scores come from vectors and biases alone"
-    return f"{facts.entries:,} of source items, with {facts.ratings:,} source ratings, {_size(facts.bytes)}"
-
-
-def _chosen(provenance: Provenance) -> str:
-    if provenance.selected_by is None:
-        return "by name"
-    if provenance.favoured is None:
-        return f"best {provenance.selected_by} on validation users"
-    higher = f"another has {provenance.selected_by} higher by one standard error"
-    return f"{provenance.favoured}, unless {higher} on validation users"
+    return f"{facts.entries:,} of source items, with {facts.ratings:,} source ratings, {size_words(facts.bytes)}"
 
 
 def _console_tables(manifest: Manifest) -> str:
@@ -144,7 +149,13 @@ def _cleaning(source: InputFile, target: InputFile) -> RenderableType:
         for reason in reasons
     ]
     rows.append(("rows kept", f"{source.rows_kept:,}", f"{target.rows_kept:,}"))
+    rows.append(("ratings found", _ends(source.found_range), _ends(target.found_range)))
+    rows.append(("rating range", _ends(source.rating_range), _ends(target.rating_range)))
     return make_table("Cleaning", ["", f"source: {source.name}", f"target: {target.name}"], rows)
+
+
+def _ends(limits: tuple[float, float] | None) -> str:
+    return "not recorded" if limits is None else f"{limits[0]:g} to {limits[1]:g}"
 
 
 def _quality(manifest: Manifest, scope: str, width: int) -> Sequence[RenderableType]:
@@ -171,18 +182,9 @@ def _against_others(manifest: Manifest) -> RenderableType:
     scopes = [scope for scope, found in manifest.paired.items() if found]
     models = list(dict.fromkeys(model for scope in scopes for model in manifest.paired[scope]))
     metrics = ", ".join(dict.fromkeys(each.metric for scope in scopes for each in manifest.paired[scope].values()))
-    rows = [[model, *(_difference(manifest.paired[scope].get(model)) for scope in scopes)] for model in models]
-    title = f"{manifest.model} minus the others, {metrics} (± 95 % interval)"
+    rows = [[model, *(difference(manifest.paired[scope].get(model)) for scope in scopes)] for model in models]
+    title = f"{manifest.model}'s lead over each other model, {metrics} (± 95 % interval)"
     return make_table(title, ["model", *(f"{scope} users" for scope in scopes)], rows)
-
-
-def _difference(paired: Paired | None) -> str:
-    """With the interval that holds 95 of 100 such differences."""
-    if paired is None:
-        return ""
-    if paired.standard_error is None:
-        return f"{paired.difference:+.4f}"
-    return f"{paired.difference:+.4f} ± {1.96 * paired.standard_error:.4f}"
 
 
 def _beyond(manifest: Manifest, scope: str, width: int) -> Sequence[RenderableType]:
@@ -207,17 +209,11 @@ def _by_model(
     return make_tables(title, ["model", *columns], rows, width=width, emphasised=[place])
 
 
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError("unreachable")
-
-
 def inspect_bundle(
     bundle: Annotated[Path, typer.Argument(help="Bundle directory.", show_default=False)],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show everything: settings, cleaning, all metrics, every file.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest, id and warnings as JSON.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Check the hash of every file.")] = True,
 ) -> None:
@@ -232,6 +228,8 @@ def inspect_bundle(
         )
         return
     console = Console(highlight=False)
-    render(manifest, bundle_id, console=console)
+    render(manifest, bundle_id, console=console, everything=everything)
     if verify:
         console.print(f"verified: all {len(manifest.files)} files are as published")
+    if not everything:
+        console.print("settings, cleaning, all metrics and files: --all")

@@ -110,18 +110,19 @@ class Roles:
         """
         result: dict[str, str] = {}
         missing: list[str] = []
+        wrong: list[str] = []
         for role in (*self.needed, *self.wished):
-            if role in self.given:
-                result[role] = _given(self.given[role], found, file, self.option)
+            given = self.given.get(role)
+            if given is not None and _there(given, found):
+                result[role] = given
+            elif given is not None:
+                wrong.append(given)
             elif (name := _by_known_name(role, found)) is not None:
                 result[role] = name
             elif role in self.needed:
                 missing.append(role)
-        if missing:
-            raise InputError(
-                f"{file} has no column known as {' or '.join(missing)}; it has {_listing(found)}; "
-                f"{self._remedy(missing)}"
-            )
+        if missing or wrong:
+            raise self._not_found(missing, wrong, result, found, file)
         return self.without_doubles(result, file)
 
     def named(self, found: Sequence[str], file: str, *, headed: bool) -> dict[str, str]:
@@ -154,6 +155,20 @@ class Roles:
                 )
         return result
 
+    def _not_found(
+        self, missing: Sequence[str], wrong: Sequence[str], known: Mapping[str, str], found: Sequence[str], file: str
+    ) -> InputError:
+        """All that is missing at once: roles without a column, and names that the caller gave; and what is known."""
+        option = f" ({self.option})" if self.option else ""
+        lacks = [f"no column {' or '.join(map(repr, wrong))}{option}"] if wrong else []
+        lacks += [f"no column known as {' or '.join(missing)}"] if missing else []
+        shown = ", ".join(f"{role} {name!r}" for role, name in known.items())
+        text = f"{file} has {' and '.join(lacks)}; it has {_listing(found)}"
+        text += f" (recognised: {shown})" if shown else ""
+        alike = [each for name in wrong for each in found if plain(each) == plain(name)]
+        text += f"; did you mean {' and '.join(map(repr, alike))}?" if alike else ""
+        return InputError(f"{text}; {self._remedy(missing)}" if missing else text)
+
     def _remedy(self, missing: Sequence[str]) -> str:
         if self.option is None:
             return f"rename the column to {missing[0]}_id"
@@ -174,13 +189,8 @@ def plain(name: str) -> str:
     return re.sub(r"[\s_\-.#%]|\(.*\)$", "", name.strip().split(":")[0].lower())
 
 
-def _given(name: str, found: Sequence[str], file: str, option: str | None) -> str:
-    if name in found or name.partition(".")[0] in found:
-        return name
-    alike = [each for each in found if plain(each) == plain(name)]
-    hint = f"; did you mean {alike[0]!r}?" if alike else ""
-    where = f" ({option})" if option else ""
-    raise InputError(f"{file} has no column {name!r}{where}; it has {_listing(found)}{hint}")
+def _there(name: str, found: Sequence[str]) -> bool:
+    return name in found or name.partition(".")[0] in found
 
 
 def _by_known_name(role: str, found: Sequence[str]) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -49,6 +51,8 @@ def closest(missing: Sequence[str], known: Sequence[str]) -> str | None:
         count = sum(same(each) in alike for each in absent)
         if count:
             found.append((count, what))
+    if (numbered := _by_number(missing, there, absent)) is not None:
+        found.append(numbered)
     if not found:
         return None
     count, what = max(found, key=lambda pair: pair[0])
@@ -63,16 +67,49 @@ def _number(text: str) -> str:
     return text.lstrip("0") or "0"
 
 
-def _digits(text: str) -> str:
-    digits = "".join(letter for letter in text if letter.isdigit())
-    return digits.lstrip("0") or (digits and "0") or text
+def _by_number(missing: Sequence[str], known: Collection[str], absent: Sequence[str]) -> tuple[int, str] | None:
+    """How many of ``absent`` are a number of ``known`` in other letters, as ``user_7`` and ``7``, and an example.
+
+    Only where each side has one way to write its numbers. Of ids that mix letters and digits, digits are the same by
+    chance.
+    """
+    ways = _way(missing), _way(known)
+    if ways[0] is None or ways[1] is None or ways[0] == ways[1]:
+        return None
+    theirs = {parts[1]: each for each in known if (parts := _numbered(each)) is not None and parts[::2] == ways[1]}
+    alike = [
+        (each, theirs[parts[1]])
+        for each in absent
+        if (parts := _numbered(each)) is not None and parts[::2] == ways[0] and parts[1] in theirs
+    ]
+    if not alike:
+        return None
+    one, other = min(alike)
+    return len(alike), f"only digits counted ({one!r} is {other!r})"
+
+
+def _way(ids: Collection[str]) -> tuple[str, str] | None:
+    """What stands before and after the number in most of ``ids``; None where there is no such way."""
+    counts = Counter(parts[::2] for each in ids if (parts := _numbered(each)) is not None)
+    if not counts:
+        return None
+    way, count = max(counts.items(), key=lambda pair: (pair[1], pair[0]))
+    return (way[0], way[1]) if 2 * count > len(ids) else None
+
+
+def _numbered(text: str) -> tuple[str, str, str] | None:
+    """``text`` as what is before its only number, the number without zeros in front, and what is after it."""
+    found = _ONE_NUMBER.fullmatch(text)
+    return None if found is None else (found[1], _number(found[2]), found[3])
+
+
+_ONE_NUMBER = re.compile(r"(\D*)(\d+)(\D*)")
 
 
 _DIFFERENCES = {
     "upper and lower case were the same": str.casefold,
     "zeros at the front did not count": _number,
     "only letters and digits counted": _letters,
-    "only digits counted (a prefix, such as user_)": _digits,
 }
 
 

@@ -119,9 +119,9 @@ class Explanation:
         return named + self.other_sources + self.target_ratings + self.base + self.rest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Recommendation:
-    """A ranked list, best first; iterating gives each :class:`ListedItem`.
+    """A ranked list, best first; iterating gives each :class:`ListedItem`, and printing it shows a line for each.
 
     ``item_ids``, ``scores`` and ``titles`` are parallel, at most k long.
     """
@@ -148,6 +148,22 @@ class Recommendation:
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    def __repr__(self) -> str:
+        reason = self.fallback_reason or self.empty_reason
+        head = f"{self.strategy}{f' ({reason})' if reason else ''}: {len(self)} item{'s' if len(self) != 1 else ''}"
+        places = [str(self.offset + place) for place in range(1, len(self) + 1)]
+        scores = [f"{score:.{0 if self.strategy == 'popular' else 4}f}" for score in self.scores]
+        wide = (
+            max(map(len, places), default=0),
+            max(map(len, scores), default=0),
+            max(map(len, self.item_ids), default=0),
+        )
+        lines = [
+            f"{place:>{wide[0]}}  {score:>{wide[1]}}  {item.item_id:<{wide[2]}}  {item.title or ''}".rstrip()
+            for place, score, item in zip(places, scores, self, strict=True)
+        ]
+        return "\n".join([head, *lines])
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,13 @@ class Recommender:
         self._listing = Listing(bundle.target_items)
         self._explainer = Explainer(bundle, self._resolver)
 
+    def __repr__(self) -> str:
+        manifest, counts = self._bundle.manifest, self._bundle.manifest.counts
+        return (
+            f"<Recommender {self._bundle.id[:12]}: {manifest.model} (preset {manifest.preset}), "
+            f"{counts.source_users:,} source users, {counts.target_items:,} target items>"
+        )
+
     @property
     def bundle(self) -> Bundle:
         """The open bundle."""
@@ -175,7 +182,7 @@ class Recommender:
         """The ``k`` best items of many users, a row per place: user_id, rank (from 1), item_id, score, strategy.
 
         Users are answered in blocks; each answer is that of :meth:`recommend`, and so are errors. ``wishes``:
-        ``exclude_seen``, ``diversity`` and ``titles``.
+        ``exclude_seen``, ``diversity`` and ``titles`` (True adds a column of titles).
 
         >>> lists = recommender.recommend_many(["ann", "a new user"], k=3)
         >>> lists.columns
@@ -185,6 +192,16 @@ class Recommender:
         """
         options = ScoreOptions(k=k, filter=ItemFilter.of(filter), caps=caps_of(caps), **wishes)
         return ranked_table(self, user_ids, options)
+
+    def user_ids(self, *, new: bool = False) -> list[str]:
+        """Ids of the users with a source vector, in order; ``new``: only those without target ratings.
+
+        >>> "ann" in recommender.user_ids(new=True)
+        True
+        """
+        ids = self._bundle.source_users.ids
+        rows = np.arange(len(ids))
+        return ids.take(rows[self._bundle.target_users.ids.rows_of(ids.array) < 0] if new else rows)
 
     def embed(self, user_ids: Sequence[str]) -> Float32Array:
         """Target vectors float32 [B, target_dim] of ``user_ids``; NaN for unknown users.

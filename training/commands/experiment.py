@@ -12,6 +12,7 @@ import typer
 from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.help import help_groups
 from diffcdr.progress import Reporter, hint_on_interrupt
+from training.commands.experiment_screen import BRIEF_S, cell_name, cell_times, plan_notes
 from training.commands.options import (
     Accept,
     Encoding,
@@ -35,7 +36,7 @@ from training.config import load_preset
 from training.experiment.embedding import SEED, USERS, Sample
 from training.experiment.experiment import Experiment
 from training.experiment.paper import paper_task as task_named
-from training.experiment.plan import Grid, Setup, parse_fractions
+from training.experiment.plan import Cell, Grid, Setup, parse_fractions
 from training.experiment.report.render import HTML, MARKDOWN
 from training.experiment.results import RESULTS, CellResult, ResultsFile
 from training.experiment.runner import Failure
@@ -171,7 +172,11 @@ def experiment(
         reporter.warn(warning)
     for sentence in grids.cost(names):
         reporter.note(f"in every cell, {sentence}")
-    _compute(reporter, work, setup, cells, jobs=jobs, trackers=trackers)
+    try:
+        _compute(reporter, work, setup, cells, jobs=jobs, trackers=trackers)
+    except KeyboardInterrupt:
+        _report_so_far(reporter, work, out, users=embedding_users)
+        raise
     work.write_report(_sample(reporter, work, users=embedding_users))
     reporter.note(f"wrote {out / RESULTS}, {out / MARKDOWN} and {out / HTML}")
     _raise_failures(work.failures)
@@ -193,18 +198,33 @@ def _paths(source: Path | None, target: Path | None, task: int | None, data: Pat
 
 def _compute(reporter: Reporter, work: Experiment, setup: Setup, grid: Grid, *, jobs: int, trackers: Trackers) -> None:
     """Compute the missing cells, and say how each went."""
-    finished, total = len(work.finished()), len(grid.cells())
-    if finished:
-        reporter.note(f"{finished:,} of {total:,} cells are there already")
-    with reporter.task("experiment", total=total - finished, unit="cells") as task:
-        for outcome in work.compute(jobs=jobs):
+    cells, seconds = grid.cells(), work.seconds()
+    times = cell_times(cells, seconds)
+    for sentence in plan_notes(grid, finished=len(seconds)):
+        reporter.note(sentence)
+    total = len(cells) - len(seconds)
+    with reporter.task("experiment", total=total, unit="cells", estimate=times.left) as task:
+
+        def begin(cell: Cell) -> None:
+            task.work_on(cell_name(cell), brief=(times.usual(cell) or BRIEF_S) < BRIEF_S)
+
+        for outcome in work.compute(jobs=jobs, begin=begin):
             if isinstance(outcome, Failure):
+                times.failed(outcome.cells)
                 reporter.warn(_sentence(outcome))
                 task.advance(len(outcome.cells))
             else:
+                times.finished(outcome.cell, outcome.seconds)
                 _track(trackers, setup, outcome)
                 reporter.note(_line(outcome))
                 task.advance()
+
+
+def _report_so_far(reporter: Reporter, work: Experiment, out: Path, *, users: int) -> None:
+    """The report on what is finished, of an experiment that is stopped."""
+    if work.finished():
+        work.write_report(work.stored_sample(users=users) if work.figure_4_models() else None)
+        reporter.note(f"wrote {out / MARKDOWN} and {out / HTML} on the cells that are finished")
 
 
 def _track(trackers: Trackers, setup: Setup, result: CellResult) -> None:
@@ -225,21 +245,20 @@ def _sample(reporter: Reporter, work: Experiment, *, users: int) -> Sample | Non
         with reporter.task("figure 4", total=1, unit="sample") as task:
             sample = work.make_sample(users=users)
             task.advance(1)
+    if not sample.panels:
+        reporter.note("no Figure 4: no model here scores with the target base model's items, so their vectors differ")
     return sample
 
 
 def _line(result: CellResult) -> str:
     errors = "" if result.rmse_clipped is None else f"rmse_clipped {result.rmse_clipped:.4f}, "
-    return (
-        f"{result.model}, beta {result.test_fraction:g}, seed {result.seed}, {result.scenario}: "
-        f"{errors}ndcg@20 {result.ndcg:.4f} ({result.seconds:.1f} s)"
-    )
+    return f"{cell_name(result.cell)}: {errors}ndcg@20 {result.ndcg:.4f} ({result.seconds:.1f} s)"
 
 
 def _sentence(failure: Failure) -> str:
     first, others = failure.cells[0], len(failure.cells) - 1
     more = f" and {others} more" if others else ""
-    return f"{first.model}, beta {first.test_fraction:g}, seed {first.seed}, {first.scenario}{more}: {failure.reason}"
+    return f"{cell_name(first)}{more}: {failure.reason}"
 
 
 def _raise_failures(failures: Sequence[Failure]) -> None:

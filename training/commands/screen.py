@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from diffcdr.bundle.manifest import InputFile, Tuning
-from diffcdr.metric_names import best_of, is_better, lower_is_better
+from diffcdr.metric_names import TRAINED_BASELINES, best_of, is_better, lower_is_better
 from diffcdr.progress import Reporter
-from training.data.findings import NOTES
+from training.data.domains import DomainPair
+from training.data.findings import NOTE_LABELS, NOTES
 from training.evaluation.evaluate import Metrics
 from training.evaluation.paired import paired_difference
 from training.fitting.loop import Progress
@@ -18,7 +19,14 @@ SHOWN_METRICS = ("rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20")
 """Columns of the table of models, by their public names."""
 
 
-STEP_NAMES = {"base-source": "source base model", "base-target": "target base model"}
+def step_name(step: str) -> str:
+    """What ``step`` of a run is called: ``base-target-64-complete`` is a base model of 64 dimensions."""
+    base, _, rest = step.partition("-")
+    if base != "base":
+        return step
+    side, *more = rest.split("-")
+    words = [f"{part} dimensions" if part.isdigit() else "validation users included" for part in more]
+    return ", ".join([f"{side} base model", *words])
 
 
 def split_notes(prepared: Prepared) -> list[str]:
@@ -39,7 +47,9 @@ def split_notes(prepared: Prepared) -> list[str]:
 @contextmanager
 def epoch_bar(reporter: Reporter, step: str, epochs: int) -> Iterator[Progress]:
     """A progress bar over the ``epochs`` of ``step``; epochs that a resumed run skips count as done."""
-    with reporter.task(STEP_NAMES.get(step, step), total=epochs, unit="epochs") as task:
+    with reporter.task(step_name(step), total=epochs, unit="epochs") as task:
+        if epochs == 1:  # in closed form: nothing else is heard until it is done
+            task.work_on("fitting", brief=step in TRAINED_BASELINES)
 
         def show(*, epoch: int, epochs: int, rows: int, figures: dict[str, float]) -> None:
             # All the losses beside it would squeeze the bar off the screen; the figure that decides is enough.
@@ -53,9 +63,12 @@ def cleaning_table(files: Sequence[InputFile]) -> tuple[list[str], list[list[str
     """Columns and rows of the cleaning table: rows read, left out by reason, and kept; one column per file."""
     reasons = sorted({reason for file in files for reason in file.cleaning})
     rows = [["rows read", *(f"{file.rows_read:,}" for file in files)]]
-    rows += [[f"left out: {reason}", *(f"{file.cleaning.get(reason, 0):,}" for file in files)] for reason in reasons]
+    rows += [
+        [f"left out: {reason.replace('_', ' ')}", *(f"{file.cleaning.get(reason, 0):,}" for file in files)]
+        for reason in reasons
+    ]
     noted = [note for note in NOTES if any(note in file.noted for file in files)]
-    rows += [[f"noted: {note}", *(f"{file.noted.get(note, 0):,}" for file in files)] for note in noted]
+    rows += [[f"noted: {NOTE_LABELS[note]}", *(f"{file.noted.get(note, 0):,}" for file in files)] for note in noted]
     rows += [["ratings kept", *(f"{file.rows_kept:,}" for file in files)]]
     return ["", *(file.name for file in files)], rows
 
@@ -67,6 +80,25 @@ def reading_notes(files: Sequence[InputFile]) -> list[str]:
         for file in files
         if file.how
     ]
+
+
+def items_notes(pair: DomainPair) -> list[str]:
+    """One line per title or item file: what was recognised, and how many items it describes."""
+    notes = []
+    for side, domain in (("source", pair.source), ("target", pair.target)):
+        file = domain.items_file
+        if file is None:
+            continue
+        parts = [f"{role} {name!r}" for role, name in file.columns.items()]
+        kept = domain.attributes.specs()
+        parts += [f"{each.name} ({each.kind})" for each in kept[:_SHOWN_ATTRIBUTES]]
+        parts += [f"{len(kept) - _SHOWN_ATTRIBUTES} more attributes"] if len(kept) > _SHOWN_ATTRIBUTES else []
+        found = f"{file.items_with_row:,} of {file.items:,} {side} items have a row"
+        notes.append(f"{file.name}: {', '.join(parts)}; {found}")
+    return notes
+
+
+_SHOWN_ATTRIBUTES = 8
 
 
 def _rerated(file: InputFile) -> str:

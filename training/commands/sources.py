@@ -11,7 +11,7 @@ import typer
 
 from diffcdr.progress import Reporter
 from training.base_models.config import ALSConfig
-from training.commands.screen import cleaning_table, reading_notes
+from training.commands.screen import cleaning_table, items_notes, reading_notes
 from training.config import TrainConfig
 from training.data.domains import DomainPair, near_misses
 from training.run.inputs import Files, Loaded, PreparedTables
@@ -60,7 +60,7 @@ def likes_note(pair: DomainPair, config: TrainConfig) -> list[str]:
 def show_data(reporter: Reporter, pair: DomainPair) -> None:
     """What was recognised and read, what cleaning left out, and how many users the domains share."""
     files = [pair.source.file, pair.target.file]
-    for line in reading_notes(files):
+    for line in (*reading_notes(files), *items_notes(pair)):
         reporter.note(line)
     reporter.table("Data", *cleaning_table(files))
     reporter.note(pair.summary())

@@ -11,7 +11,7 @@ import typer
 
 from diffcdr.bundle.format import ONNX_FILE
 from diffcdr.help import help_groups
-from diffcdr.progress import Reporter, hint_on_interrupt
+from diffcdr.progress import Reporter, hint_on_interrupt, no_estimate
 from diffcdr.search.approximate import DEFAULT_FLOOR, load_faiss
 from diffcdr.search.build_index import IndexOptions
 from training.commands.options import (
@@ -261,7 +261,7 @@ def train(
             for sentence in evidence_notes(trained.published, trained.validation):
                 reporter.note(sentence)
         release_space()
-        with reporter.task("publish", total=len(STEPS), unit="steps") as task:
+        with reporter.task("publish", total=len(STEPS), unit="steps", estimate=no_estimate) as task:
             bundle_id = trained.publish(bundle, held_out=held_out, histories=histories, index=index, on_step=task.begin)
             task.advance()
     _show_models(reporter, trained)

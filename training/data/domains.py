@@ -12,7 +12,7 @@ import polars as pl
 from diffcdr.arrays import Int64Array
 from diffcdr.bundle.attributes import NO_ATTRIBUTES, ItemAttributes
 from diffcdr.bundle.ids import IdTable
-from diffcdr.bundle.manifest import InputFile
+from diffcdr.bundle.manifest import InputFile, ItemsFile
 from diffcdr.errors import InputError
 from diffcdr.files.reading import Reading
 from diffcdr.files.users import closest
@@ -52,6 +52,8 @@ class Domain:
     report: CleaningReport
     warnings: tuple[str, ...] = ()
     attributes: ItemAttributes = NO_ATTRIBUTES
+    items_file: ItemsFile | None = None
+    """What the titles and attributes are from."""
     disliked: tuple[Int64Array, Int64Array] = (NO_ROWS, NO_ROWS)
     """User and item rows of ratings that are no likes, ordered alike."""
 
@@ -79,7 +81,7 @@ class Domain:
         known = read_items(file, self.items)
         titles = self.titles if known.titles is None else known.titles
         warnings = (*self.warnings, *known.warnings)
-        return replace(self, titles=titles, attributes=known.attributes, warnings=warnings)
+        return replace(self, titles=titles, attributes=known.attributes, warnings=warnings, items_file=known.file)
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def load_domain(  # noqa: PLR0913 - all that can be said of one input
     users, user_rows = _rows(frame["user_id"])
     items, item_rows = _rows(frame["item_id"])
     times = frame["timestamp"]
-    named, warnings = (None, []) if titles is None else item_titles(titles, items)
+    named = None if titles is None else item_titles(titles, items)
     return Domain(
         users=users,
         items=items,
@@ -181,7 +183,7 @@ def load_domain(  # noqa: PLR0913 - all that can be said of one input
         item_rows=item_rows,
         ratings=frame["rating"].cast(pl.Float32).to_numpy(),
         timestamps=None if times.null_count() else times.to_numpy(),
-        titles=named,
+        titles=None if named is None else named.titles,
         file=InputFile(
             name=cleaned.report.name,
             sha256=sha256,
@@ -190,9 +192,12 @@ def load_domain(  # noqa: PLR0913 - all that can be said of one input
             cleaning=dropped,
             noted=cleaned.report.noted,
             how=cleaned.report.how,
+            rating_range=rating_range,
+            found_range=cleaned.findings.range,
         ),
         report=cleaned.report,
-        warnings=(*cleaned.warnings, *warnings),
+        warnings=(*cleaned.warnings, *(() if named is None else named.warnings)),
+        items_file=None if named is None else named.file,
     )
 
 

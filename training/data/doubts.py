@@ -5,11 +5,14 @@ A doubt that the caller knows better about is laid aside with ``--accept NAME``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from diffcdr.errors import InputError
 from training.data.findings import REASONS, Findings
+
+T = TypeVar("T")
 
 DOUBTS = {
     "out-of-range": "many ratings lie outside the rating range",
@@ -29,6 +32,8 @@ SCALES = ((0, 1), (1, 5), (0.5, 5), (0, 5), (1, 7), (1, 10), (0.5, 10), (0, 10),
 _REFUSED_SHARE, _REFUSED_SHARE_GIVEN, _WARNED_SHARE = 1 / 3, 0.9, 0.01
 _FEW = 20
 """So many records are not enough to tell a scale by."""
+_NARROW = 0.5
+"""Ratings on a scale of no more than this share of a range that was given are probably not on that range."""
 _UNREADABLE_SHARE = 0.5
 
 
@@ -71,6 +76,30 @@ class Rules:
         """The option that names the columns."""
         return f"--{self.side}-columns"
 
+    @property
+    def range_option(self) -> str:
+        """The option that names this domain's rating range, and not that of the other."""
+        return f"--{self.side}-range"
+
+
+def all_done(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """The results of ``calls``, all of which are made: what is wrong with each of several files is said at once.
+
+    Raises:
+        InputError: one raised it; where several did, with all messages, a line each.
+    """
+    results, errors = [], list[InputError]()
+    for call in calls:
+        try:
+            results.append(call())
+        except InputError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise InputError("\n".join(map(str, errors))) from errors[0]
+    return results
+
 
 def judge(name: str, findings: Findings, *, rating_range: tuple[float, float], rules: Rules) -> list[str]:
     """The warnings about the records of the file ``name``.
@@ -105,7 +134,8 @@ def nothing_left(name: str, findings: Findings, *, rating_range: tuple[float, fl
     row, reason, shown = findings.first_bad
     low, high = rating_range
     if reason == "rating_out_of_range":
-        remedy = f"ratings must lie in {low:g} to {high:g}: set another range or rescale them{_proposal(findings)}"
+        remedy = f"ratings must lie in {low:g} to {high:g}: set another range or rescale them"
+        remedy += _did_you_mean(findings, rules)
     elif reason in ("missing_rating", "rating_not_a_number", "rating_not_finite"):
         remedy = f"ratings must be finite numbers: check which column holds them ({rules.columns_option} rating=NAME)"
     elif reason == "broken_row":
@@ -132,25 +162,45 @@ def _first(name: str, findings: Findings, count: int, what: str) -> str:
 def _range(name: str, findings: Findings, rating_range: tuple[float, float], rules: Rules) -> list[str]:
     outside = findings.dropped.get("rating_out_of_range", 0)
     share = outside / max(1, outside + findings.usable)
-    if share < _WARNED_SHARE or findings.lowest is None or findings.highest is None:
+    if findings.lowest is None or findings.highest is None:
         return []
+    if share < _WARNED_SHARE:
+        return [] if outside else _wide(name, findings, rating_range, rules)
     low, high = rating_range
     text = (
         f"{name}: {outside:,} of {outside + findings.usable:,} ratings lie outside {low:g} to {high:g}, and would be "
-        f"left out; they go from {findings.lowest:g} to {findings.highest:g}{_proposal(findings)}"
+        f"left out; they go from {findings.lowest:g} to {findings.highest:g}{_did_you_mean(findings, rules)}"
     )
     if outside >= _FEW and share >= (_REFUSED_SHARE_GIVEN if rules.range_given else _REFUSED_SHARE):
         return doubt("out-of-range", text, accepted=rules.accepted)
     return [text]
 
 
-def _proposal(findings: Findings) -> str:
+def _wide(name: str, findings: Findings, rating_range: tuple[float, float], rules: Rules) -> list[str]:
+    """A range that was given, perhaps for the other domain, and that these ratings use a part of."""
+    low, high = rating_range
+    scale = _scale(findings)
+    if not rules.range_given or findings.usable < _FEW or scale is None or findings.lowest == findings.highest:
+        return []
+    if scale[1] - scale[0] > _NARROW * (high - low):
+        return []
+    return [
+        f"{name}: ratings go from {findings.lowest:g} to {findings.highest:g}, and the range given is {low:g} to "
+        f"{high:g}: predicted ratings may leave what this domain uses{_did_you_mean(findings, rules)}"
+    ]
+
+
+def _did_you_mean(findings: Findings, rules: Rules) -> str:
+    scale = _scale(findings)
+    return "" if scale is None else f"; did you mean {rules.range_option} {scale[0]:g},{scale[1]:g}?"
+
+
+def _scale(findings: Findings) -> tuple[float, float] | None:
+    """The narrowest of ``SCALES`` that holds all ratings; None where there are none."""
     low, high = findings.lowest, findings.highest
     if low is None or high is None:
-        return ""
-    first, last = next(((a, b) for a, b in SCALES if a <= low and high <= b), (low, high))
-    # One that holds all, unless the file uses no more than a corner of it.
-    return f"; did you mean --rating-range {first:g},{last:g}?"
+        return None
+    return next(((a, b) for a, b in SCALES if a <= low and high <= b), (low, high))
 
 
 def _times(name: str, findings: Findings, rules: Rules) -> list[str]:

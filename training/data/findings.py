@@ -39,6 +39,19 @@ NOTES = {
 """What is counted of records that are kept or not."""
 
 
+NOTE_LABELS = {
+    "ids_blanks_taken_off": "ids trimmed",
+    "ids_letters_composed": "ids composed (NFC)",
+    "ids_floats_made_whole": "ids made whole (7.0)",
+    "ratings_with_decimal_comma": "decimal commas",
+    "time_not_understood": "times not understood",
+    "time_in_future": "times in the future",
+    "time_zero": "times of zero (1970)",
+    "time_missing": "times missing",
+}
+"""``NOTES`` in a few words, for tables."""
+
+
 @dataclass(frozen=True)
 class CleaningReport:
     """What cleaning did. ``dropped[reason]`` (only reasons that occurred); rows count from 1, without the header.
@@ -102,6 +115,11 @@ class Findings:
             _sum(self.units, other.units, order=sorted({*self.units, *other.units})),
             tuple(sorted({*self.excluded, *other.excluded})),
         )
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The lowest and the highest finite rating; None where there is none."""
+        return None if self.lowest is None or self.highest is None else (self.lowest, self.highest)
 
     @property
     def usable(self) -> int:

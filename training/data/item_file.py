@@ -24,6 +24,7 @@ from diffcdr.bundle.attributes import (
     ItemAttributes,
 )
 from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import ItemsFile
 from diffcdr.errors import InputError
 from diffcdr.files.archives import open_unpacked
 from diffcdr.files.columns import Roles
@@ -34,6 +35,7 @@ from diffcdr.files.json_records import Shape, look, records
 from diffcdr.files.reading import HEAD_BYTES, Reading, kind_of, read_table
 from diffcdr.files.users import closest
 from training.data.doubts import doubt
+from training.data.titles import items_file
 
 DIVIDER = "|"
 _FEW = 0.5
@@ -53,10 +55,11 @@ class ItemFile:
 
 @dataclass(frozen=True)
 class KnownItems:
-    """What a file says of a domain's items: a title each, empty where unknown; attributes; and warnings."""
+    """What a file says of a domain's items: a title each, empty where unknown; attributes; the file; and warnings."""
 
     titles: list[str] | None
     attributes: ItemAttributes
+    file: ItemsFile
     warnings: tuple[str, ...] = ()
 
 
@@ -67,7 +70,8 @@ def read_items(file: ItemFile, items: IdTable) -> KnownItems:
         InputError: it cannot be read, says two things of one item, holds a column that cannot be kept, or is of none
             of the items.
     """
-    frame = _read(file)
+    frame, names = _read(file)
+    height = frame.height
     rows = items.rows(frame["item_id"].to_list())
     known = np.flatnonzero(rows >= 0)
     warnings = _unmatched(file, items, frame["item_id"], found=len(known))
@@ -85,7 +89,8 @@ def read_items(file: ItemFile, items: IdTable) -> KnownItems:
         else:
             columns[name] = found
     _check_names(file.path, columns)
-    return KnownItems(titles, ItemAttributes(columns), tuple(warnings))
+    described = items_file(file.path, rows=height, columns=names, items=len(items), found=len(known))
+    return KnownItems(titles, ItemAttributes(columns), described, tuple(warnings))
 
 
 def _check_names(path: Path, columns: Mapping[str, Attribute]) -> None:
@@ -115,14 +120,17 @@ def _unmatched(file: ItemFile, items: IdTable, ids: pl.Series, *, found: int) ->
     return doubt("unmatched-titles", f"{text}; check the file and {file.reading.option}", accepted=file.accepted)
 
 
-def _read(file: ItemFile) -> pl.DataFrame:
-    """``item_id``, ``title`` where there is one, and the other columns under their names; each item once."""
+def _read(file: ItemFile) -> tuple[pl.DataFrame, dict[str, str]]:
+    """``item_id``, ``title`` where there is one, and the other columns under their names; each item once.
+
+    And the file's column of each role, in its first part.
+    """
     roles = Roles(
         ("item",), ("title",), given=file.reading.columns.given(), option=file.reading.option, in_order=_ROLES, all=True
     )
-    frames = [_part(part, roles, file.reading) for part in parts(file.path)]
+    read = [_part(part, roles, file.reading) for part in parts(file.path)]
     try:
-        frame = pl.concat(frames, how="diagonal_relaxed").filter(pl.col("item_id").is_not_null())
+        frame = pl.concat([frame for frame, _ in read], how="diagonal_relaxed").filter(pl.col("item_id").is_not_null())
         frame = frame.unique(maintain_order=True)
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().splitlines()[0][:200]
@@ -133,10 +141,10 @@ def _read(file: ItemFile) -> pl.DataFrame:
             f"{file.path} has conflicting rows for {twice.n_unique():,} items, such as {twice.min()!r}; give each item "
             f"one row, with its categories in a list or separated by {DIVIDER}"
         )
-    return frame
+    return frame, read[0][1]
 
 
-def _part(part: Part, roles: Roles, reading: Reading) -> pl.DataFrame:
+def _part(part: Part, roles: Roles, reading: Reading) -> tuple[pl.DataFrame, dict[str, str]]:
     kind = kind_of(part.file)
     if kind == "text":
         frame, names = read_table(
@@ -162,7 +170,7 @@ def _part(part: Part, roles: Roles, reading: Reading) -> pl.DataFrame:
     rest = [frame[name] for name in frame.columns if name not in names.values()]
     if clash := [column.name for column in rest if column.name in taken]:
         raise InputError(f"{part.file}: the column {clash[0]!r} is no attribute's name; rename it")
-    return pl.DataFrame([*first, *rest])
+    return pl.DataFrame([*first, *rest]), names
 
 
 def _json(file: Path, reading: Reading) -> pl.DataFrame:

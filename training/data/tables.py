@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from diffcdr.bundle.ids import IdTable
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.errors import InputError
 from training.data.domains import Domain, DomainPair, pair_domains
+from training.data.doubts import all_done
 from training.data.findings import CleaningReport
 from training.data.splits import Split, split_overlap
 from training.data.titles import TitleFile, item_titles
@@ -194,7 +196,8 @@ def write_tables(
         InputError: as the makers, ``check``, :func:`pair_domains` and ``split_overlap``; or ``out`` cannot be written.
     """
     with staged(out) as staging:
-        made = {"source": source(staging / "source"), "target": target(staging / "target")}
+        makers = [partial(source, staging / "source"), partial(target, staging / "target")]
+        made = dict(zip(("source", "target"), all_done(makers), strict=True))
         first, second = (_open_domain(staging / name, facts, titles=None) for name, facts in made.items())
         pair = pair_domains(first, second)
         check(pair)
@@ -269,7 +272,7 @@ def staged(out: Path) -> Iterator[Path]:
 
 def _open_domain(folder: Path, facts: DomainFacts, *, titles: TitleFile | None) -> Domain:
     items = IdTable(np.load(folder / "items.npy", mmap_mode="r"))
-    named, warnings = (None, []) if titles is None else item_titles(titles, items)
+    named = None if titles is None else item_titles(titles, items)
     times = folder / "timestamps.npy"
     return Domain(
         users=IdTable(np.load(folder / "users.npy", mmap_mode="r")),
@@ -278,10 +281,11 @@ def _open_domain(folder: Path, facts: DomainFacts, *, titles: TitleFile | None) 
         item_rows=_mapped(folder / "item_rows.npy"),
         ratings=_mapped(folder / "ratings.npy"),
         timestamps=_mapped(times) if times.exists() else None,
-        titles=named,
+        titles=None if named is None else named.titles,
         file=facts.file,
         report=facts.report(),
-        warnings=(*facts.warnings, *warnings),
+        warnings=(*facts.warnings, *(() if named is None else named.warnings)),
+        items_file=None if named is None else named.file,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from diffcdr.atomic import file_sha256
 from diffcdr.bundle.ids import IdTable
+from diffcdr.bundle.manifest import ItemsFile
 from diffcdr.files.columns import Roles
 from diffcdr.files.encodings import bad_utf8, not_utf8
-from diffcdr.files.folders import parts
+from diffcdr.files.folders import joined_sha256, parts
 from diffcdr.files.id_rule import normal_ids
 from diffcdr.files.reading import Reading, Table, read_table
 from diffcdr.files.users import closest
@@ -29,10 +31,19 @@ class TitleFile:
     accepted: Collection[str] = ()
 
 
-def read_titles(path: Path, *, reading: Reading | None = None) -> pl.DataFrame:
+@dataclass(frozen=True)
+class KnownTitles:
+    """A title for each item, empty where unknown; the file they are from; and warnings."""
+
+    titles: list[str]
+    file: ItemsFile
+    warnings: tuple[str, ...] = ()
+
+
+def read_titles(path: Path, *, reading: Reading | None = None, columns: dict[str, str] | None = None) -> pl.DataFrame:
     """Read an item file: ``item_id`` str, ``title`` str; rows without either are left out.
 
-    A file without header has items and titles in its first two columns.
+    A file without header has items and titles in its first two columns. ``columns`` takes the column of each role.
 
     Raises:
         InputError: as :func:`training.data.readers.read_ratings`; or titles would be damaged, the file not being UTF-8.
@@ -41,6 +52,8 @@ def read_titles(path: Path, *, reading: Reading | None = None) -> pl.DataFrame:
     roles = Roles(("item", "title"), given=reading.columns.given(), option=reading.option, in_order=("item", "title"))
 
     def select(table: Table) -> pl.DataFrame:
+        if columns is not None:
+            columns.update(table.names)
         frame = table.lazy.select(
             pl.col(table.names["item"]).alias("item_id"), pl.col(table.names["title"]).cast(pl.String).alias("title")
         ).collect(engine="streaming")
@@ -58,15 +71,30 @@ def read_titles(path: Path, *, reading: Reading | None = None) -> pl.DataFrame:
     return pl.concat(frames).filter(pl.col("title") != "")
 
 
-def item_titles(file: TitleFile, items: IdTable) -> tuple[list[str], list[str]]:
-    """Titles of ``items``, one each, empty where the file has none; and warnings.
+def items_file(path: Path, *, rows: int, columns: Mapping[str, str], items: int, found: int) -> ItemsFile:
+    """What is recorded of the title or item file at ``path``, in which ``found`` of a domain's ``items`` stand."""
+    files = [part.file for part in parts(path)]
+    return ItemsFile(
+        name=path.absolute().name,
+        sha256=joined_sha256(path, files, map(file_sha256, files)),
+        rows=rows,
+        columns=dict(columns),
+        items=items,
+        items_with_row=found,
+    )
+
+
+def item_titles(file: TitleFile, items: IdTable) -> KnownTitles:
+    """What ``file`` says of ``items``.
 
     Raises:
         InputError: as :func:`read_titles`; or no title belongs to an item.
     """
     path = file.path
     # An id with several titles gets the first in order, whatever the order in the file.
-    frame = read_titles(path, reading=file.reading).sort("item_id", "title")
+    columns: dict[str, str] = {}
+    frame = read_titles(path, reading=file.reading, columns=columns).sort("item_id", "title")
+    read = frame.height
     frame = frame.unique("item_id", keep="first", maintain_order=True)
     rows = items.rows(frame["item_id"].to_list())
     result = [""] * len(items)
@@ -74,17 +102,18 @@ def item_titles(file: TitleFile, items: IdTable) -> tuple[list[str], list[str]]:
         if row >= 0:
             result[row] = title
     found = sum(map(bool, result))
+    described = items_file(path, rows=read, columns=columns, items=len(items), found=found)
     if found >= _FEW * len(items):
-        return result, []
+        return KnownTitles(result, described)
     known = [items[row] for row in range(len(items))]
     hint = closest(known, frame["item_id"].to_list())
     text = f"{path.name}: titles for {found:,} of {len(items):,} items" + (f"; {hint}" if hint else "")
     if found or not len(items):
-        return result, [text]
+        return KnownTitles(result, described, (text,))
     option = file.reading.option
     shown = ", ".join(map(repr, frame["item_id"].head(2).to_list())) or "none at all"
     text = (
         f"{path.name}: none of its {frame.height:,} titles belongs to an item (it has items such as {shown}; the "
         f"ratings {', '.join(map(repr, known[:2]))})" + (f"; {hint}" if hint else "") + f"; check the file and {option}"
     )
-    return result, doubt("unmatched-titles", text, accepted=file.accepted)
+    return KnownTitles(result, described, tuple(doubt("unmatched-titles", text, accepted=file.accepted)))

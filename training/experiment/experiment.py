@@ -11,7 +11,7 @@ from training.experiment.plan import Block, Cell, Grid, Setup
 from training.experiment.report.render import write_report
 from training.experiment.report.report import make_report
 from training.experiment.results import ResultsFile, of_cells
-from training.experiment.runner import Failure, Outcome, run_blocks
+from training.experiment.runner import Begin, Failure, Outcome, run_blocks
 from training.models.contract import TransferModel
 from training.run.prepare import Prepared
 
@@ -42,16 +42,22 @@ class Experiment:
         """Cells of the grid with a result."""
         return {result.cell for result in self._results.read()} & set(self._grid.cells())
 
-    def compute(self, *, jobs: int) -> Iterator[Outcome]:
+    def seconds(self) -> dict[Cell, float]:
+        """How long each finished cell of the grid took, without the base models."""
+        cells = set(self._grid.cells())
+        return {result.cell: result.seconds for result in self._results.read() if result.cell in cells}
+
+    def compute(self, *, jobs: int, begin: Begin = lambda cell: None) -> Iterator[Outcome]:
         """Compute the missing cells; each result is kept before it is yielded, each failure in ``failures``.
 
-        ``jobs``: processes, each of which works on one split at a time.
+        ``jobs``: processes, each of which works on one split at a time; ``begin``: as in
+        :func:`training.experiment.runner.run_blocks`.
 
         Raises:
             DiffCDRError: a worker process was killed.
         """
         blocks = self._grid.blocks(finished=self.finished())
-        for outcome in run_blocks(self._pair, self._setup, blocks, jobs=jobs, keep=self._keep):
+        for outcome in run_blocks(self._pair, self._setup, blocks, jobs=jobs, keep=self._keep, begin=begin):
             if isinstance(outcome, Failure):
                 self.failures.append(outcome)
             else:

@@ -45,13 +45,30 @@ class Failure:
 
 Outcome = CellResult | Failure
 
+
+@dataclass(frozen=True)
+class _Begun:
+    """Word from a worker process: a model's cells have begun."""
+
+    cell: Cell
+
+
+Begin = Callable[[Cell], None]
+"""Told of the first cell of each model of a block when the work on it begins."""
+
 Keep = Callable[[Block, Prepared], dict[str, TransferModel] | None]
 """Told of each block's split and base models, where they are made in this process. Into what it answers, if anything,
 go the models that are fitted on them, by name."""
 
 
 def run_blocks(
-    pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, jobs: int, keep: Keep | None = None
+    pair: DomainPair,
+    setup: Setup,
+    blocks: Sequence[Block],
+    *,
+    jobs: int,
+    keep: Keep | None = None,
+    begin: Begin = lambda cell: None,
 ) -> Iterator[Outcome]:
     """Compute ``blocks`` in up to ``jobs`` processes; yields each cell's outcome as soon as it is there.
 
@@ -62,14 +79,25 @@ def run_blocks(
     """
     workers = min(jobs, len(blocks))
     if workers > 1:
-        yield from _in_processes(pair, setup, blocks, workers=workers)
+        for outcome in _in_processes(pair, setup, blocks, workers=workers):
+            if isinstance(outcome, _Begun):
+                begin(outcome.cell)
+            else:
+                yield outcome
         return
     torch.set_num_threads(1)
     for block in blocks:
-        yield from run_block(pair, setup, block, keep=keep)
+        yield from run_block(pair, setup, block, keep=keep, begin=begin)
 
 
-def run_block(pair: DomainPair, setup: Setup, block: Block, *, keep: Keep | None = None) -> Iterator[Outcome]:
+def run_block(
+    pair: DomainPair,
+    setup: Setup,
+    block: Block,
+    *,
+    keep: Keep | None = None,
+    begin: Begin = lambda cell: None,
+) -> Iterator[Outcome]:
     """Split and base models once, then every model of the block, in order. What fails is yielded as a failure."""
     run = Run(
         config=setup.config_at(block.test_fraction),
@@ -85,6 +113,7 @@ def run_block(pair: DomainPair, setup: Setup, block: Block, *, keep: Keep | None
     kept = None if keep is None else keep(block, prepared)
     for model, scenarios in block.models:
         left = list(scenarios)
+        begin(Cell(block.test_fraction, block.seed, model, scenarios[0]))
         try:
             for result in _run_model(model, scenarios, prepared, run, setup, kept=kept):
                 left.remove(result.scenario)
@@ -173,11 +202,13 @@ def _versions() -> dict[str, str]:
     return library_versions(LIBRARIES)
 
 
-def _in_processes(pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, workers: int) -> Iterator[Outcome]:
+def _in_processes(
+    pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, workers: int
+) -> Iterator[Outcome | _Begun]:
     # Spawned, not forked: torch and polars keep threads, which a fork would leave in an undefined state.
     context = multiprocessing.get_context("spawn")
     tasks: Queue[Block | None] = context.Queue()
-    outcomes: Queue[Outcome | None] = context.Queue()
+    outcomes: Queue[Outcome | _Begun | None] = context.Queue()
     for task in (*blocks, *[None] * workers):
         tasks.put(task)
     processes = [
@@ -194,7 +225,7 @@ def _in_processes(pair: DomainPair, setup: Setup, blocks: Sequence[Block], *, wo
                 process.join()
 
 
-def _collect(processes: Sequence[BaseProcess], outcomes: Queue[Outcome | None]) -> Iterator[Outcome]:
+def _collect(processes: Sequence[BaseProcess], outcomes: Queue[Outcome | _Begun | None]) -> Iterator[Outcome | _Begun]:
     working = len(processes)
     while working:
         try:
@@ -219,13 +250,13 @@ def _check_alive(processes: Sequence[BaseProcess]) -> None:
             raise DiffCDRError("a worker process failed, for the reason shown above; this is a defect, report it")
 
 
-def _work(pair: DomainPair, setup: Setup, tasks: Queue[Block | None], outcomes: Queue[Outcome | None]) -> None:
+def _work(pair: DomainPair, setup: Setup, tasks: Queue[Block | None], outcomes: Queue[Outcome | _Begun | None]) -> None:
     """The life of a worker process; says None at its end."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for the command to report
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     while (block := tasks.get()) is not None:
-        for outcome in run_block(pair, setup, block):
+        for outcome in run_block(pair, setup, block, begin=lambda cell: outcomes.put(_Begun(cell))):
             outcomes.put(outcome)
     outcomes.put(None)
 

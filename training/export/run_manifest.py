@@ -88,6 +88,8 @@ def manifest_of(
         provenance=Provenance(
             source=pair.source.file,
             target=pair.target.file,
+            source_items=pair.source.items_file,
+            target_items=pair.target.items_file,
             seed=facts.seed,
             test_fraction=facts.config.split.test_fraction,
             split={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},

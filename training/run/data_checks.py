@@ -89,11 +89,11 @@ def check_prepared(pair: DomainPair, *, accepted: Collection[str]) -> list[str]:
 def _meaning(pair: DomainPair, accepted: Collection[str]) -> list[str]:
     """Data that can be learnt from and tells nothing, or something else than it seems to."""
     source, target, warnings = pair.source, pair.target, []
-    for domain in (source, target):
+    for side, domain in (("source", source), ("target", target)):
         if domain.ratings.min() == domain.ratings.max():
             text = (
                 f"{domain.file.name}: every rating is {domain.ratings[0]:g}, so nothing says who liked what; "
-                "check which column holds the rating"
+                f"check which column holds the rating (--{side}-columns rating=NAME)"
             )
             warnings += doubt("equal-ratings", text, accepted=accepted)
     items = _known(source, target)

@@ -12,6 +12,7 @@ derived from the seed and the step's name, so that training one more model chang
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from training.base_models.als import fit_als
 from training.base_models.config import ALSConfig, MFConfig
 from training.base_models.mf import fit_mf
 from training.base_models.unrated import drawn_zeros, joined
-from training.data.domains import DomainPair, load_domain, pair_domains
-from training.data.doubts import Rules
+from training.data.domains import Domain, DomainPair, load_domain, pair_domains
+from training.data.doubts import Rules, all_done
 from training.data.events import EventFile
 from training.data.item_file import ItemFile
 from training.data.splits import Split, all_ratings, hold_out
@@ -94,8 +95,9 @@ def load_pair(
     Raises:
         InputError: a file yields nothing usable, or the domains share too few users.
     """
-    first, second = (
-        load_domain(
+
+    def load(file: DomainFile) -> Domain:
+        return load_domain(
             file.path,
             reading=file.reading,
             rating_range=rating_range or file.rating_range,
@@ -105,9 +107,8 @@ def load_pair(
             rules=file.rules,
             events=events,
         ).with_items(file.items)
-        for file in (source, target)
-    )
-    return pair_domains(first, second)
+
+    return pair_domains(*all_done([partial(load, source), partial(load, target)]))
 
 
 def prepare(pair: DomainPair, run: Run) -> Prepared:
@@ -184,7 +185,8 @@ def fit_base(domain: str, table: RatingTable, run: Run, *, dim: int | None, role
         return run.bases(role or domain, dim)
     step, config = f"base-{domain}", run.config.base
     if isinstance(config, ALSConfig):  # takes seconds: nothing to resume
-        with run.watch(step, config.iterations) as progress:
+        shown = step + (f"-{dim}" if len(config.dims()) > 1 else "") + (f"-{role}" if role is not None else "")
+        with run.watch(shown, config.iterations) as progress:
             return fit_als(table, config, dim=dim, generator=run.generator(step), progress=progress)
     with run.watch(step, config.epochs) as progress:
         return fit_mf(

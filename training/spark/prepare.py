@@ -122,6 +122,8 @@ def spark_maker(
             cleaning=report.dropped,
             noted=report.noted,
             how=report.how,
+            rating_range=rating_range,
+            found_range=findings.range,
         )
         return DomainFacts.of(file, report, warnings)
 

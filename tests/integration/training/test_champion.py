@@ -61,7 +61,7 @@ def test_a_planted_link_between_tastes_is_found(champion: tuple[Bundle, str]) ->
 
 def test_inspect_and_the_service_show_every_model(champion: tuple[Bundle, str]) -> None:
     bundle = champion[0]
-    shown = said("inspect", bundle.path)
+    shown = said("inspect", "--all", bundle.path)
     assert "best ndcg@20 on validation users" in shown
     tables = shown[shown.index("Quality on validation users") :]
     for name, figures in bundle.manifest.metrics["test"].items():
@@ -80,7 +80,7 @@ def test_without_a_name_diffcdr_has_to_show_itself_against_plain_models(
     assert (manifest.provenance.selected_by, manifest.provenance.favoured) == ("ndcg@20", "diffcdr")
     others = {*BASELINES, *CONTENDERS, "diffcdr"} - {manifest.model}
     assert set(manifest.paired["validation"]) == set(manifest.paired["test"]) == others
-    shown = said("inspect", bundle.path)
+    shown = said("inspect", "--all", bundle.path)
     for scope in ("validation", "test"):
         figures = manifest.metrics[scope]
         for name in others:

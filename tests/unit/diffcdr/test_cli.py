@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -76,8 +77,12 @@ def test_score_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     assert max(map(len, shown.splitlines())) <= 80
     assert f"Bundle {bundle_id}\n" in shown
     assert "verified: all" in shown
-    assert "0.9100 ± 0.0120 *" in shown
-    assert "warning" not in shown
+    assert re.search(r"^ diffcdr +.*0\.9100", shown, re.M)
+    assert "warning" not in shown and "offset.npy" not in shown
+    assert run("inspect", str(bundle), "--all") == 0
+    everything = capsys.readouterr().out
+    assert max(map(len, everything.splitlines())) <= 80
+    assert "0.9100 ± 0.0120 *" in everything and "offset.npy" in everything
     assert run("inspect", str(bundle), "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["id"], answer["warnings"]) == (bundle_id, [])
@@ -119,7 +124,7 @@ def test_errors_count_downwards_clipped_or_not_and_nobody_loses_in_what_only_des
     shown = manifest.model_copy(update={"metrics": {"test": figures}})
     assert shortfalls(shown) == []
     output = io.StringIO()
-    render(shown, bundle_id, console=Console(file=output, width=120))
+    render(shown, bundle_id, console=Console(file=output, width=120), everything=True)
     text = output.getvalue()
     assert "0.9000 *" in text and "1.1000 *" not in text
     described = text[text.index("Lists of test users beyond accuracy") :]
@@ -130,7 +135,7 @@ def test_inspect_says_how_large_the_sparse_term_is(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", objective="ranking", neighbours=True)
     manifest, bundle_id = read_manifest(tmp_path / "bundle")
     output = io.StringIO()
-    render(manifest, bundle_id, console=Console(file=output, width=160))
+    render(manifest, bundle_id, console=Console(file=output, width=160), everything=True)
     entries, ratings = (len(np.load(tmp_path / f"bundle/neighbours/{name}.npy")) for name in ("items", "user_items"))
     assert f"{entries:,} of source items, with {ratings:,} source ratings, " in output.getvalue()
 

@@ -37,6 +37,29 @@ def test_plain_lines_are_rare_and_say_it_all() -> None:
     ]
 
 
+def test_the_time_left_is_what_the_caller_estimates() -> None:
+    reporter, output, clock = plain()
+    known: list[float | None] = [None, 90.0]
+    with reporter.task("cells", total=4, unit="cells", estimate=lambda: known.pop(0)) as task:
+        for count in (1, 2, 1):
+            clock.now += LINE_EVERY_S
+            task.advance(count)
+    assert output.getvalue().splitlines() == [
+        "cells: 25%, 1 of 4 cells",
+        "cells: 75%, 3 of 4 cells, 1:30 left",
+        "cells: 4 cells in 15.0 s",
+    ]
+
+
+def test_parts_are_named_and_brief_ones_only_where_there_are_bars() -> None:
+    reporter, output, _ = plain()
+    with reporter.task("grid", total=2, unit="cells") as task:
+        task.work_on("bias", brief=True)
+        task.work_on("diffcdr")
+        task.advance(2)
+    assert output.getvalue().splitlines()[0] == "grid: diffcdr"
+
+
 def test_plain_task_of_unknown_length() -> None:
     reporter, output, clock = plain()
     with reporter.task("Reading") as task:

@@ -11,6 +11,8 @@ from training.experiment.statistics import METRICS, SIGNIFICANT, Metric
 from training.experiment.summaries import Summaries
 
 BY_FIELD = {metric.field: metric for metric in METRICS}
+ENOUGH_SEEDS = 5
+"""The paper's; with fewer, a test over seeds finds very large differences only."""
 RMSE, NDCG = BY_FIELD["rmse_clipped"], BY_FIELD["ndcg"]
 
 
@@ -22,7 +24,7 @@ def reading(summaries: Summaries, grid: Grid, comparisons: Mapping[Scenario, Seq
     sentences = []
     for scenario in grid.scenarios:
         sentences += [text for metric in (RMSE, NDCG) if (text := _best(summaries, grid, metric, scenario))]
-        sentences += _wins(comparisons[scenario], scenario)
+        sentences += _wins(grid, comparisons[scenario], scenario)
         plain = [
             _ratio(summaries, grid, metric, baseline, scenario)
             for metric, baseline in ((NDCG, "popular"), (RMSE, "bias"))
@@ -48,7 +50,7 @@ def _best(summaries: Summaries, grid: Grid, metric: Metric, scenario: Scenario) 
     return f"{SCENARIOS[scenario].capitalize()}: {way} {metric.label}: {told}."
 
 
-def _wins(found: Sequence[Comparison], scenario: Scenario) -> list[str]:
+def _wins(grid: Grid, found: Sequence[Comparison], scenario: Scenario) -> list[str]:
     tested = [each for each in found if each.p is not None]
     if not found:
         return []
@@ -59,6 +61,7 @@ def _wins(found: Sequence[Comparison], scenario: Scenario) -> list[str]:
     )
     if not tested:
         return [f"{start}; one seed allows no test."]
+    few = f" ({grid.seeds} seeds: only very large differences are)" if grid.seeds < ENOUGH_SEEDS else ""
     wins, holm, losses = (
         sum(each.improvement > 0 and each.p is not None and each.p < SIGNIFICANT for each in tested),
         sum(each.improvement > 0 and each.p_holm is not None and each.p_holm < SIGNIFICANT for each in tested),
@@ -66,14 +69,15 @@ def _wins(found: Sequence[Comparison], scenario: Scenario) -> list[str]:
     )
     return [
         f"{start}: significantly in {wins} (p < {SIGNIFICANT:g}, paired t-test), in {holm} after Holm's correction; "
-        f"significantly worse in {losses}."
+        f"significantly worse in {losses}{few}."
     ]
 
 
 def _ratio(summaries: Summaries, grid: Grid, metric: Metric, baseline: str, scenario: Scenario) -> str | None:
-    parts = []
+    parts: list[str] = []
     for fraction in grid.test_fractions:
         figures = summaries.figures(metric, fraction, scenario)
         if SUBJECT in figures and baseline in figures and figures[baseline].mean:
             parts.append(f"{figures[SUBJECT].mean / figures[baseline].mean:.2f}")
-    return f"{SUBJECT}'s {metric.label} is {', '.join(parts)} × that of {baseline}, by β" if parts else None
+    by = ", by β" if len(parts) > 1 else ""
+    return f"{SUBJECT}'s {metric.label} is {', '.join(parts)} × that of {baseline}{by}" if parts else None

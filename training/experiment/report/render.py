@@ -26,7 +26,7 @@ STYLE = """
 }
 * { box-sizing: border-box }
 html { scroll-behavior: smooth }
-body { font: 1rem/1.55 system-ui, sans-serif; max-width: 74rem; margin: 0 auto; padding: 1.5rem 1rem 4rem;
+body { font: 1rem/1.55 system-ui, sans-serif; max-width: 84rem; margin: 0 auto; padding: 1.5rem 1rem 4rem;
   color: var(--ink); background: var(--paper); overflow-wrap: break-word }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.5rem 0 1rem }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 0.5rem; scroll-margin-top: 1rem }
@@ -37,13 +37,13 @@ nav ol { columns: 20rem; padding-left: 1.4rem; font-size: 0.92rem } nav a { text
 nav a:hover { text-decoration: underline } summary { cursor: pointer; color: var(--soft) }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; max-width: 100%; width: fit-content }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: 0.84rem }
-th, td { padding: 0.3rem 0.6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
+th, td { padding: 0.3rem 0.45rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
 tbody tr:last-child > * { border-bottom: 0 }
 thead th { background: var(--wash); border-bottom: 2px solid var(--line); vertical-align: bottom }
 tbody th { font-weight: 500 }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper);
-  border-right: 1px solid var(--line); max-width: 14rem; overflow-wrap: normal }
-@media (max-width: 40rem) { th:first-child { white-space: normal; max-width: 8rem } }
+  border-right: 1px solid var(--line); max-width: 11rem; white-space: normal; overflow-wrap: normal }
+@media (max-width: 40rem) { th:first-child { max-width: 8rem } }
 thead th:first-child { background: var(--wash) }
 tbody tr:hover > * { background: var(--wash) }
 td strong { color: var(--mark) }

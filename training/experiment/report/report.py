@@ -16,7 +16,7 @@ from training.experiment.report.figures import training_curves, warm_against_col
 from training.experiment.report.first_ratings import first_ratings
 from training.experiment.report.list_tables import beyond_table, sampled_table
 from training.experiment.report.paper_tables import counts_table, figures_table, speeds_table
-from training.experiment.report.reading import reading
+from training.experiment.report.reading import ENOUGH_SEEDS, reading
 from training.experiment.report.render import Report
 from training.experiment.report.tables import (
     SUBJECT,
@@ -141,21 +141,46 @@ def _of_split(setup: Setup, seeds: str) -> str:
     )
 
 
+def _ranges(setup: Setup) -> str:
+    """The rating range of each domain, in a sentence."""
+    source, target = (
+        "–".join(f"{end:g}" for end in ends) for ends in (setup.source_range or setup.rating_range, setup.rating_range)
+    )
+    return f"Ratings are {target}." if source == target else f"Ratings are {source} (source) and {target} (target)."
+
+
+def _tests(grid: Grid) -> list[str]:
+    """What an improvement is one over, and how sure it is; nothing where there is nothing to compare."""
+    rivals = [kind.removeprefix("of ") for kind in baselines_of(grid.models)] if SUBJECT in grid.models else []
+    if not rivals:
+        return []
+    over = ", and over that of ".join(rivals)
+    text = f"Improvement is that of {SUBJECT} over the best mean of {over}; "
+    if grid.seeds == 1:
+        return [f"{text}one seed allows no test."]
+    text += (
+        "* significant at 0.05 by a paired t-test over seeds, ** also after Holm's correction for all tests of that "
+        "kind and scenario."
+    )
+    if grid.seeds < ENOUGH_SEEDS:
+        text += f" With {grid.seeds} seeds only very large differences are significant: its absence says little."
+    return [text]
+
+
 def _introduction(setup: Setup, grid: Grid, results: Sequence[CellResult]) -> tuple[str, ...]:
-    total, low_high = len(grid.cells()), "–".join(f"{end:g}" for end in setup.rating_range)
+    total = len(grid.cells())
     seeds = "one seed" if grid.seeds == 1 else f"{grid.seeds} seeds"
     versions = dict(sorted({item for result in results for item in result.versions.items()}))
     parts = [
         _of_split(setup, seeds),
         "Every choice (epoch, weights) was made on validation users, "
         f"{setup.config.split.validation_fraction:.0%} of the overlap users that are not test users; test users were "
-        f"measured once. Ratings are {low_high}.",
-        "Figures are means over seeds ± one standard error; the best mean of a column is bold. Rating errors are "
-        "pooled over ratings; lists are ranked over all target items and figures averaged over users. A dash: the "
-        "model's scores are not ratings.",
-        f"Improvement is that of {SUBJECT} over the best mean of the paper's systems, of those that it discusses "
-        "without figures, and of the other baselines; * significant at 0.05 by a paired t-test over "
-        "seeds, ** also after Holm's correction for all tests of that kind and scenario.",
+        f"measured once. {_ranges(setup)}",
+        "Figures are means over seeds ± one standard error; the best mean of a column is bold where there are "
+        "several. Rating errors are pooled over ratings; lists are ranked over all target items and figures averaged "
+        "over users. A dash: the model's scores are not ratings.",
+        *_tests(grid),
+        "Tables and figures with a number are those of the paper: 1 data, 2 results, 3 ablations, 4 throughput.",
     ]
     if "warm" in grid.scenarios:
         parts.append(

@@ -17,6 +17,9 @@ from training.experiment.summaries import Summaries
 SUBJECT = "diffcdr"
 """The model the experiment is about: held against the best of the others."""
 
+NOT_TRANSFERRED = ("mean", "popular")
+"""Models that give all users the same vector: how fast that is says nothing."""
+
 SCENARIOS: dict[Scenario, str] = {"cold": "cold start", "warm": "warm start"}
 
 
@@ -63,7 +66,10 @@ def data_table(pair: DomainPair) -> ReportTable:
     overlap = f"{len(pair.overlap_source):,}"
     rows = [_data_row(side, domain, overlap) for side, domain in (("source", pair.source), ("target", pair.target))]
     columns = ("domain", "file", "users", "items", "ratings", "users in both", "density", "ratings a user", "mean")
-    return ReportTable("Table 1. Data", columns, tuple(rows))
+    notes = (
+        "All users, held-out ones included; `target users` of a bundle are those with ratings that were not held out.",
+    )
+    return ReportTable("Table 1. Data", columns, tuple(rows), notes)
 
 
 def result_table(
@@ -86,7 +92,8 @@ def result_table(
         means = summaries.figures(metric, test_fraction, scenario)
         chosen = [_best_of(means, group, metric) for group in groups.values()]
         entries = [(model, means.get(model)) for model in (*chosen, *models)]
-        best = metric.best(each.mean for _, each in entries if each is not None) if any(e for _, e in entries) else None
+        there = {model: each.mean for model, each in entries if each is not None}
+        best = metric.best(there.values()) if len(there) > 1 else None  # nobody is best alone
         for place, (row, (model, summary)) in enumerate(zip(rows, entries, strict=True)):
             name = f" ({model})" if place < len(groups) else ""
             row.append(TableCell("–") if summary is None else TableCell(shown(summary) + name, summary.mean == best))
@@ -107,14 +114,16 @@ def speed_table(summaries: Summaries) -> ReportTable:
     """Table 4: throughput of training and of the transfer, means over all cold cells of a model."""
     rows = []
     for model, rates in summaries.rates().items():
-        speeds = [f"{rate:,.0f}" if rate else "–" for rate in (rates.train, rates.transfer, rates.served)]
+        rated = (rates.train, None, None) if model in NOT_TRANSFERRED else (rates.train, rates.transfer, rates.served)
+        speeds = ["–" if not rate else f"{float(f'{rate:.3g}'):,.0f}" for rate in rated]
         rows.append(tuple(map(TableCell, (model, *speeds, f"{rates.seconds:.1f}"))))
     columns = ("model", "training, rows/s", "transfer, users/s", "served, users/s", "seconds a cell")
     notes = (
-        "As measured in these runs; with several jobs at a time, each had a share of the machine. A dash: the model is "
-        "solved in closed form and counts no rows. Transfer: at least 10,000 users in one batch by PyTorch, as in "
-        "training; served: the same as a service does it, by the folded map or the graph on ONNX Runtime, of seed 0. "
-        "Seconds are for training and measuring, without the base models.",
+        "As measured in these runs; with several jobs at a time, each had a share of the machine. A dash: the "
+        "model is solved in closed form and counts no rows, or all users have the same list and nothing is "
+        "transferred. Transfer: at least 10,000 users in one batch by PyTorch, as in training; served: the same "
+        "as a service does it, by the folded map or the graph on ONNX Runtime, of seed 0. Seconds are for "
+        "training and measuring, without the base models.",
     )
     return ReportTable("Table 4. Throughput", columns, tuple(rows), notes)
 

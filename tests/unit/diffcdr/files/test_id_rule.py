@@ -77,7 +77,10 @@ def test_the_quick_look_overlooks_nothing_and_the_rule_is_done_after_once(texts:
     [
         (["ANN", "bob"], ["ann", "bob"], "1 id would match if upper and lower case were the same"),
         (["007", "008"], ["7", "8"], "2 ids would match if zeros at the front did not count"),
-        (["user_7"], ["7"], "1 id would match if only digits counted"),
+        (["user_7"], ["7"], "1 id would match if only digits counted ('user_7' is '7')"),
+        (["7@a", "08@a"], ["u7", "u8"], "2 ids would match if only digits counted ('08@a' is 'u8')"),
+        (["A3SGX7", "A1B2", "AB12"], ["B37", "A12"], None),  # digits among letters are the same by chance
+        (["u1", "u2", "u3", "x9"], ["u1", "u2", "u3", "y9"], None),  # most match as they are
         (["x"], ["y"], None),
     ],
 )

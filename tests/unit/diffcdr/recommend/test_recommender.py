@@ -288,3 +288,24 @@ def test_a_bundle_without_fold_in_says_no_usable_history(tmp_path: Path) -> None
     write_bundle(tmp_path / "bundle", fold_in=None)
     answer = ask(Recommender(open_bundle(tmp_path / "bundle")), Query(None, history=HISTORY))
     assert (answer.strategy, answer.fallback_reason) == ("popular", "no_usable_history")
+
+
+def test_what_is_printed_is_for_people(bundle: Bundle) -> None:
+    recommender = Recommender(bundle, device="cpu")
+    answer = recommender.recommend("u00200", k=12, offset=95)
+    head, *lines = str(answer).splitlines()
+    assert head == "transfer: 12 items"
+    assert [line.split()[0] for line in lines] == [str(place) for place in range(96, 108)]
+    for line, item in zip(lines, answer, strict=True):
+        assert line.split()[1:3] == [f"{item.score:.4f}", item.item_id] and line.endswith(item.title or item.item_id)
+    assert len({line.index(item.item_id) for line, item in zip(lines, answer, strict=True)}) == 1
+    assert str(recommender.recommend("nobody", k=1)).startswith("popular (unknown_user): 1 item\n")
+    assert str(recommender.recommend("u00200", filter={"items": []})) == "transfer (no_item_allowed): 0 items"
+    assert bundle.id[:12] in repr(recommender) and "300 source users, 900 target items" in repr(recommender)
+
+
+def test_users_without_target_ratings_are_listed(bundle: Bundle) -> None:
+    recommender = Recommender(bundle, device="cpu")
+    every, new = recommender.user_ids(), recommender.user_ids(new=True)
+    assert every == [f"u{number:05}" for number in range(300)] and new == every[10:]
+    assert {answer for user in new[:3] for answer in [recommender.recommend(user).strategy]} == {"transfer"}

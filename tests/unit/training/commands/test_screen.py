@@ -5,7 +5,8 @@ from rich.console import Console
 
 from diffcdr.bundle.manifest import InputFile
 from diffcdr.progress import Reporter
-from training.commands.screen import cleaning_table, epoch_bar, honest_warnings, metrics_table
+from training.commands.screen import cleaning_table, epoch_bar, honest_warnings, metrics_table, step_name
+from training.data.findings import NOTE_LABELS, NOTES
 from training.evaluation.evaluate import Metrics
 
 GOOD = Metrics(
@@ -28,6 +29,12 @@ def test_warns_exactly_where_a_plain_baseline_wins() -> None:
     assert honest_warnings("bias", {"bias": with_figures()}) == []
 
 
+def test_every_note_has_a_label_for_tables() -> None:
+    assert NOTE_LABELS.keys() == NOTES.keys()
+    file = InputFile(name="a", sha256="", rows_read=2, rows_kept=2, noted={"ids_blanks_taken_off": 1})
+    assert ["noted: ids trimmed", "1"] in cleaning_table([file])[1]
+
+
 def test_the_best_of_each_column_is_marked() -> None:
     columns, rows = metrics_table({"one": with_figures(rmse=0.8), "two": with_figures(ndcg=0.2)})
     assert columns == ["model", "rmse_clipped", "mae_clipped", "ndcg@20", "hr@20", "recall@20"]
@@ -43,7 +50,7 @@ def test_cleaning_is_told_by_reason_for_both_files() -> None:
     assert rows == [
         ["rows read", "1,200", "5"],
         ["left out: duplicate", "10", "0"],
-        ["left out: missing_user", "0", "1"],
+        ["left out: missing user", "0", "1"],
         ["ratings kept", "1,190", "4"],
     ]
 
@@ -64,3 +71,16 @@ def test_beside_the_bar_stands_the_figure_that_decides() -> None:
         show(epoch=1, epochs=1, rows=10, figures={"dim_loss": 0.125, "rmse": 0.75, "mae": 0.5})
     assert "validation rmse 0.75" in output.getvalue()
     assert "dim_loss" not in output.getvalue()
+
+
+def test_steps_say_what_they_are_and_closed_forms_when_they_begin() -> None:
+    assert step_name("base-source") == "source base model"
+    assert step_name("base-target-64-complete") == "target base model, 64 dimensions, validation users included"
+    assert step_name("dual_ridge") == "dual_ridge"
+    output = io.StringIO()
+    reporter = Reporter(Console(file=output, width=100))
+    for name in ("bias", "diffcdr"):
+        with epoch_bar(reporter, name, 1) as show:
+            show(epoch=1, epochs=1, rows=9, figures={"rmse": 0.9})
+    lines = [line.split(" in ")[0] for line in output.getvalue().splitlines()]
+    assert lines == ["bias: 1 epoch", "diffcdr: fitting", "diffcdr: 1 epoch"]

@@ -39,6 +39,7 @@ def test_trains_publishes_and_says_so(
     for expected in (
         "films.csv",
         "ratings kept",
+        "books_items.csv: item 'item_id', title 'title'; ",
         "60 users in both domains",
         "source base model: 2 epochs",
         "On 18 test users",

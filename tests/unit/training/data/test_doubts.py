@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffcdr.errors import InputError
+from diffcdr.files.reading import Reading
 from training.config import load_preset
 from training.data.domains import Domain, load_domain, pair_domains
 from training.data.doubts import DOUBTS, Doubt, Rules
 from training.data.titles import TitleFile
 from training.run.data_checks import check_data, check_prepared
+from training.run.prepare import DomainFile, load_pair
 
 USERS, ITEMS = 60, 12
 
@@ -39,7 +42,7 @@ def checked(source: Domain, target: Domain, *accepted: str) -> list[str]:
 @pytest.mark.parametrize(("low", "high", "proposed"), [(0, 10, "0,10"), (1, 10, "1,10"), (1, 100, "1,100")])
 def test_ratings_of_another_scale(tmp_path: Path, low: int, high: int, proposed: str) -> None:
     path = write(tmp_path / "r.csv", prefix="f", low=low, high=high)
-    with pytest.raises(Doubt, match=rf"did you mean --rating-range {proposed}\?.*--accept out-of-range") as caught:
+    with pytest.raises(Doubt, match=rf"did you mean --source-range {proposed}\?.*--accept out-of-range") as caught:
         load_domain(path)
     assert f"they go from {low} to {high}" in str(caught.value)
     accepted = Rules(accepted=frozenset(["out-of-range"]))
@@ -55,6 +58,57 @@ def test_a_range_that_was_given_is_doubted_later(tmp_path: Path) -> None:
     wide = write(tmp_path / "wide.csv", prefix="f", low=0, high=50)
     with pytest.raises(Doubt):
         load_domain(wide, rating_range=(50, 51), rules=Rules(range_given=True))
+
+
+def test_every_message_names_the_options_of_its_own_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", prefix="f", low=2, high=10)
+    (tmp_path / "none.csv").write_text("user_id,item_id,rating\nu,i,90\n")
+    (tmp_path / "words.csv").write_text("user_id,item_id,rating\nu,i,good\n")
+    for side, other in (("source", "target"), ("target", "source")):
+        rules = Rules(side)
+        for file, option in (
+            (path, "range 1,10"),
+            (tmp_path / "none.csv", "range 1,100"),
+            (tmp_path / "words.csv", ""),
+        ):
+            with pytest.raises(InputError) as caught:
+                load_domain(file, rules=rules)
+            assert f"--{side}-{option}" in str(caught.value) and f"--{other}" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "given", "said"),
+    [
+        (1, 5, (1, 10), "did you mean --target-range 1,5?"),
+        (0, 1, (0, 5), "did you mean --target-range 0,1?"),
+        (3, 5, (1, 5), None),
+        (1, 7, (1, 10), None),
+        (2, 10, (1, 10), None),
+        (4, 4, (1, 100), None),
+    ],
+)
+def test_a_range_far_wider_than_the_ratings(
+    tmp_path: Path, low: int, high: int, given: tuple[float, float], said: str | None
+) -> None:
+    path = write(tmp_path / "r.csv", prefix="f", low=low, high=high)
+    domain = load_domain(path, rating_range=given, rules=Rules("target", range_given=True))
+    assert (domain.file.rating_range, domain.file.found_range) == (given, (low, high))
+    assert [text.endswith(str(said)) for text in domain.warnings] == ([] if said is None else [True])
+    assert load_domain(path, rating_range=given, rules=Rules("target")).warnings == ()  # the default is no one's choice
+
+
+def test_what_is_wrong_with_each_file_is_said_at_once(tmp_path: Path) -> None:
+    wide = DomainFile(write(tmp_path / "a.csv", prefix="f", high=10))
+    (tmp_path / "b.csv").write_text("who,item_id,stars\nu,i,3\n")
+    other = DomainFile(tmp_path / "b.csv", reading=Reading(option="--target-columns"), rules=Rules("target"))
+    with pytest.raises(InputError) as caught:
+        load_pair(wide, other)
+    first, second = str(caught.value).splitlines()
+    assert "--source-range 1,10" in first
+    assert second.endswith(
+        "no column known as user; it has 'who', 'item_id', 'stars' (recognised: item 'item_id', rating 'stars'); "
+        "name the columns with --target-columns user=NAME (without a header: user=column_1)"
+    )
 
 
 def test_records_that_cannot_be_parsed(tmp_path: Path) -> None:

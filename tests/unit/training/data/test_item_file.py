@@ -17,6 +17,7 @@ from diffcdr.bundle.attributes import Attribute, ItemAttributes
 from diffcdr.bundle.ids import IdTable
 from diffcdr.errors import InputError
 from training.data.item_file import ItemFile, KnownItems, read_items
+from training.data.titles import TitleFile, item_titles
 
 ITEMS = IdTable.build(["b1", "b2", "b3", "7"])
 ROWS: list[dict[str, Any]] = [
@@ -62,6 +63,15 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path, name: str) -> None:
     assert kinds == {"price": "number", "pages": "number", "genre": "category", "new": "boolean", "lang": "text"}
     assert known.titles == ["", "One", "Two", ""]  # in the order of the ids: 7, b1, b2, b3
     assert known.warnings == ()
+
+
+def test_what_was_recognised_and_found_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_text("sku\tname\tprice\nb1\tOne\t2\nb3\tThree\t4\nother\tX\t1\n")
+    file = read(tmp_path / "c.tsv").file
+    assert (file.name, file.columns) == ("c.tsv", {"item": "sku", "title": "name"})
+    assert (file.rows, file.items, file.items_with_row) == (3, 4, 2)
+    titles = item_titles(TitleFile(tmp_path / "c.tsv"), ITEMS)
+    assert titles.file == file
 
 
 def test_numbers_take_the_smallest_kind_that_holds_them() -> None:

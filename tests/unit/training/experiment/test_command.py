@@ -1,12 +1,17 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from diffcdr.errors import DiffCDRError, InputError
 from tests.command import run as diffcdr
 from tests.unit.training.tiny import QUICK, write_domains
+from training.commands.experiment_screen import CellTimes
+from training.experiment.plan import Grid
 from training.experiment.results import RESULTS
+from training.experiment.runner import Outcome, run_blocks
 
 SETTINGS = [part for override in QUICK for part in ("--set", override)]
 
@@ -46,7 +51,10 @@ def test_a_grid_grows_and_finished_cells_stay(
     # As a kill leaves it: the last line broken.
     (out / RESULTS).write_text(first[0] + "\n" + first[1][:50])
     assert run(*command, "--models", "bias,emcdr", "--test-fractions", "0.2,0.5", "--seeds", "2", "--warm") == 0
-    assert "1 of 16 cells are there already" in capfd.readouterr().err
+    assert (
+        "16 cells: 2 models × 2 test fractions × 2 seeds × 2 scenarios; 1 of them are there already"
+        in capfd.readouterr().err
+    )
     second = lines(out)
     assert second[0] == first[0]
     assert len({json.dumps([json.loads(line)[key] for key in ("model", "test_fraction", "seed", "scenario")])
@@ -59,6 +67,42 @@ def test_a_grid_grows_and_finished_cells_stay(
     assert lines(out) == second
     # The report is on what was asked for.
     assert "warm start" not in (out / "report.md").read_text(encoding="utf-8")
+
+
+def test_who_stops_it_gets_a_report_on_what_is_finished(
+    tmp_path: Path,
+    command: list[str | Path],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*args: Any, **kwargs: Any) -> Iterator[Outcome]:
+        yield next(run_blocks(*args, **kwargs))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.experiment.experiment.run_blocks", stopped)
+    assert run(*command, "--models", "bias,emcdr") == 130
+    screen = capfd.readouterr().err
+    assert "30 cells: 2 models × 3 test fractions × 5 seeds\n" in screen
+    assert "--seeds 1 --test-fractions 0.2 computes 2 cells" in screen
+    assert "experiment: bias, beta 0.2, seed 0, cold\n" in screen
+    assert "report.html on the cells that are finished\nstopped; the same command goes on" in screen
+    assert "29 of 30 cells are missing" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_time_left_is_that_of_the_models_left() -> None:
+    cells = Grid(("bias", "diffcdr"), (0.2,), 3).cells()
+    now = [0.0]
+    times = CellTimes(cells, {}, clock=lambda: now[0])
+    now[0] = 2.0
+    times.finished(cells[0], 1.0)
+    assert times.left() is None  # nobody knows yet how long diffcdr takes
+    now[0] = 42.0
+    times.finished(cells[1], 20.0)
+    assert times.left() == pytest.approx(2 * (2 * 1.0 + 2 * 20.0))  # by the clock everything takes twice as long
+    times.failed([cell for cell in cells if cell.model == "diffcdr"])
+    assert times.left() == pytest.approx(2 * 2 * 1.0)
+    gone_on = CellTimes(cells, dict.fromkeys(cells[:2], 5.0), clock=lambda: now[0])
+    assert gone_on.left() is None and gone_on.usual(cells[2]) == 5.0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -164,6 +165,30 @@ def test_markup_in_names_stays_text(pair: DomainPair, setup: Setup) -> None:
     odd = Report("<script>alert(1)</script> a|b_c*", (), report.tables, ())
     assert "<script>" not in as_html(odd)
     assert as_markdown(odd).startswith("# <script>alert(1)</script> a\\|b\\_c\\*\n")
+
+
+def test_it_says_what_it_is_of_and_no_more(pair: DomainPair, setup: Setup) -> None:
+    models = ("popular", "diffcdr")
+    cells = [
+        result(
+            model, seed=seed, rmse=1.0 if model == "popular" else None, ndcg=0.2 + 0.1 * (model == "diffcdr") + drift
+        )
+        for seed, drift in ((0, 0.0), (1, 0.01))
+        for model in models
+    ]
+    wide = replace(setup, rating_range=(1.0, 5.0), source_range=(1.0, 10.0))
+    report = make_report(pair, wide, Grid(models, (0.2,), 2), cells)
+    text = as_markdown(report)
+    assert "Ratings are 1–10 (source) and 1–5 (target)." in text
+    assert "over the best mean of the other baselines; *" in text and "of the paper's systems" not in text
+    assert "With 2 seeds only very large differences" in text and "(2 seeds: only very large" in text
+    assert "diffcdr's NDCG@20 is 1.49 × that of popular." in text
+    table = next(table for table in report.tables if table.title.startswith("Table 2"))
+    assert [[cell.best for cell in row[1:]] for row in table.rows[:2]] == [[False] * 7, [False] * 4 + [True] * 3]
+    speeds = next(table for table in report.tables if table.title.startswith("Table 4"))
+    assert [[cell.text for cell in row[2:4]] for row in speeds.rows] == [["–", "–"], ["5,000", "–"]]
+    five = "\n".join(make_report(pair, setup, Grid(models, (0.2,), 5), cells).introduction)
+    assert "very large differences" not in five and "Ratings are 1–5." in five
 
 
 def test_a_report_on_one_seed_of_one_model(pair: DomainPair, setup: Setup) -> None:
