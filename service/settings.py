@@ -96,14 +96,14 @@ class Settings(BaseSettings):
     """Where opt-outs, erasures and events are kept: ``sqlite:FILE`` or a Redis URL. Without it: a SQLite file next to
     the bundle."""
     state_copy_seconds: float = Field(0.0, ge=0, le=86_400)
-    """How long a process may rely on its copy of the opt-outs while the state is out of reach. 0: nobody is
-    personalised meanwhile."""
+    """How long a process may rely on its copy of the opt-outs while the state is out of reach. 0: no list
+    is personal meanwhile."""
     state_patience_ms: int = Field(250, ge=10, le=60_000)
     """How long an answer waits for the state before it is given without personalisation. It never takes more than half
     of the time that the request allows."""
     state_durable: Literal["warn", "require"] = "warn"
-    """What to do with a Redis that would lose acknowledged writes: ``warn`` logs it, ``require`` refuses it: nobody is
-    personalised and no write is taken."""
+    """What to do with a Redis that would lose acknowledged writes: ``warn`` logs it, ``require`` refuses it: no list is
+    personal and no write is taken."""
     event_days: float = Field(90.0, gt=0, le=36_500)
     """A user's events are removed this many days after the last one was sent."""
 
