@@ -59,7 +59,7 @@ SPOILT: dict[str, tuple[str, Callable[[Attribute], Attribute]]] = {
         lambda one: replace(one, present=np.ones((60, 1), dtype=bool)),
     ),
     "attribute 'new' holds int64": ("new", lambda one: replace(one, values=one.values.astype(np.int64))),
-    "attribute 'language' has not the tables": ("language", lambda one: replace(one, words=None)),
+    "attribute 'language' lacks the tables": ("language", lambda one: replace(one, words=None)),
     "attribute 'language' (words) are not those": ("language", lambda one: replace(one, words=NO_WORDS)),
     "attribute 'language' names a word that does not exist": (
         "language",

@@ -87,7 +87,7 @@ LOST = {
         "2 of 2 changes of users and 1 of 2 changes of items",
     ),
     "all changes of items": ("DROP TABLE items", "2 of 2 changes of users and 0 of 2 changes of items"),
-    "the number of a change of items": ("UPDATE items SET sequence = 'x' || sequence", "its sequence is no number"),
+    "the number of a change of items": ("UPDATE items SET sequence = 'x' || sequence", "its sequence is not a number"),
     "which store it is": ("DELETE FROM identity", "does not say which store it is"),
 }
 
