@@ -28,7 +28,7 @@ def publish(model: str, prepared: Prepared, run: Run, path: Path, *, beside: tup
         "test": {name: evaluate_test(each, prepared) for name, each in fitted.items()},
     }
     facts = RunFacts(preset="reference", config=run.config, seed=run.seed, rating_range=RANGE, metrics=metrics)
-    publish_bundle(finish(fitted[model], prepared, seed=run.seed), facts, destination=path)
+    publish_bundle(finish(fitted[model], prepared, seed=run.seed, held_out="cold"), facts, destination=path)
     return fitted[model]
 
 

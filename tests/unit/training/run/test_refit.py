@@ -79,7 +79,7 @@ def test_test_users_stay_out_of_the_refit_and_validation_users_are_warm_after_it
     fitted = fit_model("diffcdr", prepared, run)
     metrics = {"validation": {"diffcdr": fitted.validation}}
     publish_bundle(
-        finish(fitted, prepared, seed=run.seed),
+        finish(fitted, prepared, seed=run.seed, held_out="cold"),
         RunFacts(preset="ranking", config=run.config, seed=run.seed, rating_range=RANGE, metrics=metrics),
         destination=tmp_path / "bundle",
     )
