@@ -182,9 +182,13 @@ class Guard:
         return changes
 
     def _take(self, suppressed: dict[str, bool]) -> None:
-        for user_id, is_suppressed in suppressed.items():
-            (self._suppressed.add if is_suppressed else self._suppressed.discard)(user_id)
-            if is_suppressed and self._on_suppressed is not None:
+        now = {user_id for user_id, is_suppressed in suppressed.items() if is_suppressed}
+        # After a restart of the store all of them come again, and a call for each would hold up every request.
+        new = now - self._suppressed
+        self._suppressed |= now
+        self._suppressed -= suppressed.keys() - now
+        if self._on_suppressed is not None:
+            for user_id in new:
                 self._on_suppressed(user_id)
 
 

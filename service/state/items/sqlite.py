@@ -65,7 +65,7 @@ class SqliteItems:
 
         store, sequence, stamp = await self._access.look(read)
         if not isinstance(store, str) or not isinstance(sequence, int):
-            raise self._access.lose(StateBroken("the state file is damaged: its sequence of items is no number"))
+            raise self._access.lose(StateBroken("the state file is damaged: its sequence of items is not a number"))
         return ItemVersion(store, sequence, str(stamp or ""))
 
     async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:

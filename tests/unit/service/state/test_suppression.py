@@ -230,3 +230,27 @@ def test_a_store_that_lost_its_memory_undoes_no_opt_out(caplog: pytest.LogCaptur
         assert "lost or replaced" in caplog.text
 
     run(body)
+
+
+def test_caches_are_told_once_of_each_who_becomes_suppressed() -> None:
+    """And not of everybody again after each restart of the store."""
+
+    async def main() -> None:
+        told, store = list[str](), Memory()
+        guard = Guard(store, on_suppressed=told.append, patience_seconds=LIMIT_SECONDS)
+        store.log = [("a", True), ("b", True)]
+        assert await guard.refresh()
+        assert sorted(told) == ["a", "b"]
+        store.log, store.epoch = [*store.log, ("c", True)], "second"
+        assert await guard.refresh()
+        store.log = [*store.log, ("a", False), ("a", True)]
+        assert await guard.refresh()
+        assert sorted(told) == ["a", "b", "c"]
+        assert not any(map(guard.allows, "abc"))
+        store.log = [*store.log, ("b", False)]
+        assert await guard.refresh()
+        store.log = [*store.log, ("b", True)]
+        assert await guard.refresh()
+        assert sorted(told) == ["a", "b", "b", "c"]
+
+    asyncio.run(main())
