@@ -168,7 +168,7 @@ def fit(
     >>> from training import fit
     >>> trained = fit("films.csv", "books.csv", preset="ranking", target_titles="book_items.csv")
     >>> list(trained.test)
-    ['mean', 'bias', 'popular', 'ridge', 'itemknn', 'dual_ridge', 'diffcdr']
+    ['mean', 'bias', 'popular', 'ridge', 'itemknn', 'dual_ridge', 'slim', 'diffcdr']
     >>> trained.test["diffcdr"].ndcg > trained.test["popular"].ndcg
     True
     >>> bundle_id = trained.publish("bundles/books")

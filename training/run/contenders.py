@@ -16,6 +16,8 @@ MOST_SHARED_USERS = 6_000
 """Up to these, dual ridge's square systems take seconds."""
 MOST_PAIRS = 20_000_000
 """Pairs of a source and a target rating of one shared user, up to which counting neighbours takes seconds."""
+MOST_TARGET_ITEMS = 10_000
+"""Up to these, SLIM's regressions, one for each target item, take seconds."""
 WITH_SPARSE_TERM = frozenset({"itemknn", "slim"})
 """Models whose scores are a sparse term."""
 
@@ -27,7 +29,9 @@ def too_large(pair: DomainPair) -> dict[str, str]:
         found["dual_ridge"] = f"{shared:,} shared users are more than {MOST_SHARED_USERS:,}"
     pairs = _pairs(pair)
     if pairs > MOST_PAIRS:
-        found["itemknn"] = f"{pairs:,} pairs of ratings of one user are more than {MOST_PAIRS:,}"
+        found["itemknn"] = found["slim"] = f"{pairs:,} pairs of ratings of one user are more than {MOST_PAIRS:,}"
+    elif len(pair.target.items) > MOST_TARGET_ITEMS:
+        found["slim"] = f"{len(pair.target.items):,} target items are more than {MOST_TARGET_ITEMS:,}"
     return found
 
 

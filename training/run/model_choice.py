@@ -19,7 +19,7 @@ OF_HISTORIES = frozenset({"itemknn", "dual_ridge", "ease", "joint_als", "userknn
 """Models of who has which items, without base models; their scores order items."""
 OF_INTERACTIONS = frozenset({"mean", "bias", "popular", "ridge", "diffcdr"}) | OF_HISTORIES
 """Models that mean something on base models of interactions; the others fit ratings with their vectors."""
-CONTENDERS = ("popular", "ridge", "itemknn", "dual_ridge")
+CONTENDERS = ("popular", "ridge", "itemknn", "dual_ridge", "slim")
 """Plain models of interactions that cost seconds: what DiffCDR has to show itself against before it is published.
 
 :mod:`training.run.contenders` has the sizes up to which they do.

@@ -15,7 +15,7 @@ from tests.unit.training.tiny import write_domains
 
 HISTORIES = ["itemknn", "dual_ridge", "ease", "joint_als", "userknn", "gfcf", "slim"]
 BASELINES = ["mean", "bias", "popular", "ridge"]
-CONTENDERS = ["itemknn", "dual_ridge"]
+CONTENDERS = ["itemknn", "dual_ridge", "slim"]
 
 
 @pytest.fixture(scope="module")

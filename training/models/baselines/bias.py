@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor
 
 from diffcdr.bundle.manifest import FoldInSpec
 from training.evaluation.judging import held_out_errors
 from training.models.contract import SourceFold, fitted
 from training.models.table_model import Tables, TabularModel, mean_rating, shrunk_biases
 from training.problem import ScoringHead, TransferProblem, rating_tensors
+from training.rating_table import RatingTable
 from training.setting_types import Settings
 
 
 class BiasConfig(Settings):
-    """Item mean + source user bias, section ``[bias]``."""
+    """Item mean + source user bias, section ``[bias]``. Lists are grids, chosen from on the validation users."""
 
-    item_shrinkage: float = Field(default=5.0, ge=0.0)
-    """Ratings' worth of pull of an item's bias towards zero."""
-    user_shrinkage: float = Field(default=5.0, ge=0.0)
-    weights: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    """Weights of the source user bias to choose from on the validation users."""
+    item_shrinkages: tuple[NonNegativeFloat, ...] = Field(default=(5.0,), min_length=1)
+    """Ratings' worth of pull of an item's bias towards zero, in both domains."""
+    user_shrinkages: tuple[NonNegativeFloat, ...] = Field(default=(5.0,), min_length=1)
+    """The same of a user's bias."""
+    weights: tuple[float, ...] = Field(default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), min_length=1)
+    """Weights of the source user bias."""
+
+
+@dataclass(frozen=True)
+class BiasChoice:
+    """What was chosen on the validation users."""
+
+    item_shrinkage: float
+    user_shrinkage: float
+    weight: float
 
 
 class Bias(TabularModel):
     """rating(u, j) = target mean + b_j + w b_u, where b_u is how far u rates source items above their means.
 
-    Biases are shrunk means of residuals; the weight w is the one of ``config.weights`` with the lowest clipped RMSE on
-    the validation users (the first of equals; the largest where there are no validation ratings).
+    Biases are shrunk means of residuals. The shrinkages and the weight w are those of the settings with the lowest
+    clipped RMSE on the validation users, of equals the first; the first shrinkages and the largest weight where there
+    are no validation ratings.
     """
 
     name = "bias"
@@ -37,59 +51,70 @@ class Bias(TabularModel):
     def __init__(self, config: BiasConfig) -> None:
         super().__init__()
         self.config = config
-        self.weight = 0.0
+        self.choice: BiasChoice | None = None
         self._source_fold: SourceFold | None = None
 
     def solve(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
-        """Source biases (items, then users), target item biases, then the weight."""
-        config, source, target = self.config, problem.source, problem.target
-        given, wanted = rating_tensors(source), rating_tensors(target)
-        source_items = shrunk_biases(
-            given.items,
-            given.ratings - mean_rating(source),
-            count=source.n_items,
-            shrinkage=config.item_shrinkage,
-        )
-        mean = mean_rating(source)
-        self._source_fold = SourceFold(
-            FoldInSpec(kind="ridge", offset=mean, regularisation=(config.user_shrinkage,)),
-            item_vectors=torch.ones(source.n_items, 1),
-            item_biases=source_items,
-        )
-        users = shrunk_biases(
-            given.users,
-            given.ratings - mean - source_items[given.items],
-            count=source.n_users,
-            shrinkage=config.user_shrinkage,
-        )[:, None]
-        offset = mean_rating(target)
-        items = shrunk_biases(
-            wanted.items, wanted.ratings - offset, count=target.n_items, shrinkage=config.item_shrinkage
-        )
-        head = ScoringHead(torch.ones(target.n_items, 1), items, offset)
-        self.weight = self._choose_weight(problem, users=users, head=head)
-        return Tables(source_vectors=users, matrix=torch.tensor([[self.weight]]), head=head)
+        """Every choice judged on the validation users."""
+        config, weights = self.config, self.config.weights
+        if not len(problem.validation.ratings):
+            return self._settle(problem, BiasChoice(config.item_shrinkages[0], config.user_shrinkages[0], max(weights)))
+        choices: dict[BiasChoice, float] = {}
+        for item_shrinkage in config.item_shrinkages:
+            sides = _Sides.of(problem, item_shrinkage)
+            for user_shrinkage in config.user_shrinkages:
+                chosen = sides.users(problem, user_shrinkage)[problem.validation.source_rows]
+                for weight in weights:
+                    errors = held_out_errors(
+                        chosen * weight, problem.validation, head=sides.head, rating_range=problem.rating_range
+                    )
+                    choices[BiasChoice(item_shrinkage, user_shrinkage, weight)] = errors["rmse"]
+        return self._settle(problem, min(choices, key=lambda choice: choices[choice]))
 
     def solve_again(self, problem: TransferProblem, *, generator: torch.Generator) -> Tables:
-        """With the weight that was chosen."""
-        settled = self.config.model_copy(update={"weights": (self.weight,)})
-        return Bias(settled).solve(problem, generator=generator)
+        """As chosen."""
+        return self._settle(problem, fitted(self.choice))
 
     def source_fold(self) -> SourceFold:
         """A user's shrunk mean residual, as for the users of training."""
         return fitted(self._source_fold)
 
     def details(self) -> dict[str, Any]:
-        """The settings, and the weight that was chosen."""
-        return {**self.config.model_dump(mode="json"), "weight": self.weight}
+        """The settings, and what was chosen."""
+        return {**self.config.model_dump(mode="json"), **asdict(fitted(self.choice))}
 
-    def _choose_weight(self, problem: TransferProblem, *, users: torch.Tensor, head: ScoringHead) -> float:
-        held_out = problem.validation
-        if not len(held_out.ratings):
-            return max(self.config.weights)
-        chosen = users[held_out.source_rows]
+    def _settle(self, problem: TransferProblem, choice: BiasChoice) -> Tables:
+        sides = _Sides.of(problem, choice.item_shrinkage)
+        self.choice = choice
+        self._source_fold = SourceFold(
+            FoldInSpec(kind="ridge", offset=mean_rating(problem.source), regularisation=(choice.user_shrinkage,)),
+            item_vectors=torch.ones(problem.source.n_items, 1),
+            item_biases=sides.source_items,
+        )
+        users = sides.users(problem, choice.user_shrinkage)
+        return Tables(source_vectors=users, matrix=torch.tensor([[choice.weight]]), head=sides.head)
 
-        def error(weight: float) -> float:
-            return held_out_errors(chosen * weight, held_out, head=head, rating_range=problem.rating_range)["rmse"]
 
-        return min(self.config.weights, key=error)
+@dataclass(frozen=True)
+class _Sides:
+    """Biases of the items of both domains under one shrinkage."""
+
+    source_items: Tensor
+    head: ScoringHead
+
+    @classmethod
+    def of(cls, problem: TransferProblem, shrinkage: float) -> _Sides:
+        def items(table: RatingTable) -> Tensor:
+            given = rating_tensors(table)
+            residuals = given.ratings - mean_rating(table)
+            return shrunk_biases(given.items, residuals, count=table.n_items, shrinkage=shrinkage)
+
+        source, target = problem.source, problem.target
+        return cls(items(source), ScoringHead(torch.ones(target.n_items, 1), items(target), mean_rating(target)))
+
+    def users(self, problem: TransferProblem, shrinkage: float) -> Tensor:
+        """Source users' biases, [n_source_users, 1]."""
+        source = problem.source
+        given = rating_tensors(source)
+        residuals = given.ratings - mean_rating(source) - self.source_items[given.items]
+        return shrunk_biases(given.users, residuals, count=source.n_users, shrinkage=shrinkage)[:, None]

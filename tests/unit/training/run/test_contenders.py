@@ -35,19 +35,23 @@ def test_who_is_too_large_is_left_out_and_named(pair: DomainPair, monkeypatch: p
     plan = TrainPlan.parse("ranking")
     assert too_large(pair) == {}
     assert plan.suited_to(pair) == (plan, [])
-    assert plan.models == (*BEFORE, "itemknn", "dual_ridge", "diffcdr")
+    assert plan.models == (*BEFORE, "itemknn", "dual_ridge", "slim", "diffcdr")
     shared = len(pair.overlap_source)
     pairs = sum(
         int(np.count_nonzero(pair.source.user_rows == source) * np.count_nonzero(pair.target.user_rows == target))
         for source, target in zip(pair.overlap_source, pair.overlap_target, strict=True)
     )
-    for limits, left_out in (((shared, pairs), []), ((shared - 1, pairs - 1), ["itemknn", "dual_ridge"])):
+    for limits, left_out in (((shared, pairs), []), ((shared - 1, pairs - 1), ["itemknn", "dual_ridge", "slim"])):
         monkeypatch.setattr(contenders, "MOST_SHARED_USERS", limits[0])
         monkeypatch.setattr(contenders, "MOST_PAIRS", limits[1])
         suited, notes = plan.suited_to(pair)
         assert suited.models == tuple(name for name in plan.models if name not in left_out)
         assert [note.split()[0] for note in notes] == left_out
     assert f"{shared:,} shared users are more than {shared - 1:,}; --models dual_ridge adds it" in notes[1]
+    monkeypatch.setattr(contenders, "MOST_PAIRS", pairs)
+    for most, names in ((len(pair.target.items), set()), (len(pair.target.items) - 1, {"slim"})):
+        monkeypatch.setattr(contenders, "MOST_TARGET_ITEMS", most)
+        assert too_large(pair).keys() - {"dual_ridge"} == names
     # What was asked for by name is fitted, or refuses by itself.
     named = TrainPlan.parse("ranking", models="all")
     assert named.suited_to(pair) == (named, [])
@@ -57,8 +61,8 @@ def test_who_is_too_large_is_left_out_and_named(pair: DomainPair, monkeypatch: p
 def test_an_index_leaves_out_competitors_whose_scores_are_neighbours(pair: DomainPair, few_items: IndexOptions) -> None:
     suited, notes = TrainPlan.parse("ranking", DENSE).suited_to(pair, index=few_items)
     assert suited.models == (*BEFORE, "dual_ridge", "diffcdr")
-    (note,) = notes
-    assert note.startswith("itemknn is not among the competitors: an item index ignores its sparse term")
+    said = "is not among the competitors: an item index ignores its sparse term"
+    assert [note.partition(";")[0] for note in notes] == [f"{name} {said}" for name in ("itemknn", "slim")]
     large = IndexOptions(above=len(pair.target.items), floor=0.5)
     assert TrainPlan.parse("ranking").suited_to(pair, index=large)[1] == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -48,13 +50,34 @@ def test_biases_are_shrunk_means() -> None:
 
 
 def test_bias_by_hand() -> None:
-    model = Bias(BiasConfig(item_shrinkage=0.0, user_shrinkage=0.0))
+    model = Bias(BiasConfig(item_shrinkages=(0.0,), user_shrinkages=(0.0,)))
     model.fit(problem(TARGET, VALIDATION), generator=torch.Generator())
-    assert model.weight == 0.5
+    assert model.details()["weight"] == 0.5
     torch.testing.assert_close(model.source_vectors(), torch.tensor([[1.0], [-1.0]]))
     torch.testing.assert_close(model.head().item_biases, torch.tensor([1.0, -1.0, -1.0]))
     assert model.head().offset == 3.0
     torch.testing.assert_close(model.transfer(model.source_vectors()), torch.tensor([[0.5], [-0.5]]))
+
+
+def test_the_shrinkages_of_the_bias_model_are_the_validation_users_choice() -> None:
+    config = BiasConfig(item_shrinkages=(5.0, 0.0, 1.0), user_shrinkages=(5.0, 0.0), weights=(0.5, 1.0))
+    tuned = Bias(config)
+    tuned.fit(problem(TARGET, VALIDATION), generator=torch.Generator())
+    errors = {}
+    for choice in product(config.item_shrinkages, config.user_shrinkages, config.weights):
+        single = BiasConfig(item_shrinkages=choice[:1], user_shrinkages=choice[1:2], weights=choice[2:])
+        report = Bias(single).fit(problem(TARGET, VALIDATION), generator=torch.Generator())
+        errors[choice] = report.epochs[0]["rmse"]
+    best = min(errors, key=lambda choice: errors[choice])
+    details = tuned.details()
+    assert (details["item_shrinkage"], details["user_shrinkage"], details["weight"]) == best
+    assert best != (5.0, 5.0, 1.0)
+    fold = tuned.source_fold().spec
+    assert fold.regularisation == (best[1],)
+    # Without validation ratings nothing is chosen.
+    blind = Bias(config)
+    blind.fit(problem(TARGET, VALIDATION.take(VALIDATION.ratings > 9)), generator=torch.Generator())
+    assert (blind.details()["item_shrinkage"], blind.details()["weight"]) == (5.0, 1.0)
 
 
 def test_mean_by_hand() -> None:
