@@ -15,7 +15,7 @@ from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import DiffCDRError, InputError
 from diffcdr.event_weights import EventWeights
 from training.data.events import read_events
-from training.export.bundle import check_destination
+from training.export.destination import check_destination
 from training.retrain.comparison import Comparison, compare
 from training.retrain.report import Outcome, RetrainReport
 from training.train import Trained, fit
