@@ -135,7 +135,7 @@ def retrain(
     _, page = report.write(reports)
     reporter.note(f"wrote {page}")
     if report.outcome == "failed":
-        raise DiffCDRError(f"{report.reason} (nothing was published)")
+        raise DiffCDRError(f"nothing was published: {report.reason}")
     reporter.note(f"{report.outcome}: {report.reason}")
 
 

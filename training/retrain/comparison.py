@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from diffcdr.arrays import Int64Array
-from diffcdr.bundle.reader import open_bundle
+from diffcdr.bundle.reader import Bundle, open_bundle
 from diffcdr.errors import InputError
 from diffcdr.recommend.query import Query, Recommendation
 from diffcdr.recommend.recommender import Recommender
+from training.data.splits import test_users
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.run.prepare import Prepared
 
@@ -42,9 +43,8 @@ class Comparison(BaseModel):
 def compare(active: Path, new: Path, prepared: Prepared) -> Comparison:
     """Compare the bundles at ``active`` and ``new`` on the test users of ``prepared`` whom neither has learnt from.
 
-    A user counts who has no target ratings in either bundle. Lists are made from the source ratings of today: from the
-    vector that a bundle stores of the user, else from the ratings. Items are told apart by id, so an item that came
-    after the active bundle is a miss for it.
+    Each is asked for what it shows a user with today's source ratings and no target ratings. Items are told apart by
+    id, so an item that came after the active bundle is a miss for it.
 
     Raises:
         InputError: there are fewer than ``MIN_USERS`` such users.
@@ -53,11 +53,8 @@ def compare(active: Path, new: Path, prepared: Prepared) -> Comparison:
     asked = [Recommender(open_bundle(path)) for path in (active, new)]
     everyone = prepared.pair.target.users.take(prepared.pair.overlap_target[prepared.split.test])
     counts = np.bincount(prepared.test.ratings.users, minlength=len(everyone))
-    chosen = [
-        place
-        for place, user in enumerate(everyone)
-        if counts[place] and all(each.bundle.target_users.ids.row(user) < 0 for each in asked)
-    ]
+    unlearnt = _unlearnt(asked[0].bundle)
+    chosen = [place for place, user in enumerate(everyone) if counts[place] and unlearnt(user)]
     if len(chosen) < MIN_USERS:
         raise InputError(
             f"only {len(chosen)} held-out users are new to both bundles, and at least {MIN_USERS} are needed to "
@@ -75,6 +72,23 @@ def compare(active: Path, new: Path, prepared: Prepared) -> Comparison:
         difference=float(differences.mean()),
         standard_error=float(differences.std(ddof=1)) / math.sqrt(len(users)),
     )
+
+
+def _unlearnt(bundle: Bundle) -> Callable[[str], bool]:
+    """Whether the model of ``bundle`` was fitted without the target ratings of a user, if they had any.
+
+    That is so for users without target ratings in the bundle; and for its test users, to whom the bundle may have
+    given their ratings afterwards. These are found again from seed and ids. Where the bundle does not know some of its
+    overlap users, those at the edge are taken as learnt from.
+    """
+    provenance, target = bundle.manifest.provenance, bundle.target_users.ids
+    known = np.intersect1d(bundle.source_users.ids.array, target.array, assume_unique=True)
+    held_out = set[str]()
+    if provenance.held_out == "known" and provenance.cut is None:
+        missing = bundle.manifest.counts.overlap_users - len(known)
+        ids = [text.decode() for text in known.tolist()]
+        held_out |= set(test_users(ids, test=provenance.split["test"] - missing, seed=provenance.seed))
+    return lambda user: target.row(user) < 0 or user in held_out
 
 
 def _histories(prepared: Prepared, chosen: Sequence[int]) -> list[tuple[tuple[str, float], ...]]:
@@ -101,9 +115,12 @@ def _lists(
     recommender: Recommender, users: Sequence[str], histories: Sequence[tuple[tuple[str, float], ...]], of: Prepared
 ) -> Int64Array:
     """Lists [U, K] as item rows of the new data; items that these do not know have rows after the last; -1: none."""
-    known = recommender.bundle.source_users.ids
+    source, folds = recommender.bundle.source_users, recommender.bundle.manifest.fold_in is not None
     queries = [
-        Query(user, k=K) if known.row(user) >= 0 else Query(user, k=K, history=history)
+        # Without their name, as a bundle may know target ratings of theirs by now.
+        Query(None, k=K, history=history)
+        if folds or (row := source.ids.row(user)) < 0
+        else Query(None, k=K, source_vector=source.vectors[row])
         for user, history in zip(users, histories, strict=True)
     ]
     items, others = of.pair.target.items, dict[str, int]()

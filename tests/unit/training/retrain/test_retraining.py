@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -14,8 +16,10 @@ from diffcdr.bundle.reader import open_bundle
 from service.state.opening import open_store
 from tests.command import run
 from tests.unit.training.tiny import QUICK, write_domains
+from training.retrain.comparison import _unlearnt
 from training.retrain.report import RetrainReport
 from training.retrain.retraining import Retraining
+from training.train import fit
 
 NEW, ERASED = "a new reader", "u000"
 
@@ -91,6 +95,26 @@ def test_the_same_again_is_not_worse_and_a_worse_one_is_kept_out(
     forced = retraining(data, bundle, "base.init_std=5.0", model="tgt", guard=False).run()
     assert (forced.outcome, forced.comparison) == ("published", None)
     assert open_bundle(bundle).manifest.model == "tgt"
+
+
+@pytest.mark.parametrize("held_out", ["known", "cold"])
+def test_whom_a_bundle_learnt_from_is_told_from_the_bundle(
+    data: Path, tmp_path: Path, held_out: Literal["known", "cold"]
+) -> None:
+    trained = fit(**retraining(data, tmp_path).fit)
+    trained.publish(tmp_path / "bundle", held_out=held_out)
+    found = open_bundle(tmp_path / "bundle")
+    prepared, unlearnt = trained.prepared, _unlearnt(found)
+    shared = np.array(prepared.pair.overlap_ids())
+    test, train = set(shared[prepared.split.test]), set(shared[prepared.split.train])
+    assert test and all(unlearnt(user) for user in test)
+    assert not any(unlearnt(user) for user in train)
+    assert all((found.target_users.ids.row(user) >= 0) == (held_out == "known") for user in test)
+
+    # Where the manifest counts more overlap users than the bundle knows, nobody at the edge is taken for unlearnt.
+    counts = found.manifest.counts.model_copy(update={"overlap_users": len(shared) + 5})
+    fewer = _unlearnt(replace(found, manifest=found.manifest.model_copy(update={"counts": counts})))
+    assert len(test) - sum(map(fewer, test)) == (5 if held_out == "known" else 0)
 
 
 @pytest.mark.parametrize(
