@@ -84,7 +84,8 @@ class Retraining:
         with warnings.catch_warnings(record=True) as odd:
             warnings.simplefilter("always")
             trained = fit(**self.fit, **own)
-        known["notes"] = tuple(str(each.message) for each in odd)
+        # A report is passed around: the ids of people who opted out do not belong into it.
+        known["notes"] = tuple(str(each.message).partition("; it lists users such as")[0] for each in odd)
         return trained
 
     def _publish(

@@ -157,6 +157,16 @@ def test_the_command_reads_the_state_and_writes_one_report(
     assert f"wrote {report.with_suffix('.md')}" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_report_names_nobody_who_opted_out(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "excluded.csv").write_text("user_id\nsomebody-who-left\n")
+    work = retraining(data, tmp_path / "bundle")
+    work.fit["accept"] = {"unmatched-users"}
+    report = replace(work, inputs=lambda: (data / "events.parquet", tmp_path / "excluded.csv")).run()
+    assert report.outcome == "published"
+    assert any("0 found in the ratings" in note for note in report.notes)
+    assert "somebody-who-left" not in report.model_dump_json() + report.markdown()
+
+
 def test_where_people_could_stay_in_it_refuses(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--source", data / "films.csv", "--target", data / "books.csv", "--bundle", tmp_path / "bundle"]
     words += ["--reports", tmp_path / "reports"]
