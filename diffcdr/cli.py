@@ -29,6 +29,7 @@ SUMMARIES = {
     "prepare": "Clean and pair two rating files once, locally or on Spark.",
     "base": "Fit base models on prepared tables, locally or on Spark.",
     "train": "Train on two rating files and publish a bundle.",
+    "retrain": "Train again with feedback; publish what is not worse.",
     "serve": "Serve a bundle over REST.",
     "synth": "Generate a two-domain data set to try it out.",
     "score": "Recommend to many users, from file to file.",

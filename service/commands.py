@@ -160,30 +160,38 @@ def erasures(
         str, typer.Option(help="sqlite:FILE or redis://…", envvar="DIFFCDR_STATE_URL", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="CSV file to write: user_id, receipt, erased_at.")],
+    opted_out: Annotated[
+        bool, typer.Option("--opted-out", help="Also list users who opted out, with an empty receipt and time.")
+    ] = False,
 ) -> None:
     """List the users who asked to be forgotten, for the next training to leave out.
 
     The file appears whole or not at all.
     """
     try:
-        found = asyncio.run(_erasures(state))
+        found, others = asyncio.run(_erasures(state, opted_out=opted_out))
         partial = out.with_name(f".{out.name}.partial")
         with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("user_id", "receipt", "erased_at"))
             writer.writerows((erasure.user_id, erasure.receipt, erasure.at) for erasure in found)
+            writer.writerows((user, "", "") for user in others)
         partial.replace(out)
     except StateUnavailable as error:
         raise InputError(f"{error}; nothing was written to {out}") from error
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}; choose another --out") from error
-    typer.echo(f"{len(found)} users in {out}")
+    typer.echo(f"{len(found) + len(others)} users in {out}")
 
 
-async def _erasures(url: str) -> list[Erasure]:
+async def _erasures(url: str, *, opted_out: bool) -> tuple[list[Erasure], list[str]]:
+    """All erasures, and with ``opted_out`` the other users who may not be learnt from, by id."""
     store = open_state(url)
     try:
-        return [erasure async for erasure in store.erasures()]
+        erasures = [erasure async for erasure in store.erasures()]
+        suppressed = (await store.changes(0)).suppressed if opted_out else {}
+        erased = {erasure.user_id for erasure in erasures}
+        return erasures, sorted(user for user, out in suppressed.items() if out and user not in erased)
     finally:
         await store.close()
 

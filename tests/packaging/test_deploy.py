@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,39 @@ def test_everything_that_selects_pods_selects_these() -> None:
     assert target["name"] == MANIFESTS["Deployment"]["metadata"]["name"]
     assert spec["HorizontalPodAutoscaler"]["minReplicas"] > spec["PodDisruptionBudget"]["minAvailable"]
     assert spec["Service"]["ports"][0]["targetPort"] == CONTAINER["ports"][0]["name"]
+
+
+def options_of(args: list[str]) -> dict[str, str]:
+    """``--name=value`` and ``--name value`` as a mapping."""
+    words = [part for arg in args for part in arg.split("=", 1)]
+    return {name: value for name, value in pairwise([*words, ""]) if name.startswith("--")}
+
+
+def test_a_retraining_reads_the_state_with_the_image_of_the_service_and_trains_without_it() -> None:
+    job = MANIFESTS["CronJob"]["spec"]
+    assert job["suspend"] is True and job["concurrencyPolicy"] == "Forbid"
+    pod = job["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsUser"] == POD["securityContext"]["runAsUser"]
+    (work,) = pod["containers"]
+    for container in (*pod["initContainers"], work):
+        assert container["securityContext"] == CONTAINER["securityContext"]
+    kubernetes = [each["args"] for each in (*pod["initContainers"], work)]
+    names = ("export-events", "export-erasures", "retrain")
+    for events, erasures, retrain in (kubernetes, [COMPOSE["services"][name]["command"] for name in names]):
+        assert (events[:2], erasures[:2], retrain[0]) == (["events", "export"], ["erasures", "--opted-out"], "retrain")
+        wanted = options_of(retrain)
+        assert wanted["--events"] == options_of(events)["--out"]
+        assert wanted["--exclude-users"] == options_of(erasures)["--out"]
+        assert "--state" not in wanted and wanted.keys() <= known_options("retrain")
+    assert "env" not in work and "environment" not in COMPOSE["services"]["retrain"]
+    served = {mount["name"]: mount["mountPath"] for mount in CONTAINER["volumeMounts"]}
+    assert options_of(work["args"])["--bundle"] == MANIFESTS["ConfigMap"]["data"]["DIFFCDR_BUNDLE"]
+    assert options_of(work["args"])["--bundle"].startswith(served["bundles"])
+    chain = [COMPOSE["services"][name]["depends_on"] for name in names[1:]]
+    assert chain == [{before: {"condition": "service_completed_successfully"}} for before in names[:2]]
+
+
+def known_options(command: str) -> set[str]:
+    """The options of ``diffcdr command`` in the reference, which is made from the code."""
+    page = (ROOT / "docs/reference/cli.md").read_text().split(f"\n## diffcdr {command}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"`(--[a-z-]+)", page))

@@ -40,6 +40,11 @@ class EventFile:
     sha256: str
     weights: EventWeights
 
+    def counted(self) -> int:
+        """How many of the events training learns from: those with a rating, or of a type with a weight."""
+        weighted = list(self.weights.ratings(None))
+        return self.frame.filter(pl.col("rating").is_not_null() | pl.col("type").is_in(weighted)).height
+
     def join(self, raw: RawRatings, side: str, *, rating_range: tuple[float, float]) -> RawRatings:
         """``raw`` and, after it, its domain's events (``side``: source or target), as if of one file.
 
@@ -73,7 +78,7 @@ class EventFile:
         return replace(raw, frame=frame, how=how)
 
 
-def read_events(path: Path, *, weights: EventWeights | None = None) -> EventFile:
+def read_events(path: Path, *, weights: EventWeights | None = None, may_be_empty: bool = False) -> EventFile:
     """Read the file at ``path``, .parquet, .csv or .jsonl. ``weights``: the built-in ones if not given.
 
     Raises:
@@ -97,6 +102,6 @@ def read_events(path: Path, *, weights: EventWeights | None = None) -> EventFile
     strange = frame.filter(~pl.col("domain").is_in(["source", "target"]).fill_null(False))
     if strange.height:
         raise InputError(f"--events {path}: a domain is {strange['domain'][0]!r}; it must be source or target")
-    if not frame.height:
+    if not frame.height and not may_be_empty:
         raise InputError(f"--events {path} holds no events; leave the option out to train on the files alone")
     return EventFile(frame, path.absolute().name, digest, weights or EventWeights.parse("", name="--event-weights"))

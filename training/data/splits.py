@@ -77,6 +77,11 @@ def split_overlap(
     return Split(train=np.sort(train), validation=np.sort(validation), test=np.sort(test))
 
 
+def test_users(ids: Sequence[str], *, test: int, seed: int) -> list[str]:
+    """The ``test`` users of ``ids`` that :func:`split_overlap` holds out for the test with ``seed``."""
+    return sorted(ids, key=lambda user: _place(user, seed))[: max(0, test)]
+
+
 def ratings_without(domain: Domain, users: Int64Array) -> RatingTable:
     """All ratings of ``domain`` but those of ``users``, rows of it."""
     held = np.zeros(len(domain.users), dtype=bool)
