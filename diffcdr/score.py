@@ -84,6 +84,7 @@ class Plan:
     titles: bool = False
     filter: str | None = None
     state: str | None = None
+    caps: dict[str, int] | None = None
 
 
 def score_users(  # noqa: PLR0913 - everything that a run depends on
@@ -235,6 +236,7 @@ def make_plan(
         if options.filter is None
         else hashlib.sha256(options.filter.model_dump_json().encode()).hexdigest(),
         state=None if state is None else state.digest(),
+        caps=dict(options.caps) or None,
     )
 
 

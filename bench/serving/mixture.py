@@ -88,7 +88,8 @@ def _filtered(population: Population, rng: Random) -> Question:
     wanted = rng.choice(
         ({"items": items}, {"where": {"tags": {"none": ["sale"]}}}, {"where": {"tags": {"any": ["sale"]}}})
     )
-    return _single("filtered", user_id=population.user(rng), k=rng.randint(1, 100), filter=wanted)
+    caps = rng.choice(({}, {"tags": 3}))
+    return _single("filtered", user_id=population.user(rng), k=rng.randint(1, 100), filter=wanted, caps=caps)
 
 
 def _stranger(population: Population, rng: Random) -> Question:

@@ -50,6 +50,7 @@ class Options(TypedDict, total=False):
     fallback: Literal["allow", "deny"]
     explain: bool
     filter: Mapping[str, Any]
+    caps: Mapping[str, int]
     model: str
 
 
@@ -108,7 +109,9 @@ def recommend_user(
     user_id: str, *, timeout_ms: int | None = None, **options: Unpack[Options]
 ) -> Call[RecommendationList]:
     """The same with GET: for callers behind a cache or a proxy that only knows URLs."""
-    parameters = given(timeout_ms=timeout_ms, **options | _filtered(options.get("filter")))
+    parameters = given(
+        timeout_ms=timeout_ms, **options | _as_json(filter=options.get("filter"), caps=options.get("caps"))
+    )
     return Call("GET", f"{_address(user_id)}/recommendations", RecommendationList.read, parameters=parameters)
 
 
@@ -133,9 +136,15 @@ def add_events(events: Iterable[Event]) -> Call[EventsResult]:
     return Call("POST", "/v1/events", EventsResult.read, body=body, keyed=True)
 
 
-def popular(*, k: int = 20, offset: int | None = None, filter: Mapping[str, Any] | None = None) -> Call[ItemList]:
+def popular(
+    *,
+    k: int = 20,
+    offset: int | None = None,
+    filter: Mapping[str, Any] | None = None,
+    caps: Mapping[str, int] | None = None,
+) -> Call[ItemList]:
     """The most rated items that ``filter`` allows, as unknown users get them; all but the first ``offset``."""
-    parameters = given(k=k, offset=offset) | _filtered(filter)
+    parameters = given(k=k, offset=offset) | _as_json(filter=filter, caps=caps)
     return Call("GET", "/v1/items/popular", ItemList.read, parameters=parameters)
 
 
@@ -176,7 +185,7 @@ def similar_items(
 ) -> Call[SimilarItems]:
     """Items like this one, of the same domain, of those that ``filter`` allows."""
     path = f"/v1/items/{segment(item_id)}/similar"
-    parameters = given(k=k, domain=domain, model=model) | _filtered(filter)
+    parameters = given(k=k, domain=domain, model=model) | _as_json(filter=filter)
     return Call("GET", path, SimilarItems.read, parameters=parameters)
 
 
@@ -256,9 +265,9 @@ def _ratings(pairs: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
     return [{"item_id": item_id, "rating": rating} for item_id, rating in pairs]
 
 
-def _filtered(filter: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``filter`` as a query string has it."""
-    return {} if filter is None else {"filter": json.dumps(filter, default=list)}
+def _as_json(**values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ``values`` that are there, as a query string has them."""
+    return {name: json.dumps(value, default=list) for name, value in given(**values).items()}
 
 
 def given(**values: Any) -> dict[str, Any]:

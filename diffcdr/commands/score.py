@@ -18,6 +18,7 @@ from diffcdr.device.names import Device, parse_device
 from diffcdr.errors import InputError
 from diffcdr.files.encodings import known_encoding
 from diffcdr.files.users import read_users
+from diffcdr.filtering.caps import parse_caps
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.help import help_groups
 from diffcdr.list_files import format_of
@@ -52,7 +53,7 @@ MOSTLY = 0.9
 @help_groups(
     {
         "Files": ("bundle", "users", "out", "opted_out", "state", "encoding"),
-        "Lists": ("k", "lists", "titles", "include_seen", "diversity", "filter"),
+        "Lists": ("k", "lists", "titles", "include_seen", "diversity", "filter", "caps"),
         "Work": ("resume", "device", "search_device", "threads", "engine", "master", "spark_conf"),
     }
 )
@@ -74,6 +75,10 @@ def score(
     filter: Annotated[
         str | None,
         typer.Option(metavar="JSON", help='Which items lists may hold, such as \'{"where": {"price": {"lt": 20}}}\'.'),
+    ] = None,
+    caps: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="At most so many items of a list share a value, such as '{\"genre\": 3}'."),
     ] = None,
     opted_out: Annotated[
         Path | None,
@@ -129,6 +134,7 @@ def score(
             diversity=diversity,
             titles=titles,
             filter=None if filter is None else ItemFilter.parse(filter),
+            caps=parse_caps(caps),
         ),
         resume=resume,
         opted_out=None if opted_out is None else _read(reporter, opted_out, codec),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,7 @@ import numpy as np
 from diffcdr.arrays import BoolArray, Int32Array, Int64Array
 from diffcdr.bundle.attributes import AVAILABLE, TAGS
 from diffcdr.bundle.reader import TargetItems
+from diffcdr.filtering.caps import CappedAttribute, CapRules, Caps, check_caps
 from diffcdr.filtering.changes import ItemChanges
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.filtering.masks import check_filter, meeting
@@ -108,10 +110,31 @@ class Catalogue:
         if self._said is not None and not self._said.any():
             self._said = None
         self._latest: tuple[ItemChanges, BoolArray | None] | None = None
+        # The origin is held so that its identity is not used again.
+        self._tags: tuple[tuple[int, int], Mapping[int, frozenset[str]], object] | None = None
 
     def check(self, wanted: ItemFilter) -> None:
         """Raise FilterError if the bundle does not support ``wanted``; takes microseconds."""
         check_filter(wanted, self._items.attributes.columns)
+
+    def check_caps(self, caps: Caps) -> None:
+        """Raise CapsError if the bundle does not support ``caps``."""
+        check_caps(caps, self._items.attributes.columns)
+
+    def rules(self, caps: Caps, changes: ItemChanges | None) -> CapRules | None:
+        """``caps`` for this bundle after ``changes``; None for no caps. Raises CapsError."""
+        if not caps:
+            return None
+        self.check_caps(caps)
+        columns = self._items.attributes.columns
+        attributes = [
+            CappedAttribute(columns.get(name), self._tagged(changes) if name == TAGS else {}) for name, _ in caps
+        ]
+        return CapRules(attributes, [most for _, most in caps])
+
+    def remaining(self, rows: Int64Array) -> Subset:
+        """A search among the items in ``rows`` alone, ascending."""
+        return Subset(self._exact, (self._items.vectors, self._items.biases), rows, layout=self._layout)
 
     def allowed(self, wanted: ItemFilter | None, changes: ItemChanges | None) -> Allowed | None:
         """The items that ``wanted`` allows after ``changes``; None for all. Slow unless the filter is cached.
@@ -144,7 +167,7 @@ class Catalogue:
         rows: Int64Array = np.flatnonzero(mask)
         subset = None
         if len(rows) < FEW * len(mask):
-            subset = Subset(self._exact, (self._items.vectors, self._items.biases), rows, layout=self._layout)
+            subset = self.remaining(rows)
         made = Meeting(mask, subset)
         with self._lock:
             if key not in self._kept:
@@ -163,6 +186,19 @@ class Catalogue:
         ]
         rows = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
         return np.ascontiguousarray(rows[rows >= 0])
+
+    def _tagged(self, changes: ItemChanges | None) -> Mapping[int, frozenset[str]]:
+        """The changed tags of items, by row."""
+        if changes is None or not changes.tags_serial:
+            return {}
+        key = id(changes.origin), changes.tags_serial
+        known = self._tags
+        if known is None or known[0] != key:
+            said = [(item, change.tags) for item, change in list(changes.entries.items()) if change.tags is not None]
+            rows = self._items.ids.rows([item for item, _ in said]).tolist()
+            found = {row: frozenset(tags) for row, (_, tags) in zip(rows, said, strict=True) if row >= 0}
+            self._tags = known = key, found, changes.origin
+        return known[1]
 
     def _withheld(self, changes: ItemChanges | None) -> BoolArray | None:
         if changes is not None and not changes.known:

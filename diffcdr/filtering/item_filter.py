@@ -23,8 +23,11 @@ MAX_WORDS = 100
 class FilterError(InputError):
     """A filter that the bundle does not support; ``pointer`` (JSON) names the part."""
 
+    part = "filter"
+    """The member of a request that is refused."""
+
     def __init__(self, pointer: str, detail: str) -> None:
-        super().__init__(f"filter{pointer}: {detail}")
+        super().__init__(f"{self.part}{pointer}: {detail}")
         self.pointer, self.detail = pointer, detail
 
 

@@ -13,6 +13,8 @@ from diffcdr.bundle.reader import Bundle
 from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
 from diffcdr.errors import BundleError, DeviceError
+from diffcdr.filtering.capped_lists import PoolCaps, capped, filled
+from diffcdr.filtering.caps import CapRules
 from diffcdr.filtering.catalogue import Allowed, Catalogue
 from diffcdr.recommend.query import Query
 from diffcdr.search.approximate import open_search
@@ -41,7 +43,9 @@ class Wanted:
     diversity: Float64Array
     sparse: SparsePart | None = None
     allowed: Allowed | None = None
-    """... and the items that all of them may contain."""
+    """... and the items that all of them may contain, ..."""
+    caps: CapRules | None = None
+    """... with at most so many of a value."""
 
 
 class _Finds(Protocol):
@@ -107,25 +111,50 @@ class ItemSearch:
         """The lists that are ``wanted``."""
         diverse = bool(wanted.diversity.any())
         length = pool_size(wanted.k, self._topk.n_items) if diverse else wanted.k
+        if wanted.caps is not None:
+            return self._capped(wanted, wanted.caps, diverse=diverse)
         pool, scores = self._best(wanted, length)
         if not diverse:
             return pool, scores
         return diversify(pool, scores, self._vectors, k=wanted.k, diversity=wanted.diversity)
 
+    def _capped(self, wanted: Wanted, rules: CapRules, *, diverse: bool) -> Lists:
+        pool, scores = self._best(wanted, pool_size(wanted.k, self._topk.n_items))
+        caps = PoolCaps(rules, pool)
+        if diverse:
+            lists = diversify(pool, scores, self._vectors, k=wanted.k, diversity=wanted.diversity, taken=caps.take)
+        else:
+            lists = capped((pool, scores), caps, k=wanted.k)
+        allowed = None if wanted.allowed is None else wanted.allowed.mask
+
+        def further(user: int, barred: BoolArray, seen: Int32Array, k: int) -> Lists:
+            left = ~barred if allowed is None else allowed & ~barred
+            left[seen] = False
+            rows, found = self.catalogue.remaining(np.flatnonzero(left)).search(
+                wanted.vectors[[user]],
+                k,
+                masked=wanted.masked.take(np.array([user])),
+                sparse=None if wanted.sparse is None else wanted.sparse.of(np.array([user])),
+            )
+            there = rows[0] >= 0
+            return rows[0][there], found[0][there]
+
+        return filled(lists, pool, caps, rules=rules, items=self._topk.n_items, further=further)
+
     def _best(self, wanted: Wanted, k: int) -> Lists:
         users, masked, sparse, allowed = wanted.vectors, wanted.masked, wanted.sparse, wanted.allowed
+        # Filters and caps use only the exact search; for unavailable items alone, the approximate one does.
+        exactly = wanted.caps is not None or (allowed is not None and allowed.meeting is not None)
+        find: _Finds = self._among_all if exactly else self._among_listed
         if allowed is None:
-            return self._among_listed(users, k, masked, sparse)
+            return find(users, k, masked, sparse)
         if allowed.subset is not None:
             subset = allowed.subset
 
             def among(users: Float32Array, k: int, masked: MaskedRows, sparse: SparsePart | None, /) -> Lists:
                 return subset.search(users, k, masked=masked, sparse=sparse, compiled=self._compiled)
 
-            find: _Finds = among
-        else:
-            # Filters use only the exact search; for unavailable items alone, the approximate one does.
-            find = self._among_listed if allowed.meeting is None else self._among_all
+            find = among
         passed_over = allowed.passed_over
         if passed_over is None:
             return find(users, k, masked, sparse)
@@ -191,12 +220,13 @@ def searched_together(
     """Groups of ``chosen`` queries, one search each: short plain lists, long ones, and diverse ones with one ``k``.
 
     ``alike``: a shorter list is the beginning of a longer one; if not, plain lists are also grouped by ``k``. All
-    queries of a group allow the same items.
+    queries of a group allow the same items and have the same caps.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     for i in chosen:
         diverse, mine = queries[i].diversity > 0.0, allowed[i]
         k = queries[i].k
-        key = (None if mine is None else mine.key, diverse, int(k > SHORT) if alike and not diverse else k)
+        capped = queries[i].caps and (queries[i].caps, None if (now := queries[i].changes) is None else now.key)
+        key = (None if mine is None else mine.key, capped, diverse, int(k > SHORT) if alike and not diverse else k)
         groups.setdefault(key, []).append(i)
     return [np.array(group) for group in groups.values()]

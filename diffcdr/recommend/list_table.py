@@ -11,6 +11,7 @@ import polars as pl
 
 from diffcdr.errors import InputError
 from diffcdr.files.users import USER_COLUMN
+from diffcdr.filtering.caps import Caps, check_caps
 from diffcdr.filtering.changes import ItemChanges
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.filtering.masks import check_filter
@@ -41,6 +42,8 @@ class ScoreOptions:
     titles: bool = False
     filter: ItemFilter | None = None
     """Which items the lists may hold."""
+    caps: Caps = ()
+    """At most so many items of a list share a value of an attribute."""
 
 
 class Scorer:
@@ -78,6 +81,7 @@ class Scorer:
             exclude_seen=options.exclude_seen,
             diversity=options.diversity,
             filter=options.filter,
+            caps=options.caps,
             changes=self._changes,
         )
         strategies = self._strategies.gather(top.strategies)
@@ -110,6 +114,7 @@ def check_options(bundle: Bundle, options: ScoreOptions) -> None:
     """Raise InputError if ``bundle`` lacks the wanted titles or attributes of target items."""
     if options.filter is not None:
         check_filter(options.filter, bundle.target_items.attributes.columns)
+    check_caps(options.caps, bundle.target_items.attributes.columns)
     if options.titles and bundle.target_items.titles is None:
         raise InputError(
             "the bundle has no titles of target items; train it with --target-titles, or leave out --titles"

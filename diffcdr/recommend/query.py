@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diffcdr.errors import InputError
+from diffcdr.filtering.caps import Caps
 from diffcdr.filtering.changes import ItemChanges
 from diffcdr.filtering.item_filter import ItemFilter
 
@@ -60,6 +61,8 @@ class Query:
     """Explain how each score adds up from the user's ratings (:mod:`diffcdr.recommend.explain`)."""
     filter: ItemFilter | None = None
     """Which items the list may contain; None for all that are available."""
+    caps: Caps = ()
+    """At most so many items of the list may share a value of an attribute (:mod:`diffcdr.filtering.caps`)."""
     changes: ItemChanges | None = field(default=None, compare=False)
     """Changes of items since the bundle was made; None for no changes."""
 

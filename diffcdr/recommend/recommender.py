@@ -31,6 +31,7 @@ from diffcdr.device.health import DeviceHealth
 from diffcdr.device.names import Device
 from diffcdr.device.placement import Placement
 from diffcdr.errors import InputError
+from diffcdr.filtering.caps import Caps, CapsLike, caps_of
 from diffcdr.filtering.changes import ItemChanges
 from diffcdr.filtering.item_filter import FilterLike, ItemFilter
 from diffcdr.recommend.explain import Explainer
@@ -122,7 +123,13 @@ class Recommender:
         self._search.compile(self._resolver.neighbours)
 
     def recommend(
-        self, user_id: str, *, k: int = 20, filter: FilterLike | None = None, **wishes: Any
+        self,
+        user_id: str,
+        *,
+        k: int = 20,
+        filter: FilterLike | None = None,
+        caps: CapsLike | None = None,
+        **wishes: Any,
     ) -> Recommendation:
         """The ``k`` best items for one user.
 
@@ -144,13 +151,14 @@ class Recommender:
             user_id: a user of either domain; for an unknown one, the list is the popular one.
             k: length of the list, at least 1.
             filter: which items the list may contain, as in a request: ``{"where": {"price": {"lt": 20}}}``.
+            caps: at most so many items of the list share a value of an attribute: ``{"genre": 3}``.
             wishes: further fields of :class:`Query`: ``history``, ``exclude_items``, ``diversity``, ``explain``, …
 
         Raises:
             InputError: ``k`` is below 1, ``offset`` below 0, ``diversity`` is not between 0 and 1, the bundle does not
-                support ``filter``, or nothing is known about the user and ``allow_fallback`` is False.
+                support ``filter`` or ``caps``, or nothing is known about the user and ``allow_fallback`` is False.
         """
-        (answer,) = self.answer([Query(user_id, k=k, filter=ItemFilter.of(filter), **wishes)])
+        (answer,) = self.answer([Query(user_id, k=k, filter=ItemFilter.of(filter), caps=caps_of(caps), **wishes)])
         if isinstance(answer, UserUnknown):
             raise InputError(f"nothing is known about {user_id!r} ({answer.reason}), and a popular list was ruled out")
         return answer
@@ -161,6 +169,7 @@ class Recommender:
         *,
         k: int = 20,
         filter: ItemFilter | Mapping[str, Any] | None = None,
+        caps: CapsLike | None = None,
         **wishes: Any,
     ) -> pl.DataFrame:
         """The ``k`` best items of many users, a row per place: user_id, rank (from 1), item_id, score, strategy.
@@ -174,7 +183,7 @@ class Recommender:
         >>> lists["strategy"].to_list()
         ['transfer', 'transfer', 'transfer', 'popular', 'popular', 'popular']
         """
-        options = ScoreOptions(k=k, filter=ItemFilter.of(filter), **wishes)
+        options = ScoreOptions(k=k, filter=ItemFilter.of(filter), caps=caps_of(caps), **wishes)
         return ranked_table(self, user_ids, options)
 
     def embed(self, user_ids: Sequence[str]) -> Float32Array:
@@ -203,6 +212,7 @@ class Recommender:
 
     def _answer(self, queries: Sequence[Query]) -> list[Recommendation | UserUnknown]:
         allowed = [self.catalogue.allowed(query.filter, query.changes) for query in queries]
+        caps = [self.catalogue.rules(query.caps, query.changes) for query in queries]
         with stage("transfer"):
             resolved = self._resolver.resolve(queries)
         excluded = excluded_rows(self._bundle, queries, resolved)
@@ -218,6 +228,7 @@ class Recommender:
                         diversity=np.array([queries[i].diversity for i in group]),
                         sparse=None if resolved.histories is None else resolved.histories.of(group),
                         allowed=allowed[group[0]],
+                        caps=caps[group[0]],
                     )
                 )
             for i, row, score in zip(group.tolist(), rows, scores, strict=True):
@@ -226,15 +237,17 @@ class Recommender:
                 answers[i] = self._listing.of(row[:count], shown, strategy=strategy, allowed=allowed[i])
         for i in set(range(len(queries))).difference(personal):
             reason = resolved.reasons[i]
-            answers[i] = self._listing.fall_back(queries[i], reason, excluded=excluded[i], allowed=allowed[i])
+            answers[i] = self._listing.fall_back(
+                queries[i], reason, excluded=excluded[i], allowed=allowed[i], caps=caps[i]
+            )
         return [answer for answer in answers if answer is not None]
 
     def popular(
-        self, k: int, *, filter: ItemFilter | None = None, changes: ItemChanges | None = None
+        self, k: int, *, filter: ItemFilter | None = None, caps: Caps = (), changes: ItemChanges | None = None
     ) -> Recommendation:
-        """The ``k`` most rated items, ties in id order; ``filter`` and ``changes`` as in :class:`Query`."""
-        allowed = self.catalogue.allowed(filter, changes)
-        return self._listing.popular(k, excluded=NO_ITEMS, reason=None, allowed=allowed)
+        """The ``k`` most rated items, ties in id order; ``filter``, ``caps`` and ``changes`` as in :class:`Query`."""
+        allowed, rules = self.catalogue.allowed(filter, changes), self.catalogue.rules(caps, changes)
+        return self._listing.popular(k, excluded=NO_ITEMS, reason=None, allowed=allowed, caps=rules)
 
     def sampled_vectors(self, count: int) -> Float32Array:
         """Target vectors float32 [B, target_dim] of about ``count`` source users, at even distances in the table."""
@@ -269,11 +282,12 @@ class Recommender:
         exclude_seen: bool = True,
         diversity: float = 0.0,
         filter: ItemFilter | None = None,
+        caps: Caps = (),
         changes: ItemChanges | None = None,
     ) -> TopRows:
         """The answers of :meth:`answer` to plain queries of ``user_ids``, as arrays; raises the same errors."""
         Query(None, k=k, diversity=diversity).check()
-        allowed = self.catalogue.allowed(filter, changes)
+        allowed, rules = self.catalogue.allowed(filter, changes), self.catalogue.rules(caps, changes)
         source, warm = self._resolver.rows(user_ids)
         vectors, strategies = self._resolver.known(source, warm)
         seen = self._bundle.target_users.seen_of(warm if exclude_seen else np.full_like(warm, -1))
@@ -285,11 +299,12 @@ class Recommender:
                 diversity=np.full(len(vectors), float(diversity)),
                 sparse=self._resolver.histories(source, strategies),
                 allowed=allowed,
+                caps=rules,
             )
         )
         scores = np.where(rows >= 0, self._in_range(scores), scores)
         fallback = np.flatnonzero(strategies == ROW_STRATEGIES.index("popular"))
-        self._listing.fill(rows, scores, fallback, allowed=allowed)
+        self._listing.fill(rows, scores, fallback, allowed=allowed, caps=rules)
         return TopRows(rows, scores, strategies)
 
     def _in_range(self, scores: Float32Array) -> Float32Array:

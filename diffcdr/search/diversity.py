@@ -14,6 +14,8 @@ cosines are taken of directions in steps of 2^-26, without rounding (:mod:`diffc
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from diffcdr.arrays import Float32Array, Float64Array, Int32Array, Int64Array
@@ -21,6 +23,7 @@ from diffcdr.search.exact import to_steps
 
 POOL_FACTOR = 5
 """Candidates considered for each place of a list."""
+Taken = Callable[[int, int], Int64Array]
 WORKING_BYTES = 1 << 20
 """Memory of the pools processed at a time: about one core's L2."""
 
@@ -31,7 +34,13 @@ def pool_size(k: int, n_items: int) -> int:
 
 
 def diversify(
-    rows: Int32Array, scores: Float32Array, vectors: Float32Array, *, k: int, diversity: float | Float64Array
+    rows: Int32Array,
+    scores: Float32Array,
+    vectors: Float32Array,
+    *,
+    k: int,
+    diversity: float | Float64Array,
+    taken: Taken | None = None,
 ) -> tuple[Int32Array, Float32Array]:
     """Choose ``k`` of each user's pool.
 
@@ -41,6 +50,7 @@ def diversify(
         vectors: float32 [n, dim], of all items.
         k: at most P.
         diversity: 0 to 1, one for all or [B].
+        taken: called with (user, place in the pool) when an item is taken; the places that then may not be taken.
 
     Returns:
         (item rows int32 [B, k], scores float32 [B, k]) in the order they were chosen; -1 and -inf after the last.
@@ -52,10 +62,17 @@ def diversify(
     for start in range(0, users, step):
         part = slice(start, start + step)
         relevance = _relevance(rows[part], scores[part])
-        places[part] = _choose(relevance, _directions(rows[part], vectors), k=k, diversity=weights[part])
-    left = np.arange(k) < np.count_nonzero(rows >= 0, axis=1)[:, None]
+        places[part] = _choose(
+            relevance, _directions(rows[part], vectors), k=k, diversity=weights[part], taken=_after(taken, start)
+        )
+    left = places >= 0
     chosen = np.where(left, np.take_along_axis(rows, places, axis=1), -1)
     return chosen.astype(np.int32), np.where(left, np.take_along_axis(scores, places, axis=1), -np.inf)
+
+
+def _after(taken: Taken | None, start: int) -> Taken | None:
+    """``taken`` for users that are counted from ``start``."""
+    return None if taken is None else lambda user, place: taken(start + user, place)
 
 
 def _relevance(rows: Int32Array, scores: Float32Array) -> Float64Array:
@@ -81,19 +98,24 @@ def _directions(rows: Int32Array, vectors: Float32Array) -> Float64Array:
     return to_steps(unit)
 
 
-def _choose(relevance: Float64Array, directions: Float64Array, *, k: int, diversity: Float64Array) -> Int64Array:
-    """Places in the pool, int64 [B, k], in the order in which they are chosen; anything after the last item."""
+def _choose(
+    relevance: Float64Array, directions: Float64Array, *, k: int, diversity: Float64Array, taken: Taken | None
+) -> Int64Array:
+    """Places in the pool, int64 [B, k], in the order in which they are chosen; -1 after the last item."""
     users = np.arange(len(relevance))
     there = np.isfinite(relevance)
     gain = np.where(there, (1.0 - diversity)[:, None] * np.where(there, relevance, 0.0), -np.inf)
     closest = np.full(relevance.shape, -np.inf, dtype=np.float32)
-    chosen = np.zeros((len(relevance), k), dtype=np.int64)
+    chosen, picked = np.empty((len(relevance), k), dtype=np.int64), np.zeros(len(relevance), dtype=np.int64)
     # The pool is in order of the scores: its first is the best, and comes first.
     for place in range(k):
         if place:
-            chosen[:, place] = np.argmax(gain - diversity[:, None] * closest, axis=1)
-        picked = chosen[:, place]
+            picked = np.argmax(gain - diversity[:, None] * closest, axis=1)
+        chosen[:, place] = np.where(np.isfinite(gain[users, picked]), picked, -1)
         gain[users, picked] = -np.inf
+        for user in users.tolist() if taken is not None else ():
+            if taken is not None and chosen[user, place] >= 0:
+                gain[user, taken(user, int(picked[user]))] = -np.inf
         alike = np.matmul(directions, directions[users, picked][:, :, None])[:, :, 0].astype(np.float32)
         np.maximum(closest, alike, out=closest)
     return chosen

@@ -171,9 +171,9 @@ def from_exception(error: Exception) -> Problem:
     return problem
 
 
-def filter_refused(error: FilterError, *, place: str = "/filter") -> Problem:
-    """422 for a filter at ``place`` in the request that the bundle cannot be asked."""
-    pointer = place + error.pointer
+def filter_refused(error: FilterError, *, within: str = "") -> Problem:
+    """422 for a filter or caps, ``within`` the request, that the bundle cannot be asked."""
+    pointer = f"{within}/{error.part}{error.pointer}"
     return Problem(
         "invalid_request", f"{pointer}: {error.detail}", errors=[FieldError(pointer=pointer, detail=error.detail)]
     )

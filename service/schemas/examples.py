@@ -56,6 +56,7 @@ _USERS: Sequence[Example] = [
     {"user_id": USER, "k": 10, "offset": 10},
     {"user_id": USER, "explain": True},
     {"user_id": USER, "filter": _FILTER},
+    {"user_id": USER, "caps": {"tags": 3}},
     {"history": [{"item_id": FILMS[0], "rating": 5}, {"item_id": FILMS[1], "rating": 2}]},
     {"user_id": USER, "target_history": [{"item_id": BOOK, "rating": 4}]},
 ]

@@ -6,13 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from diffcdr.filtering.caps import caps_of
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.recommend.query import NAMED, EmptyReason, UnexplainedReason
 from diffcdr.recommend.recommender import FallbackReason, Query, Strategy
 from service.bundles.registry import MAX_K
 from service.schemas.base import WHOLE, Body, Id, ModelName, SentId, Timeout
 from service.schemas.examples import BOOK, RECOMMENDATION_ID
-from service.schemas.filters import FilterText, filter_in
+from service.schemas.filters import CapsByName, CapsText, FilterText, caps_in, filter_in
 
 MAX_LISTED = 1000
 """Most excluded items and most ratings of a history in one request."""
@@ -115,6 +116,7 @@ class BatchUser(_Options):
         ItemFilter | None,
         Field(description="Which items the list may contain. The list has exactly the best of them."),
     ] = None
+    caps: CapsByName | None = None
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -135,6 +137,7 @@ class BatchUser(_Options):
             history=tuple((rating.item_id, rating.rating) for rating in self.history),
             target_history=tuple((rating.item_id, rating.rating) for rating in self.target_history),
             filter=self.filter,
+            caps=caps_of(self.caps),
             allow_fallback=self.fallback == "allow",
         )
 
@@ -161,6 +164,7 @@ class RecommendationParameters(_Options):
         ),
     ] = ()
     filter: FilterText = None
+    caps: CapsText = None
     timeout_ms: Timeout = None
 
     def query(self, user_id: str) -> Query:
@@ -174,6 +178,7 @@ class RecommendationParameters(_Options):
             offset=self.offset,
             explain=self.explain,
             filter=filter_in(self.filter),
+            caps=caps_in(self.caps),
             allow_fallback=self.fallback == "allow",
         )
 

@@ -1,4 +1,4 @@
-"""Checks filters against the bundle that will answer, before the request waits for anything."""
+"""Checks filters and caps against the bundle that will answer, before the request waits for anything."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from service.bundles.registry import Model
 from service.edge.problems import filter_refused
 
 
-def require_askable(model: Model, query: Query, *, place: str = "/filter") -> None:
-    """Raise Problem 422 if ``model`` does not support the filter of ``query``, at ``place`` in the request."""
-    if query.filter is None:
+def require_askable(model: Model, query: Query, *, within: str = "") -> None:
+    """Raise Problem 422 if ``model`` does not support the filter or caps of ``query``, ``within`` the request."""
+    if query.filter is None and not query.caps:
         return
+    catalogue = model.recommender.catalogue
     try:
-        model.recommender.catalogue.check(query.filter)
+        if query.filter is not None:
+            catalogue.check(query.filter)
+        catalogue.check_caps(query.caps)
     except FilterError as error:
-        refused = filter_refused(error, place=place)
+        refused = filter_refused(error, within=within)
     else:
         return
     raise refused

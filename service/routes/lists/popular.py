@@ -16,7 +16,7 @@ from service.components import runtime_of
 from service.edge.problems import responses
 from service.routes.lists.filters import require_askable
 from service.schemas import PopularAnswer
-from service.schemas.filters import FilterText, filter_in
+from service.schemas.filters import CapsText, FilterText, caps_in, filter_in
 
 router = APIRouter(tags=["items"])
 
@@ -29,6 +29,7 @@ class PopularParameters(BaseModel):
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")] = 20
     offset: Annotated[int, Field(ge=0, lt=MAX_K, description="Skip this many from the beginning.")] = 0
     filter: FilterText = None
+    caps: CapsText = None
 
 
 @router.get(
@@ -46,14 +47,22 @@ async def popular(request: Request, parameters: Annotated[PopularParameters, Que
     runtime = runtime_of(request)
     lineup, changes = runtime.registry.lineup, runtime.items.now
     model = lineup.stable
-    wanted = ListQuery(None, k=parameters.k, offset=parameters.offset, filter=filter_in(parameters.filter))
-    require_askable(model, wanted, place="/query/filter")
+    wanted = ListQuery(
+        None,
+        k=parameters.k,
+        offset=parameters.offset,
+        filter=filter_in(parameters.filter),
+        caps=caps_in(parameters.caps),
+    )
+    require_askable(model, wanted, within="/query")
     # The id stays the same for an hour. It is part of the ETag, so a cached answer never has an old id.
     recommendation_id = runtime.feedback.ids.issue_popular(lineup, model)
-    everything = wanted.filter is None and changes.known and not changes.serial
+    plain = wanted.filter is None and not wanted.caps and changes.known and not changes.serial
     most = model.popular
-    if not everything:
-        most = await asyncio.to_thread(model.recommender.popular, MAX_K, filter=wanted.filter, changes=changes)
+    if not plain:
+        most = await asyncio.to_thread(
+            model.recommender.popular, MAX_K, filter=wanted.filter, caps=wanted.caps, changes=changes
+        )
     shown = page(most, wanted)
     content = {
         "items": item_list(shown),
@@ -61,6 +70,6 @@ async def popular(request: Request, parameters: Annotated[PopularParameters, Que
         "bundle": model.id,
         "recommendation_id": recommendation_id,
     }
-    if not everything:
+    if not plain:
         return content_response(request, content)
     return etag_response(request, f"{model.id}-{parameters.k}-{parameters.offset}-{recommendation_id}", content)

@@ -70,9 +70,7 @@ async def recommend_by_address(
 ) -> Response:
     """The same as `POST /v1/recommendations`, for a user with an id."""
     query = parameters.query(user_id)
-    return await _answer(
-        request, query, model_id=parameters.model, timeout_ms=parameters.timeout_ms, place="/query/filter"
-    )
+    return await _answer(request, query, model_id=parameters.model, timeout_ms=parameters.timeout_ms, within="/query")
 
 
 async def _answer(
@@ -81,7 +79,7 @@ async def _answer(
     *,
     model_id: str | None,
     timeout_ms: int | None,
-    place: str = "/filter",
+    within: str = "",
 ) -> Response:
     runtime = runtime_of(request)
     clock = asyncio.get_running_loop().time
@@ -91,7 +89,7 @@ async def _answer(
     certain = await runtime.guard.refresh(within=timeout / 2)
     lineup = runtime.registry.lineup
     model = lineup.choose(model_id, query.user_id)
-    require_askable(model, query, place=place)
+    require_askable(model, query, within=within)
     asked = await informed(runtime, model, (query,), certain=certain, until=began + timeout / 2)
     timed = await runtime.batcher.recommend(
         model.recommender,

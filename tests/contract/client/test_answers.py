@@ -43,6 +43,8 @@ def test_items_are_filtered_changed_and_looked_at(client: Client) -> None:
     assert ([each.available for each in known], known[0].attributes) == ([True, False], {"tags": ["sale"]})
     client.change_items({item: {"tags": None, "available": None} for item in ("t00007", "t00008", "t00009")})
     assert client.popular(filter=sale).empty_reason == "no_item_allowed"
+    one = client.recommend(USERS[0], caps={"tags": 1}).items
+    assert client.recommend_user(USERS[0], caps={"tags": 1}).items == one
 
 
 def test_vectors_cross_the_wire_bit_by_bit(client: Client, folder: Path) -> None:

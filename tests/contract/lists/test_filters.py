@@ -88,6 +88,29 @@ def test_similar_items_are_filtered_too(client: httpx.Client, recommender: Recom
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/query/filter")
 
 
+def test_every_address_keeps_to_the_caps(client: httpx.Client, recommender: Recommender) -> None:
+    caps = {"genre": 1, "language": 3}
+    for user in ("u00020", "u00001", "nobody"):
+        wanted = recommender.recommend(user, k=9, caps=caps).item_ids
+        assert wanted != recommender.recommend(user, k=9).item_ids
+        assert ids(ask(client, user_id=user, caps=caps)) == wanted
+        by_address = {"k": 9, "caps": json.dumps(caps)}
+        assert ids(client.get(f"/v1/users/{user}/recommendations", params=by_address)) == wanted
+    assert ids(client.get("/v1/items/popular", params=by_address)) == wanted
+    pages = [ids(ask(client, k=3, offset=offset, caps=caps)) for offset in (0, 3, 6)]
+    assert sum(pages, []) == ids(ask(client, caps=caps))
+    batch = [{"user_id": "u00020", "caps": caps, "k": 9}, {"user_id": "u00020", "caps": {"x": 1}}]
+    first, second = map(json.loads, client.post("/v1/recommendations/batch", json=batch).text.splitlines())
+    assert [item["item_id"] for item in first["items"]] == ids(ask(client, caps=caps))
+    assert second["error"]["errors"][0]["pointer"] == "/caps/x"
+    for caps, pointer in (({"x": 1}, "/caps/x"), ({"genre": 0}, "/caps/genre"), (dict.fromkeys("abcde", 1), "/caps")):
+        refused = ask(client, caps=caps)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
+        refused = client.get("/v1/users/u00020/recommendations", params={"caps": json.dumps(caps)})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+        assert pointer[1:] in refused.json()["detail"]
+
+
 def test_what_an_empty_list_means_is_said(client: httpx.Client) -> None:
     some = ["t00001", "t00002"]
     assert "empty_reason" not in ask(client).json()

@@ -249,6 +249,17 @@ def test_filtered_lists_are_those_of_the_recommender_and_a_run_of_another_filter
     assert "filter/where/colour: the bundle has no such attribute" in said and "filter: Invalid JSON" in said
     assert command_line(*command, '{"items": []}') == 0
     assert "the filter allows no item" in " ".join(capfd.readouterr().err.split())
+    assert command_line(*command[:-1], "--caps", '{"genre": 1}') == 0
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found["item_id"][:4].to_list() == known.recommend("u00020", k=4, caps={"genre": 1}).item_ids
+    capfd.readouterr()
+    for caps, why in (
+        ('{"x": 1}', "caps/x: the bundle has no such"),
+        ("{", "caps: this is no JSON"),
+        ("[]", "an object"),
+    ):
+        assert command_line(*command[:-1], "--caps", caps) == InputError.exit_code
+        assert why in " ".join(capfd.readouterr().err.split())
     users = pl.Series("user_id", ["u00020"])
     plans = [
         diffcdr.score.make_plan("b", users, ScoreOptions(filter=ItemFilter.of(each)), opted_out=None)
