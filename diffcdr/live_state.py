@@ -13,7 +13,8 @@ from importlib.metadata import entry_points
 import polars as pl
 
 from diffcdr.errors import MissingExtraError
-from diffcdr.filtering.changes import ItemChanges
+from diffcdr.filtering.changes import ItemChanges, named_list
+from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.installation import check_installation
 
 STATE_GROUP = "diffcdr.states"
@@ -32,10 +33,12 @@ class LiveState:
             "user_id", sorted(self.suppressed.union(() if opted_out is None else opted_out)), dtype=pl.String
         )
 
-    def digest(self) -> str:
-        """Equal for readings that lead to equal lists."""
+    def digest(self, filter: ItemFilter | None = None) -> str:
+        """Equal for readings that lead to equal lists with ``filter``."""
+        uploaded = None if filter is None else named_list(filter, self.changes)
+        stamp = None if uploaded is None else uploaded.stamp
         items = sorted((item, change.available, change.tags) for item, change in self.changes.entries.items())
-        return hashlib.sha256(json.dumps([items, sorted(self.suppressed)]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([items, sorted(self.suppressed), stamp]).encode()).hexdigest()
 
 
 def read_live_state(url: str) -> LiveState:

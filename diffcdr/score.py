@@ -120,8 +120,8 @@ def score_users(  # noqa: PLR0913 - everything that a run depends on
     """
     kind = format_of(out, nested=options.layout == "lists")
     plan = make_plan(recommender.bundle.id, users, options, opted_out=opted_out, state=state)
-    parts = _open_parts(out, plan, resume=resume)
     scorer = Scorer(recommender, options, opted_out=opted_out, changes=None if state is None else state.changes)
+    parts = _open_parts(out, plan, resume=resume)
     reused = 0
     writing: Future[None] | None = None
     with (
@@ -235,7 +235,7 @@ def make_plan(
         filter=None
         if options.filter is None
         else hashlib.sha256(options.filter.model_dump_json().encode()).hexdigest(),
-        state=None if state is None else state.digest(),
+        state=None if state is None else state.digest(options.filter),
         caps=dict(options.caps) or None,
     )
 

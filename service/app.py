@@ -33,7 +33,7 @@ from service.feedback.recommendation_ids import open_ids
 from service.lifespan import background_work, running
 from service.metrics import Metrics
 from service.routes import privacy
-from service.routes.catalogue import embeddings, item_changes, lookup, maps
+from service.routes.catalogue import embeddings, item_changes, item_lists, lookup, maps
 from service.routes.feedback import events, experiments
 from service.routes.lists import batch, popular, recommendations, similar
 from service.routes.operations import activity, console, docs, health, models
@@ -148,6 +148,7 @@ def create_app(
         experiments.router,
         popular.router,
         item_changes.router,
+        item_lists.router,
         similar.router,
         models.router,
         models.admin,

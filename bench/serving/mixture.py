@@ -170,6 +170,21 @@ def _item_change(population: Population, rng: Random) -> Question:
     return Question("item changes", "PUT", "/v1/items", frozenset({200}), body)
 
 
+def _item_list(population: Population, rng: Random) -> Question:
+    path = f"/v1/lists/{rng.choice(('spring', 'summer'))}"
+    items = [rated["item_id"] for rated in population.ratings(rng, "t", 300)]
+    upload = Question("list", "PUT", path, frozenset({204}), json.dumps({"items": items}).encode())
+    named = {"user_id": population.user(rng), "filter": {"list": path.rpartition("/")[2]}}
+    questions = (
+        upload,
+        Question("list deleted", "DELETE", path, frozenset({204})),
+        _get("list read", path, 200, 404),
+        _get("lists", "/v1/lists"),
+        Question("listed", "POST", SINGLE, frozenset({200, 422}), json.dumps(named).encode()),
+    )
+    return rng.choice(questions)
+
+
 def _erase(population: Population, rng: Random) -> Question:
     return Question("erasure", "DELETE", f"/v1/users/u{rng.randrange(FEW, 2 * FEW):07d}", frozenset({202}))
 
@@ -243,7 +258,8 @@ KINDS: Sequence[tuple[Maker, float]] = (
     (_opt_out, 4.0),
     (_erase, 1.0),
     (_item_change, 1.0),
-    (_look, 8.0),
+    (_item_list, 1.0),
+    (_look, 7.0),
     (_similar, 2.0),
     (_absent, 2.0),
     (_bad, 4.0),

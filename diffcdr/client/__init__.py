@@ -40,7 +40,7 @@ from diffcdr.client.experiment_answers import (
     RateShare,
     SampleRatioCheck,
 )
-from diffcdr.client.items import ItemChange, ItemsChanged, KnownItem
+from diffcdr.client.items import ItemChange, ItemsChanged, KnownItem, UploadedList, UploadedLists
 from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare, TrafficSplit
 from diffcdr.client.retries import Retries
 
@@ -78,5 +78,7 @@ __all__ = [
     "SourceShare",
     "TrafficSplit",
     "Unreachable",
+    "UploadedList",
+    "UploadedLists",
     "User",
 ]

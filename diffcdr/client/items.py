@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack
 
 from diffcdr.client.answers import Answer
@@ -47,3 +47,37 @@ def change_items(changes: Mapping[str, ItemChange]) -> Call[ItemsChanged]:
     """The same for up to 10,000 items, by id: all of it holds, or none."""
     body = {"items": [{"item_id": item_id, **change} for item_id, change in changes.items()]}
     return Call("PUT", "/v1/items", ItemsChanged.read, body=body)
+
+
+class UploadedList(Answer):
+    """An uploaded list of items. ``count``: number of different items."""
+
+    name: str
+    count: int
+    items: list[str]
+
+
+class UploadedLists(Answer):
+    """The names of all uploaded lists."""
+
+    lists: list[str]
+
+
+def put_list(name: str, items: Iterable[str]) -> Call[None]:
+    """Upload up to 100,000 items as the list ``name``, for ``filter={"list": name}``; replaces one of this name."""
+    return Call("PUT", f"/v1/lists/{segment(name)}", nothing, body={"items": list(items)})
+
+
+def uploaded_list(name: str) -> Call[UploadedList]:
+    """An uploaded list of items."""
+    return Call("GET", f"/v1/lists/{segment(name)}", UploadedList.read)
+
+
+def uploaded_lists() -> Call[UploadedLists]:
+    """The names of all uploaded lists."""
+    return Call("GET", "/v1/lists", UploadedLists.read)
+
+
+def delete_list(name: str) -> Call[None]:
+    """Delete an uploaded list; filters that name it are refused from then on."""
+    return Call("DELETE", f"/v1/lists/{segment(name)}", nothing)

@@ -15,7 +15,7 @@ from diffcdr.arrays import BoolArray, Int32Array, Int64Array
 from diffcdr.bundle.attributes import AVAILABLE, TAGS
 from diffcdr.bundle.reader import TargetItems
 from diffcdr.filtering.caps import CappedAttribute, CapRules, Caps, check_caps
-from diffcdr.filtering.changes import ItemChanges
+from diffcdr.filtering.changes import ItemChanges, named_list
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.filtering.masks import check_filter, meeting
 from diffcdr.filtering.subset import Subset
@@ -140,7 +140,7 @@ class Catalogue:
         """The items that ``wanted`` allows after ``changes``; None for all. Slow unless the filter is cached.
 
         Raises:
-            FilterError: the bundle does not support ``wanted``.
+            FilterError: the bundle does not support ``wanted``, or there is no list of the name that it gives.
         """
         key: Key = ()
         found: Meeting | None = None
@@ -156,13 +156,18 @@ class Catalogue:
 
     def _meeting(self, wanted: ItemFilter, changes: ItemChanges | None) -> tuple[Key, Meeting]:
         named = None if wanted.items is None else self._rows(wanted.items)
-        key: Key = (wanted.key(), None if named is None else hashlib.blake2b(named.data).digest())
+        uploaded = named_list(wanted, changes)
+        own = None if named is None else hashlib.blake2b(named.data).digest()
+        key: Key = (wanted.key(), own, None if uploaded is None else uploaded.stamp)
         if TAGS in wanted.where and changes is not None and changes.tags_serial:
             key = (*key, id(changes.origin), changes.tags_serial)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return key, self._kept[key]
+        if uploaded is not None:
+            listed = self._rows(uploaded.items())
+            named = listed if named is None else np.intersect1d(named, listed, assume_unique=True)
         mask = meeting(wanted, self._items, changes, rows=named)
         rows: Int64Array = np.flatnonzero(mask)
         subset = None

@@ -1,9 +1,12 @@
-"""Changes of items since the bundle was made: availability and tags."""
+"""What has changed since the bundle was made: availability and tags of items, and uploaded lists of items."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from diffcdr.filtering.item_filter import FilterError, ItemFilter
 
 REMEMBERED = 64
 """The changed items are kept for this many updates; a reader farther behind reads everything."""
@@ -15,6 +18,19 @@ class ItemChange:
 
     available: bool | None = None
     tags: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedList:
+    """An allow-list of items that was uploaded before. It stays JSON text until a filter names it."""
+
+    stamp: str
+    """Drawn at random for every upload."""
+    text: str
+
+    def items(self) -> tuple[str, ...]:
+        """The ids of its items."""
+        return tuple(json.loads(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,8 @@ class ItemChanges:
     origin: object = field(default_factory=object)
     known: bool = True
     """False while changes cannot be read: then no item counts as available."""
+    lists: Mapping[str, NamedList] = field(default_factory=dict)
+    """The uploaded lists by name; replaced as a whole, never changed in place."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -46,6 +64,16 @@ class ItemChanges:
         if not later or later[0][0] != serial + 1:
             return None
         return list(dict.fromkeys(item for _, items in later for item in items))
+
+
+def named_list(wanted: ItemFilter, changes: ItemChanges | None) -> NamedList | None:
+    """The uploaded list that ``wanted`` names; None if it names none. Raises FilterError if there is no such list."""
+    if wanted.list is None:
+        return None
+    found = None if changes is None else changes.lists.get(wanted.list)
+    if found is None:
+        raise FilterError("/list", f"there is no list {wanted.list!r}; PUT /v1/lists/{wanted.list} uploads it")
+    return found
 
 
 UNKNOWN = ItemChanges(known=False)
@@ -73,5 +101,14 @@ class ChangeLog:
         serial = known.serial + 1
         recent = (*known.recent[-(REMEMBERED - 1) :], (serial, tuple(changed)))
         self.now = ItemChanges(
-            self._entries, serial, serial if retagged else known.tags_serial, recent, origin=known.origin
+            self._entries,
+            serial,
+            serial if retagged else known.tags_serial,
+            recent,
+            origin=known.origin,
+            lists=known.lists,
         )
+
+    def take_lists(self, lists: Mapping[str, NamedList]) -> None:
+        """Replace the uploaded lists with ``lists``, by name."""
+        self.now = replace(self.now, lists=dict(lists))

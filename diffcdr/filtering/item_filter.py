@@ -40,6 +40,9 @@ AllowedId = Annotated[
     Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)],
     BeforeValidator(_text, json_schema_input_type=Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)] | int),
 ]
+LIST_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+ListName = Annotated[str, Field(pattern=LIST_NAME, max_length=64)]
+"""The name of an uploaded list, as it stands in an address."""
 Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD_BYTES)]
 Words = Annotated[tuple[Word, ...], Field(min_length=1, max_length=MAX_WORDS)]
 Scalar = bool | int | float | Annotated[str, Field(max_length=MAX_WORD_BYTES)]
@@ -84,6 +87,9 @@ class ItemFilter(_Part):
         tuple[AllowedId, ...] | None,
         Field(max_length=MAX_ALLOWED, fail_fast=True, description="Only these items; unknown ids are ignored."),
     ] = None
+    list: Annotated[
+        ListName | None, Field(description="Only items of this list, uploaded before with `PUT /v1/lists/{name}`.")
+    ] = None
     where: Annotated[
         dict[Annotated[str, Field(min_length=1, max_length=MAX_NAME)], Condition],
         Field(max_length=MAX_CONDITIONS, description="Attribute of the items: what is asked of it."),
@@ -111,10 +117,10 @@ class ItemFilter(_Part):
 
     def is_open(self) -> bool:
         """Whether it allows every available item."""
-        return self.items is None and not self.where
+        return self.items is None and self.list is None and not self.where
 
     def key(self) -> str:
-        """Equal for filters with the same conditions, in any order."""
+        """Equal for filters with the same conditions on attributes, in any order."""
         parts: dict[str, Any] = {
             name: {
                 asked: sorted(set(value)) if isinstance(value, tuple) else [type(value).__name__, value]

@@ -12,7 +12,7 @@ import polars as pl
 from diffcdr.errors import InputError
 from diffcdr.files.users import USER_COLUMN
 from diffcdr.filtering.caps import Caps, check_caps
-from diffcdr.filtering.changes import ItemChanges
+from diffcdr.filtering.changes import ItemChanges, named_list
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.filtering.masks import check_filter
 from diffcdr.recommend.query import ROW_STRATEGIES, TopRows
@@ -64,7 +64,7 @@ class Scorer:
         self._options, self._changes = options, changes
         self._opted_out = None if opted_out is None else opted_out.implode()
         self._item_ids = decode_ids(recommender.bundle.target_items.ids.array)
-        check_options(recommender.bundle, options)
+        check_options(recommender.bundle, options, changes=changes)
         self._titles = _titles(recommender.bundle) if options.titles else None
         self._strategies = pl.Series("strategy", ROW_STRATEGIES, dtype=pl.Enum(ROW_STRATEGIES))
 
@@ -110,9 +110,10 @@ class Scorer:
         )
 
 
-def check_options(bundle: Bundle, options: ScoreOptions) -> None:
-    """Raise InputError if ``bundle`` lacks the wanted titles or attributes of target items."""
+def check_options(bundle: Bundle, options: ScoreOptions, *, changes: ItemChanges | None) -> None:
+    """Raise InputError if ``bundle`` lacks the wanted titles or attributes, or ``changes`` a list."""
     if options.filter is not None:
+        named_list(options.filter, changes)
         check_filter(options.filter, bundle.target_items.attributes.columns)
     check_caps(options.caps, bundle.target_items.attributes.columns)
     if options.titles and bundle.target_items.titles is None:

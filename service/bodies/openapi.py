@@ -20,7 +20,7 @@ from service.schemas import (
     TrafficSplit,
 )
 from service.schemas.examples import EXAMPLES
-from service.schemas.items import ItemChangeRequest, ItemChangesRequest
+from service.schemas.items import ItemChangeRequest, ItemChangesRequest, ItemListRequest
 
 BODIES = (
     RecommendationRequest,
@@ -30,6 +30,7 @@ BODIES = (
     EventsRequest,
     ItemChangeRequest,
     ItemChangesRequest,
+    ItemListRequest,
     LoadRequest,
     ActivateRequest,
     TrafficSplit,

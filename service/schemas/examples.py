@@ -15,6 +15,7 @@ Example = Mapping[str, Any]
 USER, OTHER_USER, NEWCOMER = "u00042", "u00043", "newcomer"
 FILMS = ("s00003", "s00019")
 BOOK = "t00007"
+LIST = "summer-2026"
 MODEL_ID = "6aa59623ceb8a15c5d878804738bd7e8b3efcb1ba858b572ceb28b3c046da806"
 REQUEST_ID = "266dc7a8425574dd26f352b54f1eee6c"
 RECOMMENDATION_ID = "ETVjOolva0EgAACrq6urq6urqwGiIV9yetaVD1Hgg-U29sqFh752203Cf6Tz"
@@ -189,6 +190,9 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "ItemChangesAnswer": [{"changed": 2, "request_id": REQUEST_ID}],
     "ItemChangesRequest": [{"items": [_CHANGED, {"item_id": "t00012", "available": None}]}],
     "ItemFilter": [_FILTER, {"items": [BOOK], "available": False}],
+    "ItemListAnswer": [{"name": LIST, "count": 2, "items": [BOOK, "t00012"]}],
+    "ItemListRequest": [{"items": [BOOK, "t00012"]}],
+    "ItemListsAnswer": [{"lists": [LIST]}],
     "ItemsAnswer": [{"items": [_BOOK], "bundle": MODEL_ID}],
     "Likes": [{"source": 4.0, "target": 4.0}],
     "LoadRequest": [{"path": "candidate"}, {"path": "candidate", "activate": True}],

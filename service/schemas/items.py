@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from diffcdr.bundle.attributes import MAX_WORD_BYTES
+from diffcdr.filtering.item_filter import MAX_ALLOWED
 from service.schemas.base import Body, SentId
 from service.schemas.console import FoundItem
 from service.state.items.store import ItemWish
@@ -68,3 +69,26 @@ class ItemAnswer(FoundItem):
     ]
     available: Annotated[bool, Field(description="Whether lists may contain it now.")]
     bundle: str
+
+
+class ItemListRequest(Body):
+    """A list of items for filters. Ids that the bundle does not know are ignored in lists."""
+
+    items: Annotated[
+        tuple[SentId, ...],
+        Field(max_length=MAX_ALLOWED, fail_fast=True, description="In any order; repetitions do not count."),
+    ]
+
+
+class ItemListAnswer(Body):
+    """An uploaded list of items."""
+
+    name: str
+    count: Annotated[int, Field(ge=0, description="Number of different items.")]
+    items: list[str]
+
+
+class ItemListsAnswer(Body):
+    """The names of all uploaded lists."""
+
+    lists: list[str]

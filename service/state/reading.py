@@ -48,8 +48,10 @@ async def _read(url: str) -> LiveState:
         suppressed = (await store.changes(0)).suppressed
         await store.items.version()
         _, changed = await store.items.changes(0)
+        lists = await store.items.lists({})
     finally:
         await store.close()
     log = ChangeLog()
     log.take(changed)
+    log.take_lists(lists)
     return LiveState(log.now, frozenset(user for user, away in suppressed.items() if away))

@@ -266,10 +266,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _complete(connection: sqlite3.Connection) -> None:
     """Upgrade a file of an earlier version, and check the integrity of opt-outs, erasures and changes of items."""
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not {"identity", "clock", items.TABLE, *events.TABLES} <= tables:
+    if not {"identity", "clock", *items.TABLES, *events.TABLES} <= tables:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
     events.complete(connection)
-    for table, what in (("people", "opt-outs"), (items.TABLE, "changes of items")):
+    for table, what in (("people", "opt-outs"), (items.TABLE, "changes of items"), (items.LISTS, "lists")):
         faults = connection.execute(f"PRAGMA integrity_check({table})").fetchall()
         if faults != [("ok",)]:
             raise StateBroken(f"the {what} in the state file are damaged: {faults[0][0]}; put a good copy back")

@@ -98,7 +98,7 @@ def score_on_spark(
     place, target = Storage.at(bundle), Storage.at(out)
     opened = _open(place)
     say_found(opened, asked, reporter=reporter)
-    check_options(opened, asked.options)
+    check_options(opened, asked.options, changes=None if asked.state is None else asked.state.changes)
     users = decode_ids(opened.source_users.ids.array) if asked.users is None else asked.users
     plan = make_plan(opened.id, users, asked.options, opted_out=asked.away, state=asked.state)
     with open_session(master, settings) as session:

@@ -119,7 +119,7 @@ class Bulk:
             return _Entry(index, user.user_id, problem=from_exception(error))
         query = user.query()
         try:
-            require_askable(model, query)
+            require_askable(model, query, self._runtime.items.now)
         except Problem as problem:
             return _Entry(index, user.user_id, problem=problem.with_traceback(None))
         return _Entry(index, user.user_id, query, model, named=user.model is not None)
@@ -129,6 +129,7 @@ class Bulk:
         answers: dict[int, Answer] = {}
         for model in {entry.model.id: entry.model for entry in entries if entry.model}.values():
             asked = [entry for entry in entries if entry.model is model and entry.query is not None]
+            asked = self._with_lists(model, asked)
             queries = [entry.query for entry in asked if entry.query is not None]
             queries = await informed(self._runtime, model, queries, certain=certain)
             for entry, query in zip(asked, queries, strict=True):
@@ -141,6 +142,16 @@ class Bulk:
             await turn.give()
             lines.append(self._line(entry, answers.get(entry.index)))
         return b"".join(lines)
+
+    def _with_lists(self, model: Model, entries: list[_Entry]) -> list[_Entry]:
+        """``entries`` without those whose list of items was removed since they were parsed; these get a problem."""
+        for entry in entries:
+            if entry.query is not None and entry.query.filter is not None and entry.query.filter.list is not None:
+                try:
+                    require_askable(model, entry.query, self._runtime.items.now)
+                except Problem as problem:
+                    entry.problem, entry.query = problem.with_traceback(None), None
+        return [entry for entry in entries if entry.query is not None]
 
     async def _ask(self, model: Model, queries: list[Query], *, patient: bool) -> list[Answer]:
         """Answers for one chunk. A batch that has begun waits for room; one that has not is refused like any other."""

@@ -35,7 +35,7 @@ async def informed(
     """
     denied: Literal["opted_out", "state_unavailable"] = "opted_out" if certain else "state_unavailable"
     changes = runtime.items.now
-    if changes.serial or not changes.known:
+    if changes.serial or changes.lists or not changes.known:
         queries = [replace(query, changes=changes) for query in queries]
     allowed = [
         query

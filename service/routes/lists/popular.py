@@ -54,7 +54,7 @@ async def popular(request: Request, parameters: Annotated[PopularParameters, Que
         filter=filter_in(parameters.filter),
         caps=caps_in(parameters.caps),
     )
-    require_askable(model, wanted, within="/query")
+    require_askable(model, wanted, changes, within="/query")
     # The id stays the same for an hour. It is part of the ETag, so a cached answer never has an old id.
     recommendation_id = runtime.feedback.ids.issue_popular(lineup, model)
     plain = wanted.filter is None and not wanted.caps and changes.known and not changes.serial

@@ -89,7 +89,7 @@ async def _answer(
     certain = await runtime.guard.refresh(within=timeout / 2)
     lineup = runtime.registry.lineup
     model = lineup.choose(model_id, query.user_id)
-    require_askable(model, query, within=within)
+    require_askable(model, query, runtime.items.now, within=within)
     asked = await informed(runtime, model, (query,), certain=certain, until=began + timeout / 2)
     timed = await runtime.batcher.recommend(
         model.recommender,

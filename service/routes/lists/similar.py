@@ -59,7 +59,7 @@ async def similar(
             "items of the source domain have no attributes to filter by; leave filter out, or ask for domain=target"
         )
         raise Problem("invalid_request", detail, errors=[FieldError(pointer="/query/filter", detail=detail)])
-    require_askable(model, wanted, within="/query")
+    require_askable(model, wanted, changes, within="/query")
 
     def find() -> tuple[npt.NDArray[np.int64], Float64Array, EmptyReason | None]:
         allowed = None

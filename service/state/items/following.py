@@ -68,4 +68,6 @@ class ItemFollower:
                 item: ItemChange(False, change.tags) if item in held else change for item, change in changed.items()
             }
         self._log.take(changed)
-        self._version = ItemVersion(version.store, max(last, version.sequence))
+        if known is None or version.lists != known.lists:
+            self._log.take_lists(await self._store.lists(self._log.now.lists))
+        self._version = ItemVersion(version.store, max(last, version.sequence), version.lists)

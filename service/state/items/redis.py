@@ -1,4 +1,7 @@
-"""Changes of items in Redis: two hashes, and a sorted set of items by the number of their last change."""
+"""Changes of items in Redis: two hashes, and a sorted set of items by the number of their last change.
+
+Uploaded lists: a hash of their texts, one of their stamps, and the stamp of the last change.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from diffcdr.filtering.changes import ItemChange
-from service.state.items.store import ItemVersion, ItemWish
+from diffcdr.filtering.changes import ItemChange, NamedList
+from service.state.items.store import ItemVersion, ItemWish, taken_over
 from service.state.store import StateBroken
 
 _NAMES = ("items_identity", "items_sequence", "items_changed", "items_available", "items_tags")
+_LIST_NAMES = ("items_lists", "items_lists_stamps", "items_lists_stamp")
 _PAGE = 10_000
 _KEEP, _RESET = "-", "0"
 # A value is "=" and the new value; "-" leaves it as it is, "0" removes it.
@@ -32,6 +36,20 @@ end
 """
 
 
+_PUT_LIST = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('SET', KEYS[3], ARGV[3])
+"""
+_DELETE_LIST = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('SET', KEYS[3], ARGV[2])
+"""
+# A list and its stamp belong together.
+_READ_LIST = "return {redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[2], ARGV[1])}"
+
+
 class Answered(Protocol):
     """Awaits a call to Redis; errors become StateUnavailable or StateBroken."""
 
@@ -47,6 +65,10 @@ class RedisItems:
         self._client, self._answered = client, answered
         self._keys = tuple(prefix + name for name in _NAMES)
         self._change = client.register_script(_CHANGE)
+        self._lists = tuple(prefix + name for name in _LIST_NAMES)
+        self._put_list = client.register_script(_PUT_LIST)
+        self._delete_list = client.register_script(_DELETE_LIST)
+        self._read_list = client.register_script(_READ_LIST)
 
     async def change(self, wishes: Mapping[str, ItemWish]) -> None:
         """As :class:`service.state.items.store.ItemStore` says."""
@@ -66,12 +88,13 @@ class RedisItems:
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.get(self._keys[0])
                 pipe.get(self._keys[1])
+                pipe.get(self._lists[2])
                 return await pipe.execute()
 
-        store, sequence = await self._answered(read)
+        store, sequence, stamp = await self._answered(read)
         if (store is None) != (sequence is None) or not (sequence or "0").isdecimal():
             raise StateBroken(f"part of the state in Redis is missing: {self._keys[0]} or {self._keys[1]}")
-        return ItemVersion(store or "", int(sequence or 0))
+        return ItemVersion(store or "", int(sequence or 0), stamp or "")
 
     async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:
         """As :class:`service.state.items.store.ItemStore` says."""
@@ -86,6 +109,30 @@ class RedisItems:
                 )
             last = int(page[-1][1])
         return last, found
+
+    async def put_list(self, name: str, text: str) -> None:
+        """As :class:`service.state.items.store.ItemStore` says."""
+        args = (name, text, uuid.uuid4().hex)
+        await self._answered(lambda: self._put_list(keys=self._lists, args=args))
+
+    async def delete_list(self, name: str) -> None:
+        """As :class:`service.state.items.store.ItemStore` says."""
+        args = (name, uuid.uuid4().hex)
+        await self._answered(lambda: self._delete_list(keys=self._lists, args=args))
+
+    async def lists(self, known: Mapping[str, NamedList]) -> dict[str, NamedList]:
+        """As :class:`service.state.items.store.ItemStore` says."""
+        stamps: dict[str, str] = await self._answered(lambda: self._client.hgetall(self._lists[1]))
+        texts: dict[str, str] = {}
+        for name, stamp in tuple(stamps.items()):
+            if name in known and known[name].stamp == stamp:
+                continue
+            # One at a time: a list may have megabytes.
+            read = partial(self._read_list, keys=self._lists[:2], args=(name,))
+            text, current = await self._answered(read)
+            if text is not None and current is not None:
+                texts[name], stamps[name] = text, current
+        return taken_over(known, stamps, texts)
 
     async def _page(self, after: int) -> Any:
         return await self._client.zrangebyscore(self._keys[2], f"({after}", "+inf", start=0, num=_PAGE, withscores=True)

@@ -1,20 +1,22 @@
-"""Changes of items in the state's SQLite file."""
+"""Changes of items, and uploaded lists, in the state's SQLite file."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from diffcdr.filtering.changes import ItemChange
-from service.state.items.store import ItemVersion, ItemWish
+from diffcdr.filtering.changes import ItemChange, NamedList
+from service.state.items.store import ItemVersion, ItemWish, taken_over
 from service.state.store import StateBroken
 
 if TYPE_CHECKING:
     from service.state.sqlite_access import Access
 
-TABLE = "items"
+TABLE, LISTS = "items", "item_lists"
+TABLES = (TABLE, LISTS, "item_lists_stamp")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
     item_id TEXT PRIMARY KEY,
@@ -23,9 +25,11 @@ CREATE TABLE IF NOT EXISTS items (
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS by_item_sequence ON items (sequence);
+CREATE TABLE IF NOT EXISTS item_lists (name TEXT PRIMARY KEY, stamp TEXT NOT NULL, items TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS item_lists_stamp (stamp TEXT NOT NULL, one INTEGER PRIMARY KEY CHECK (one = 1));
 """
 LAST = "SELECT COALESCE(MAX(sequence), 0) FROM items"
-_VERSION = f"SELECT store, ({LAST}) FROM identity"
+_VERSION = f"SELECT store, ({LAST}), (SELECT stamp FROM item_lists_stamp) FROM identity"
 
 
 class SqliteItems:
@@ -55,14 +59,14 @@ class SqliteItems:
     async def version(self) -> ItemVersion:
         """As :class:`service.state.items.store.ItemStore` says."""
 
-        def read(connection: sqlite3.Connection) -> tuple[object, object]:
-            found: tuple[object, object] | None = connection.execute(_VERSION).fetchone()
-            return found or (None, None)
+        def read(connection: sqlite3.Connection) -> tuple[object, object, object]:
+            found: tuple[object, object, object] | None = connection.execute(_VERSION).fetchone()
+            return found or (None, None, None)
 
-        store, sequence = await self._access.look(read)
+        store, sequence, stamp = await self._access.look(read)
         if not isinstance(store, str) or not isinstance(sequence, int):
             raise self._access.lose(StateBroken("the state file is damaged: its sequence of items is no number"))
-        return ItemVersion(store, sequence)
+        return ItemVersion(store, sequence, str(stamp or ""))
 
     async def changes(self, after: int) -> tuple[int, dict[str, ItemChange]]:
         """As :class:`service.state.items.store.ItemStore` says."""
@@ -78,3 +82,34 @@ class SqliteItems:
             return max((row[3] for row in rows), default=after), found
 
         return await self._access.run(read)
+
+    async def put_list(self, name: str, text: str) -> None:
+        """As :class:`service.state.items.store.ItemStore` says."""
+        await self._change_lists("INSERT OR REPLACE INTO item_lists VALUES (?, ?, ?)", (name, uuid.uuid4().hex, text))
+
+    async def delete_list(self, name: str) -> None:
+        """As :class:`service.state.items.store.ItemStore` says."""
+        await self._change_lists("DELETE FROM item_lists WHERE name = ?", (name,))
+
+    async def _change_lists(self, statement: str, values: tuple[str, ...]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            with self._access.file.vouched(connection):
+                connection.execute(statement, values)
+                connection.execute("INSERT OR REPLACE INTO item_lists_stamp VALUES (?, 1)", (uuid.uuid4().hex,))
+
+        await self._access.run(write)
+
+    async def lists(self, known: Mapping[str, NamedList]) -> dict[str, NamedList]:
+        """As :class:`service.state.items.store.ItemStore` says."""
+        held = {name: each.stamp for name, each in known.items()}
+
+        def read(connection: sqlite3.Connection) -> tuple[dict[str, str], dict[str, str]]:
+            # In one transaction: stamps and texts belong together.
+            with connection:
+                connection.execute("BEGIN")
+                stamps = dict(connection.execute("SELECT name, stamp FROM item_lists").fetchall())
+                new = [name for name, stamp in stamps.items() if held.get(name) != stamp]
+                wanted = "SELECT items FROM item_lists WHERE name = ?"
+                return stamps, {name: connection.execute(wanted, (name,)).fetchone()[0] for name in new}
+
+        return taken_over(known, *await self._access.run(read))

@@ -1,4 +1,4 @@
-"""Storage of item changes: one contract for SQLite and Redis.
+"""Storage of item changes and of uploaded lists: one contract for SQLite and Redis.
 
 - A write is durable before it returns, and applies to all of its items or to none.
 - Each changed item takes the next number of a sequence, separate from that of opt-outs, so that replicas can follow.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from diffcdr.filtering.changes import ItemChange
+from diffcdr.filtering.changes import ItemChange, NamedList
 from service.state.store import StateUnavailable
 
 
@@ -36,6 +36,8 @@ class ItemVersion:
 
     store: str = ""
     sequence: int = 0
+    lists: str = ""
+    """Drawn at random at every change of an uploaded list; empty before the first."""
 
 
 class ItemStore(Protocol):
@@ -53,6 +55,27 @@ class ItemStore(Protocol):
         """The last number, and the current state of every item changed after number ``after``."""
         ...
 
+    async def put_list(self, name: str, text: str) -> None:
+        """Store the list ``name``, ids as JSON, in place of an earlier one."""
+        ...
+
+    async def delete_list(self, name: str) -> None:
+        """Remove the list ``name``, if there is one."""
+        ...
+
+    async def lists(self, known: Mapping[str, NamedList]) -> dict[str, NamedList]:
+        """All lists; those that are ``known`` by their stamp are not read again."""
+        ...
+
+
+def taken_over(
+    known: Mapping[str, NamedList], stamps: Mapping[str, str], texts: Mapping[str, str]
+) -> dict[str, NamedList]:
+    """The lists with these ``stamps``: with one of ``texts``, or else as ``known``; others were removed meanwhile."""
+    read = {name: NamedList(stamps[name], text) for name, text in texts.items()}
+    kept = {name: known[name] for name, stamp in stamps.items() if name in known and known[name].stamp == stamp}
+    return {**kept, **read}
+
 
 class NoItems:
     """Used without a state: no changes, and none can be made."""
@@ -63,6 +86,18 @@ class NoItems:
     async def change(self, wishes: Mapping[str, ItemWish]) -> None:
         """Raises StateUnavailable."""
         raise StateUnavailable(self._reason)
+
+    async def put_list(self, name: str, text: str) -> None:
+        """Raises StateUnavailable."""
+        raise StateUnavailable(self._reason)
+
+    async def delete_list(self, name: str) -> None:
+        """Raises StateUnavailable."""
+        raise StateUnavailable(self._reason)
+
+    async def lists(self, known: Mapping[str, NamedList]) -> dict[str, NamedList]:
+        """None."""
+        return {}
 
     async def version(self) -> ItemVersion:
         """No changes."""

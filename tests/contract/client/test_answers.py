@@ -43,6 +43,11 @@ def test_items_are_filtered_changed_and_looked_at(client: Client) -> None:
     assert ([each.available for each in known], known[0].attributes) == ([True, False], {"tags": ["sale"]})
     client.change_items({item: {"tags": None, "available": None} for item in ("t00007", "t00008", "t00009")})
     assert client.popular(filter=sale).empty_reason == "no_item_allowed"
+    client.put_list("some", ["t00007", "t00008", "t00007", "no such item"])
+    assert client.uploaded_lists().lists == ["some"]
+    assert client.uploaded_list("some").items == ["t00007", "t00008", "no such item"]
+    assert {item.item_id for item in client.popular(filter={"list": "some"}).items} == {"t00007", "t00008"}
+    client.delete_list("some")
     one = client.recommend(USERS[0], caps={"tags": 1}).items
     assert client.recommend_user(USERS[0], caps={"tags": 1}).items == one
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 
 from diffcdr.bundle.reader import open_bundle
 from diffcdr.errors import InputError
+from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.live_state import read_live_state
 from diffcdr.recommend.recommender import Query, Recommendation, Recommender
 from service.state.items.store import ItemWish
@@ -25,6 +27,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("live") / "bundle"
     write_bundle(path, items=70, attributes=True)
     return path
+
+
+async def upload(url: str, items: list[str]) -> None:
+    store = open_store(url, bundle=Path())
+    await store.items.put_list("some", json.dumps(items))
+    await store.close()
 
 
 async def change(url: str, wishes: dict[str, ItemWish], *, opted_out: str | None = None) -> None:
@@ -79,6 +87,25 @@ def test_a_state_that_cannot_be_read_makes_no_list(
         assert run(*command(bundle, tmp_path, url)) == InputError.exit_code
         told = " ".join(capfd.readouterr().err.split())
         assert why in told and "Traceback" not in told
+    assert not list(tmp_path.glob("*out.parquet*"))
+
+
+def test_an_uploaded_list_can_be_named_and_an_unknown_one_is_said_before_the_work(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:{tmp_path / 'state'}"
+    asyncio.run(upload(url, ["t00003", "t00009"]))
+    assert run(*command(bundle, tmp_path, url), "--filter", '{"list": "some"}') == 0
+    assert set(pl.read_parquet(tmp_path / "out.parquet")["item_id"]) <= {"t00003", "t00009"}
+    before = read_live_state(url)
+    asyncio.run(upload(url, []))
+    after = read_live_state(url)
+    named = ItemFilter.of({"list": "some"})
+    assert before.digest() == after.digest() and before.digest(named) != after.digest(named)
+    (tmp_path / "out.parquet").unlink()
+    for state in (url, ""):
+        assert run(*command(bundle, tmp_path, state), "--filter", '{"list": "other"}') == InputError.exit_code
+        assert "filter/list: there is no list 'other'" in " ".join(capfd.readouterr().err.split())
     assert not list(tmp_path.glob("*out.parquet*"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 from hypothesis import HealthCheck, given, settings
@@ -70,6 +71,42 @@ def test_what_was_written_is_there_for_others_and_afterwards(url: str) -> None:
 
     run(url, write)
     run(url, read)
+
+
+uploads = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c.1"]), st.none() | st.lists(st.sampled_from(["i", "é", 'q"']), max_size=3)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(uploads)
+def test_uploaded_lists_are_there_for_every_copy_until_they_are_deleted(
+    url: str, said: list[tuple[str, list[str] | None]]
+) -> None:
+    async def body(store: Store) -> None:
+        often, late = ItemFollower(store.items), ItemFollower(store.items)
+        assert await often.refresh()
+        expected = {name: found.items() for name, found in often.now.lists.items()}  # of earlier examples
+        for name, items in said:
+            before = often.now
+            if items is None:
+                await store.items.delete_list(name)
+                expected.pop(name, None)
+            else:
+                await store.items.put_list(name, json.dumps(items))
+                expected[name] = tuple(items)
+            assert await often.refresh()
+            assert {name: found.items() for name, found in often.now.lists.items()} == expected
+            # Nothing else changes, and what did not change is not read again.
+            assert (often.now.serial, often.now.entries) == (before.serial, before.entries)
+            kept = expected.keys() & before.lists.keys() - {name}
+            assert all(often.now.lists[each] is before.lists[each] for each in kept)
+        assert await late.refresh()
+        assert late.now.lists == often.now.lists
+
+    run(url, body)
 
 
 class Scripted(NoItems):
