@@ -215,8 +215,9 @@ def _look(population: Population, rng: Random) -> Question:
 
 def _similar(population: Population, rng: Random) -> Question:
     domain, letter = rng.choice((("source", "s"), ("target", "t")))
+    to = rng.choice(("", "&to=source", "&to=target"))
     (item,) = population.ratings(rng, letter, 1)
-    return _get("similar", f"/v1/items/{item['item_id']}/similar?domain={domain}&k={rng.randint(1, 100)}")
+    return _get("similar", f"/v1/items/{item['item_id']}/similar?domain={domain}&k={rng.randint(1, 100)}{to}")
 
 
 def _absent(population: Population, rng: Random) -> Question:

@@ -180,12 +180,13 @@ def similar_items(
     *,
     k: int = 20,
     domain: Literal["source", "target"] = "target",
+    to: Literal["source", "target"] | None = None,
     filter: Mapping[str, Any] | None = None,
     model: str | None = None,
 ) -> Call[SimilarItems]:
-    """Items like this one, of the same domain, of those that ``filter`` allows."""
+    """Items like this one of ``domain``, of those that ``filter`` allows; ``to`` another domain: what goes with it."""
     path = f"/v1/items/{segment(item_id)}/similar"
-    parameters = given(k=k, domain=domain, model=model) | _as_json(filter=filter)
+    parameters = given(k=k, domain=domain, to=to, model=model) | _as_json(filter=filter)
     return Call("GET", path, SimilarItems.read, parameters=parameters)
 
 

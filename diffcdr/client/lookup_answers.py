@@ -38,12 +38,14 @@ class SimilarItem(FoundItem):
 
 
 class SimilarItems(Answer):
-    """Items like ``item``, of the same ``domain``, most alike first; none where nothing was learnt of it."""
+    """Items like ``item`` of ``domain``, most alike first; none where nothing was learnt of it."""
 
     item: FoundItem
     items: tuple[SimilarItem, ...]
     domain: str
     bundle: str
+    to: str | None = None
+    """The domain of the similar items; None from an older service: that of the item."""
     empty_reason: str | None = None
 
 

@@ -103,6 +103,48 @@ class FoldIn:
             solved = np.hstack([self._feature_parts(rows), length])
         return np.concatenate([base, np.zeros(solved.shape[1] - len(base))]), solved
 
+    def alone(self, rows: npt.NDArray[np.int64]) -> tuple[Float64Array, Float64Array]:
+        """The source vector of a user without ratings [source_dim], and what each item in ``rows`` adds to it.
+
+        The additions are float64 [n, source_dim]: those of a history of that item alone. With ``ridge`` its rating is
+        one point higher than expected. How a user rates (:class:`RatingShapeSpec`) is not the item's: it adds nothing.
+        """
+        vectors = self._items.vectors[rows].astype(np.float64)
+        solved = self._alone(vectors)
+        base = np.zeros(solved.shape[1])
+        shape, history = self._spec.shape, self._spec.history
+        if history is not None:
+            assert self._items.idf is not None and self._items.basis is not None  # seen to at the start
+            features = np.sign(self._items.idf[rows])[:, None] * self._items.basis[rows].astype(np.float64)
+        if shape is not None:
+            nobody = np.empty(0)
+            (own,) = rating_shape(shape, nobody.astype(np.int64), nobody, nobody, n_users=1)
+            solved, base = np.hstack([solved, np.zeros((len(rows), len(own)))]), np.concatenate([base, own])
+            solved = np.hstack([solved, features]) if history is not None else solved
+        elif history is not None:
+            lengths = np.linalg.norm(solved, axis=1, keepdims=True)
+            solved = np.hstack([features, history.vector_weight * solved / np.where(lengths > 0.0, lengths, 1.0)])
+        return np.concatenate([base, np.zeros(solved.shape[1] - len(base))]), solved
+
+    def _alone(self, vectors: Float64Array) -> Float64Array:
+        """The solutions of histories of one item each, all at once: a rank-one update of one system (Sherman-Morrison).
+
+        Raises:
+            numpy.linalg.LinAlgError: without ratings, nothing determines the solution.
+        """
+        if self._gram is None:
+            system, confidence = np.diag(self._ridge), 1.0
+            plus = 1.0
+        else:
+            system, confidence = self._gram + np.diag(self._ridge), self._spec.confidence
+            plus = confidence - 1.0
+        with np.errstate(all="ignore"):
+            solved = np.linalg.solve(system, vectors.T).T
+            found: Float64Array = confidence * solved / (1.0 + plus * np.einsum("nd,nd->n", vectors, solved))[:, None]
+        if not np.isfinite(found).all():
+            raise np.linalg.LinAlgError("the solution is not finite")
+        return found
+
     def _feature_parts(self, rows: npt.NDArray[np.int64]) -> Float64Array:
         assert self._items.idf is not None and self._items.basis is not None  # seen to at the start
         weights = self._items.idf[rows].astype(np.float64)

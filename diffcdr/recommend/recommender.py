@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from diffcdr.arrays import Float32Array
+from diffcdr.arrays import Float32Array, Int64Array
 from diffcdr.bundle.check import check_tables
 from diffcdr.bundle.reader import Bundle
 from diffcdr.device.health import DeviceHealth
@@ -248,6 +248,13 @@ class Recommender:
         """The ``k`` most rated items, ties in id order; ``filter``, ``caps`` and ``changes`` as in :class:`Query`."""
         allowed, rules = self.catalogue.allowed(filter, changes), self.catalogue.rules(caps, changes)
         return self._listing.popular(k, excluded=NO_ITEMS, reason=None, allowed=allowed, caps=rules)
+
+    def source_item_vectors(self, rows: Int64Array) -> Float32Array | None:
+        """Where source items lie among target items: float32 [n, target_dim]; None if the bundle has no rule for it.
+
+        What a history of that item alone adds to the target vector of a user without ratings.
+        """
+        return self._resolver.alone(rows)
 
     def sampled_vectors(self, count: int) -> Float32Array:
         """Target vectors float32 [B, target_dim] of about ``count`` source users, at even distances in the table."""

@@ -1,4 +1,6 @@
-"""Similar items: the exact nearest by cosine of the item vectors.
+"""Similar items: the exact nearest by cosine of the item vectors, of one domain or of both.
+
+Across domains, a source item lies where a history of it alone moves the target vector of a user without ratings.
 
 Sums are computed in float64 in the order of the dimensions, so results do not depend on processor or block size.
 """
@@ -29,15 +31,23 @@ class SimilarItems:
 
         Most similar first; ties by lower row. An item with a zero vector is similar to none.
         """
-        lengths, own = self._lengths, self._lengths[row]
-        others = lengths > 0.0
+        others = np.ones(len(self._lengths), dtype=np.bool_) if among is None else among.copy()
         others[row] = False
+        return self.nearest_to(self._vectors[row], k, among=others)
+
+    def nearest_to(
+        self, vector: Float32Array, k: int, *, among: BoolArray | None = None
+    ) -> tuple[npt.NDArray[np.int64], Float64Array]:
+        """The same for a ``vector`` [dim] that is not one of them."""
+        lengths, wanted = self._lengths, np.asarray(vector, dtype=np.float64)
+        own = float(np.sqrt(np.add.accumulate(wanted * wanted)[-1]))
+        others = lengths > 0.0
         if among is not None:
             others &= among
         rows = np.flatnonzero(others)
         if not own or not len(rows) or k < 1:
             return np.empty(0, dtype=np.int64), np.empty(0)
-        products = self._products(np.asarray(self._vectors[row], dtype=np.float64))
+        products = self._products(wanted)
         cosines = np.clip(products[rows] / lengths[rows] / own, -1.0, 1.0)
         if k < len(rows):
             least = np.partition(cosines, len(rows) - k)[len(rows) - k]

@@ -20,6 +20,8 @@ from diffcdr.recommend.user_histories import UserHistories
 from diffcdr.recommend.warm_start import Blend
 from diffcdr.search.sparse_part import Neighbours, SparsePart
 
+ALONE_ROWS = 8_192
+"""Source items transferred at a time."""
 NO_ITEMS: Int32Array = np.empty(0, dtype=np.int32)
 
 
@@ -122,6 +124,25 @@ class Resolver:
             return None
         warm = (strategies == ROW_STRATEGIES.index("warm")).tolist()
         return self._histories.part(source, warm=warm, given=[None] * len(source))
+
+    def alone(self, rows: Int64Array) -> Float32Array | None:
+        """What a history of each source item in ``rows`` alone adds to a target vector, float32 [n, target_dim].
+
+        None if the bundle folds no ratings in, or if without ratings nothing determines a source vector.
+        """
+        if self.fold_in is None:
+            return None
+        try:
+            base, parts = self.fold_in.alone(rows)
+        except np.linalg.LinAlgError:
+            return None
+        nobody = self.carry(base.astype(np.float32)[None])
+        blocks = [
+            self.carry((base + parts[start : start + ALONE_ROWS]).astype(np.float32)) - nobody
+            for start in range(0, len(rows), ALONE_ROWS)
+        ]
+        found = np.concatenate([np.empty((0, nobody.shape[1]), dtype=np.float32), *blocks])
+        return np.where(np.isfinite(found).all(axis=1, keepdims=True), found, np.float32(0.0))
 
     def resolve(self, queries: Sequence[Query]) -> Resolved:
         """Resolve each query by the first path that applies (see :mod:`diffcdr.recommend.recommender`)."""

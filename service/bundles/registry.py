@@ -104,6 +104,18 @@ class Model:
             self._similar[domain] = SimilarItems(table.vectors)
         return self._similar[domain]
 
+    def source_items_among_targets(self) -> SimilarItems | None:
+        """Finds source items where they lie among target items; None if the bundle has no rule for it.
+
+        The first call transfers every source item.
+        """
+        if "across" not in self._similar:
+            vectors = self.recommender.source_item_vectors(np.arange(len(self.bundle.source_items.ids)))
+            if vectors is None:
+                return None
+            self._similar["across"] = SimilarItems(vectors)
+        return self._similar["across"]
+
     def compile(self) -> None:
         """Load compiled search loops where there are any and the items are many; no list is another for it."""
         if len(self.bundle.target_items.ids) >= COMPILED_ITEMS:

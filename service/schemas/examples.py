@@ -250,7 +250,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "RejectedEvent": [_REJECTED],
     "Sample": [_SAMPLE],
     "ShadowShare": [_SHADOW],
-    "SimilarAnswer": [{"item": _BOOK, "items": [_ALIKE], "domain": "target", "bundle": MODEL_ID}],
+    "SimilarAnswer": [{"item": _BOOK, "items": [_ALIKE], "domain": "target", "to": "target", "bundle": MODEL_ID}],
     "SimilarItem": [_ALIKE],
     "SourceShare": list(_WHY["sources"]),
     "TrafficSplit": [_SPLIT, {"canary": None}],

@@ -20,8 +20,18 @@ class SimilarParameters(BaseModel):
     k: Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list."), WHOLE] = 20
     domain: Annotated[
         Literal["source", "target"],
-        Field(description="The domain of the item and of the similar items.", examples=["target"]),
+        Field(
+            description="The domain of the item and, without `to`, of the similar items.",
+            examples=["target"],
+        ),
     ] = "target"
+    to: Annotated[
+        Literal["source", "target"] | None,
+        Field(
+            description="The domain of the similar items. Across domains: items that go with this one.",
+            examples=["target"],
+        ),
+    ] = None
     filter: FilterText = None
     model: ModelName = None
 
@@ -42,5 +52,6 @@ class SimilarAnswer(Body):
         Literal["no_item_allowed", "availability_unknown"] | None,
         Field(description="Filter and availability allow no item, or availability cannot be read. Left out otherwise."),
     ] = None
-    domain: Literal["source", "target"]
+    domain: Annotated[Literal["source", "target"], Field(description="The domain of the item.")]
+    to: Annotated[Literal["source", "target"], Field(description="The domain of the similar items.")]
     bundle: str

@@ -48,6 +48,7 @@ def test_items_are_filtered_changed_and_looked_at(client: Client) -> None:
     assert client.uploaded_list("some").items == ["t00007", "t00008", "no such item"]
     assert {item.item_id for item in client.popular(filter={"list": "some"}).items} == {"t00007", "t00008"}
     client.delete_list("some")
+    assert client.similar_items("t00007", to="source", k=3).to == "source"
     one = client.recommend(USERS[0], caps={"tags": 1}).items
     assert client.recommend_user(USERS[0], caps={"tags": 1}).items == one
 

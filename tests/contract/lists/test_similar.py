@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import httpx2 as httpx
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 from diffcdr.bundle.reader import open_bundle
+from diffcdr.recommend.recommender import Recommender
 from service.edge.problems import ProblemBody
 from service.schemas.similar import SimilarAnswer
+from tests.bundles import write_bundle
+from tests.serving import serving
 
 
 @pytest.mark.parametrize("domain", ["source", "target"])
@@ -36,6 +40,41 @@ def test_items_like_an_item_are_the_nearest_by_cosine(client: httpx.Client, bund
     # A longer list begins with the shorter one; all others are there.
     longest = SimilarAnswer.model_validate_json(client.get(path, params={"domain": domain, "k": 100}).content)
     assert longest.items[:5] == answer.items and len(longest.items) == min(100, len(table.ids) - 1)
+
+
+def test_items_that_go_with_an_item_of_the_other_domain_and_back(client: httpx.Client, bundle_path: Path) -> None:
+    bundle = open_bundle(bundle_path)
+    recommender = Recommender(bundle, device="cpu")
+    sources, targets = bundle.source_items, bundle.target_items
+    moved = recommender.source_item_vectors(np.arange(len(sources.ids)))
+    assert moved is not None
+    cosines = moved.astype(np.float64) @ targets.vectors.T.astype(np.float64)
+    cosines /= np.linalg.norm(moved.astype(np.float64), axis=1)[:, None] * np.linalg.norm(targets.vectors, axis=1)
+    forth = client.get("/v1/items/s00003/similar", params={"domain": "source", "to": "target", "k": 7})
+    back = client.get("/v1/items/t00012/similar", params={"to": "source", "k": 7})
+    for response, table, likeness in ((forth, targets, cosines[3]), (back, sources, cosines[:, 12])):
+        answer = SimilarAnswer.model_validate_json(response.content)
+        nearest = np.argsort(-likeness, kind="stable")[:7]
+        assert [one.item_id for one in answer.items] == table.ids.take(nearest)
+        np.testing.assert_allclose([one.similarity for one in answer.items], likeness[nearest], atol=1e-6)
+    assert (forth.json()["domain"], forth.json()["to"]) == ("source", "target")
+    assert (back.json()["domain"], back.json()["to"], back.json()["item"]["item_id"]) == ("target", "source", "t00012")
+    only = {"items": targets.ids.take(np.arange(5))}
+    few = client.get(
+        "/v1/items/s00003/similar", params={"domain": "source", "to": "target", "filter": json.dumps(only)}
+    ).json()
+    assert [one["item_id"] for one in few["items"]] == targets.ids.take(np.argsort(-cosines[3, :5], kind="stable"))
+    refused = client.get("/v1/items/t00012/similar", params={"to": "source", "filter": json.dumps(only)})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/query/filter")
+
+
+def test_a_bundle_without_a_rule_for_single_ratings_says_so(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", fold_in=None)
+    with serving(tmp_path / "bundle") as client:
+        for path in ("s00003/similar?domain=source&to=target", "t00003/similar?to=source"):
+            refused = client.get(f"/v1/items/{path}")
+            assert (refused.status_code, refused.json()["code"]) == (404, "not_in_bundle")
+            assert "no rule that leads from single source items" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
