@@ -39,7 +39,7 @@ class PopularParameters(BaseModel):
     responses={
         200: {"model": PopularAnswer},
         304: {"description": "Unchanged since the answer with this ETag."},
-        **responses("unauthenticated", "forbidden", "invalid_request", "internal_error"),
+        **responses("bad_request", "unauthenticated", "forbidden", "invalid_request", "internal_error"),
     },
 )
 async def popular(request: Request, parameters: Annotated[PopularParameters, Query()]) -> Response:

@@ -59,7 +59,7 @@ async def similar(
         raise Problem("item_unknown", f"the {domain} of this bundle has no such item; GET /v1/items finds ids")
     wanted = ListQuery(None, filter=filter_in(parameters.filter))
     if wanted.filter is not None and to == "source":
-        detail = "items of the source domain have no attributes to filter by; leave filter out, or ask for target items"
+        detail = "source items have no attributes to filter by; leave filter out, or ask for items of the target"
         raise Problem("invalid_request", detail, errors=[FieldError(pointer="/query/filter", detail=detail)])
     require_askable(model, wanted, changes, within="/query")
 
