@@ -36,7 +36,7 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     served = "users" if provenance.held_out == "known" else "users with ratings that were not held out"
     yield "target", f"{_ratings(provenance.target)}; {counts.target_users:,} {served}, {counts.target_items:,} items"
     if provenance.cut is not None:
-        yield "split", f"by time: trained on ratings up to {provenance.cut}"
+        yield "split", f"by time, training up to {provenance.cut}"
     parts = ", ".join(f"{count:,} for {part}" for part, count in split.items())
     yield "in both", f"{counts.overlap_users:,} users" + (f": {parts}" if parts else "")
     for name, file in (("source titles", provenance.source_items), ("target items", provenance.target_items)):
