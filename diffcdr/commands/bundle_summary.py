@@ -33,11 +33,10 @@ def _about(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "chosen", chosen(provenance)
     yield "made", f"{manifest.created_at:%Y-%m-%d %H:%M %Z} by {manifest.generator}, seed {provenance.seed}"
     yield "source", f"{_ratings(provenance.source)}; {counts.source_users:,} users, {counts.source_items:,} items"
-    yield (
-        "target",
-        f"{_ratings(provenance.target)}; {counts.target_users:,} users with ratings that were not held out, "
-        f"{counts.target_items:,} items",
-    )
+    served = "users" if provenance.held_out == "known" else "users with ratings that were not held out"
+    yield "target", f"{_ratings(provenance.target)}; {counts.target_users:,} {served}, {counts.target_items:,} items"
+    if provenance.cut is not None:
+        yield "split", f"by time, training up to {provenance.cut}"
     parts = ", ".join(f"{count:,} for {part}" for part, count in split.items())
     yield "in both", f"{counts.overlap_users:,} users" + (f": {parts}" if parts else "")
     for name, file in (("source titles", provenance.source_items), ("target items", provenance.target_items)):

@@ -66,9 +66,7 @@ def data_table(pair: DomainPair) -> ReportTable:
     overlap = f"{len(pair.overlap_source):,}"
     rows = [_data_row(side, domain, overlap) for side, domain in (("source", pair.source), ("target", pair.target))]
     columns = ("domain", "file", "users", "items", "ratings", "users in both", "density", "ratings a user", "mean")
-    notes = (
-        "All users, held-out ones included; `target users` of a bundle are those with ratings that were not held out.",
-    )
+    notes = ("All users, held-out ones included; a bundle made with --held-out cold counts target users without them.",)
     return ReportTable("Table 1. Data", columns, tuple(rows), notes)
 
 
