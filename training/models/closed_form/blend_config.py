@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from training.setting_types import Dim, ScheduleName, Settings
 
@@ -67,6 +67,9 @@ class BlendDiffCDRConfig(Settings):
     )
     """Exponents of source and target items' lengths in the table of co-occurrences, and how many source items are kept
     of each target item."""
+    regression_tables: tuple[tuple[NonNegativeFloat, PositiveFloat, PositiveInt], ...] = ()
+    """Tables of SLIM's coefficients to choose from too: l1, l2 and the source items that each target item is regressed
+    on."""
     neighbour_shares: tuple[Annotated[float, Field(ge=0.0)], ...] = Field(
         default=(0.0, 0.1, 0.25, 0.5, 1.0, 2.0), min_length=1
     )

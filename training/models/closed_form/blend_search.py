@@ -11,7 +11,7 @@ from diffcdr.arrays import Float32Array, Float64Array
 from training.evaluation.judging import list_qualities
 from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.blend_folds import Fold
-from training.models.closed_form.neighbour_head import NeighbourTable, member_weight
+from training.models.closed_form.neighbour_head import NeighbourTable, RegressionTable, Table, member_weight
 from training.models.closed_form.row_chain import RowChain
 from training.models.closed_form.row_path import RowPath
 
@@ -31,7 +31,7 @@ class BlendChoice:
     target_dim: int
     guidance_scale: float = 1.0
     identity_prior: float | None = None
-    neighbour_table: NeighbourTable | None = None
+    neighbour_table: Table | None = None
     neighbour_share: float = 0.0
     neighbour_weight: float = 0.0
     popularity_share: float = 0.0
@@ -161,12 +161,14 @@ class BlendSearch:
         ``best``: the quality without.
         """
         shares = sorted({share for share in self._config.neighbour_shares if share > 0.0})
-        if not shares or not self._config.neighbour_tables:
+        tables: list[Table] = [NeighbourTable(*each) for each in self._config.neighbour_tables]
+        tables += [RegressionTable(*each) for each in self._config.regression_tables]
+        if not shares or not tables:
             return start, []
         middle = shares[len(shares) // 2]
-        tried: dict[tuple[NeighbourTable, float], float] = {}
+        tried: dict[tuple[Table, float], float] = {}
 
-        def blended(table: NeighbourTable, share: float) -> tuple[BlendChoice, list[Float32Array]]:
+        def blended(table: Table, share: float) -> tuple[BlendChoice, list[Float32Array]]:
             beside = [fold.head.scores(table, fold.histories) for fold in self._folds]
             weight = member_weight(share, beside=dense, member=beside)
             added = [np.float32(weight) * each for each in beside]
@@ -174,7 +176,6 @@ class BlendSearch:
             tried[table, share] = float(self._judge(a + b for a, b in zip(dense, added, strict=True)).mean())
             return choice, added
 
-        tables = [NeighbourTable(*each) for each in self._config.neighbour_tables]
         for table in tables:
             blended(table, middle)
         chosen = max(tables, key=lambda table: tried[table, middle])

@@ -12,6 +12,7 @@ from diffcdr.arrays import Float32Array
 from training.models.closed_form.ridge_path import SMALLEST
 from training.models.co_occurrence import CoOccurrences
 from training.models.history import unit_rows
+from training.models.sparse_regression import Regressions
 
 SPREAD_USERS = 256
 """Training users that the unit of a table is taken from, evenly over all."""
@@ -26,30 +27,50 @@ class NeighbourTable:
     neighbours: int
 
 
+@dataclass(frozen=True)
+class RegressionTable:
+    """A table of SLIM's coefficients: the penalties, and the source items that each target item is regressed on."""
+
+    l1: float
+    l2: float
+    neighbours: int
+
+
+Table = NeighbourTable | RegressionTable
+
+
 class NeighbourHead:
-    """Everything that can be scored with the co-occurrences of one set of training users."""
+    """Everything that can be scored with tables of one set of training users."""
 
     def __init__(self, source: sparse.csr_array, target: sparse.csr_array, idf: Float32Array) -> None:
         """``source`` [O, m] and ``target`` [O, n]: their items, binary. ``idf`` [m]: weights of source items."""
         self._source, self._target, self._idf = source, target, idf
-        self._tables: dict[NeighbourTable, sparse.csr_array] = {}
+        self._tables: dict[Table, sparse.csr_array] = {}
 
     @cached_property
     def _counts(self) -> CoOccurrences:
         return CoOccurrences.of(self._source.astype(np.float64), self._target.astype(np.float64), "tfidf")
 
-    def table(self, wanted: NeighbourTable) -> sparse.csr_array:
+    def table(self, wanted: Table) -> sparse.csr_array:
         """S float32 [m, n] in units of the spread of the training users' own scores, so that no scale is left."""
         if wanted not in self._tables:
-            raw = self._counts.nearest(wanted.source_exponent, wanted.target_exponent, wanted.neighbours)
+            raw = self._raw(wanted)
             users = self._source[:: max(1, self._source.shape[0] // SPREAD_USERS)]
             unit = max(spread(_scores(raw, users, self._idf)), SMALLEST)
             self._tables[wanted] = sparse.csr_array(raw * np.float32(1.0 / unit))
         return self._tables[wanted]
 
-    def scores(self, wanted: NeighbourTable, histories: sparse.csr_array) -> Float32Array:
+    def scores(self, wanted: Table, histories: sparse.csr_array) -> Float32Array:
         """[q, n] of users with ``histories`` (binary [q, m])."""
         return _scores(self.table(wanted), histories, self._idf)
+
+    def _raw(self, wanted: Table) -> sparse.csr_array:
+        if isinstance(wanted, NeighbourTable):
+            return self._counts.nearest(wanted.source_exponent, wanted.target_exponent, wanted.neighbours)
+        source, target = self._source.astype(np.float64), self._target.astype(np.float64)
+        return Regressions.of(source, target, features="source", neighbours=wanted.neighbours).table(
+            l1=wanted.l1, l2=wanted.l2
+        )
 
 
 def spread(scores: Float32Array) -> float:

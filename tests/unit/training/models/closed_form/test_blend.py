@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,13 @@ from training.models.baselines.popular import Popular, PopularConfig
 from training.models.closed_form.blend import BlendDiffCDR
 from training.models.closed_form.blend_config import BlendDiffCDRConfig
 from training.models.closed_form.blend_folds import Learnable
-from training.models.closed_form.neighbour_head import NeighbourHead, NeighbourTable, member_weight
+from training.models.closed_form.neighbour_head import (
+    NeighbourHead,
+    NeighbourTable,
+    RegressionTable,
+    Table,
+    member_weight,
+)
 from training.models.contract import TransferModel
 from training.models.history import inverse_frequencies
 from training.models.sparse_term import sparse_part
@@ -147,8 +153,11 @@ def test_never_below_the_popular_list(planted_pair: dict[str, Any]) -> None:
     assert np.mean(gains) >= -np.std(gains, ddof=1) / np.sqrt(len(gains))
 
 
-def test_the_neighbour_head_is_the_sparse_term(domains: Domains) -> None:
-    fixed: dict[str, Any] = {"neighbour_tables": ((0.5, 0.0, 10),), "popularity_shares": (0.25,)}
+@pytest.mark.parametrize("table", [NeighbourTable(0.5, 0.0, 10), RegressionTable(1.0, 3.0, 10)])
+def test_the_neighbour_head_is_the_sparse_term(domains: Domains, table: Table) -> None:
+    tables: dict[str, Any] = {"neighbour_tables": (), "regression_tables": ()}
+    kind = "neighbour_tables" if isinstance(table, NeighbourTable) else "regression_tables"
+    fixed: dict[str, Any] = {**tables, kind: (astuple(table),), "popularity_shares": (0.25,)}
     alone, blended_with = (
         fit(domains.problem, **fixed, neighbour_shares=(0.0,)),
         fit(domains.problem, **fixed, neighbour_shares=(0.5,)),
@@ -156,10 +165,11 @@ def test_the_neighbour_head_is_the_sparse_term(domains: Domains) -> None:
     term, details = blended_with.sparse_term(), blended_with.details()
     assert alone.sparse_term() is None
     assert term is not None
+    assert details["neighbour_table"] == asdict(table)
     problem = domains.problem
     items, weights = interactions(problem.source), term.item_weights
     head = NeighbourHead(items[:TRAINING], interactions(problem.target)[:TRAINING], weights)
-    expected = 0.75 * details["neighbour_weight"] * head.scores(NeighbourTable(0.5, 0.0, 10), items[300:310])
+    expected = 0.75 * details["neighbour_weight"] * head.scores(table, items[300:310])
     mine = sparse_part(term, problem.source, torch.arange(300, 310))
     assert mine is not None
     np.testing.assert_allclose(mine.sums(), expected, rtol=1e-5, atol=1e-9)

@@ -23,8 +23,9 @@ from tests.unit.training.models.interactions.test_scores import (
     problem,
     scores,
 )
-from training.models.interactions import slim
-from training.models.interactions.slim import SLIM, Features, Regressions, SLIMConfig, descend
+from training.models import sparse_regression
+from training.models.interactions.slim import SLIM, SLIMConfig
+from training.models.sparse_regression import Features, Regressions, descend
 
 Floats = npt.NDArray[np.float64]
 SOURCE, TARGET = sparse.csr_array(X[OWN]), sparse.csr_array(Y[:SHARED])
@@ -79,8 +80,8 @@ def test_one_regression_by_hand() -> None:
 def test_it_is_the_elastic_net_of_the_nearest_features(
     features: Features, neighbours: int, l1: float, l2: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slim, "TOLERANCE", 1e-13)
-    monkeypatch.setattr(slim, "ITEMS_AT_ONCE", 3)
+    monkeypatch.setattr(sparse_regression, "TOLERANCE", 1e-13)
+    monkeypatch.setattr(sparse_regression, "ITEMS_AT_ONCE", 3)
     expected = by_library(features, neighbours=neighbours, l1=l1, l2=l2)
     assert np.count_nonzero(expected) > OTHERS
     regressions = Regressions.of(SOURCE, TARGET, features=features, neighbours=neighbours)
