@@ -80,6 +80,8 @@ def _quality(manifest: Manifest, width: int) -> Iterator[RenderableType]:
         columns[f"{lead}: {manifest.model}'s lead"] = [difference(paired.get(model)) for model in models]
     rows = [list(row) for row in zip(models, *columns.values(), strict=True)]
     title = f"On {manifest.provenance.split[scope]:,} {scope} users" if scope in manifest.provenance.split else scope
+    if scope == "test" and manifest.provenance.cut is not None:
+        title += f" who came after {manifest.provenance.cut}"
     title += f" (* best{'; lead ± 95 % interval' if lead is not None else ''})"
     place = list(models).index(manifest.model) if manifest.model in models else -1
     yield Text(title, style="bold")  # a table's own would be folded to the table's width

@@ -41,7 +41,8 @@ def test_a_bundle_of_the_past_says_so(files: list[object], tmp_path: Path) -> No
     assert CUT in found.manifest.provenance.source.how["split"]
     assert found.target_items.ids.row("books-99") < 0
     assert found.target_users.ids.row("u059") < 0 <= found.source_users.ids.row("u059")
-    assert f"training up to {CUT}" in " ".join(said("inspect", bundle).split())
+    assert f"On 15 test users who came after {CUT}" in " ".join(said("inspect", bundle).split())
+    assert f"training up to {CUT}" in " ".join(said("inspect", "--all", bundle).split())
 
 
 def test_an_experiment_by_time_says_so(files: list[object], tmp_path: Path) -> None:
