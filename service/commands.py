@@ -77,6 +77,7 @@ def serve(
         check_state(settings)
         share_arenas()
         with listening(settings) as listener:
+            logger.info("loading %s", settings.bundle)
             if settings.workers == 1:
                 _serve_alone(settings, listener)
             else:
@@ -88,15 +89,19 @@ def _serve_alone(settings: Settings, listener: socket) -> None:
     model = load_model(settings.bundle, **settings.loading)
     lifecycle = Lifecycle()
     app = create_app(settings, model=model, lifecycle=lifecycle)
+
+    async def started() -> None:
+        _say_where(settings, listener, model.log_fields)
+        await tune_process(model)
+
     server = make_server(
         app,
         settings,
         lifecycle,
-        on_start=partial(tune_process, model),
+        on_start=started,
         on_stop=StopLimit(stop_seconds(settings)).begin,
         on_drained=partial(turn_away, listener),
     )
-    _say_where(settings, listener, model.log_fields)
     server.run(sockets=[listener])
 
 

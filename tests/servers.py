@@ -105,13 +105,13 @@ def _accepts(port: int) -> bool:
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the service says it is, once it says that it is ready too: until then it may still end for a reason."""
+    """Where the service says that it serves; until then it may still end for a reason."""
 
     def look() -> str:
         told = log.read_text()
-        said = re.search(r"http://127\.0\.0\.1:\d+|unix:\S+", told)
+        said = re.search(r"serving .* on (http://127\.0\.0\.1:\d+|unix:\S+)", told)
         assert process.poll() is None, f"the service did not start:\n{told}"
-        return said.group() if said is not None and re.search(r"\bready\b", told) else ""
+        return said[1] if said is not None else ""
 
     return until(look, why=log.read_text)
 

@@ -1,9 +1,14 @@
-"""The listening socket: a port, or a Unix socket for a proxy on the same machine."""
+"""The service's socket: a port, or a Unix socket for a proxy on the same machine.
+
+It is bound at once, so that an address that cannot be had is said before the bundle is loaded. Nobody can connect until
+the server listens on it, which :mod:`service.process.server` does once the bundle is loaded and warmed up.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import stat
@@ -17,6 +22,7 @@ from diffcdr.errors import InputError
 from service.settings import Settings
 
 BACKLOG = 2048
+"""Connections that may wait to be accepted."""
 NO_NEW_CONNECTIONS = (
     (0x30, 0, 0, 13),  # load the byte of TCP flags
     (0x45, 0, 1, 0x02),  # is SYN set?
@@ -29,7 +35,7 @@ SO_ATTACH_FILTER = 26
 
 @contextmanager
 def listening(settings: Settings) -> Iterator[socket.socket]:
-    """The socket that ``settings`` ask for, for the duration of the block. A Unix socket's file is removed afterwards.
+    """The bound socket that ``settings`` ask for, until the block ends. A Unix socket's file is removed afterwards.
 
     Raises:
         InputError: the address is taken, not ours, or not allowed.
@@ -49,18 +55,19 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises InputError where the address is taken, not ours, or not allowed."""
+    """A bound socket that does not listen yet.
+
+    Raises:
+        InputError: the address is taken, not ours, or not allowed.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise InputError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another --port or --host"
-        ) from error
+        raise _port_refused(host, port, error) from error
     listener.set_inheritable(True)
     return listener
 
@@ -68,7 +75,7 @@ def bind(host: str, port: int) -> socket.socket:
 def bind_file(path: Path, *, mode: int) -> socket.socket:
     """A Unix socket bound to ``path``, which has never more permissions than ``mode``; for a process without threads.
 
-    What a service that was killed left there is removed.
+    It does not listen yet. What a service that was killed left there is removed.
 
     Raises:
         InputError: something else is there, another process answers there, or it cannot be made.
@@ -79,11 +86,9 @@ def bind_file(path: Path, *, mode: int) -> socket.socket:
         _remove_what_is_left(path)
         listener.bind(str(path))
         path.chmod(mode)
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot listen on the socket {path}: {reason}; choose another --uds") from error
+        raise _file_refused(path, error) from error
     except InputError:
         listener.close()
         raise
@@ -93,6 +98,23 @@ def bind_file(path: Path, *, mode: int) -> socket.socket:
     return listener
 
 
+def refused(listener: socket.socket, error: OSError) -> InputError:
+    """What to raise where ``listener`` was bound but cannot listen: another process began to meanwhile."""
+    if listener.family == socket.AF_UNIX:
+        return _file_refused(Path(listener.getsockname()), error)
+    host, port = listener.getsockname()[:2]
+    return _port_refused(host, port, error)
+
+
+def _port_refused(host: str, port: int, error: OSError) -> InputError:
+    return InputError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port or --host")
+
+
+def _file_refused(path: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(f"cannot listen on the socket {path}: {reason}; choose another --uds")
+
+
 def _remove_what_is_left(path: Path) -> None:
     try:
         kind = path.lstat().st_mode
@@ -100,13 +122,17 @@ def _remove_what_is_left(path: Path) -> None:
         return
     if not stat.S_ISSOCK(kind):
         raise InputError(f"{path} exists and is not a socket, so it is not replaced; choose another --uds")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    # A probe of the other kind: one of the same would not tell a service that still loads from one that was killed.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
-        else:
-            raise InputError(f"another process listens on the socket {path}; stop it, or choose another --uds")
+            return
+        except OSError as error:
+            if error.errno != errno.EPROTOTYPE:
+                raise
+    raise InputError(f"another process listens on the socket {path}; stop it, or choose another --uds")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ from service.bundles.registry import Model
 from service.components import Lifecycle
 from service.host_tuning import aside
 from service.process.connection import PatientConnection
+from service.process.listening import BACKLOG, refused
 from service.process.protocol import LINGER_SECONDS, ServiceProtocol, check_uvicorn
 from service.process.stop_limit import finish_seconds
 from service.settings import Settings
@@ -75,13 +76,34 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve."""
+        """Load and warm up what the application needs, and only then listen.
+
+        Raises:
+            InputError: another process began to listen on the address meanwhile.
+        """
+        load = self.lifespan.startup
+
+        async def load_and_listen() -> None:
+            await load()
+            if not self.lifespan.should_exit:
+                await self._listen(sockets or [])
+
+        # uvloop only logs that it cannot listen, and goes on.
+        self.lifespan.startup = load_and_listen
         await super().startup(sockets)
         self._listeners = sockets or []
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, lambda _, frame: self.handle_exit(signal.SIGTERM, frame))
         if self.started and self._on_start is not None:
             self._starting = asyncio.get_running_loop().create_task(self._on_start())
+
+    async def _listen(self, sockets: list[socket.socket]) -> None:
+        for listener in sockets:
+            try:
+                listener.listen(BACKLOG)
+            except OSError as error:
+                await self.lifespan.shutdown()
+                raise refused(listener, error) from error
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle a signal. Unlike in uvicorn, it is not raised again afterwards: a clean stop exits with status 0."""
@@ -170,6 +192,7 @@ def make_server(
         workers=1,
         forwarded_allow_ips="",
         lifespan="on",
+        backlog=BACKLOG,
         ws="none",
     )
     return DrainingServer(

@@ -124,6 +124,9 @@ def test_at_a_unix_socket_that_is_gone_with_the_service(bundle: Path, tmp_path: 
     given = {"DIFFCDR_UDS": str(path), "DIFFCDR_UDS_MODE": "600", "DIFFCDR_WORKERS": "2"}
     with running_server(bundle, log=tmp_path / "log", **given) as server:
         assert server.address == f"unix:{path}"
+        told = server.log.read_text()
+        assert told.count(" ready") == 2
+        assert told.index(" loading ") < told.index(" ready") < told.rindex(" ready") < told.index(" serving ")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with web.client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost") as client:
             assert client.post("/v1/recommendations", json=ONE).json()["strategy"] == "transfer"

@@ -115,6 +115,7 @@ def test_the_process_ends_within_its_limit_whatever_is_left_open(bundle: Path, t
 
 def test_after_the_last_call_nobody_connects_and_who_had_connected_is_accepted() -> None:
     with bind("127.0.0.1", 0) as listener:
+        listener.listen()
         address = listener.getsockname()
         with socket.create_connection(address, timeout=5) as early:
             turn_away(listener)
