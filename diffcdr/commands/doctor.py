@@ -42,7 +42,7 @@ def doctor(
     With --device cuda it fails with status 4 if that GPU cannot be used.
     """
     found = examine(device, read_driver())
-    typer.echo(json.dumps(asdict(found), indent=2) if as_json else _in_words(found))
+    typer.echo(json.dumps(asdict(found), indent=2) if as_json else _in_words(found, device))
     if device not in ("auto", "cpu") and found.missing is not None:
         raise DeviceError(f"device {device} cannot be used: {found.missing}")
 
@@ -69,7 +69,7 @@ def examine(device: Device, driver: Driver) -> Finding:
     )
 
 
-def _in_words(found: Finding) -> str:
+def _in_words(found: Finding, device: Device) -> str:
     lines = [
         f"driver:   {'none (libcuda.so.1)' if found.driver_cuda is None else f'CUDA {found.driver_cuda} at most'}",
         *(f"GPU {number}:    {gpu}" for number, gpu in enumerate(found.gpus)),
@@ -79,7 +79,9 @@ def _in_words(found: Finding) -> str:
     if found.built_for_cuda is not None:
         lines.append(f"its CUDA: {found.built_for_cuda}")
     lines.append(f"used:     {found.uses}")
-    if found.missing is not None:
+    if device == "auto" and found.driver_cuda is None and found.providers:
+        lines.append("missing:  nothing (no NVIDIA driver, so the CPU is used; --device cuda says what a GPU needs)")
+    elif found.missing is not None:
         lines.append(f"missing:  {found.missing}")
     return "\n".join(lines)
 
