@@ -194,6 +194,8 @@ class StateFile:
         partial = self.path.with_name(f".{self.path.name}.new")
         for leftover in (partial, Path(f"{partial}-wal"), Path(f"{partial}-shm"), Path(f"{partial}-journal")):
             leftover.unlink(missing_ok=True)
+        # It holds who opted out: for its owner alone, as the files that SQLite puts next to it then are.
+        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with closing(sqlite3.connect(partial)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -55,8 +56,10 @@ def test_without_a_place_nothing_is_promised(tmp_path: Path) -> None:
 def test_the_default_is_a_file_beside_the_bundle(tmp_path: Path) -> None:
     store = open_store("", bundle=tmp_path / "bundle")
     assert isinstance(store, SqliteStore)
+    files = [path for path in tmp_path.iterdir() if path.name != "bundle"]
+    assert tmp_path / "bundle.state.sqlite" in files
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}, "others could read who opted out"
     asyncio.run(store.close())
-    assert (tmp_path / "bundle.state.sqlite").exists()
     assert isinstance(open_store("redis://localhost", bundle=BUNDLE), RedisStore)
 
 
