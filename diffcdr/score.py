@@ -24,7 +24,7 @@ from diffcdr.bundle.reader import Bundle
 from diffcdr.device.names import Device
 from diffcdr.errors import InputError
 from diffcdr.files.users import closest
-from diffcdr.list_files import ListFormat, format_of, write_lists
+from diffcdr.list_formats import ListFormat, format_of, write_lists
 from diffcdr.live_state import LiveState
 from diffcdr.progress import Reporter
 from diffcdr.recommend.list_table import BATCH_USERS, ScoreOptions, Scorer, decode_ids

@@ -18,7 +18,7 @@ from service.bodies.openapi import describe
 from service.bundles.registry import Model
 from service.bundles.shared_lineup import LineupFile
 from service.components import Lifecycle, Runtime
-from service.edge.admission import Admission
+from service.edge.access import Access
 from service.edge.auth import key_ring, only_here
 from service.edge.concurrency import Places
 from service.edge.connection_limits import Limits, most_connections
@@ -166,7 +166,7 @@ def create_app(
         metrics=metrics,
         lifecycle=lifecycle,
         access_log=settings.access_log,
-        admission=Admission(
+        access=Access(
             keys=key_ring(settings),
             loopback=only_here(settings),
             hosts=HostNames(settings),

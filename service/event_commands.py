@@ -12,7 +12,7 @@ import typer
 
 from diffcdr.atomic import replacing_file
 from diffcdr.errors import InputError
-from diffcdr.list_files import format_of, write_lists
+from diffcdr.list_formats import format_of, write_lists
 from diffcdr.progress import Reporter
 from service.state.events.kinds import KeptEvent
 from service.state.exporting import Exported, export_events

@@ -21,7 +21,7 @@ from diffcdr.files.users import read_users
 from diffcdr.filtering.caps import parse_caps
 from diffcdr.filtering.item_filter import ItemFilter
 from diffcdr.help import help_groups
-from diffcdr.list_files import format_of
+from diffcdr.list_formats import format_of
 from diffcdr.live_state import LiveState, read_live_state
 from diffcdr.progress import Reporter, amount, hint_on_interrupt
 from diffcdr.recommend.list_table import ScoreOptions

@@ -12,7 +12,7 @@ from training.data.domains import DomainPair
 from training.experiment.report.figures import COLOURS, MARKERS, ReportFigure
 from training.experiment.report.render import Report
 from training.experiment.report.tables import ReportTable, TableCell
-from training.models.diffusion.samplers import SamplerName
+from training.models.diffusion.sampler_plans import SamplerName
 from training.models.network.config import DiffCDRConfig
 from training.run.fit import evaluate_test, fit_model
 from training.run.prepare import prepare

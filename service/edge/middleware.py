@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.components import Lifecycle
-from service.edge.admission import Admission
+from service.edge.access import Access
 from service.edge.auth import Scope as Permission
 from service.edge.auth import required_scope
 from service.edge.concurrency import BATCH, Places
@@ -67,7 +67,7 @@ class Edge:
         metrics: Metrics,
         lifecycle: Lifecycle,
         access_log: bool,
-        admission: Admission,
+        access: Access,
         places: Places,
         prefix: PathPrefix,
         direct: Sequence[DirectRoute] = (),
@@ -75,7 +75,7 @@ class Edge:
         """Requests to ``direct`` routes bypass the application; requests beyond the limits are refused."""
         self._direct = {(route.method, route.path): route for route in direct}
         self._metrics = metrics
-        self._admission = admission
+        self._access = access
         self._places = places
         self.without_prefix = prefix.without
         self._lifecycle = lifecycle
@@ -175,9 +175,9 @@ class Edge:
 
         try:
             _check_text(scope)
-            self._admission.check_host(scope)
+            self._access.check_host(scope)
             if scope_needed is not None:
-                self._admission.admit(scope, scope_needed)
+                self._access.check(scope, scope_needed)
             route = self._direct.get((scope["method"], scope["path"]))
             if scope["method"] == "HEAD":
                 # As GET, for whoever answers it; the server leaves the body out, as it goes by its own scope.

@@ -6,7 +6,7 @@ One step from s to t solves x' = f(t) x + g(t) eps(x, t) with the linear part ex
 
 Every coefficient depends on the schedule and the times alone. They are computed once, as plain floats, into a
 :class:`SolverPlan`; running it is a loop of weighted sums, which unrolls into a small graph and also runs on NumPy.
-Other samplers make plans of the same form (:mod:`training.models.diffusion.samplers`).
+Other samplers make plans of the same form (:mod:`training.models.diffusion.sampler_plans`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from training.models.diffusion.dim import Conditioning
-from training.models.diffusion.samplers import SamplerName
+from training.models.diffusion.sampler_plans import SamplerName
 from training.setting_types import LossName, ScheduleName, SelectBy, Settings, TimeFrequencies
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from training.models.diffusion.dim import NoisePredictor
 from training.models.diffusion.folding import Folder, check_initial_state
-from training.models.diffusion.samplers import sampler_plan
+from training.models.diffusion.sampler_plans import sampler_plan
 from training.models.diffusion.schedule import make_schedule
 from training.models.diffusion.solver import SolverPlan
 from training.models.layers import linear

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from diffcdr.event_weights import EventWeights
-from diffcdr.list_files import ListFormat, write_lists
+from diffcdr.list_formats import ListFormat, write_lists
 from training.data.domains import load_domain
 from training.data.doubts import Rules
 from training.data.events import read_events

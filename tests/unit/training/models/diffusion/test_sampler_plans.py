@@ -17,7 +17,7 @@ from tests.unit.training.models.diffusion.test_dim import predictor, relative
 from tests.unit.training.models.diffusion.test_solver import gaussian_error, network, predict
 from training.models.diffusion.folding import Folder
 from training.models.diffusion.sampler import Sampler, guided_noise
-from training.models.diffusion.samplers import SamplerName, ddim_plan, multistep_plan, sampler_plan, spaced_times
+from training.models.diffusion.sampler_plans import SamplerName, ddim_plan, multistep_plan, sampler_plan, spaced_times
 from training.models.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, NoiseSchedule
 from training.models.diffusion.solver import Skip, SolverPlan, Stage, make_plan, solve
 from training.models.diffusion.user_draws import user_draws

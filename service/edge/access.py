@@ -1,4 +1,4 @@
-"""Admission of a request: host name, API key, origin and rate limit, in this order."""
+"""Access of a request: host name, API key, origin and rate limit, in this order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.edge.same_origin import check_origin
 PROBES = frozenset({"/livez", "/readyz"})
 
 
-class Admission:
+class Access:
     """Checks a caller before any work is done for the request; ``scope`` is ASGI's, a permission that of a key."""
 
     def __init__(self, *, keys: KeyRing, loopback: bool, quota: Quota | None, hosts: HostNames) -> None:
@@ -32,7 +32,7 @@ class Admission:
             return
         self._hosts.check(next((value for name, value in scope["headers"] if name == b"host"), b""))
 
-    def admit(self, scope: Scope, permission: Permission) -> None:
+    def check(self, scope: Scope, permission: Permission) -> None:
         """Raise if the caller lacks ``permission``, is a page of another origin, or exceeds the rate limit."""
         caller = self._keys.check(_presented_key(scope), permission)
         scope["state"]["caller"] = caller
