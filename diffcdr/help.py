@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from typer.core import TyperCommand
 
+from diffcdr.terminal import as_shown
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 GROUPS = "help_groups"
@@ -35,6 +37,10 @@ def help_groups(groups: Mapping[str, tuple[str, ...]]) -> Callable[[F], F]:
 
 class GroupedHelp(TyperCommand):
     """A command whose help is a list: an option's names on one line, what it does below."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The whole help."""
+        return as_shown(super().get_help(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the whole help to ``formatter``."""

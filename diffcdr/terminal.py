@@ -18,10 +18,15 @@ SPELLINGS = {
 
 def spell_out_letters() -> None:
     """Make standard output and standard error spell characters that they cannot encode in ASCII."""
-    codecs.register_error(ERRORS, _spelled)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
+
+
+def as_shown(text: str) -> str:
+    """``text`` as standard output can show it, for libraries that would write UTF-8 to a terminal that knows ASCII."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, ERRORS).decode(encoding)
 
 
 def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -33,3 +38,6 @@ def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
 def _spelling(letter: str) -> str:
     bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
     return SPELLINGS.get(letter) or bare or "?"
+
+
+codecs.register_error(ERRORS, _spelled)

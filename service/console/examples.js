@@ -8,7 +8,13 @@ const STANDS_FOR = /^(u|s|t)\d{5}$/;
 
 export async function examples() {
   const items = async (domain) => (await call("GET", "v1/items", { query: { domain, limit: 20 } })).data.items.map((item) => item.item_id);
-  const [users, source, target] = await Promise.all([call("GET", "v1/users", { query: { limit: 20 } }).then(({ data }) => data.users), items("source"), items("target")]);
+  const [users, source, target, lists] = await Promise.all([
+    call("GET", "v1/users", { query: { limit: 20 } }).then(({ data }) => data.users),
+    items("source"),
+    items("target"),
+    // Without a readable state there is none to name.
+    call("GET", "v1/lists").then(({ data }) => data.lists, () => []),
+  ]);
   const tables = { u: users, s: source, t: target };
   const given = new Map();
   const real = (text) => {
@@ -28,7 +34,7 @@ export async function examples() {
 
   return {
     /** The path with its parameters filled in. */
-    address: (path) => path.replace("{user_id}", encodeURIComponent(users[0] ?? "somebody")).replace("{model_id}", stable).replace("{item_id}", encodeURIComponent(target[0] ?? "something")),
+    address: (path) => path.replace("{user_id}", encodeURIComponent(users[0] ?? "somebody")).replace("{model_id}", stable).replace("{item_id}", encodeURIComponent(target[0] ?? "something")).replace("{name}", encodeURIComponent(lists[0] ?? "summer-2026")),
     /** A body as text. */
     body(operation, path) {
       const content = operation.requestBody.content;

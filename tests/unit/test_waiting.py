@@ -63,7 +63,7 @@ def test_no_test_sleeps_where_it_waits() -> None:
 
 def test_no_test_gives_up_early() -> None:
     # A connection that nobody is to accept is waited for in vain.
-    excused = {"web.py", "integration/test_stop_under_load.py"}
+    excused = {"web.py", "integration/service/test_stop_under_load.py"}
     assert in_tests(impatient, but=excused) == {}, "use tests.web, or LIMIT_SECONDS"
 
 

@@ -41,6 +41,9 @@ SETTINGS = {
     "silu": ("base.epochs=3", "diffcdr.epochs=2", "diffcdr.rows=users", "diffcdr.activation=silu"),
 }
 
+COLD = ("--held-out", "cold")
+"""Test users are asked for the lists that were measured."""
+
 Vectors = npt.NDArray[np.float32]
 
 
@@ -76,7 +79,7 @@ def trained(
     settings = SETTINGS[request.param]
     options = ["--source", source, "--target", target, "--seed", str(SEED), "--bundle", folder / "bundle"]
     sets = [option for setting in settings for option in ("--set", setting)]
-    diffcdr("train", *options, "--preset", "reference", "--checkpoint", folder / "checkpoints", *sets)
+    diffcdr("train", *options, "--preset", "reference", "--checkpoint", folder / "checkpoints", *sets, *COLD)
 
     config = load_preset("reference", settings)
     run = Run(config=config, seed=SEED, rating_range=RATING_RANGE, checkpoints=folder / "checkpoints")

@@ -41,7 +41,7 @@ def test_comparisons_become_pages_and_are_not_computed_again(
     results(data, only=["douban-robust"])
     assert "8 cells" in capfd.readouterr().err
     results(data, only=["douban-robust"])
-    assert "8 of 8 cells are there already" in capfd.readouterr().err
+    assert "8 of them are there already" in capfd.readouterr().err
     page = (data / "docs" / "robust.md").read_text(encoding="utf-8")
     assert "| Douban books → music | 0.5 |" in page
     assert (data / "docs" / "robust-change.svg").read_text(encoding="utf-8").startswith("<svg")

@@ -164,7 +164,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
         folder / "tables",
         source=domain_maker(partial(load_domain, source)),
         target=domain_maker(partial(load_domain, target)),
-        division=Division(seed=0, **split.model_dump()),
+        division=Division(seed=0, **split.by_user()),
         rating_range=RANGE,
     )
 

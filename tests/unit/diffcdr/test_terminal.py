@@ -15,7 +15,9 @@ DIFFCDR = Path(sys.executable).with_name("diffcdr")
 
 
 @pytest.mark.parametrize("setting", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C"}])
-@pytest.mark.parametrize("command", [["inspect", "bundle"], ["--help"], ["score", "--help"], ["inspect", "bücher"]])
+@pytest.mark.parametrize(
+    "command", [["inspect", "bundle"], ["--help"], ["score", "--help"], ["events", "--help"], ["inspect", "bücher"]]
+)
 def test_nothing_fails_for_a_letter(tmp_path: Path, setting: dict[str, str], command: list[str]) -> None:
     write_bundle(tmp_path / "bundle")
     environment = {**os.environ, **setting}

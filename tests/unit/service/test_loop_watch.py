@@ -32,7 +32,7 @@ def test_a_loop_that_is_held_is_noticed_and_whether_it_worked_itself(works: bool
     def work() -> None:
         began = time.thread_time()
         while time.thread_time() < began + 0.2:
-            pass
+            sum(range(100))
 
     async def hold() -> None:
         task = asyncio.create_task(LoopWatch(held.append, own.append).watch())

@@ -123,7 +123,7 @@ def test_what_the_command_refuses_the_call_refuses_in_the_same_words(
 
 def test_the_call_has_every_option_of_the_command() -> None:
     ours, theirs = (set(inspect.signature(each).parameters) for each in (fit, train))
-    at_publishing = {"bundle", "histories", "approximate_above", "recall_floor"}
+    at_publishing = {"bundle", "held_out", "histories", "approximate_above", "recall_floor"}
     shown = {"tensorboard", "mlflow"}  # where figures are watched, a call has `watch`
     assert theirs - ours == at_publishing | shown
     assert ours - theirs == {"watch"}

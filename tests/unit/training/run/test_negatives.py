@@ -75,7 +75,7 @@ def test_known_users_are_served_and_new_ones_get_the_popular_list(tmp_path: Path
     source, target = write_domains(tmp_path)
     settings = [*QUICK, "base.negatives=1"]
     trained = fit(source, target, preset="reference", models="emcdr", settings=settings)
-    trained.publish(tmp_path / "bundle")
+    trained.publish(tmp_path / "bundle", held_out="cold")
     bundle = open_bundle(tmp_path / "bundle")
     assert bundle.manifest.scoring.objective == "ranking"
     (user,) = bundle.source_users.ids.take(trained.prepared.test.source_rows.numpy()[:1])

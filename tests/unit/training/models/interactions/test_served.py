@@ -37,7 +37,7 @@ def trained(folder: Path) -> Trained:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_bundle_serves_the_lists_that_were_measured(name: str, trained: Trained, folder: Path) -> None:
-    replace(trained, published=name).publish(folder / name)
+    replace(trained, published=name).publish(folder / name, held_out="cold")
     bundle = open_bundle(folder / name)
     model, test = trained.fitted[name].model, trained.prepared.test
     ids = bundle.source_users.ids.take(test.source_rows.numpy())

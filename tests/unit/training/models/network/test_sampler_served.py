@@ -30,7 +30,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_known_users_are_served_what_was_measured_and_new_ones_the_popular_list(
     trained: Trained, tmp_path: Path
 ) -> None:
-    trained.publish(tmp_path / "bundle")
+    trained.publish(tmp_path / "bundle", held_out="cold")
     bundle = open_bundle(tmp_path / "bundle")
     model, test = trained.fitted["diffcdr"].model, trained.prepared.test
     vectors = model.source_vectors()
