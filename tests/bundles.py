@@ -19,6 +19,7 @@ from diffcdr.bundle.manifest import (
     InputFile,
     LikesSpec,
     Manifest,
+    Paired,
     Provenance,
     ScoringSpec,
     SparseSpec,
@@ -42,6 +43,7 @@ STANDARD_ERRORS = {
         "popular": {"rmse": 0.013, "mae": 0.011, "ndcg@20": 0.005},
     }
 }
+PAIRED = {"test": {"popular": Paired(metric="ndcg@20", difference=0.08, standard_error=0.003)}}
 
 
 def write_bundle(
@@ -146,6 +148,7 @@ def write_bundle(
                 provenance=_provenance(seed),
                 metrics=METRICS,
                 standard_errors=STANDARD_ERRORS,
+                paired=PAIRED,
             )
         )
 

@@ -41,7 +41,14 @@ from diffcdr.client.experiment_answers import (
     SampleRatioCheck,
 )
 from diffcdr.client.items import ItemChange, ItemsChanged, KnownItem, UploadedList, UploadedLists
-from diffcdr.client.model_answers import ModelsResult, ModelSummary, Readiness, ShadowShare, TrafficSplit
+from diffcdr.client.model_answers import (
+    ModelsResult,
+    ModelSummary,
+    PairedDifference,
+    Readiness,
+    ShadowShare,
+    TrafficSplit,
+)
 from diffcdr.client.retries import Retries
 
 __all__ = [
@@ -67,6 +74,7 @@ __all__ = [
     "KnownItem",
     "LineError",
     "ModelSummary",
+    "PairedDifference",
     "ModelsResult",
     "Problem",
     "Readiness",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack
 
+from pydantic import Field
+
 from diffcdr.client.answers import Answer
 from diffcdr.client.calls import Call, given, nothing, segment
 
@@ -27,9 +29,10 @@ class KnownItem(Answer):
 
 
 class ItemsChanged(Answer):
-    """How many items were changed: all that were named."""
+    """How many items were changed: all that were named. ``unknown``: the first 100 that the active bundle lacks."""
 
     changed: int
+    unknown: list[str] = Field(default_factory=list)
     request_id: str
 
 

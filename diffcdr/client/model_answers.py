@@ -9,10 +9,19 @@ from pydantic import Field
 from diffcdr.client.answers import Answer
 
 
+class PairedDifference(Answer):
+    """The published model's ``metric`` minus another's, averaged over the users that both were measured on."""
+
+    metric: str
+    difference: float
+    standard_error: float | None = None
+
+
 class ModelSummary(Answer):
     """A loaded bundle. ``metrics[scope][model][metric]``, against the baselines on the same held-out users.
 
     ``standard_errors``: of those that have one, by the same keys; empty in older bundles.
+    ``paired[scope][model]``: ``model`` minus each other model, user by user; empty in older bundles.
     """
 
     id: str
@@ -29,6 +38,7 @@ class ModelSummary(Answer):
     provider_version: str = ""
     search_device: str = ""
     standard_errors: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    paired: dict[str, dict[str, PairedDifference]] = Field(default_factory=dict)
 
 
 class ShadowShare(Answer):

@@ -7,13 +7,14 @@ const Z = 1.96;
 
 /**
  * What the served model gains on each other one, with a 95 % interval; a positive difference is a better one.
- * @param {object[]} rows { label, value, error, own }; one is `own`. Standard errors are taken as of independent figures.
+ * @param {object[]} rows { label, value, error, paired, own }; one is `own`. `paired`: standard error of the difference, user by
+ *   user; without it, standard errors are taken as of independent figures.
  */
 export function gainChart(title, rows, { lower }) {
   const own = rows.find((row) => row.own);
   const others = rows.filter((row) => !row.own).map((row) => {
     const gain = lower ? row.value - own.value : own.value - row.value;
-    const half = own.error && row.error ? Z * Math.hypot(own.error, row.error) : 0;
+    const half = Z * (row.paired ?? (own.error && row.error ? Math.hypot(own.error, row.error) : 0));
     return { ...row, gain, half, kind: gain - half > 0 ? "better" : gain + half < 0 ? "worse" : "" };
   });
   others.sort((a, b) => a.gain - b.gain);

@@ -122,14 +122,17 @@ function quality(model) {
   const draw = (scope) => {
     const models = model.metrics[scope];
     const errors = model.standard_errors[scope] ?? {};
+    const paired = model.paired[scope] ?? {};
     const charts = judged(models[model.model] ?? {}).map((metric) => {
       const rows = Object.entries(models)
         .filter(([, figures]) => Number.isFinite(figures[metric]))
-        .map(([id, figures]) => ({ label: id, value: figures[metric], error: errors[id]?.[metric] ?? null, own: id === model.model }));
+        .map(([id, figures]) => ({ label: id, value: figures[metric], error: errors[id]?.[metric] ?? null, paired: paired[id]?.metric === metric ? paired[id].standard_error : null, own: id === model.model }));
       const [title, lower] = METRICS[metric];
       return gainChart(title, rows, { lower });
     });
-    put(body, h("div", { class: "charts" }, charts), description(model, models));
+    const byUser = Object.values(paired)[0]?.metric;
+    const how = byUser && `${METRICS[byUser]?.[0] ?? byUser} is compared user by user. The other intervals ignore that the users are the same, and are wider for it.`;
+    put(body, how && h("p", { class: "small muted" }, how), h("div", { class: "charts" }, charts), description(model, models));
   };
   const select = h("select", { "aria-label": "Users measured on", onchange: () => draw(select.value) }, scopes.map((scope) => h("option", { value: scope, selected: scope === "test" }, `${scope} users`)));
   draw(scopes.includes("test") ? "test" : scopes[0]);

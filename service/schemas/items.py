@@ -58,6 +58,10 @@ class ItemChangesAnswer(Body):
     """All changes were applied."""
 
     changed: Annotated[int, Field(ge=1, description="Number of items in the request.")]
+    unknown: Annotated[
+        list[str],
+        Field(description="The first 100 that the active bundle does not have; a later bundle may have them."),
+    ]
     request_id: str
 
 

@@ -47,6 +47,14 @@ class NeighboursSummary(Body):
     bytes: Annotated[int, Field(description="Size of the tables, which are mapped into memory.")]
 
 
+class PairedDifference(Body):
+    """The published model's metric minus another model's, averaged over the users that both were measured on."""
+
+    metric: str
+    difference: float
+    standard_error: Annotated[float | None, Field(description="null for a single user.")]
+
+
 class ModelSummary(Body):
     """A loaded bundle, with its metrics and those of the baselines on the same held-out users."""
 
@@ -71,6 +79,12 @@ class ModelSummary(Body):
         dict[str, dict[str, dict[str, float]]],
         Field(
             description="Standard errors of `metrics`, by the same keys, where there are any; empty in older bundles."
+        ),
+    ]
+    paired: Annotated[
+        dict[str, dict[str, PairedDifference]],
+        Field(
+            description="paired[scope][model]: `model` minus each other model, user by user; empty in older bundles."
         ),
     ]
     objective: Annotated[Literal["rating", "ranking"], Field(description="Whether scores are predicted ratings.")]

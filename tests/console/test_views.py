@@ -10,7 +10,7 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.bundles import METRICS, STANDARD_ERRORS
+from tests.bundles import METRICS, PAIRED, STANDARD_ERRORS
 from tests.console.conftest import Opening
 
 
@@ -28,10 +28,13 @@ def test_models_show_figures_data_and_what_was_left_out(console: Opening) -> Non
         ranked = sorted(others, key=lambda name: own - others[name])
         assert [row.split()[0] for row in rows] == ["diffcdr", *ranked]
         spread = {name: figures["ndcg@20"] for name, figures in STANDARD_ERRORS["test"].items()}
+        paired = {name: each.standard_error for name, each in PAIRED["test"].items()}
         for row, name in zip(rows[1:], ranked, strict=True):
             gain, half = re.findall(r"[+−][\d.]+|± [\d.]+", row)
             assert float(gain.replace("−", "-")) == pytest.approx(own - others[name], abs=5e-3)
-            assert float(half[2:]) == pytest.approx(1.96 * math.hypot(spread["diffcdr"], spread[name]), rel=0.06)
+            assert float(half[2:]) == pytest.approx(
+                1.96 * (paired.get(name) or math.hypot(spread["diffcdr"], spread[name])), rel=0.06
+            )
         expect(chart.locator(".whisker")).to_have_count(len(others))
         expect(chart.locator(".own")).to_contain_text("diffcdr")
         table = page.get_by_role("region", name="Removed by cleaning")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from diffcdr.bundle.attributes import AVAILABLE, TAGS
@@ -21,6 +22,9 @@ from service.schemas.items import ItemAnswer, ItemChangeRequest, ItemChangesAnsw
 from service.state.items.store import ItemWish
 
 router = APIRouter(tags=["items"])
+
+SHOWN_UNKNOWN = 100
+"""Most ids that an answer names which the active bundle does not have."""
 
 _PROBLEMS = responses(
     *BODY_PROBLEMS,
@@ -96,7 +100,14 @@ async def change_many(request: Request) -> Response:
     wishes = await asyncio.to_thread(_wishes, wanted)
     await runtime.store.items.change(wishes)
     await runtime.items.refresh()
-    return json_response({"changed": len(wishes), "request_id": request.scope["state"]["request_id"]})
+    ids = list(wishes)
+    rows = runtime.registry.lineup.stable.bundle.target_items.ids.rows(ids)
+    content = {
+        "changed": len(ids),
+        "unknown": [ids[place] for place in np.flatnonzero(rows < 0)[:SHOWN_UNKNOWN].tolist()],
+        "request_id": request.scope["state"]["request_id"],
+    }
+    return json_response(content)
 
 
 def _wishes(wanted: ItemChangesRequest) -> dict[str, ItemWish]:

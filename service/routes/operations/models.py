@@ -28,6 +28,7 @@ from service.schemas import (
     ModelsAnswer,
     ModelSummary,
     NeighboursSummary,
+    PairedDifference,
     Refusal,
     ShadowShare,
     TrafficSplit,
@@ -183,6 +184,10 @@ def _summary(found: Model, lineup: Lineup) -> ModelSummary:
         counts=manifest.counts.model_dump(),
         metrics=manifest.metrics,
         standard_errors=manifest.standard_errors,
+        paired={
+            scope: {name: PairedDifference(**each.model_dump()) for name, each in models.items()}
+            for scope, models in manifest.paired.items()
+        },
         objective=manifest.scoring.objective,
         transfer=manifest.transfer.kind,
         search="exact" if manifest.search is None else "approximate",

@@ -52,9 +52,10 @@ def test_what_is_withdrawn_is_in_no_list_of_any_replica_until_it_is_back(
     one, other = replicas
     before = every_list(one)
     gone = {before[name][0] for name in before}
-    changes = [{"item_id": item, "available": False} for item in sorted(gone)]
+    changes = [{"item_id": item, "available": False} for item in [*sorted(gone), "mistyped"]]
     answer = one.put("/v1/items", json={"items": changes})
-    assert (answer.status_code, answer.json()["changed"]) == (200, len(gone))
+    assert (answer.status_code, answer.json()["changed"]) == (200, len(gone) + 1)
+    assert answer.json()["unknown"] == ["mistyped"]
     for name, left in every_list(one).items():
         whole = [item for item in before[name] if item not in gone]
         assert left == whole if name != "diverse" else not gone & set(left), name

@@ -14,7 +14,7 @@ from diffcdr.bundle.reader import open_bundle
 from service.edge.problems import ProblemBody
 from service.schemas import ModelsAnswer, ModelSummary
 from tests import web
-from tests.bundles import METRICS, STANDARD_ERRORS, write_bundle
+from tests.bundles import METRICS, PAIRED, STANDARD_ERRORS, write_bundle
 from tests.serving import metric, serving
 from tests.waiting import until
 
@@ -58,6 +58,7 @@ def test_models_show_their_figures_beside_the_baselines(client: httpx.Client, bu
     (model,) = ModelsAnswer.model_validate_json(response.content).models
     assert (model.id, model.state, model.device) == (open_bundle(bundle_path).id, "stable", "cpu")
     assert (model.metrics, model.standard_errors) == (METRICS, STANDARD_ERRORS)
+    assert model.model_dump()["paired"]["test"]["popular"] == PAIRED["test"]["popular"].model_dump()
     one = client.get(f"/v1/models/{model.id}")
     assert ModelSummary.model_validate_json(one.content) == model
     assert client.get("/v1/models", headers={"If-None-Match": response.headers["etag"]}).status_code == 304
