@@ -130,8 +130,10 @@ def _separator(dialect: Dialect) -> str:
 
 def _plain_piece(piece: str, dialect: Dialect, *, quoted: bool) -> str:
     if quoted:
-        # Some writers put a backslash before a quotation mark inside quotation marks, where others double it.
-        piece = re.sub(rf'\\"(?!{re.escape(dialect.separator)}|\n|$)', '""', piece) if '\\"' in piece else piece
+        # Some writers put a backslash before a quotation mark inside quotation marks, where others double it: then two
+        # follow a backslash of the text itself, and the field goes on.
+        end = rf"{re.escape(dialect.separator)}|\n|$"
+        piece = re.sub(rf'\\"(?!{end}|"(?!{end}))', '""', piece) if '\\"' in piece else piece
     if dialect.separator == SPACES:
         return re.sub(r"[^\S\n]+", _FIELD, re.sub(r"^[^\S\n]+|[^\S\n]+$", "", piece, flags=re.MULTILINE))
     return piece if _separator(dialect) == dialect.separator else piece.replace(dialect.separator, _FIELD)

@@ -102,6 +102,7 @@ _DATA: Example = {
     "cut": None,
 }
 _NEIGHBOURS = {"entries": 385_000, "ratings": 61_200, "bytes": 3_411_000}
+_PAIRED: Example = {"metric": "ndcg@20", "difference": 0.085, "standard_error": 0.004}
 _SUMMARY: Example = {
     "id": MODEL_ID,
     "state": "stable",
@@ -117,7 +118,7 @@ _SUMMARY: Example = {
     "counts": {"source_users": 4000, "source_items": 2000, "target_users": 3160, "target_items": 2000},
     "metrics": {"test": {"diffcdr": {"ndcg@20": 0.324}, "popular": {"ndcg@20": 0.239}}},
     "standard_errors": {"test": {"diffcdr": {"ndcg@20": 0.006}, "popular": {"ndcg@20": 0.005}}},
-    "paired": {"test": {"popular": {"metric": "ndcg@20", "difference": 0.085, "standard_error": 0.004}}},
+    "paired": {"test": {"popular": _PAIRED}},
     "objective": "ranking",
     "transfer": "affine",
     "search": "exact",
@@ -209,6 +210,7 @@ EXAMPLES: Mapping[str, Sequence[Example]] = {
     "MapUser": [{"user_id": OTHER_USER, **_PLACE, "others": {"als": [0.3, 0.1]}}],
     "ModelSummary": [_SUMMARY],
     "NeighboursSummary": [_NEIGHBOURS],
+    "PairedDifference": [_PAIRED],
     "NamedItemChange": [_CHANGED],
     "ModelsAnswer": [{"models": [_SUMMARY], "traffic": _SPLIT, "refused": [_REFUSAL]}],
     "PlaceAnswer": [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from diffcdr.errors import InputError
@@ -75,6 +75,7 @@ WRITERS = [write_parquet, write_csv, write_tsv_gz, write_amazon, write_inter, wr
 @pytest.mark.parametrize("write", WRITERS)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=records)
+@example(rows=[("0", '\\"', 1.0, None), ("\\", 'a\\"b', 1.0, 3), ('"', '\\\\"\\', 2.0, None)])
 def test_every_format_gives_back_what_was_written(
     tmp_path: Path, write: Callable[[pl.DataFrame, Path], Path], rows: list[tuple[str, str, float, int | None]]
 ) -> None:
