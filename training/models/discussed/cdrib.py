@@ -13,7 +13,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.models.discussed.variational import Domain, VariationalConfig, epoch_means, optimizer_of, others, together
+from training.models.discussed.variational import (
+    Domain,
+    VariationalConfig,
+    both_domains,
+    epoch_means,
+    optimizer_of,
+    others,
+    together,
+)
 from training.models.epoch_model import LearnedModel, Learner, descend
 from training.models.layers import linear
 from training.problem import TransferProblem
@@ -53,8 +61,7 @@ class CDRIB(LearnedModel[CDRIBConfig]):
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
         """Cross-domain and in-domain bottleneck, and the contrast of overlap users."""
         config = self.config
-        source = Domain(problem.source, problem.source_zeros, config, hidden=False, generator=generator)
-        target = Domain(problem.target, problem.target_zeros, config, hidden=False, generator=generator)
+        source, target = both_domains(problem, config, hidden=False, generator=generator)
         model = _Bottleneck(source, target, config, generator=generator)
         optimizer = optimizer_of(model, config)
         in_source, in_target = problem.overlap_source, problem.overlap_target

@@ -16,6 +16,7 @@ from training.models.discussed.variational import (
     Domain,
     Posterior,
     VariationalConfig,
+    both_domains,
     epoch_means,
     optimizer_of,
     others,
@@ -53,8 +54,7 @@ class SAVAE(LearnedModel[SAVAEConfig]):
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
         """The target's evidence lower bound, its posterior drawn to the source's."""
         config = self.config
-        source = Domain(problem.source, problem.source_zeros, config, hidden=True, generator=generator)
-        target = Domain(problem.target, problem.target_zeros, config, hidden=True, generator=generator)
+        source, target = both_domains(problem, config, hidden=True, generator=generator)
         both = _Aligned(source, target)
         optimizer = optimizer_of(target, config)
         own = others(target.users, problem.overlap_target)

@@ -21,7 +21,7 @@ from diffcdr.errors import InputError
 from training.base_models.unrated import joined
 from training.models.batching import UserRatings, blockwise, raters
 from training.models.layers import linear
-from training.problem import ScoringHead
+from training.problem import ScoringHead, TransferProblem
 from training.rating_table import RatingTable
 from training.setting_types import Dim, EpochsConfig
 
@@ -187,6 +187,15 @@ class Domain(nn.Module):
     def data(self) -> list[Tensor]:
         """All that it reads, to tell runs apart."""
         return [self.ratings.users, self.ratings.items, self.ratings.ratings]
+
+
+def both_domains(
+    problem: TransferProblem, config: VariationalConfig, *, hidden: bool, generator: torch.Generator
+) -> tuple[Domain, Domain]:
+    """Source and target of ``problem``, drawn in this order; ``hidden`` as in :class:`Domain`."""
+    source = Domain(problem.source, problem.source_zeros, config, hidden=hidden, generator=generator)
+    target = Domain(problem.target, problem.target_zeros, config, hidden=hidden, generator=generator)
+    return source, target
 
 
 def others(users: Tensor, overlap: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from training.models.discussed.variational import (
     Domain,
     Posterior,
     VariationalConfig,
+    both_domains,
     epoch_means,
     optimizer_of,
     others,
@@ -101,8 +102,7 @@ class VDEA(LearnedModel[VDEAConfig]):
     def learner(self, problem: TransferProblem, *, generator: torch.Generator) -> Learner:
         """Both evidence lower bounds, the overlap users' alignment and that of matched groups."""
         config = self.config
-        source = Domain(problem.source, problem.source_zeros, config, hidden=True, generator=generator)
-        target = Domain(problem.target, problem.target_zeros, config, hidden=True, generator=generator)
+        source, target = both_domains(problem, config, hidden=True, generator=generator)
         pair = _Pair(source, target, config, generator=generator)
         optimizer = optimizer_of(pair, config)
         in_source, in_target = problem.overlap_source, problem.overlap_target
