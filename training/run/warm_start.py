@@ -189,14 +189,10 @@ def stored_vectors(
         vectors = base.user_vectors.numpy().astype(np.float32)
     else:
         vectors = own_vectors(model, problem, problem.target).astype(np.float32)
-    if spec is not None and spec.stored == "blended":
-        overlap = problem.overlap_target.numpy()
-        start = vectors.astype(np.float64)
-        with torch.no_grad():
-            start[overlap] = model.transfer(model.source_vectors()[problem.overlap_source]).numpy()
-        mine = problem.target.take(np.isin(problem.target.users, overlap))
-        vectors[overlap] = blended(head, spec, start, mine)[overlap]
-    return vectors[rows]
+    overlap = problem.overlap_target.numpy()
+    return _as_stored(vectors, model, spec, users=overlap, source_rows=problem.overlap_source, ratings=problem.target)[
+        rows
+    ]
 
 
 def late_vectors(
@@ -207,17 +203,32 @@ def late_vectors(
     ``rows``: of target users of ``pair``, ascending.
     """
     ratings = ratings_of(pair.target, rows)
-    vectors = own_vectors(model, problem, ratings)
+    vectors = own_vectors(model, problem, ratings).astype(np.float32)
+    _, users, shared = np.intersect1d(rows, pair.overlap_target, assume_unique=True, return_indices=True)
+    source_rows = torch.from_numpy(pair.overlap_source[shared])
+    return _as_stored(vectors, model, spec, users=users, source_rows=source_rows, ratings=ratings)
+
+
+def _as_stored(
+    vectors: npt.NDArray[np.float32],
+    model: TransferModel,
+    spec: WarmSpec | None,
+    *,
+    users: Int64Array,
+    source_rows: Tensor,
+    ratings: RatingTable,
+) -> npt.NDArray[np.float32]:
+    """``vectors`` [n, d] of the users of ``ratings``, changed where ``spec.stored`` is ``blended``.
+
+    Then those of ``users``, who are ``source_rows`` in the source, are the transferred ones moved by their ratings.
+    """
     if spec is not None and spec.stored == "blended":
-        source_rows = np.full(len(pair.target.users), -1, dtype=np.int64)
-        source_rows[pair.overlap_target] = pair.overlap_source
-        shared = source_rows[rows] >= 0
+        start = vectors.astype(np.float64)
         with torch.no_grad():
-            carried = model.transfer(model.source_vectors()[torch.from_numpy(source_rows[rows][shared])]).numpy()
-        start = vectors.copy()
-        start[shared] = carried
-        vectors[shared] = blended(model.head(), spec, start, ratings)[shared]
-    return vectors.astype(np.float32)
+            start[users] = model.transfer(model.source_vectors()[source_rows]).numpy()
+        mine = ratings.take(np.isin(ratings.users, users))
+        vectors[users] = blended(model.head(), spec, start, mine)[users]
+    return vectors
 
 
 def _cost(
