@@ -135,6 +135,21 @@ def likes_settings(text: str | None, preset: str, settings: Sequence[str]) -> li
     """
     if text is None:
         return []
+    least = parse_threshold(text)
+    if not isinstance(load_preset(preset, settings).base, ALSConfig):
+        raise InputError(
+            f"--positive-threshold says which ratings are likes, and the base models of preset {preset} learn the "
+            "value of each; leave it out, or take --preset ranking"
+        )
+    return [f"base.positive_threshold={list(least) if isinstance(least, tuple) else least}"]
+
+
+def parse_threshold(text: str) -> float | tuple[float, float]:
+    """``4``, or ``8,4`` for source and target.
+
+    Raises:
+        InputError: it is neither.
+    """
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -144,9 +159,4 @@ def likes_settings(text: str | None, preset: str, settings: Sequence[str]) -> li
             f"--positive-threshold {text!r} is not understood; write the lowest rating that is a like, such as 4, or "
             "8,4 for the source's and the target's"
         )
-    if not isinstance(load_preset(preset, settings).base, ALSConfig):
-        raise InputError(
-            f"--positive-threshold says which ratings are likes, and the base models of preset {preset} learn the "
-            "value of each; leave it out, or take --preset ranking"
-        )
-    return [f"base.positive_threshold={numbers[0] if len(numbers) == 1 else numbers}"]
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])

@@ -28,6 +28,7 @@ from training.commands.options import (
 )
 from training.retrain.retraining import Retraining
 from training.run.inputs import parse_rating_range
+from training.train_plan import parse_threshold
 
 
 @help_groups(
@@ -109,7 +110,7 @@ def retrain(
         "test_fraction": test_fraction,
         "split": split,
         "rating_range": parse_rating_range(rating_range),
-        "positive_threshold": _threshold(positive_threshold),
+        "positive_threshold": None if positive_threshold is None else parse_threshold(positive_threshold),
         "source_columns": source_columns,
         "target_columns": target_columns,
         "target_titles": target_titles,
@@ -137,18 +138,6 @@ def retrain(
     if report.outcome == "failed":
         raise DiffCDRError(f"nothing was published: {report.reason}")
     reporter.note(f"{report.outcome}: {report.reason}")
-
-
-def _threshold(text: str | None) -> float | tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise InputError(f"--positive-threshold {text!r} is not understood; write 4, or 8,4 for source and target")
-    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 def _export(state: str, folder: Path) -> tuple[Path, Path]:

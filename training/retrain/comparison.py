@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from diffcdr.errors import InputError
 from diffcdr.recommend.query import Query, Recommendation
 from diffcdr.recommend.recommender import Recommender
 from training.data.splits import test_users
+from training.evaluation.paired import difference_by_user
 from training.evaluation.ranking import UserLists, ranking_metrics
 from training.run.prepare import Prepared
 
@@ -63,14 +63,15 @@ def compare(active: Path, new: Path, prepared: Prepared) -> Comparison:
     users = [everyone[place] for place in chosen]
     histories = _histories(prepared, chosen)
     relevant = _relevant(prepared, chosen)
-    found = [ranking_metrics(_lists(each, users, histories, prepared), relevant).ndcg for each in asked]
-    differences = found[1] - found[0]
+    of_active, of_new = (ranking_metrics(_lists(each, users, histories, prepared), relevant).ndcg for each in asked)
+    found = difference_by_user(of_new, of_active)
+    assert found.standard_error is not None, "there are several users"
     return Comparison(
         users=len(users),
-        active_ndcg=float(found[0].mean()),
-        new_ndcg=float(found[1].mean()),
-        difference=float(differences.mean()),
-        standard_error=float(differences.std(ddof=1)) / math.sqrt(len(users)),
+        active_ndcg=float(of_active.mean()),
+        new_ndcg=float(of_new.mean()),
+        difference=found.ndcg,
+        standard_error=found.standard_error,
     )
 
 
