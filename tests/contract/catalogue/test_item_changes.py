@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 
-from tests.bundles import write_bundle
 from tests.serving import serving
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("changing") / "bundle"
-    write_bundle(path, items=80)
-    return path
-
-
-@pytest.fixture(scope="module")
-def replicas(bundle: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """Two services with one state."""
-    state = f"sqlite:{bundle.with_name('state.sqlite')}"
-    with serving(bundle, state_url=state) as one, serving(bundle, state_url=state) as other:
-        yield one, other
 
 
 def every_list(client: httpx.Client, filter: dict[str, Any] | None = None) -> dict[str, list[str]]:

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 
-from tests.bundles import write_bundle
 from tests.serving import serving
 from tests.waiting import until
 
 ITEMS = ["t00003", "t00011", "t00012", "t00040", "t00041", "no such item"]
 NAMED: dict[str, Any] = {"list": "summer"}
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("listed") / "bundle"
-    write_bundle(path, items=80)
-    return path
-
-
-@pytest.fixture(scope="module")
-def replicas(bundle: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """Two services with one state."""
-    state = f"sqlite:{bundle.with_name('state.sqlite')}"
-    with serving(bundle, state_url=state) as one, serving(bundle, state_url=state) as other:
-        yield one, other
 
 
 def every_answer(client: httpx.Client, filter: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from diffcdr.bundle.attributes import Attribute, ItemAttributes, Value
+from diffcdr.bundle.attributes import Attribute, ItemAttributes
 from diffcdr.bundle.ids import IdTable
 from diffcdr.errors import InputError
 from tests.unit.training.tiny import load
@@ -69,10 +69,6 @@ def rows_of(found: Domain) -> set[Row]:
 
 def names_of(found: Domain) -> list[str]:
     return found.items.take(np.arange(len(found.items)))
-
-
-def attributes_of(found: Domain) -> dict[str, dict[str, Value]]:
-    return {name: found.attributes.of(row) for row, name in enumerate(names_of(found))}
 
 
 def later_rows(found: TimeSplit) -> set[tuple[str, str, float]]:
